@@ -1,0 +1,50 @@
+"""What can go wrong, as a tree of exceptions whose messages say what was asked, what exists and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class HarnessError(Exception):
+    """Any failure the harness foresees; the door prints its message, without a traceback."""
+
+    exit_code = 2
+
+
+class GridError(HarnessError):
+    """The grid cannot be read or makes no sense; the message names file and line."""
+
+
+class AddressError(HarnessError):
+    """An address `module:Class` leads nowhere."""
+
+
+class SettingsError(HarnessError):
+    """A recipe's settings do not fit its class."""
+
+
+class DataError(HarnessError):
+    """A benchmark's files are missing, unreadable or not what the layout promises."""
+
+
+class ModelError(HarnessError):
+    """A model cannot be loaded, or cannot serve what was asked of it."""
+
+
+class MethodError(HarnessError):
+    """A method broke its contract: wrong shape, wrong type, a position outside the vocabulary."""
+
+
+class StoreError(HarnessError):
+    """The results folder cannot be used, or its rows contradict each other."""
+
+
+class ClusterError(HarnessError):
+    """Workers cannot be had: no Ray, no such address, or they die before they are ready."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The clause `; did you mean 'x'?` for the closest known word, or an empty string."""
+    close = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
