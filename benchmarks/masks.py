@@ -1,0 +1,97 @@
+"""Mask files flow in; truths flow out, value by value through a strict table: nothing unexpected becomes a class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from benchmarks.faults import StrayLabel, UnreadableFile, WrongMode
+from benchmarks.pictures import Blob, decode
+from harness.contracts import IGNORED, Truth
+
+RawLabels = NDArray[np.unsignedinteger[Any]]  # (height, width), uint8 or uint16, the values in the file
+_PNG = b"\x89PNG\r\n\x1a\n"
+_BIT_DEPTH_AT = 24  # offset of the bit depth in a PNG: signature, then length, name, width and height of the header
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTable:
+    """What every raw value means: one entry per value that 8 (16) bits can hold, and whether the data set has it."""
+
+    truth: Truth
+    listed: NDArray[np.bool_]
+    data_set: str
+
+    @classmethod
+    def of(cls, data_set: str, meaning: Mapping[int, int], bits: int = 8) -> LabelTable:
+        """The table of a mapping from raw value to truth; every value that is not named is an error."""
+        truth, listed = np.zeros(1 << bits, np.uint8), np.zeros(1 << bits, np.bool_)
+        for raw, true in meaning.items():
+            truth[raw], listed[raw] = true, True
+        return cls(truth, listed, data_set)
+
+    def apply(self, raw: RawLabels, where: str) -> Truth:
+        """The truth (height, width) of raw labels; StrayLabel with file and values when one is not in the table."""
+        if raw.size and int(raw.max()) >= self.truth.size:
+            raise self._stray(raw, raw >= self.truth.size, where)
+        seen = np.zeros(self.truth.size, np.bool_)
+        seen[raw] = True
+        if np.any(seen & ~self.listed):
+            raise self._stray(raw, ~self.listed[raw], where)
+        return self.truth[raw]
+
+    def _stray(self, raw: RawLabels, bad: NDArray[np.bool_], where: str) -> StrayLabel:
+        rows, columns = np.nonzero(bad)
+        values = ", ".join(str(value) for value in np.unique(raw[bad])[:8])
+        return StrayLabel(
+            f"{where} has the label {values} in {rows.size} pixels, first at row {rows[0]}, column {columns[0]}; "
+            f"{self.data_set} has {in_words(np.flatnonzero(self.listed).tolist())}."
+        )
+
+
+def offset_table(data_set: str, classes: int, *, first: int, also: Mapping[int, int]) -> LabelTable:
+    """Raw `first` is the first class, and so on upwards; `also` names the raw values that are no class."""
+    return LabelTable.of(data_set, {**{first + index: 1 + index for index in range(classes)}, **also})
+
+
+def void_to_ignored(raw_void: int = 255) -> dict[int, int]:
+    """The entry of a table that says: this raw value is not scored."""
+    return {raw_void: IGNORED}
+
+
+def in_words(values: Iterable[int]) -> str:
+    """`0 to 20 and 255` for the values 0, 1, ..., 20, 255."""
+    runs: list[list[int]] = []
+    for value in sorted(values):
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    parts = [str(low) if low == high else f"{low} to {high}" for low, high in runs]
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def decode_mask(blob: Blob, modes: tuple[str, ...] = ("P", "L", "I;16")) -> Pillow.Image:
+    """A mask as it is stored, never converted. WrongMode when its values would not be the labels."""
+    if not blob.data.startswith(_PNG):
+        raise UnreadableFile(f"{blob.where} is not a PNG file; label masks are, other formats change the labels.")
+    mask = decode(blob, ("PNG",))
+    if mask.mode not in modes:
+        raise WrongMode(
+            f"{blob.where} has the mode {mask.mode}, and masks of this data set have {' or '.join(modes)}; "
+            "it was saved anew by some program. Take the original file."
+        )
+    if mask.mode == "L" and blob.data[_BIT_DEPTH_AT] != 8:  # decoders stretch these to 0..255
+        raise WrongMode(f"{blob.where} is a grey PNG of {blob.data[_BIT_DEPTH_AT]} bits; masks have 8. Save it with 8.")
+    return mask
+
+
+def read_labels(blob: Blob) -> RawLabels:
+    """The raw labels (height, width) of a palette, grey or 16-bit grey PNG: the indices, never the colours."""
+    labels: RawLabels = np.asarray(decode_mask(blob))
+    return labels

@@ -1,0 +1,85 @@
+"""Every way in which a data set can be damaged gives one sentence of its own kind, and never a wrong class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from malformed_cases import CASES, Case
+
+from benchmarks.ade20k import ADE20K
+from benchmarks.cityscapes import Cityscapes
+from benchmarks.foodpix import FoodPix
+from benchmarks.foodseg import FoodSeg
+from benchmarks.pascal_context import PascalContext
+from benchmarks.pascal_voc import PascalVOC
+from harness.contracts import DataError
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_damage_has_its_sentence(tmp_path: Path, rng: np.random.Generator, case: Case) -> None:
+    benchmark = case.tree(tmp_path, rng)
+    case.damage(tmp_path)
+    with pytest.raises(DataError) as raised:
+        benchmark.ids() if case.image_id is None else benchmark.load(case.image_id)
+    message = str(raised.value)
+    assert case.says in message
+    assert raised.value.kind == case.kind
+    assert "\n" not in message
+    assert message.endswith(".")
+
+
+def test_there_are_forty_kinds_of_damage() -> None:
+    assert len({case.name for case in CASES}) == len(CASES) >= 40
+
+
+@pytest.mark.parametrize("name", ["voc stray label", "mat truncated", "foodpix grey mask", "json short runs"])
+def test_one_damaged_image_leaves_the_others_alone(tmp_path: Path, rng: np.random.Generator, name: str) -> None:
+    case = next(case for case in CASES if case.name == name)
+    benchmark = case.tree(tmp_path, rng)
+    case.damage(tmp_path)
+    broken = []
+    for image_id in benchmark.ids():
+        try:
+            benchmark.load(image_id)
+        except DataError:
+            broken.append(image_id)
+    assert broken == [case.image_id]
+    assert len(benchmark.ids()) > 1
+
+
+@pytest.mark.parametrize(
+    "settings, says",
+    [
+        ({"layout": "tif"}, "it has png, json, mat"),
+        (
+            {"layout": "png", "label_offset": 1},
+            "has no label_order for layout png None; it has alphabetical, voc_first",
+        ),
+        ({"layout": "png", "label_order": "voc_first"}, "has no label_offset for layout png None; it has 0, 1"),
+        ({"layout": "png", "label_order": "by hand", "label_offset": 1}, "'by hand'"),
+        ({"layout": "png", "label_order": "voc_first", "label_offset": 2}, "it has 0, 1"),
+        ({"layout": "mat", "label_order": "alphabetical"}, "numbers its labels itself"),
+        ({"layout": "json", "label_offset": 0}, "numbers its labels itself"),
+        ({"layout": "json", "split": "test"}, "it has train, val"),
+    ],
+)
+def test_context_is_told_and_never_guesses(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match="Pascal Context") as raised:
+        PascalContext(root="x", **settings)
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "reader, settings",
+    [
+        (PascalVOC, {"masks": "SegmentationObject"}), (ADE20K, {"split": "val"}), (Cityscapes, {"split": "test"}),
+        (Cityscapes, {"labels": "color"}), (FoodPix, {"split": "val"}), (FoodSeg, {"split": "validation"}),
+        (FoodSeg, {"layout": "zip"}),
+    ],
+)  # fmt: skip
+def test_settings_that_no_data_set_has(reader: type, settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"has no .*; it has "):
+        reader(root="x", **settings)
