@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv demo test lint types models clean
+.PHONY: venv demo test lint types models chromium clean
 
 venv: .venv/installed
 
@@ -14,8 +14,13 @@ venv: .venv/installed
 demo: venv
 	$(BIN)/python -m harness.sweep grid.yaml
 
-test: venv lint types
+test: venv lint types chromium
 	$(BIN)/python -m pytest
+
+# The report's pages are tried in a real browser; without one (and without the right to install it) those tests skip.
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || true
 
 lint: venv
 	$(BIN)/ruff check .

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import yaml
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -18,7 +15,7 @@ from rich.table import Table
 from harness import loading
 from harness.benchmark_walk import KINDS, Findings, list_ids, spread, walk
 from harness.contracts import IGNORED, Benchmark, Recipe
-from harness.errors import SettingsError
+from harness.with_words import add_settings, settings_of_words
 
 NAME = "benchmark"
 HELP = "walk a data set and say what is off"
@@ -28,10 +25,7 @@ SOUND, OFF = 0, 1  # and 2, the command itself: HarnessError.exit_code
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this check."""
     parser.add_argument("address", help="module:Class, for example benchmarks.pascal_voc:PascalVOC")
-    parser.add_argument(
-        "--with", dest="settings", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="settings of the benchmark, for example root=/data/VOCdevkit split=val",
-    )  # fmt: skip
+    add_settings(parser, "--with", "settings", "the benchmark, for example root=/data/VOCdevkit split=val")
     parser.add_argument("--limit", type=_positive, help="read only this many images, spread over the set")
 
 
@@ -55,22 +49,6 @@ def _bar() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def settings_of_words(words: Sequence[str]) -> dict[str, Any]:
-    """`key=value` words as settings; values as in a grid (numbers, true, false, null, text, [lists])."""
-    settings: dict[str, Any] = {}
-    for word in words:
-        key, sign, value = word.partition("=")
-        if not sign or not key.isidentifier():
-            raise SettingsError(f"--with {word!r} is not a setting; write key=value, for example root=/data/VOCdevkit")
-        if key in settings:
-            raise SettingsError(f"--with gives {key!r} twice; give it once")
-        try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise SettingsError(f"--with {word!r}: the value is not YAML; put it in quotes") from None
-    return settings
 
 
 def report(benchmark: Benchmark, findings: Findings, console: Console, address: str) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from rich.console import Console
 
-from harness import check_benchmark, loading
+from harness import check_benchmark, check_method, loading
 from harness.errors import HarnessError
 from results.terminal import console_for_output
 
@@ -25,7 +25,7 @@ class Check(Protocol):
     def run(self, options: argparse.Namespace, console: Console) -> int: ...
 
 
-CHECKS: tuple[Check, ...] = (check_benchmark,)
+CHECKS: tuple[Check, ...] = (check_benchmark, check_method)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,14 +20,15 @@ from harness.errors import AddressError, HarnessError, SettingsError, nearest
 from harness.settings import address, construct, parameters, settings_of
 
 __all__ = [
-    "add_folder", "backbones", "build", "check_beside", "check_role", "kind_of", "load_class",
-    "refuse_foreign_packages", "settings_of", "source_stamp",
+    "add_folder", "backbones", "build", "check_beside", "check_role", "kind_of", "learns", "load_class",
+    "open_method", "refuse_foreign_packages", "settings_of", "source_stamp",
 ]  # fmt: skip
 
 PACKAGES = ("harness", "methods", "benchmarks", "results")
 ADDRESS = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
-Kind = Literal["reader", "method", "benchmark"]
+Kind = Literal["learner", "reader", "method", "benchmark"]
 VERBS: dict[Kind, tuple[str, ...]] = {
+    "learner": ("fit", "fitted"),
     "reader": ("passes", "read"),
     "method": ("segment",),
     "benchmark": ("ids", "load"),
@@ -66,19 +67,30 @@ def build(recipe: Recipe) -> Any:
         raise SettingsError(f"{recipe.use}: it cannot be built: {_describe(error)}") from error
 
 
+def open_method(recipe: Recipe, artefact: str | None = None) -> Any:
+    """The method or reader that a recipe describes; of a learner, what it has learned, from its artefact's folder."""
+    built = build(recipe)
+    return built if artefact is None else built.fitted(Path(artefact))
+
+
+def learns(cls: type) -> bool:
+    """Whether a class is a learner, by its verbs."""
+    return all(callable(getattr(cls, verb, None)) for verb in VERBS["learner"])
+
+
 def check_role(cls: type, role: Literal["method", "benchmark"], use: str) -> None:
     """AddressError when the class lacks the verbs of its role; nothing of it is run."""
-    kinds: tuple[Kind, ...] = ("reader", "method") if role == "method" else ("benchmark",)
+    kinds: tuple[Kind, ...] = ("learner", "reader", "method") if role == "method" else ("benchmark",)
     if any(all(callable(getattr(cls, verb, None)) for verb in VERBS[kind]) for kind in kinds):
         return
-    needs = "neither `segment` nor both `passes` and `read`"
+    needs = "neither `segment` nor both `passes` and `read`, nor `fit` and `fitted`"
     if role == "benchmark":
         needs = f"no {' and no '.join(f'`{verb}`' for verb in VERBS['benchmark'] if not hasattr(cls, verb))}"
     raise AddressError(f"{use!r} cannot be used as a {role}: it has {needs}")
 
 
 def kind_of(thing: object) -> Kind:
-    """What an object is by its verbs: a reader (also when it can segment alone), a method or a benchmark.
+    """What an object is by its verbs: a learner, a reader (also when it can segment alone), a method or a benchmark.
 
     Attributes are looked up without being evaluated, because `classes` of a benchmark may read files.
     """

@@ -1,0 +1,74 @@
+"""What is known of a run, or of a fit, before anything is computed: what it depends on and what of it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from harness.contracts import Parts, Pass, Recipe, Run
+
+Kind = Literal["score", "label", "gather"]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run with its images, those of them that lack a good row or a wanted label map, and the passes it reads.
+
+    keep: the images whose label maps are wanted. kind: what it is for: a cell of a table, a teacher's label maps, or
+    what a learner gathers of the train images. fit: what has to be learned first.
+    """
+
+    run: Run
+    image_ids: tuple[str, ...]
+    missing: frozenset[str]
+    failed_before: int
+    passes: Mapping[Pass, Parts]
+    keep: frozenset[str]
+    stored: int
+    record: Mapping[str, Any] = field(repr=False)  # what `recipes/` says of this run
+    kind: Kind = "score"
+    fit: PlannedFit | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why the run is (not) done again, in a few words."""
+        if not self.missing:
+            return "stored"
+        if self.stored == len(self.image_ids):
+            return f"stored, but {len(self.missing)} label maps are wanted"
+        if len(self.missing) == len(self.image_ids):
+            return "not stored" if not self.failed_before else f"{self.failed_before} images failed before"
+        failed = f", {self.failed_before} of them failed before" if self.failed_before else ""
+        return f"{len(self.missing)} of {len(self.image_ids)} images missing{failed}"
+
+
+@dataclass(frozen=True)
+class PlannedFit:
+    """A learner with its lessons. labels: the teacher's run on the train split; gathers: the learner's own, if any.
+
+    teacher: its name. folder: where the artefact lies, or will. stored: it is there. record: what its card says of it.
+    """
+
+    artefact_id: str
+    method_name: str
+    variant: str
+    learner: Recipe
+    teacher: str
+    labels: PlannedRun
+    gathers: PlannedRun | None
+    folder: str
+    stored: bool
+    record: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def level(self) -> int:
+        """The stage of the plan at whose end it is fitted: after its teacher's label maps, and its own gathering."""
+        return level(self.labels) + (self.gathers is not None)
+
+
+def level(planned: PlannedRun) -> int:
+    """The stage of the plan at which a run can be done: one after the fit that it needs, if that is still to be done."""
+    if planned.kind == "gather" and planned.fit is not None:
+        return level(planned.fit.labels) + 1
+    return 0 if planned.fit is None or planned.fit.stored else planned.fit.level + 1

@@ -1,0 +1,85 @@
+"""Batches done -> what a person sees while a sweep runs: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from harness.contracts import BatchDone, Run
+from harness.plan import Plan
+from harness.plan_report import clock
+
+LINE_EVERY = 10.0  # seconds between lines where the output is no terminal
+RUNS_SHOWN = 12
+
+
+class Progress:
+    """Counts image results; asks `miou(run_id)` (a fraction, or None) for the runs' current values."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        miou: Callable[[str], float | None],
+        console: Console,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._runs = plan.images_missing, [planned.run for planned in plan.runs]
+        self._miou, self._console, self._now = miou, console, now
+        self._started = self._said = now()
+        self._done = self._failed = 0
+        self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def update(self, done: BatchDone) -> None:
+        """Take in one batch."""
+        self._done += len(done.rows)
+        self._failed += sum(row.status != "ok" for row in done.rows)
+        if not self._console.is_terminal and self._now() - self._said >= LINE_EVERY:
+            self._said = self._now()
+            self._console.print(self._line(), highlight=False, soft_wrap=True)
+
+    def _line(self) -> str:
+        spent = max(self._now() - self._started, 1e-9)
+        rate = self._done / spent
+        left = clock((self._total - self._done) / rate) if rate else "unknown"
+        share = 100 * self._done / self._total if self._total else 100.0
+        best = max(((value, run) for run, value in self._values()), key=lambda pair: pair[0], default=None)
+        leader = f"; best so far {label(best[1])} {100 * best[0]:.1f}" if best else ""
+        return (
+            f"{self._done} of {self._total} image results ({share:.0f} %), {rate:.1f} a second, {left} left, "
+            f"{self._failed} failed{leader}"
+        )
+
+    def _values(self) -> list[tuple[Run, float]]:
+        valued = [(run, self._miou(run.run_id)) for run in self._runs]
+        return [(run, value) for run, value in valued if value is not None]
+
+    def _picture(self) -> RenderableType:
+        grid: Any = Table.grid(padding=(0, 2))
+        for run, value in sorted(self._values(), key=lambda pair: -pair[1])[:RUNS_SHOWN]:
+            grid.add_row(Text(label(run)), Text(run.benchmark_name), Text(f"{100 * value:.1f} mIoU"))
+        bar = ProgressBar(total=max(self._total, 1), completed=self._done, width=60)
+        return Group(bar, Text(self._line()), grid)
+
+
+def label(run: Run) -> str:
+    """A run's name as people say it."""
+    return f"{run.method_name} {run.variant}".strip()

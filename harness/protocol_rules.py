@@ -1,0 +1,45 @@
+"""A protocol flows in, as written; the same protocol flows out with every field that has no effect at its default."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from harness.contracts import ProtocolSettings, Recipe
+
+DEFAULT_TAGGER = Recipe.of("methods.clip_tagger:ClipTagger")
+WORDED = frozenset({"prompts", "prompts_constant"})  # background rules that offer context words
+THRESHOLDED = frozenset({"constant", "hinge_power", "prompts_constant"})
+SCALED = THRESHOLDED | {"power"}  # those under which scores are compared with a background's
+
+
+def effective(settings: ProtocolSettings) -> ProtocolSettings:
+    """The protocol that decides: equal for two that differ only where it makes no difference.
+
+    A vocabulary that is predicted by nobody is predicted by the built-in tagger.
+    """
+    useless: dict[str, Any] = {
+        one.name: one.default for one in fields(ProtocolSettings) if not _matters(one.name, settings)
+    }
+    kept: dict[str, Any] = {}
+    if settings.vocabulary == "predicted":
+        kept["tagger"] = settings.tagger or DEFAULT_TAGGER
+    if settings.resize == "stretch" and isinstance(settings.size, int):
+        kept["size"] = (settings.size, settings.size)
+    return replace(settings, **useless, **kept)
+
+
+def _matters(name: str, settings: ProtocolSettings) -> bool:
+    rule = settings.background
+    conditions = {
+        "tagger": settings.vocabulary == "predicted",
+        "threshold": rule in THRESHOLDED,
+        "power": rule == "power",
+        "background_names": rule == "class",
+        "context": rule in WORDED,
+        "scale": rule in SCALED,
+        "logit_scale": rule in SCALED and settings.scale == "softmax",
+        "size": settings.resize != "none",
+        "stride": settings.window > 0,
+    }
+    return conditions.get(name, True)

@@ -1,0 +1,109 @@
+"""What Ray finds around it when a private one is started here: environment, token, folder; and what it leaves behind.
+
+Ray reads its environment when it is imported and when it starts; nothing set here may reach a cluster job, where it
+would keep nodes from joining. So everything is put back right after the start. Knows no Ray.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import harness
+from harness.errors import ClusterError
+
+LONGEST_FOLDER = 45  # bytes; Ray appends 62 and a socket's path may have 107
+ANYWHERE = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}  # workers run the interpreter that runs the driver
+ATTACHED = {**ANYWHERE, "RAY_NUM_REDIS_GET_RETRIES": "2"}  # tries of 40 s each at a port where something else listens
+EMBEDDED = {
+    **ANYWHERE,
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everything listens on loopback only, on Linux too
+}
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for a while. Afterwards all of Ray's, those that it set itself included, are as they were."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if name.startswith("RAY_") or name in values]:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                del os.environ[name]
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Ray replaces the handler of SIGTERM when it starts; the one that was there before comes back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class RayFolder:
+    """A short folder for Ray's sockets and logs that only this user can enter, with a token for Ray's processes."""
+
+    def __init__(self) -> None:
+        usual = tempfile.gettempdir()
+        fits = len(os.fsencode(usual)) + len("/ray-12345678/r") <= LONGEST_FOLDER
+        self._outer = Path(tempfile.mkdtemp(prefix="ray-", dir=usual if fits else "/tmp"))
+        self.path = self._outer / "r"  # Ray opens its own folder to everyone
+        self.path.mkdir()
+        token = self._outer / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32), encoding="ascii")
+        self.variables = {**EMBEDDED, "RAY_AUTH_TOKEN_PATH": str(token)}
+        atexit.register(self.remove)  # runs after Ray's own end, which comes last when its start has failed
+
+    def remove(self) -> None:
+        """Take the folder away; processes that are just ending may still write into it."""
+        shutil.rmtree(self._outer, ignore_errors=True)
+
+
+def worker_environment(threads: int, folder: str | None, gpus: bool) -> dict[str, str]:
+    """What worker processes are given: where our packages are, how many threads they may use, which GPUs they see."""
+    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    checkout = str(Path(harness.__file__).resolve().parents[1])
+    paths = [path for path in (checkout, folder, *known) if path]
+    threading_variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    values = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), **dict.fromkeys(threading_variables, str(threads))}
+    return values if gpus else {**values, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def check_reachable(address: str, seconds: float = 5.0) -> None:
+    """ClusterError when nothing listens at `host:port` or `ray://host:port`; `auto` passes."""
+    if address == "auto":
+        return
+    form = f"--address {address}: write auto, HOST:PORT (as in `ray start`) or ray://HOST:PORT"
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ClusterError(form) from None
+    if parts.scheme not in ("", "ray") or not host or not port:
+        raise ClusterError(form)
+    try:
+        socket.create_connection((host, port), timeout=seconds).close()
+    except OSError as error:
+        cure = "start one with `ray start --head`, or leave the address out"
+        raise ClusterError(f"No Ray cluster answers at {address} ({error}); {cure}.") from None

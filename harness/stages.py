@@ -1,0 +1,148 @@
+"""A plan and a results folder flow in; stage by stage, rows, lessons and artefacts flow into the folder; part of the door.
+
+The driver alone writes rows. A fit that cannot be done is said and left out with all that depends on it; the rest goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from harness import fitting
+from harness.contracts import BatchDone, Row, Shard
+from harness.executors import Executor
+from harness.fit_progress import FitProgress
+from harness.fitting import FitJob
+from harness.lessons import LessonBook
+from harness.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
+from harness.slots import explain
+from results import artefacts, keepsakes
+from results.store import Store, Writer
+
+
+def shelf(store: Store) -> Shelf:
+    """What a results folder holds besides rows, for the plan."""
+    return Shelf(
+        partial(keepsakes.has_label_map, store.folder),
+        partial(artefacts.has_gathered, store.folder),
+        partial(artefacts.has_artefact, store.folder),
+        str(artefacts.artefacts(store.folder)),
+    )
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where the work of a plan comes in. folder: that of the grid. around: versions and commit, for cards."""
+
+    store: Store
+    writer: Writer
+    executor: Executor
+    console: Console
+    folder: str
+    around: Mapping[str, Any]
+
+    def work(self, plan: Plan, shard_batches: int | None) -> Iterator[tuple[BatchDone, list[Row]]]:
+        """Do the plan; every batch done, with those of its rows that count for the tables, as they come."""
+        for stage in plan.stages:
+            ready = self._ready(stage)
+            shards = [self._with_lessons(shard, ready) for shard in plan.shards(shard_batches, ready)]
+            for done in self.executor.run(shards) if shards else ():
+                yield done, self._keep(done, ready)
+            self.writer.flush()
+            for fit in stage.fits:
+                self._fit(fit)
+
+    def _keep(self, done: BatchDone, stage: Stage) -> list[Row]:
+        planned = {one.run.run_id: one for group in stage.groups for one in group}
+        wanted = [row for row in done.rows if row.image_id in planned[row.run_id].missing]
+        rows = [row for row in wanted if planned[row.run_id].kind != "gather"]
+        self.writer.append(rows)
+        keepsakes.keep_label_maps(self.store.folder, rows)
+        artefacts.keep_gathered(self.store.folder, wanted)
+        first = planned[done.rows[0].run_id]
+        if done.pictures and first.kind == "score":
+            keepsakes.keep_pictures(self.store.folder, first.record["benchmark"], done.pictures)
+        spent = {"encodings": done.encodings, "passes": done.passes, "seconds": done.seconds}
+        kept = {"event": "batch", "shard": done.shard_id, "batch": done.index, "rows": len(rows), "kind": first.kind}
+        self.store.event({**kept, **spent, "errors": sorted({row.error for row in wanted if row.error})})
+        return [row for row in rows if planned[row.run_id].kind == "score"]
+
+    def _ready(self, stage: Stage) -> Stage:
+        """What of a stage can be done: after a failure, lessons or what should have been learned may be missing."""
+        groups = [tuple(planned for planned in group if self._can_be_done(planned)) for group in stage.groups]
+        return Stage(tuple(group for group in groups if group), stage.fits)
+
+    def _can_be_done(self, planned: PlannedRun) -> bool:
+        fit = planned.fit
+        if planned.kind == "gather" and fit is not None:
+            return not self._lacking(fit)
+        return fit is None or artefacts.has_artefact(self.store.folder, fit.artefact_id)
+
+    def _lacking(self, fit: PlannedFit) -> int:
+        """How many label maps of the teacher are not there."""
+        return sum(not Path(path).exists() for path in self._masks(fit).values())
+
+    def _with_lessons(self, shard: Shard, stage: Stage) -> Shard:
+        """The shard with the teacher's masks, where a learner gathers."""
+        if not shard.runs[0].gathers:
+            return shard
+        fit = {one.run.run_id: one.fit for group in stage.groups for one in group}[shard.runs[0].run_id]
+        assert fit is not None
+        masks = self._masks(fit)
+        image_ids = [image_id for batch in shard.batches for image_id in batch.image_ids]
+        return replace(shard, lessons={image_id: Path(masks[image_id]).read_bytes() for image_id in image_ids})
+
+    def _masks(self, fit: PlannedFit) -> dict[str, str]:
+        return self._paths(fit, partial(keepsakes.label_map_path, self.store.folder.absolute(), fit.labels.run.run_id))
+
+    def _gathered(self, fit: PlannedFit) -> dict[str, str]:
+        if fit.gathers is None:
+            return {}
+        return self._paths(fit, partial(artefacts.gathered_path, self.store.folder.absolute(), fit.artefact_id))
+
+    def _paths(self, fit: PlannedFit, path: Callable[[str], Path]) -> dict[str, str]:
+        return {image_id: str(path(image_id)) for image_id in fit.labels.image_ids}
+
+    def _fit(self, fit: PlannedFit) -> None:
+        """Fit, and write the card."""
+        gathered = self._gathered(fit)
+        lacking = self._lacking(fit) + sum(not Path(path).exists() for path in gathered.values())
+        if lacking:
+            self._give_up(fit, f"{lacking} results on the train images failed or are missing")
+            return
+        book = LessonBook(fit.labels.run, self._masks(fit), gathered, self.folder)
+        job = FitJob(fit.artefact_id, fit.learner, book, fit.folder)
+        try:
+            with FitProgress(fit, self.console):
+                self.executor.fit(job)
+            told = fitting.told(job)
+        except Exception as error:
+            self._give_up(fit, explain(error))
+            return
+        artefacts.finish(self.store.folder, fit.artefact_id, {**card(fit), **self.around, **told})
+        name = {"method": fit.method_name, "seconds": told["seconds"]}
+        self.store.event({"event": "fit", "artefact": fit.artefact_id, **name})
+
+    def _give_up(self, fit: PlannedFit, reason: str) -> None:
+        name = f"{fit.method_name} {fit.variant}".strip()
+        print(f"{name} cannot be fitted, and what needs it is left out: {reason}", file=sys.stderr)
+        self.store.event({"event": "fit failed", "artefact": fit.artefact_id, "error": reason})
+
+
+def card(fit: PlannedFit) -> dict[str, Any]:
+    """What an artefact's card says besides what its learner tells."""
+    labels, settings = fit.labels, fit.record["learner"].get("settings", {})
+    rule = labels.run.rule
+    return {
+        "artefact_id": fit.artefact_id, "method_name": fit.method_name, "variant": fit.variant,
+        "teacher": fit.teacher, "teacher_run": labels.run.run_id, "label_rule": asdict(rule) if rule else None,
+        "seed": settings.get("seed"), "image_count": len(labels.image_ids), "protocol": asdict(labels.run.protocol),
+        **fit.record, "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip

@@ -1,0 +1,176 @@
+"""A lost lease -> what is tried next: the suspect batch by itself, run by run, image by image, at last failed rows.
+
+A death does not name its cause: what was computed when a worker died may be innocent (a neighbour took all memory). So
+a suspect is narrowed down step by step, and an image is given up only when it was the only thing at work anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from harness.contracts import Batch, BatchDone, Recipe, Row, Run, Shard
+
+BLAMELESS = frozenset({"node", "preempted", "unavailable", "timeout"})  # losses that say nothing about the work
+BLAMELESS_LOSSES = 12  # of one piece; after these a loss counts like any other
+TRIES = 2  # losses on one image by itself until it is given up
+STOP_AFTER = 3  # images of one run given up, and none more done, until the run is stopped
+STOP_ALWAYS = 20  # images of one run given up until the run is stopped, whatever it did
+KNOWN_AFTER = 2  # runs that gave an image up until other suspects are tried without it
+FATES = {"oom": "used up the memory", "stalled": "stalled", "error": "broke"}  # others: died
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of a shard, as it is handed to a worker.
+
+    group: the runs of the shard it was cut from, by which a worker keeps its networks. suspect: its only batch was at
+    work when a worker was lost. alone: to be tried with nothing else at work. tries, losses: of this very piece.
+    """
+
+    shard: Shard
+    group: tuple[str, ...]
+    suspect: bool = False
+    alone: bool = False
+    tries: int = 0
+    losses: int = 0
+
+    @classmethod
+    def whole(cls, shard: Shard) -> Piece:
+        """A shard that is under no suspicion."""
+        return cls(shard, tuple(run.run_id for run in shard.runs))
+
+    def with_batches(self, batches: Sequence[Batch]) -> Piece:
+        """The same runs on other batches of the shard."""
+        return replace(self, shard=replace(self.shard, batches=tuple(batches)))
+
+    def by_run(self) -> list[Piece]:
+        """One piece a run."""
+        return [replace(self, shard=replace(self.shard, runs=(run,))) for run in self.shard.runs]
+
+    def by_image(self) -> list[Piece]:
+        """One piece an image: the batch keeps its shape, all other slots hold fillers, so no float changes."""
+        (batch,) = self.shard.batches
+        return [self.only({image}) for image in batch.image_ids]
+
+    def only(self, images: set[str]) -> Piece:
+        """These images of its batch; the others' places hold fillers."""
+        (batch,) = self.shard.batches
+        return self.with_batches([replace(batch, slots=tuple(s if s in images else None for s in batch.slots))])
+
+
+class Suspects:
+    """The waiting pieces, and the rule of what a loss does to them."""
+
+    def __init__(self, shards: Iterable[Shard]) -> None:
+        self._waiting = deque(Piece.whole(shard) for shard in shards)
+        self._alone: deque[Piece] = deque()
+        self._done: Counter[str] = Counter()  # rows by run
+        self._given_up: Counter[str] = Counter()  # images by run
+        self._victims: defaultdict[tuple[Recipe, str], set[str]] = defaultdict(set)  # runs by benchmark and image
+        self.stopped: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._alone)
+
+    @property
+    def batches(self) -> int:
+        """How many batches wait."""
+        return sum(len(piece.shard.batches) for piece in (*self._waiting, *self._alone))
+
+    def take(self, group: tuple[str, ...], others_at_work: bool) -> Piece | None:
+        """The next piece for a worker whose last piece was of `group`; None while a lone piece waits for the others.
+
+        A lone piece comes first, unless other images of its run and batch are suspects: a run's healthy images are done
+        before it is judged by its bad ones.
+        """
+        while self:
+            if self._alone and not self._has_siblings(self._alone[0]):
+                return None if others_at_work else self._alone.popleft()
+            places = [i for i, piece in enumerate(self._waiting) if piece.suspect]
+            places = places or [i for i, piece in enumerate(self._waiting) if piece.group == group] or [0]
+            piece = self._waiting[places[0]]
+            del self._waiting[places[0]]
+            known = self._known(piece) if piece.suspect else set()
+            if not known:
+                return piece
+            self._part(piece, known)
+        return None
+
+    def put(self, pieces: Sequence[Piece]) -> Iterator[BatchDone]:
+        """Put pieces in front, in their order; what belongs to stopped runs comes back as failed rows instead."""
+        reason = f"Not tried: this run was stopped after {STOP_AFTER} or more of its images had ended worker processes."
+        for piece in reversed(pieces):
+            runs = piece.shard.runs
+            kept = tuple(run for run in runs if run.run_id not in self.stopped)
+            if kept and piece.shard.batches:
+                queue = self._alone if piece.alone else self._waiting
+                queue.appendleft(replace(piece, shard=replace(piece.shard, runs=kept)))
+            if len(kept) < len(runs):
+                yield from failures(piece.shard, [run for run in runs if run not in kept], reason)
+
+    def did(self, done: BatchDone) -> None:
+        """Take note of rows that came."""
+        self._done.update(row.run_id for row in done.rows)
+
+    def lost(self, piece: Piece, pending: Sequence[Batch], kind: str, nothing_else: bool) -> Iterator[BatchDone]:
+        """A worker was lost with these batches of `piece` undone; yields the rows of what is given up for it."""
+        if not pending:
+            return
+        piece = piece.with_batches(pending)
+        if kind in BLAMELESS and piece.losses < BLAMELESS_LOSSES:
+            yield from self.put([replace(piece, losses=piece.losses + 1)])
+            return
+        (first, *rest) = pending
+        if not piece.suspect:
+            yield from self.put([replace(piece.with_batches([first]), suspect=True), piece.with_batches(rest)])
+        elif len(piece.shard.runs) > 1:
+            yield from self.put(piece.by_run())
+        elif len(first.image_ids) > 1:
+            yield from self.put(piece.by_image())
+        elif piece.tries + 1 < TRIES or not nothing_else:
+            yield from self.put([replace(piece, tries=piece.tries + 1, alone=True)])
+        else:
+            yield from self._give_up(piece, kind)
+
+    def _give_up(self, piece: Piece, kind: str) -> Iterator[BatchDone]:
+        fate, (run,), (image,) = FATES.get(kind, "died"), piece.shard.runs, piece.shard.batches[0].image_ids
+        victims = self._victims[run.benchmark, image]
+        how = "on this image, as it did for other runs" if len(victims) >= KNOWN_AFTER else "twice on this image"
+        yield from failures(piece.shard, [run], f"The worker process {fate} {how}.")
+        victims.add(run.run_id)
+        self._given_up[run.run_id] += 1
+        images = self._given_up[run.run_id]
+        if images >= STOP_ALWAYS or (images >= STOP_AFTER and images > self._done[run.run_id]):
+            self.stopped.add(run.run_id)
+            everything = [*self._alone, *self._waiting]
+            self._alone.clear()
+            self._waiting.clear()
+            yield from self.put(everything)
+
+    def _has_siblings(self, lone: Piece) -> bool:
+        """Whether other images of the same run and batch wait."""
+        (run,), batch = lone.shard.runs, (lone.shard.shard_id, lone.shard.batches[0].index)
+        suspects = (piece.shard for piece in self._waiting if piece.suspect and run in piece.shard.runs)
+        return any((shard.shard_id, shard.batches[0].index) == batch for shard in suspects)
+
+    def _known(self, suspect: Piece) -> set[str]:
+        """Those of its images that other runs died of."""
+        benchmark, images = suspect.shard.runs[0].benchmark, suspect.shard.batches[0].image_ids
+        return {image for image in images if len(self._victims[benchmark, image]) >= KNOWN_AFTER}
+
+    def _part(self, suspect: Piece, known: set[str]) -> None:
+        """Known images are tried once, alone, one run at a time; the others together, as before."""
+        for piece in suspect.only(known).by_image():
+            self._alone.extend(replace(one, alone=True, tries=TRIES - 1) for one in piece.by_run())
+        others = set(suspect.shard.batches[0].image_ids) - known
+        if others:
+            self._waiting.appendleft(suspect.only(others))
+
+
+def failures(shard: Shard, runs: Sequence[Run], reason: str) -> Iterator[BatchDone]:
+    """Failed rows of these runs for all wanted images, batch by batch."""
+    for batch in shard.batches:
+        rows = tuple(Row(run.run_id, image, "failed", 0.0, reason) for run in runs for image in batch.image_ids)
+        yield BatchDone(shard.shard_id, batch.index, rows)

@@ -1,0 +1,229 @@
+"""The door: `python -m harness.sweep grid.yaml` -> rows, leaderboard.csv, matrix.csv and a report in a folder."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from harness import grid as grids
+from harness import loading, placement, plan_report, stages
+from harness import plan as plans
+from harness.contracts import Recipe
+from harness.errors import HarnessError
+from harness.executors import Executor, LocalExecutor
+from harness.plan import Plan
+from harness.progress import Progress
+from results import leaderboard, overview
+from results.store import Store, Writer
+from results.terminal import console_for_output, print_leaderboard
+
+DONE, INCOMPLETE, INTERRUPTED = 0, 3, 130  # and 2, the user's input: HarnessError.exit_code
+ERRORS_SHOWN = 20
+VERSIONED = (
+    "diffusers", "numpy", "pillow", "polars", "ray", "segmentation_models_pytorch", "stableseg-harness", "torch",
+    "transformers",
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        loading.refuse_foreign_packages()
+        return sweep(_arguments(arguments), console_for_output())
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("Interrupted; what is done is kept, the same command goes on from there.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def sweep(options: argparse.Namespace, console: Console) -> int:
+    """Plan, run what is missing, write the tables; the exit code."""
+    grid = grids.read(options.grid)
+    if options.plan:
+        return _show_plan(options, grid, console)
+    store = Store.open(options.results)
+    with store.writer() as writer:
+        plan = _plan(options, grid, store)
+        _record(store, plan, grid)
+        for line in plan_report.summary(plan, overview.seconds_per_image(store), _workers(options, grid)):
+            console.print(line, highlight=False)
+        if plan.stages:
+            _run(plan, store, writer, options, grid, console)
+    board = leaderboard.build(store, partial=options.partial)
+    files = leaderboard.write(board, store.folder)
+    print_leaderboard(board, console)
+    report = [] if options.no_report else [_report(store, options.partial)]
+    console.print(*(f"\n{path}" for path in (*files, *report)), sep="", highlight=False, soft_wrap=True)
+    return _verdict(plan, store)
+
+
+def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) -> int:
+    """What would be done; nothing is made or changed."""
+    store = Store.open(options.results, create=False) if Path(options.results).exists() else None
+    plan, timings = _plan(options, grid, store), overview.seconds_per_image(store) if store else {}
+    if options.json:
+        print(json.dumps(plan_report.as_dict(plan, timings, _workers(options, grid)), indent=2))
+    else:
+        plan_report.show(plan, timings, _workers(options, grid), console)
+    return DONE
+
+
+def _plan(options: argparse.Namespace, grid: grids.Grid, store: Store | None) -> Plan:
+    if store is None:
+        return plans.make(grid.name, grid.cells, grid.batch, {}, options.limit, grid.keep)
+    return plans.make(
+        grid.name, grid.cells, grid.batch, store.stored(), options.limit, grid.keep, stages.shelf(store)
+    )
+
+
+def _run(
+    plan: Plan, store: Store, writer: Writer, options: argparse.Namespace, grid: grids.Grid, console: Console
+) -> None:
+    """Do what is missing; what counts for the tables is shown as it comes."""
+    background = [planned.run.run_id for planned in plan.runs if planned.run.protocol.background != "ignored"]
+    scores = overview.scores_so_far(store, [planned.run.run_id for planned in plan.runs], background)
+    cost = asdict(plan.cost)
+    store.event({"event": "sweep", "name": plan.name, "runs": len(plan.runs), "images": plan.images_missing, **cost})
+    with closing(_executor(options, grid, store)) as executor, Progress(plan, scores.miou, console) as progress:
+        desk = stages.Desk(store, writer, executor, console, grid.folder, _around())
+        for done, rows in desk.work(plan, grid.cluster.shard_batches):
+            scores.add(rows)
+            progress.update(done)
+
+
+def _executor(options: argparse.Namespace, grid: grids.Grid, store: Store) -> Executor:
+    worker = Recipe.of("harness.worker:Worker", folder=grid.folder)
+    if options.local:
+        return LocalExecutor(worker)
+    from harness.cluster import RayExecutor  # Ray is imported only where it is used
+
+    cluster = grid.cluster
+    return RayExecutor(
+        worker,
+        workers=options.workers or cluster.workers,
+        address=options.address or cluster.address,
+        threads=cluster.threads,
+        gpus_per_worker=cluster.gpus_per_worker,
+        stall_seconds=cluster.stall_seconds,
+        on_event=store.event,
+    )
+
+
+def _workers(options: argparse.Namespace, grid: grids.Grid) -> int:
+    """How many workers an estimate may count on: what is asked for, else what this machine gives by itself."""
+    if options.local:
+        return 1
+    asked = options.workers or grid.cluster.workers
+    return asked if isinstance(asked, int) else placement.workers_here(grid.cluster.threads)
+
+
+def _report(store: Store, partial: bool) -> Path:
+    """Write the declared tables, the ledger and the report; its first page."""
+    from results import report  # the charts' library takes a second to load, and a plan draws nothing
+
+    return report.write(store, partial)
+
+
+def _record(store: Store, plan: Plan, grid: grids.Grid) -> None:
+    """A recipe file for every run of the grid, and the list of its runs: the table that the leaderboard shows."""
+    around = _around()
+    for planned in (*plan.runs, *plan.labels):
+        run = planned.run
+        names = {"run_id": run.run_id, "method_name": run.method_name, "variant": run.variant}
+        rules = {"benchmark_name": run.benchmark_name, "protocol": asdict(run.protocol)}
+        store.write_recipe(run.run_id, {**names, **rules, **planned.record, **around})
+    store.set_table(plan.name, [planned.run.run_id for planned in plan.runs], grid.tables)
+
+
+def _verdict(plan: Plan, store: Store) -> int:
+    """The exit code; what failed is said on stderr."""
+    statuses = store.stored()
+    good = {
+        run_id: {image for image, status in images.items() if status == "ok"} for run_id, images in statuses.items()
+    }
+    lacking = sum(len(set(planned.image_ids) - good.get(planned.run.run_id, set())) for planned in plan.runs)
+    if not lacking:
+        return DONE
+    print(f"{lacking} image results failed or are missing; the same command tries them again.", file=sys.stderr)
+    for error, count in overview.errors(store, [planned.run.run_id for planned in plan.runs])[:ERRORS_SHOWN]:
+        print(f"  {count} x {error}", file=sys.stderr)
+    return INCOMPLETE
+
+
+def _around() -> dict[str, Any]:
+    return {"versions": _versions(), "commit": _commit()}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with a mark when it was changed; None outside a checkout."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
+    here = Path(__file__).parent
+    try:
+        answer = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def _interrupt(_signal: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.sweep",
+        description="Run a grid of methods and benchmarks and rank them. What is stored already is not run again.",
+        epilog="Exit codes: 0 all done; 2 the input is at fault; 3 failed or missing images; 130 interrupted.",
+    )
+    parser.add_argument("grid", help="the YAML file that says what to run")
+    parser.add_argument("--results", default="runs", metavar="DIR", help="results folder (default: runs)")
+    parser.add_argument("--plan", action="store_true", help="show what would be done, and do nothing")
+    parser.add_argument("--json", action="store_true", help="with --plan: as JSON")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--local", action="store_true", help="in this process, without Ray")
+    where.add_argument("--address", metavar="A", help="a running Ray cluster: auto, HOST:PORT or ray://HOST:PORT")
+    parser.add_argument(
+        "--workers", type=_positive, metavar="N", help="workers (default: one a GPU, else as CPUs allow)"
+    )
+    parser.add_argument("--limit", type=_positive, metavar="IMAGES", help="only the first images of every benchmark")
+    parser.add_argument("--partial", action="store_true", help="rank runs with failed or missing images too")
+    parser.add_argument("--no-report", action="store_true", help="write no tables/, ledger.csv and report/")
+    options = parser.parse_args(arguments)
+    if options.json and not options.plan:
+        parser.error("--json goes with --plan")
+    return options
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

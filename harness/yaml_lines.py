@@ -1,0 +1,149 @@
+"""A YAML file -> plain values with the line of each: what YAML allows and a grid does not need is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import GridError, nearest
+
+Where = tuple[str | int, ...]  # the way to a value from the top: keys and positions
+
+LARGEST_FILE = 2**20  # bytes
+MOST_VALUES = 100_000  # after aliases are followed
+DEEPEST = 30
+TAG = "tag:yaml.org,2002:"
+SCALARS = frozenset(TAG + kind for kind in ("str", "int", "float", "bool", "null"))
+BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)  # PyYAML on malformed scalars
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a file says. lines: by way of a value, the line of its key (of its first word in a list)."""
+
+    file: str
+    data: Any
+    lines: dict[Where, int] = field(repr=False)
+
+    def value(self, where: Where) -> Any:
+        """The value at the end of a way."""
+        found = self.data
+        for step in where:
+            found = found[step]
+        return found
+
+    def error(self, where: Where, sentence: str) -> GridError:
+        """A GridError that names the line of a value, or of what would have held it."""
+        while where and where not in self.lines:
+            where = where[:-1]
+        return GridError(f"{self.file}, line {self.lines.get(where, 1)}: {' '.join(sentence.splitlines())}")
+
+
+def read(path: Path) -> Source:
+    """The content of a file; GridError when it cannot be read, is no YAML, or holds more than plain values."""
+    text = _text(path)
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        found = chr(error.character) if isinstance(error.character, int) else error.character
+        raise GridError(f"{path.name}, line {line}: the character {found!r} is not allowed in YAML") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = " ".join((error.problem or error.context or "it cannot be parsed").split())
+        raise GridError(f"{path.name}, line {mark.line + 1 if mark else 1}: this is not YAML: {problem}") from None
+    except RecursionError:
+        raise GridError(f"{path.name}, line 1: it is nested too deep; a grid needs at most {DEEPEST} levels") from None
+    except (yaml.YAMLError, *BROKEN) as error:
+        raise GridError(f"{path.name}, line 1: this is not YAML: {' '.join(str(error).split())}") from None
+    if root is None:
+        raise GridError(f"{path.name}, line 1: the file is empty; it needs name, methods and benchmarks")
+    walk = _Walk(path.name)
+    data = walk.value(root, ())
+    return Source(path.name, data, walk.lines)
+
+
+def _text(path: Path) -> str:
+    """The file's text; a byte-order mark is dropped."""
+    try:
+        if path.is_dir():
+            raise GridError(f"{path} is a folder; give a YAML file, such as {path / 'grid.yaml'}")
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        there = [one.name for one in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise GridError(f"there is no file {path}{nearest(path.name, there)}") from None
+    except (OSError, ValueError) as error:
+        raise GridError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > LARGEST_FILE:
+        raise GridError(f"{path} is larger than {LARGEST_FILE} bytes; that is no grid")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise GridError(f"{path.name}, line {line}: the text is not UTF-8; save the file as UTF-8") from None
+
+
+class _Walk:
+    """Turns YAML nodes into plain values and notes their lines; aliases cannot make it endless."""
+
+    def __init__(self, file: str) -> None:
+        self.lines: dict[Where, int] = {}
+        self._file = file
+        self._left = MOST_VALUES
+        self._scalars = yaml.constructor.SafeConstructor()
+
+    def value(self, node: yaml.Node, where: Where) -> Any:
+        """The value of a node: dict, list, str, int, float, bool or None."""
+        self.lines.setdefault(where, node.start_mark.line + 1)
+        self._left -= 1
+        if self._left < 0:
+            raise self._refuse(node, f"more than {MOST_VALUES} values, aliases included, are too many for a grid")
+        if len(where) > DEEPEST:
+            raise self._refuse(node, f"it is nested too deep; a grid needs at most {DEEPEST} levels")
+        if isinstance(node, yaml.MappingNode) and node.tag == TAG + "map":
+            return dict(self._items(node, where))
+        if isinstance(node, yaml.SequenceNode) and node.tag == TAG + "seq":
+            return [self.value(item, (*where, position)) for position, item in enumerate(node.value)]
+        return self._scalar(node)
+
+    def _items(self, node: yaml.MappingNode, where: Where) -> Iterator[tuple[str, Any]]:
+        first: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            key, line = self._key(key_node), key_node.start_mark.line + 1
+            if key in first:
+                raise self._refuse(key_node, f"the key {key!r} was given in line {first[key]} already")
+            first[key] = self.lines[(*where, key)] = line
+            yield key, self.value(value_node, (*where, key))
+
+    def _key(self, node: yaml.Node) -> str:
+        if node.tag == TAG + "merge":
+            raise self._refuse(node, "merge keys (<<) are not read in a grid; write the keys out")
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._refuse(node, "a key must be a word, not a list or a mapping")
+        key = self._scalar(node)
+        if not isinstance(key, str):
+            raise self._refuse(node, f"YAML does not read the key {node.value!r} as a word; put it in quotes")
+        return key
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        if not isinstance(node, yaml.ScalarNode) or node.tag not in SCALARS:
+            if node.tag in (TAG + "timestamp", TAG + "value", TAG + "merge"):
+                raise self._refuse(node, f"YAML does not read {node.value!r} as a word; put it in quotes")
+            tag = node.tag.replace(TAG, "!!")
+            raise self._refuse(node, f"the tag {tag!r} is not allowed; write plain words, numbers, lists and mappings")
+        try:
+            value = self._scalars.construct_object(node)
+        except (yaml.YAMLError, *BROKEN):
+            raise self._refuse(node, f"{node.value[:40]!r} cannot be read as {node.tag.removeprefix(TAG)}") from None
+        if isinstance(value, float) and math.isnan(value):
+            raise self._refuse(node, "nan is not a value: it does not even equal itself")
+        return value
+
+    def _refuse(self, node: yaml.Node, sentence: str) -> GridError:
+        return GridError(f"{self._file}, line {node.start_mark.line + 1}: {sentence}")

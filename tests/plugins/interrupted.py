@@ -1,0 +1,27 @@
+"""A script for tests: says when workers are at work, then waits for them until it is interrupted."""
+
+import signal
+import sys
+
+import psutil
+from toy_workers import shard_of
+
+from harness.cluster import RayExecutor
+from harness.contracts import Recipe
+
+
+def main(plugins: str) -> int:
+    """One image is done, the next one takes for ever; the exit code after Ctrl-C is 130."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(7))
+    try:
+        with RayExecutor(Recipe.of("toy_workers:Harmful", folder=plugins), workers=1) as executor:
+            for _ in executor.run([shard_of("s", ["a"], [["i0"], ["i1sleeps"]])]):
+                print(*[child.pid for child in psutil.Process().children(recursive=True)], flush=True)
+    except KeyboardInterrupt:
+        return 130
+    return 0 if before else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

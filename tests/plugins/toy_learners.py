@@ -1,0 +1,134 @@
+"""A world with two splits and learners small enough to follow by hand, which can break where a test wishes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from toy_world import Boxes, ToyReader
+
+from harness.contracts import LabelRule, Lessons, Sample, Vocabulary
+
+
+@dataclass(frozen=True)
+class SplitBoxes:
+    """Boxes with a split in its ids."""
+
+    version: ClassVar[int] = 1
+    split: str = "val"
+    images: int = 10
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("red", "green", "blue")
+
+    def ids(self) -> Sequence[str]:
+        return [f"{self.split}-{index:03d}" for index in range(self.images)]
+
+    def load(self, image_id: str) -> Sample:
+        found = Boxes(images=1000).load(str(int(image_id[-3:]) + (500 if self.split == "train" else 0)).zfill(3))
+        return Sample(image_id, found.image, found.truth)
+
+
+def interrupt(place: str) -> None:
+    """Stop here, once, if the file that the environment names says so."""
+    wish = Path(os.environ.get("TOY_INTERRUPT", "/nowhere"))
+    if wish.exists() and wish.read_text() == place:
+        wish.unlink()
+        raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class Brightest:
+    """Scores are the image's channels, turned by `turn`: 0 is right, 1 calls red green, and so on."""
+
+    version: ClassVar[int] = 1
+    turn: int = 0
+
+    def segment(self, image: NDArray[np.uint8], vocabulary: Vocabulary) -> NDArray[np.float32]:
+        interrupt(f"label {self.turn}" if image.shape[0] == 9 else "")
+        place = {"red": 0, "green": 1, "blue": 2}
+        return np.stack([image[..., (place[word] + self.turn) % 3] / np.float32(255) for word in vocabulary.words])
+
+
+@dataclass(frozen=True)
+class Colours:
+    """Remembers the mean colour of every class in its lessons, one image a checkpoint."""
+
+    version: ClassVar[int] = 1
+    teacher: str
+    low: float = 0.5
+    shift: float = 0.0
+
+    @property
+    def rule(self) -> LabelRule:
+        return LabelRule(low=self.low, scale="none")
+
+    def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
+        file = folder / "unfinished" / "sums.json"
+        done, sums = json.loads(file.read_text()) if file.exists() else (0, np.zeros((3, 4)).tolist())
+        started = done
+        for image_id in lessons.image_ids[done:]:
+            image, mask = lessons.image(image_id), lessons.mask(image_id)
+            here = np.zeros((3, 4))
+            for label in range(3):
+                chosen = image[mask == label + 1].astype(float)
+                here[label] = [*chosen.sum(axis=0), len(chosen)]
+            sums, done = (np.array(sums) + here).tolist(), done + 1
+            file.write_text(json.dumps([done, sums]))
+            interrupt(f"fit {done}")
+        (folder / "sums.json").write_text(json.dumps(sums))
+        return {"started": started, "labelled": float(np.array(sums)[:, 3].sum())}
+
+    def fitted(self, folder: Path) -> Nearest:
+        sums = np.array(json.loads((folder / "sums.json").read_text()))
+        return Nearest(tuple(map(tuple, sums[:, :3] / np.maximum(sums[:, 3:], 1))))
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The class whose colour is nearest."""
+
+    colours: tuple[tuple[float, ...], ...]
+
+    def segment(self, image: NDArray[np.uint8], vocabulary: Vocabulary) -> NDArray[np.float32]:
+        interrupt("score")
+        names = ("red", "green", "blue")
+        far = [np.abs(image - np.array(self.colours[names.index(word)])).sum(axis=2) for word in vocabulary.words]
+        return -np.stack(far).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Gains(ToyReader):
+    """A reader that learns: gathers the mean brightness of what the lesson calls a class; its score is scaled by it."""
+
+    version: ClassVar[int] = 1
+    teacher: str = ""
+
+    @property
+    def rule(self) -> LabelRule:
+        return LabelRule()
+
+    def gather(
+        self, features: Mapping[Any, Any], vocabulary: Vocabulary, lesson: NDArray[np.int16]
+    ) -> Mapping[str, NDArray[Any]]:
+        (image,) = features.values()
+        interrupt("gather")
+        chosen = np.asarray(image, np.float64)[(lesson >= 0) & (lesson < len(vocabulary))]
+        return {"sum": chosen.sum(axis=0), "count": np.array(len(chosen))}
+
+    def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
+        held = [lessons.gathered(image_id) for image_id in lessons.image_ids]
+        mean = sum(one["sum"] for one in held) / sum(one["count"] for one in held)
+        (folder / "gain.json").write_text(json.dumps(list(mean)))
+        return {"mean": list(mean)}
+
+    def fitted(self, folder: Path) -> ToyReader:
+        json.loads((folder / "gain.json").read_text())
+        return ToyReader(timestep=self.timestep)

@@ -1,0 +1,130 @@
+"""Workers for tests of executors: rows that depend only on run and image, and images and runs that do harm."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from harness.contracts import Batch, BatchDone, ProtocolSettings, Recipe, Row, Run, Shard
+
+
+def run_named(name: str) -> Run:
+    """A run of which only the name matters."""
+    nothing = Recipe.of("nowhere:Nothing")
+    return Run(name, name, "", nothing, "Toys", nothing, ProtocolSettings())
+
+
+def shard_of(name: str, runs: list[str], batches: list[list[str | None]]) -> Shard:
+    """A shard of these runs and batches of image ids."""
+    parts = tuple(Batch(index, tuple(slots)) for index, slots in enumerate(batches))
+    return Shard(name, tuple(run_named(run) for run in runs), parts)
+
+
+def two_by_two(count: int) -> list[Shard]:
+    """Shards of two runs and two batches of two images."""
+    return [
+        shard_of(f"s{k}", ["a", "b"], [[f"s{k}b{b}i{i}" for i in range(2)] for b in range(2)]) for k in range(count)
+    ]
+
+
+def row_of(run: str, image: str, shape: int) -> Row:
+    """Counts that name their run, image and the shape of their batch."""
+    seed = int.from_bytes(hashlib.blake2b(f"{run}/{image}/{shape}".encode(), digest_size=4).digest(), "big")
+    counts = np.array([seed % 1009 + 1, seed % 97 + 1], np.int64)
+    return Row(run, image, "ok", 0.001, None, np.array([0, 1]), np.array([1, 1]), counts)
+
+
+class Mild:
+    """A worker that does its work; `threads` as the executors give it. Subclasses do harm in `compute`."""
+
+    def __init__(self, threads: int | None = None, folder: str | None = None) -> None:
+        self.threads = threads
+
+    def run(self, shard: Shard) -> Iterator[BatchDone]:
+        for batch in shard.batches:
+            rows = [self.compute(run, image, batch) for run in shard.runs for image in batch.image_ids]
+            yield BatchDone(shard.shard_id, batch.index, tuple(rows), encodings=len(batch.image_ids))
+
+    def compute(self, run: Run, image: str, batch: Batch) -> Row:
+        return row_of(run.run_id, image, len(batch.slots))
+
+
+class Harmful(Mild):
+    """An image's name says what it does to the process."""
+
+    def compute(self, run: Run, image: str, batch: Batch) -> Row:
+        if "raises" in image:
+            raise RuntimeError(f"cannot see {image}")
+        if "segfaults" in image:
+            ctypes.string_at(0)
+        if "exits" in image:
+            os._exit(9)
+        if "sleeps" in image:
+            time.sleep(3600)
+        if run.run_id == "killer":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().compute(run, image, batch)
+
+
+class Ruined(Mild):
+    """As a GPU after a failed assertion: from one image on, everything in this process fails."""
+
+    def __init__(self, threads: int | None = None, folder: str | None = None) -> None:
+        super().__init__(threads, folder)
+        self._ruined = False
+
+    def compute(self, run: Run, image: str, batch: Batch) -> Row:
+        self._ruined = self._ruined or "ruins" in image
+        if self._ruined:
+            return Row(run.run_id, image, "failed", 0.0, "CUDA error: device-side assert triggered")
+        return super().compute(run, image, batch)
+
+
+class Unready(Mild):
+    """Cannot be opened."""
+
+    def __init__(self, threads: int | None = None, folder: str | None = None) -> None:
+        raise FileNotFoundError("no weights in /nowhere")
+
+
+class Forgetful(Mild):
+    """Leaves out a row."""
+
+    def run(self, shard: Shard) -> Iterator[BatchDone]:
+        for done in super().run(shard):
+            yield BatchDone(done.shard_id, done.index, done.rows[1:] if done.index == 1 else done.rows)
+
+
+class Revealing(Mild):
+    """Its rows say which process made them, and with how many threads."""
+
+    def compute(self, run: Run, image: str, batch: Batch) -> Row:
+        time.sleep(0.01)
+        here = np.array([os.getpid(), self.threads or 0, int(os.environ.get("OMP_NUM_THREADS", "0"))], np.int64)
+        return Row(run.run_id, image, "ok", 0.0, None, np.zeros(3, np.int64), np.arange(3), here)
+
+
+class Counting(Mild):
+    """Its rows count what this one worker has done."""
+
+    def __init__(self, threads: int | None = None, folder: str | None = None) -> None:
+        super().__init__(threads, folder)
+        self._done = 0
+
+    def compute(self, run: Run, image: str, batch: Batch) -> Row:
+        self._done += 1
+        return Row(run.run_id, image, "ok", 0.0, None, np.zeros(1), np.ones(1), np.array([self._done]))
+
+
+class Slow(Mild):
+    """Takes a fifth of a second a batch."""
+
+    def compute(self, run: Run, image: str, batch: Batch) -> Row:
+        time.sleep(0.2 / len(batch.slots))
+        return super().compute(run, image, batch)

@@ -1,0 +1,158 @@
+"""The walls of the house, read from the source text; and for every wall a proof that its check can fail."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("harness", "methods", "benchmarks", "results", "training")
+TORCH = {"torch", "torchvision", "diffusers", "transformers", "open_clip", "segmentation_models_pytorch"}
+SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes are joined to train together
+    "harness/protocol.py", "harness/worker.py", "harness/lesson_masks.py", "harness/cluster_fit.py",
+}  # fmt: skip
+DOORS = {"harness/sweep.py", "harness/stages.py", "harness/checks.py"}  # stages is the door's back room
+VAGUE = {"utils", "common", "helpers", "base", "misc", "tools", "stuff"}
+
+Source = tuple[str, str]  # path relative to the root, text
+
+
+def sources() -> list[Source]:
+    files = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
+    return [(file.relative_to(ROOT).as_posix(), file.read_text("utf-8")) for file in files]
+
+
+def imports(text: str) -> Iterator[str]:
+    """Every module a file imports, lazily or not."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def tops(text: str) -> set[str]:
+    return {name.split(".")[0] for name in imports(text)}
+
+
+def ray_only_in_cluster(path: str, text: str) -> bool:
+    return "ray" not in tops(text) or path in {"harness/cluster.py", "harness/cluster_fit.py"}
+
+
+def polars_only_in_results(path: str, text: str) -> bool:
+    return "polars" not in tops(text) or path.startswith("results/")
+
+
+def torch_only_where_tensors_are(path: str, text: str) -> bool:
+    return not tops(text) & TORCH or path.startswith(("methods/", "training/")) or path in SPEAKS_TORCH
+
+
+def plug_ins_are_reached_by_address(path: str, text: str) -> bool:
+    return not path.startswith(("harness/", "results/")) or not tops(text) & {"methods", "benchmarks", "training"}
+
+
+def plug_ins_know_only_the_contracts(path: str, text: str) -> bool:
+    room = path.split("/")[0]
+    if room not in ("methods", "benchmarks"):
+        return True
+    ours = {name for name in imports(text) if name.split(".")[0] in ROOMS and not name.startswith(room)}
+    return all(name.startswith("harness.contracts") for name in ours)
+
+
+def results_know_only_contracts_and_errors(path: str, text: str) -> bool:
+    if not path.startswith("results/"):
+        return True
+    ours = {name for name in imports(text) if name.startswith("harness")}
+    return all(name.startswith(("harness.contracts", "harness.errors")) for name in ours)
+
+
+def only_doors_know_the_results(path: str, text: str) -> bool:
+    return not path.startswith("harness/") or path in DOORS or "results" not in tops(text)
+
+
+def the_door_defines_no_class(path: str, text: str) -> bool:
+    return path != "harness/sweep.py" or not any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(text)))
+
+
+def opens_with_a_sentence(_path: str, text: str) -> bool:
+    return not text.strip() or ast.get_docstring(ast.parse(text)) is not None
+
+
+def has_a_telling_name(path: str, _text: str) -> bool:
+    stem = Path(path).stem
+    return stem not in VAGUE and (stem == "__init__" or stem not in sys.stdlib_module_names)
+
+
+OWN_PICKLE = {"harness/cluster.py"}  # what our own workers answer, over Ray, whose transport is pickle anyway
+
+
+def nothing_dangerous(path: str, text: str) -> bool:
+    """No eval or exec, no pickle from outside, no yaml.load, no remote code; torch.load only with weights_only."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            words = {keyword.arg for keyword in node.keywords}
+            if name in {"eval", "exec", "yaml.load"} or "trust_remote_code" in words:
+                return False
+            if name in {"pickle.load", "pickle.loads"} and path not in OWN_PICKLE:
+                return False
+            if name == "torch.load" and "weights_only=True" not in ast.unparse(node):
+                return False
+    return True
+
+
+Wall = Callable[[str, str], bool]
+WALLS: dict[Wall, Source] = {  # each wall with a file that breaks it
+    ray_only_in_cluster: ("harness/plan.py", "def f():\n    import ray.util"),
+    polars_only_in_results: ("methods/x.py", "from polars import col"),
+    torch_only_where_tensors_are: ("harness/plan.py", "from torch.nn import functional"),
+    plug_ins_are_reached_by_address: ("results/x.py", "import methods.stableseg"),
+    plug_ins_know_only_the_contracts: ("methods/x.py", "from harness import grid"),
+    results_know_only_contracts_and_errors: ("results/x.py", "from harness.plan import Plan"),
+    only_doors_know_the_results: ("harness/worker.py", "from results.store import Store"),
+    the_door_defines_no_class: ("harness/sweep.py", "class Sweep: ..."),
+    opens_with_a_sentence: ("harness/x.py", "x = 1"),
+    has_a_telling_name: ("harness/utils.py", ""),
+    nothing_dangerous: ("methods/x.py", "torch.load(path)"),
+}
+
+
+@pytest.mark.parametrize("wall", WALLS, ids=lambda wall: wall.__name__)
+def test_the_wall_stands(wall: Wall) -> None:
+    assert [path for path, text in sources() if not wall(path, text)] == []
+
+
+@pytest.mark.parametrize("wall", WALLS, ids=lambda wall: wall.__name__)
+def test_the_check_can_fail(wall: Wall) -> None:
+    assert not wall(*WALLS[wall])
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Which top-level modules are loaded in a fresh process after a statement."""
+    code = f"{statement}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(answer.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import harness.grid, harness.plan, harness.plan_report, harness.contracts", TORCH | {"ray", "polars"}),
+        ("import harness.sweep", TORCH | {"ray"}),
+        ("import results.store, results.leaderboard, results.estimators", TORCH | {"ray"}),
+        ("import methods.stableseg, methods.maskclip, methods.controls", TORCH | {"ray", "polars"}),
+        ("import benchmarks.shapes", TORCH | {"ray", "polars"}),
+    ],
+)
+def test_heavy_modules_stay_out(statement: str, absent: set[str]) -> None:
+    assert loaded_after(statement) & absent == set()
+
+
+def test_the_absence_check_can_fail() -> None:
+    assert "polars" in loaded_after("import polars")

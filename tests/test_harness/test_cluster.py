@@ -1,0 +1,253 @@
+"""On a real Ray: the rows of the local executor, whatever happens to workers; everything on loopback; nothing left."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness import cluster
+from harness import ray_surroundings as surroundings
+from harness.cluster import RayExecutor
+from harness.contracts import BatchDone, Recipe, Shard
+from harness.errors import ClusterError
+from harness.executors import LocalExecutor
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PLUGINS = str(REPOSITORY / "tests" / "plugins")
+LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+sys.path.append(PLUGINS)
+from toy_workers import shard_of, two_by_two  # noqa: E402
+
+Rows = dict[tuple[str, str], tuple[str, str | None, list[int]]]
+
+
+def recipe(name: str) -> Recipe:
+    return Recipe.of(f"toy_workers:{name}", folder=PLUGINS)
+
+
+@pytest.fixture(scope="module")
+def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One private Ray for this file, with a HOME of its own; at the end nothing of it is left."""
+    home = tmp_path_factory.mktemp("home")
+    before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    children = {child.pid for child in psutil.Process().children(recursive=True)}
+    os.environ.update(HOME=str(home), RAY_worker_niceness="0")
+    try:
+        connection = cluster.connect(None)
+        assert signal.getsignal(signal.SIGTERM) == handler, "Ray's handler stayed"
+        assert {k: v for k, v in os.environ.items() if k.startswith("RAY_")} == {"RAY_worker_niceness": "0"}
+        folder = connection._folder
+        assert folder is not None and folder.path.is_dir()
+        assert folder.path.parent.stat().st_mode & 0o777 == 0o700, "others can reach Ray's sockets"
+        yield
+        started = [child for child in psutil.Process().children(recursive=True) if child.pid not in children]
+        assert len(started) >= 3
+        connection.close()
+        assert gone(started), "processes of Ray are left"
+        assert not folder.path.parent.exists()
+        assert list(home.iterdir()) == [], "Ray wrote into HOME"
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def gone(processes: Sequence[psutil.Process], seconds: float = 90.0) -> bool:
+    """Whether these processes end (or are zombies waiting for their parent) within a generous time."""
+    _, left = psutil.wait_procs(processes, timeout=seconds)
+    return not [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def as_rows(results: Iterator[BatchDone]) -> Rows:
+    rows: Rows = {}
+    for done in results:
+        for row in done.rows:
+            assert (row.run_id, row.image_id) not in rows, "a row came twice"
+            rows[row.run_id, row.image_id] = (row.status, row.error, row.pixels.tolist())
+    return rows
+
+
+def locally(shards: Sequence[Shard], worker: str = "Mild") -> Rows:
+    return as_rows(LocalExecutor(recipe(worker)).run(shards))
+
+
+def ordinary(count: int, name: str = "s") -> list[Shard]:
+    return [shard_of(f"{name}{k}", ["a", "b"], [[f"{name}{k}b{b}i{i}" for i in range(3)] for b in range(3)])
+            for k in range(count)]  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_same_rows_as_in_this_process(ray: None, workers: int) -> None:
+    shards = ordinary(8)
+    random.Random(workers).shuffle(shards)
+    with RayExecutor(recipe("Mild"), workers=workers) as executor:
+        rows = as_rows(executor.run(shards))
+        again = as_rows(executor.run(shards[:2]))
+    assert rows == locally(shards)
+    assert again == locally(shards[:2])
+    assert len(rows) == 8 * 18
+
+
+def test_workers_share_the_threads_and_the_work(ray: None) -> None:
+    with RayExecutor(recipe("Revealing"), workers=2, threads=3) as executor:
+        rows = as_rows(executor.run(ordinary(20)))
+    facts = {tuple(pixels) for _, _, pixels in rows.values()}
+    assert len({pid for pid, _, _ in facts}) == 2 and os.getpid() not in {pid for pid, _, _ in facts}
+    assert {(told, environment) for _, told, environment in facts} == {(3, 3)}
+
+
+def test_every_listener_is_on_loopback(ray: None) -> None:
+    with RayExecutor(recipe("Mild"), workers=1) as executor:
+        list(executor.run(ordinary(1)))
+        family = psutil.Process().children(recursive=True)
+        listening = [
+            (process.pid, connection.laddr.ip)
+            for process in family
+            for connection in process.net_connections(kind="inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+    assert len(listening) >= 4, "Ray listens somewhere; the check sees nothing"
+    assert [entry for entry in listening if entry[1] not in LOOPBACK] == []
+
+
+HARMS = {
+    "x1raises": "The worker broke on this batch: RuntimeError: cannot see x1raises",
+    "x2": "The worker broke on this batch: RuntimeError: cannot see x1raises",  # its neighbour in the batch
+    "y1segfaults": "The worker process died twice on this image.",
+    "y3exits": "The worker process died twice on this image.",
+    "y5sleeps": "The worker process stalled twice on this image.",
+}
+
+
+def test_whatever_a_method_does_to_its_process_the_rest_is_whole(ray: None) -> None:
+    """Images that raise, segfault, exit or hang, and a run that kills its process every time."""
+    events: list[dict[str, Any]] = []
+    harmful = [["x0", None], ["x1raises", "x2"], ["y0", "y1segfaults", "y2"], ["y3exits"], ["y4", "y5sleeps"]]
+    killing = [[f"b{b}i{i}" for i in range(3)] for b in range(12)]
+    shards = [shard_of("harm", ["a"], harmful), shard_of("kill", ["a", "killer"], killing), *ordinary(2)]
+    with RayExecutor(recipe("Harmful"), workers=2, stall_seconds=4.0, on_event=events.append) as executor:
+        rows = as_rows(executor.run(shards))
+    truth = locally(shards)
+    assert rows.keys() == truth.keys()
+    failed = {key: error for key, (status, error, _) in rows.items() if status == "failed"}
+    assert {image: error for (run, image), error in failed.items() if run != "killer"} == HARMS
+    assert {key: row for key, row in rows.items() if key not in failed}.items() <= truth.items()
+    killed = [error or "" for (run, _), error in failed.items() if run == "killer"]
+    assert len(killed) == 36 and sum(error.startswith("Not tried") for error in killed) >= 30
+    assert {"event": "run_stopped", "run": "killer"} in events
+    assert {event["kind"] for event in events if event["event"] == "worker_lost"} == {"died", "stalled"}
+
+
+def test_a_process_whose_gpu_is_ruined_is_not_used_any_more(ray: None) -> None:
+    shards = [shard_of("bad", ["a"], [["x0", "x1"], ["x2ruins", "x3"], ["x4", "x5"]]), *ordinary(1)]
+    with RayExecutor(recipe("Ruined"), workers=1) as executor:
+        rows = as_rows(executor.run(shards))
+    assert [image for (_, image), (status, _, _) in rows.items() if status == "failed"] == ["x2ruins"]
+    assert {key: row for key, row in rows.items() if key[1] != "x2ruins"}.items() <= locally(shards).items()
+
+
+def test_a_worker_that_cannot_be_opened_is_one_sentence_with_the_cause(ray: None) -> None:
+    with RayExecutor(recipe("Unready"), workers=1) as executor, pytest.raises(ClusterError) as caught:
+        list(executor.run(ordinary(1)))
+    assert "No worker process gets ready (2 attempts)" in str(caught.value)
+    assert str(caught.value).endswith("FileNotFoundError: no weights in /nowhere")
+
+
+def test_what_is_abandoned_stops(ray: None) -> None:
+    """Leaving the loop ends the workers that are at work."""
+    with RayExecutor(recipe("Slow"), workers=2) as executor:
+        results = executor.run(ordinary(50))
+        next(results)
+        results.close()
+        assert as_rows(executor.run(ordinary(1))) == locally(ordinary(1))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_an_address_where_nobody_answers(address: str) -> None:
+    with RayExecutor(recipe("Mild"), address=address) as executor, pytest.raises(ClusterError) as caught:
+        list(executor.run(ordinary(1)))
+    assert str(caught.value).startswith(f"No Ray cluster answers at {address} (")
+    assert "leave the address out" in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["somewhere", "host:port", "http://127.0.0.1:80", "ray://"])
+def test_an_address_that_is_none(address: str) -> None:
+    with pytest.raises(ClusterError, match=r"write auto, HOST:PORT"):
+        surroundings.check_reachable(address)
+
+
+def script(name: str) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(REPOSITORY), PLUGINS])
+    variables = {**os.environ, "PYTHONPATH": path, "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # this cluster of tests listens on loopback too
+    variables["RAY_AUTH_MODE"] = "disabled"
+    command = [sys.executable, str(Path(PLUGINS, name)), PLUGINS]
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_cluster_of_two_nodes_reached_by_its_address() -> None:
+    driver = script("two_nodes.py")
+    output, errors = driver.communicate(timeout=240)
+    assert driver.returncode == 0, errors
+    said = json.loads(output.splitlines()[-1])
+    rows = {(run, image): (status, None, pixels) for run, image, status, pixels in said["rows"]}
+    assert len(said["rows"]) == len(rows) == 320
+    assert rows == locally(two_by_two(40))
+    nodes = {event["node"] for event in said["events"] if event["event"] == "worker_ready"}
+    assert len(nodes) == 2, "the node that joined was given work"
+
+
+def test_an_interrupted_driver_leaves_nothing_running() -> None:
+    driver = script("interrupted.py")
+    try:
+        assert driver.stdout is not None
+        family = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
+        assert len(family) >= 3
+        driver.send_signal(signal.SIGINT)
+        _, errors = driver.communicate(timeout=60)
+        assert driver.returncode == 130, errors
+        assert gone(family)
+        assert "Traceback" not in errors
+    finally:
+        driver.kill()
+
+
+def test_the_environment_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "somewhere")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with surroundings.environment({"RAY_ADDRESS": "else", "PLAIN": "1"}):
+        os.environ["RAY_AUTH_MODE"] = "token"  # as Ray does
+        assert os.environ["RAY_ADDRESS"] == "else"
+    after = [os.environ.get(name) for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "PLAIN")]
+    assert after == ["somewhere", None, None]
+
+
+def test_the_token_is_for_this_user_only() -> None:
+    folder = surroundings.RayFolder()
+    token = Path(folder.variables["RAY_AUTH_TOKEN_PATH"])
+    assert token.stat().st_mode & 0o777 == 0o600 and len(token.read_text()) == 64
+    assert len(os.fsencode(folder.path)) <= surroundings.LONGEST_FOLDER
+    folder.remove()
+    assert not folder.path.parent.exists()
+
+
+def test_errors_of_ray_have_a_kind() -> None:
+    import ray.exceptions as rays
+
+    kinds = {
+        "oom": rays.OutOfMemoryError("no memory"), "node": rays.NodeDiedError("gone"), "died": rays.ActorDiedError(),
+        "unavailable": rays.ActorUnavailableError("where", None), "timeout": rays.GetTimeoutError("late"),
+        "init": rays.RuntimeEnvSetupError("no env"), "fatal": rays.LocalRayletDiedError("raylet"),
+        "error": rays.RayTaskError("step", "trace", ValueError("odd")),
+    }  # fmt: skip
+    assert {kind: cluster.classify(error)[0] for kind, error in kinds.items()} == {kind: kind for kind in kinds}
+    assert cluster.classify(kinds["error"])[1] == "ValueError: odd"

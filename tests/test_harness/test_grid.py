@@ -1,0 +1,166 @@
+"""Texts of grids go in; the cells they mean come out, in order and frozen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from grid_texts import GUESS, HEAD, QUICKSTART, WORLD, method, tail
+
+from harness import grid as grids
+from harness.contracts import ProtocolSettings, Recipe
+from harness.errors import GridError
+from harness.grid import ClusterSettings, Grid
+
+
+def variants(grid: Grid, benchmark: str | None = None) -> list[str]:
+    """Method name and variant of the cells, in order."""
+    chosen = [cell for cell in grid.cells if benchmark in (None, cell.benchmark_name)]
+    return [f"{cell.method_name} {cell.variant}".strip() for cell in chosen]
+
+
+def test_every_list_is_an_axis_and_the_last_one_changes_fastest(
+    read_grid: Callable[[str], Grid], grid_folder: Path
+) -> None:
+    grid = read_grid(QUICKSTART)
+    expected = [f"Guess timestep={t} refine={r}" for t in (1, 100, 300) for r in ("none", "sar", "samap")]
+    assert variants(grid) == [*expected, "Reads"]
+    assert grid.cells[4].method == Recipe.of("grid_plugins:Guess", model="shapes", timestep=100, refine="sar")
+    assert grid.cells[4].benchmark == Recipe.of("grid_plugins:World", split="val", images=200)
+    assert (grid.name, grid.folder, grid.batch, grid.cluster) == ("quickstart", str(grid_folder), 8, ClusterSettings())
+    assert {cell.protocol for cell in grid.cells} == {ProtocolSettings()}
+
+
+def test_a_grid_is_frozen_hashable_and_the_same_twice(read_grid: Callable[[str], Grid]) -> None:
+    grid = read_grid(QUICKSTART)
+    assert hash(grid) == hash(read_grid(QUICKSTART)) and grid == read_grid(QUICKSTART)
+    assert len(set(grid.cells)) == 10
+    with pytest.raises(AttributeError):
+        grid.cells[0].variant = "x"  # type: ignore[misc]
+
+
+def test_the_folder_of_a_grid_comes_last_on_the_path(read_grid: Callable[[str], Grid], grid_folder: Path) -> None:
+    read_grid(QUICKSTART)
+    installed = Path(pytest.__file__).parents[1]
+    assert sys.path.index(str(grid_folder)) > sys.path.index(str(installed))
+    assert sys.path.count(str(grid_folder)) == 1
+
+
+def test_benchmarks_come_first_and_bear_their_axes(read_grid: Callable[[str], Grid]) -> None:
+    text = QUICKSTART.replace("split: val", "split: [val, train]")
+    text += "exclude:\n  - {method: Guess, with: {timestep: 1}}\n"
+    grid = read_grid(text)
+    names = [cell.benchmark_name for cell in grid.cells]
+    assert names == ["World split=val"] * 7 + ["World split=train"] * 7
+    assert variants(grid)[:7] == variants(grid)[7:]
+
+
+def test_values_in_variants_can_be_told_apart(read_grid: Callable[[str], Grid]) -> None:
+    axes = ("layers: [[0, 1, 2], []]", "power: [1, 0.1, 1.0e-7]", "model: [a, 'a b', '1', 'null']")
+    grid = read_grid(method("with:", *(f"  {axis}" for axis in axes)))
+    assert len(set(variants(grid))) == len(grid.cells) == 2 * 3 * 4
+    assert grid.cells[0].variant == "layers=[0,1,2] power=1.0 model=a"
+    assert grid.cells[11].variant == "layers=[0,1,2] power=1e-07 model='null'"
+    assert grid.cells[0].method.as_dict() == {"layers": (0, 1, 2), "power": 1.0, "model": "a"}
+    assert isinstance(grid.cells[0].method.as_dict()["power"], float)
+
+
+def test_an_item_excludes_combinations_of_its_own(read_grid: Callable[[str], Grid]) -> None:
+    axes = "with: {timestep: [1, 2, 3], refine: [none, sar]}"
+    grid = read_grid(method(axes, "exclude:", "- {timestep: [1, 3], refine: sar}", "- {timestep: 2, refine: none}"))
+    left = ("timestep=1 refine=none", "timestep=2 refine=sar", "timestep=3 refine=none")
+    assert variants(grid) == [f"Guess {variant}" for variant in left]
+
+
+def test_an_exclude_of_the_grid_names_method_benchmark_and_settings(read_grid: Callable[[str], Grid]) -> None:
+    second = "  - {name: Train, use: 'grid_plugins:World', with: {split: train}}"
+    first_rule = "  - {benchmark: Train, method: Guess, with: {timestep: 1}}"
+    grid = read_grid(tail(second, "exclude:", first_rule, "  - {with: {seed: 1}}"))
+    assert variants(grid, "World") == ["Guess timestep=1", "Guess timestep=100"]
+    assert variants(grid, "Train") == ["Guess timestep=100"]
+
+
+def test_an_exclude_knows_defaults_and_settings_that_are_no_axis(read_grid: Callable[[str], Grid]) -> None:
+    grid = read_grid(tail("exclude:", "  - with: {refine: none, power: 2}"))
+    assert variants(grid) == ["Other"]
+
+
+def test_an_exclude_without_a_method_means_those_whose_settings_take_it(read_grid: Callable[[str], Grid]) -> None:
+    other = "  - {name: Settles, use: 'grid_plugins:Settles', with: {refine: sar, power: [1, 2]}}\n"
+    grid = read_grid(HEAD + GUESS + other + WORLD + "exclude: [{with: {power: 1}}]\n")
+    assert variants(grid) == ["Settles power=2"]
+    guess = GUESS.replace("}", ", with: {power: [0.5, 1]}}")
+    grid = read_grid(HEAD + guess + other + WORLD + "exclude: [{with: {power: 0.5}}]")
+    assert variants(grid) == ["Guess power=1.0", "Settles power=1", "Settles power=2"]
+
+
+def test_a_truth_is_not_the_number_one(read_grid: Callable[[str], Grid]) -> None:
+    axes = "with: {seed: [0, 1], flag: [false, true]}, exclude: [{flag: true, seed: 1}]"
+    item = f"  - {{name: Other, use: 'grid_plugins:Other', {axes}}}\n"
+    assert len(read_grid(HEAD + item + WORLD).cells) == 3
+
+
+def test_an_include_adds_one_combination_after_the_excludes(read_grid: Callable[[str], Grid]) -> None:
+    grid = read_grid(
+        tail(
+            "exclude:",
+            "  - {method: Guess}",
+            "include:",
+            "  - {method: Guess, benchmark: World, with: {timestep: 300, layers: [[4]]}}",
+            "  - {method: Guess, benchmark: World}",
+            "  - {method: Guess, benchmark: World, with: {timestep: 7, power: 3}}",
+        )
+    )
+    assert variants(grid) == [
+        "Other",
+        "Guess timestep=300 layers=[4]",
+        "Guess timestep=100",  # the default of the class, because the axis was left out
+        "Guess timestep=7 power=3.0",
+    ]
+    assert grid.cells[1].method == Recipe.of("grid_plugins:Guess", timestep=300, layers=(4,), power=2.0)
+
+
+def test_an_include_says_which_of_a_benchmarks_axes_it_means(read_grid: Callable[[str], Grid]) -> None:
+    text = QUICKSTART.replace("split: val", "split: [val, train]")
+    with pytest.raises(GridError, match=r"line 15: 'World' is more than one benchmark.*'?World split=val"):
+        read_grid(text + "include:\n  - {method: Reads, benchmark: World, with: {model: small}}\n")
+    with_full_name = text.replace("    use: grid_plugins:Reads", "    use: grid_plugins:Guess") + (
+        "include:\n  - {method: Reads, benchmark: World split=train, with: {power: 9}}\n"
+    )
+    last = read_grid(with_full_name).cells[-1]
+    assert (last.benchmark_name, last.variant) == ("World split=train", "power=9.0")
+
+
+def test_protocol_cluster_and_batch_are_read(read_grid: Callable[[str], Grid]) -> None:
+    grid = read_grid(
+        tail(
+            "protocol: {vocabulary: all, background: constant, threshold: 1, templates: ['a {}', 'the {}']}",
+            "cluster: {workers: 3, address: auto, threads: 1, gpus_per_worker: 0.5, shard_batches: 2,",
+            "          stall_seconds: 9}",
+            "batch: 4",
+        )
+    )
+    assert grid.cells[0].protocol == ProtocolSettings("all", "constant", 1.0, ("a {}", "the {}"))
+    assert grid.cluster == ClusterSettings(3, "auto", 1, 0.5, 2, 9.0)
+    assert grid.batch == 4
+
+
+def test_a_name_made_of_axes_may_meet_another_name(read_grid: Callable[[str], Grid]) -> None:
+    benchmarks = WORLD.replace("World'", "World', with: {split: [a]}")
+    text = HEAD + GUESS + benchmarks + "  - {name: World split=a, use: 'grid_plugins:World'}\n"
+    with pytest.raises(GridError, match=r"^grid.yaml, line 6: another benchmark is called 'World split=a' already$"):
+        read_grid(text)
+
+
+def test_reading_a_grid_loads_nothing_heavy(grid_folder: Path) -> None:
+    (grid_folder / "grid.yaml").write_text(QUICKSTART)
+    program = (
+        "import sys; from harness import grid; assert len(grid.read(sys.argv[1]).cells) == 10; "
+        "print(sorted({'torch', 'ray', 'polars', 'diffusers', 'transformers'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", program, str(grid_folder / "grid.yaml")]
+    answer = subprocess.run(command, cwd=Path(grids.__file__).parents[1], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

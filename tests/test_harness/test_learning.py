@@ -1,0 +1,258 @@
+"""Methods that learn, through the door: a graph of steps, each done once, refusals, kills, and any division of work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness import grid as grids
+from harness import plan as plans
+from harness import steps_report
+from harness.contracts import IGNORED, LabelRule, MethodError, ProtocolSettings, Vocabulary
+from harness.errors import GridError
+from harness.lesson_masks import lesson, positions
+from harness.offering import Offer
+from harness.views import Box, Tiling
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = ROOT / "tests" / "plugins"
+
+CHAIN = """
+name: chain
+methods:
+  - {name: Bright, use: toy_learners:Brightest}
+  - {name: Plus, use: toy_learners:Colours, with: {teacher: Bright}}
+  - {name: Gains, use: toy_learners:Gains, with: {teacher: Plus}}
+  - {name: PlusPlus, use: toy_learners:Colours, with: {teacher: Gains, low: 0.1}}
+benchmarks:
+  - {name: Boxes, use: toy_learners:SplitBoxes, with: {images: 6}, train: {split: train, images: 7}}
+batch: 3
+"""
+
+
+def door(folder: Path, *more: str, interrupted: str | None = None, results: str = "runs") -> int:
+    """Run the grid of a folder; the exit code."""
+    wish = folder / "interrupt"
+    if interrupted is not None:
+        wish.write_text(interrupted)
+    environment = {
+        **os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{PLUGINS}", "TOY_INTERRUPT": str(wish), "COLUMNS": "150",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "harness.sweep", "grid.yaml", "--no-report", "--results", results, *more]
+    answer = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250, check=False
+    )
+    (folder / "stdout").write_text(answer.stdout)
+    (folder / "stderr").write_text(answer.stderr)
+    assert "Traceback" not in answer.stderr, answer.stderr
+    assert interrupted is None or not wish.exists(), f"{interrupted} was never reached: {answer.stdout} {answer.stderr}"
+    return answer.returncode
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "grid.yaml").write_text(CHAIN)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The chain, run without a mishap."""
+    place = tmp_path_factory.mktemp("whole")
+    (place / "grid.yaml").write_text(CHAIN)
+    assert door(place, "--local") == 0
+    return place
+
+
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    lines = (folder / "runs" / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def tables(folder: Path) -> tuple[bytes, bytes]:
+    return (folder / "runs" / "leaderboard.csv").read_bytes(), (folder / "runs" / "matrix.csv").read_bytes()
+
+
+def cards(folder: Path) -> dict[str, dict[str, Any]]:
+    found = [json.loads(path.read_text()) for path in (folder / "runs" / "artefacts").glob("*/card.json")]
+    return {card["method_name"]: card for card in found}
+
+
+def test_the_chain_is_fitted_in_order_and_every_card_says_from_what(whole: Path) -> None:
+    held = cards(whole)
+    assert [event["method"] for event in events(whole, "fit")] == ["Plus", "Gains", "PlusPlus"]
+    assert [held[name]["teacher"] for name in ("Plus", "Gains", "PlusPlus")] == ["Bright", "Plus", "Gains"]
+    card = held["Plus"]
+    recipes = {path.stem: json.loads(path.read_text()) for path in (whole / "runs" / "recipes").glob("*.json")}
+    assert recipes[card["teacher_run"]]["method_name"] == "Bright"
+    assert recipes[card["teacher_run"]]["benchmark"]["settings"]["split"] == "train"
+    assert card["label_rule"]["low"] == 0.5 and card["image_count"] == 7 and card["learner_tells"]["labelled"] > 0
+    assert {"python", "numpy"} <= card["versions"].keys() and card["seconds"] >= 0 and card["finished"]
+    row = next(recipe for recipe in recipes.values() if recipe["method_name"] == "Plus" and "val" in str(recipe))
+    assert row["artefact"] == {"id": card["artefact_id"], "teacher": "Bright", "labels": card["teacher_run"]}
+    assert not list((whole / "runs" / "artefacts").glob("*/unfinished"))
+
+
+def test_only_the_cells_of_the_grid_are_ranked(whole: Path) -> None:
+    lines = (whole / "runs" / "leaderboard.csv").read_text().splitlines()
+    assert len(lines) == 5 and all(",Boxes," in line and ",6,0," in line for line in lines[1:])
+    assert lines[1].split(",")[0] == "1" and "100.0000" in lines[4]
+
+
+def test_what_is_stored_is_not_done_again(whole: Path) -> None:
+    before = len((whole / "runs" / "events.jsonl").read_text().splitlines())
+    assert door(whole, "--local") == 0
+    assert len((whole / "runs" / "events.jsonl").read_text().splitlines()) == before
+    assert door(whole, "--plan", "--json") == 0
+    plan = json.loads((whole / "stdout").read_text())
+    assert {step["missing"] for step in plan["steps"]} == {0} and plan["fits_missing"] == 0
+
+
+def test_a_new_learner_shares_the_steps_that_are_stored(whole: Path) -> None:
+    (whole / "grid.yaml").write_text(CHAIN.replace("{teacher: Gains, low: 0.1}", "{teacher: Gains, low: 0.2}"))
+    assert door(whole, "--plan", "--json") == 0
+    steps = json.loads((whole / "stdout").read_text())["steps"]
+    todo = [(step["step"], step["method"]) for step in steps if step["missing"]]
+    (whole / "grid.yaml").write_text(CHAIN)
+    assert todo == [("label", "Gains"), ("fit", "PlusPlus"), ("score", "PlusPlus")]  # by another rule
+
+
+def test_the_plan_prints_the_graph(folder: Path) -> None:
+    assert door(folder, "--plan") == 0
+    said = (folder / "stdout").read_text()
+    assert "Steps" in said and "label" in said and "taught by Bright" in said and "3 fits, 0 of them stored" in said
+    assert not (folder / "runs").exists()
+    sys.path.append(str(PLUGINS)) if str(PLUGINS) not in sys.path else None
+    cells = grids.read(folder / "grid.yaml").cells
+    steps = steps_report.steps(plans.make("chain", cells, 3))
+    kinds = [(step["step"], step["method"]) for step in steps]
+    assert kinds[:7] == [
+        ("label", "Bright"), ("fit", "Plus"), ("label", "Plus"), ("gather", "Gains"), ("fit", "Gains"),
+        ("label", "Gains"), ("fit", "PlusPlus"),
+    ]  # fmt: skip
+    places = {step["id"]: number for number, step in enumerate(steps)}
+    assert all(places[need] < number for number, step in enumerate(steps) for need in step["needs"])
+    assert len(places) == len(steps) == 11
+
+
+@pytest.mark.parametrize("place", ["label 0", "fit 4", "gather", "score"])
+def test_a_driver_that_is_killed_anywhere_ends_in_the_same_table(whole: Path, folder: Path, place: str) -> None:
+    assert door(folder, "--local", interrupted=place) == 130
+    assert door(folder, "--local") == 0
+    assert tables(folder) == tables(whole)
+    if place == "fit 4":
+        assert cards(folder)["Plus"]["learner_tells"]["started"] == 4  # it went on from its checkpoint
+
+
+def test_workers_and_shards_change_nothing(whole: Path, folder: Path) -> None:
+    (folder / "grid.yaml").write_text(CHAIN + "cluster: {workers: 2, shard_batches: 1}\n")
+    assert door(folder) == 0, (folder / "stderr").read_text()
+    assert tables(folder) == tables(whole)
+    assert cards(folder)["Gains"]["learner_tells"] == cards(whole)["Gains"]["learner_tells"]
+
+
+def test_a_fit_that_fails_is_said_and_the_rest_goes_on(folder: Path) -> None:
+    text = CHAIN.replace("toy_learners:Brightest}", "toy_world:Flat}")  # a label map, and a rule that needs scores
+    (folder / "grid.yaml").write_text(text)
+    assert door(folder, "--local") == 3
+    said = (folder / "stderr").read_text()
+    assert "Plus cannot be fitted, and what needs it is left out: 7 results on the train images" in said
+    assert "18 image results failed or are missing" in said
+
+
+ENTRY = "  - {name: Bright, use: toy_learners:Brightest}\n"
+REFUSED = [
+    ("teacher: Bright}", "teacher: Brigth}", 5, "no method is called 'Brigth', so it cannot teach 'Plus'; did you mean 'Bright'?"),
+    ("teacher: Bright}", "teacher: Plus}", 5, "in a circle: Plus <- Plus"),
+    ("teacher: Bright}", "teacher: PlusPlus}", 6, "in a circle"),
+    (ENTRY, ENTRY.replace("}", ", with: {turn: [0, 1]}}"), 5, "has 2 variants; name one of: Bright turn=0, Bright turn=1"),
+    (", train: {split: train, images: 7}", "", 9, "needs `train:`"),
+    ("train: {split: train, images: 7}", "train: {split: val}", 9, "a teacher must not see the images that 'Plus'"),
+    ("train: {split: train, images: 7}", "train: {spilt: train}", 9, "did you mean 'split'"),
+    ("train: {split: train, images: 7}", "train: {split: [train, val]}", 9, "give 'split' one value here"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "line", "words"), REFUSED, ids=[case[3][:24] for case in REFUSED])
+def test_teachers_that_cannot_teach_are_refused_with_a_line(
+    tmp_path: Path, old: str, new: str, line: int, words: str
+) -> None:
+    assert CHAIN.count(old) == 1
+    (tmp_path / "grid.yaml").write_text(CHAIN.replace(old, new))
+    with pytest.raises(GridError) as refusal:
+        grids.read(tmp_path / "grid.yaml")
+    assert words in str(refusal.value) and f"line {line}:" in str(refusal.value)
+
+
+def test_a_train_split_that_shares_images_with_the_scored_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(CHAIN.replace("split: train, images: 7", "images: 7"))
+    with pytest.raises(GridError, match=r"Plus on Boxes: 6 of the 7 train images are scored too \(the first: 'val-000'\)"):
+        plans.make("x", grids.read(tmp_path / "grid.yaml").cells, 3)
+
+
+def test_a_teacher_is_named_by_its_variant_too(tmp_path: Path) -> None:
+    text = CHAIN.replace(ENTRY, ENTRY.replace("}", ", with: {turn: [0, 1]}}"))
+    text = text.replace("teacher: Bright}", "teacher: [Bright turn=0, Bright turn=1]}").replace(
+        "teacher: Plus}", "teacher: Plus teacher=Bright turn=1}"
+    )
+    (tmp_path / "grid.yaml").write_text(text)
+    cells = grids.read(tmp_path / "grid.yaml").cells
+    teachers = [(cell.method_name, cell.teacher.variant) for cell in cells if cell.teacher]
+    assert teachers[:2] == [("Plus", "turn=0"), ("Plus", "turn=1")]
+    fits = plans.make("x", cells, 3).fits
+    assert len({fit.artefact_id for fit in fits}) == 4
+
+
+def test_a_name_is_in_no_id_but_a_teachers_settings_are(tmp_path: Path) -> None:
+    def ids(text: str) -> list[str]:
+        (tmp_path / "grid.yaml").write_text(text)
+        return [planned.run.run_id for planned in plans.make("x", grids.read(tmp_path / "grid.yaml").cells, 3).runs]
+
+    plain, renamed = ids(CHAIN), ids(CHAIN.replace("Bright,", "Glow,").replace("teacher: Bright", "teacher: Glow"))
+    turned = ids(CHAIN.replace("Brightest}", "Brightest, with: {turn: 1}}"))
+    assert plain == renamed
+    assert not set(plain) & set(turned)  # it reaches the end of the chain
+
+
+def mask_of(scores: Any, rule: LabelRule, numbers: tuple[int, ...] = (3, 5)) -> Any:
+    offered = Offer(Vocabulary(tuple((str(number),) for number in numbers)), numbers)
+    import torch
+
+    given = scores if scores.ndim == 2 else torch.tensor(scores, dtype=torch.float32)
+    size = given.shape[-2:]
+    cut = Tiling((size[0], size[1]), (Box(0, 0, size[0], size[1]),))
+    return lesson([given], cut, offered, (size[0], size[1]), ProtocolSettings(), rule)
+
+
+def test_the_label_rule_by_hand() -> None:
+    scores = np.array([[[0.9, 0.4, 0.2], [0.55, 0.5, 0.1]], [[0.1, 0.5, 0.1], [0.50, 0.1, 0.8]]])
+    plain = [[3, 5, 3], [3, 3, 5]]
+    assert mask_of(scores, LabelRule(scale="none")).tolist() == plain
+    assert mask_of(scores, LabelRule(low=0.45, scale="none")).tolist() == [[3, 5, 255], [3, 3, 5]]
+    banded = LabelRule(low=0.45, high=0.54, scale="none", below="background")
+    assert mask_of(scores, banded).tolist() == [[3, 255, 0], [3, 255, 5]]
+    # distances .8 .1 .1 / .05 .4 .7: the least third of six is left out
+    assert mask_of(scores, LabelRule(unsure=0.1, scale="none")).tolist() == [[3, 5, 3], [255, 3, 5]]
+    scaled = (scores - scores.min((1, 2), keepdims=True)) / np.ptp(scores, axis=(1, 2), keepdims=True)
+    expected = np.where(scaled.max(0) < 0.6, IGNORED, np.where(scaled[0] >= scaled[1], 3, 5))
+    assert np.array_equal(mask_of(scores, LabelRule(low=0.6)), expected)
+
+
+def test_a_label_map_teaches_as_it_is_or_is_refused() -> None:
+    labels = np.array([[0, 1], [-1, 1]])
+    assert mask_of(labels, LabelRule()).tolist() == [[3, 5], [255, 5]]
+    with pytest.raises(MethodError, match="a label rule looks at scores"):
+        mask_of(labels, LabelRule(low=0.5))
+
+
+def test_positions_of_a_lesson() -> None:
+    offered = Offer(Vocabulary((("a",), ("b",), ("background",)), background=2), (4, 9, 0))
+    found = positions(np.array([[4, 9, 0, 255, 7]], np.uint8), offered)
+    assert found.tolist() == [[0, 1, 3, -1, -1]]

@@ -1,0 +1,49 @@
+"""How much a worker takes, and how many fit, for nodes as Ray describes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import placement
+from harness.placement import Place, choose
+
+GIB = float(2**30)
+
+
+def node(cpus: float, gpus: float = 0.0, memory: float = 64.0) -> dict[str, float]:
+    return {"CPU": cpus, "GPU": gpus, "memory": memory * GIB, "object_store_memory": 1e8}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "threads", "gpus", "place", "slots"),
+    [
+        ([node(2)], None, None, 1.0, Place(1.0, 0.0, 1), 2),
+        ([node(64)], None, None, 1.0, Place(8.0, 0.0, 8), 8),
+        ([node(8, memory=10.0)], None, None, 1.0, Place(4.0, 0.0, 4), 2),  # memory for two
+        ([node(4, memory=1.0)], None, None, 1.0, Place(4.0, 0.0, 4), 1),
+        ([node(8)], None, 3, 1.0, Place(3.0, 0.0, 3), 2),
+        ([node(2)], 1, None, 1.0, Place(2.0, 0.0, 2), 1),
+        ([node(2)], 4, None, 1.0, Place(0.5, 0.0, 1), 4),  # more than CPUs: as asked
+        ([node(1), node(1)], 1, None, 1.0, Place(1.0, 0.0, 1), 2),  # two CPUs, but not on one node
+        ([node(1), node(1)], 3, None, 1.0, Place(0.5, 0.0, 1), 4),
+        ([node(5), node(5)], 3, None, 1.0, Place(2.0, 0.0, 2), 4),
+        ([node(16, gpus=4)], None, None, 1.0, Place(0.0, 1.0, 4), 4),
+        ([node(16, gpus=4)], 2, None, 1.0, Place(0.0, 1.0, 8), 4),
+        ([node(16, gpus=4), node(2)], None, None, 0.5, Place(0.0, 0.5, 2), 8),
+        ([node(16, gpus=4)], None, 1, 2.0, Place(0.0, 2.0, 1), 2),
+        ([node(4, gpus=1)], None, None, 0.0, Place(1.0, 0.0, 1), 4),  # GPUs not wanted
+        ([node(0)], None, None, 1.0, Place(1.0, 0.0, 1), 0),  # a head without CPUs, before nodes join
+        ([], 3, None, 1.0, Place(1.0, 0.0, 1), 0),
+    ],
+)
+def test_choose(
+    nodes: list[dict[str, float]], workers: int | None, threads: int | None, gpus: float, place: Place, slots: int
+) -> None:
+    chosen = choose(nodes, workers, threads, gpus)
+    assert chosen == place
+    assert chosen.slots(nodes) == slots
+
+
+def test_an_estimate_counts_on_what_this_machine_would_be_given() -> None:
+    assert 1 <= placement.workers_here(None) <= placement.MOST_ON_CPUS
+    assert placement.workers_here(10**6) == 1

@@ -1,0 +1,118 @@
+"""Plans over the toy world: what is shared, what is stored, and that no batch depends on company."""
+
+import random
+
+import pytest
+from toy_cells import FLAT, NINE, Cell, reader
+
+from harness import plan as plans
+from harness.contracts import ModelError, ProtocolSettings, Recipe, Run
+from harness.plan import Plan
+
+
+def plan_of(cells: list[Cell], stored: plans.Stored | None = None, limit: int | None = None, batch: int = 4) -> Plan:
+    return plans.make("toy", cells, batch, stored, limit)
+
+
+def test_three_refinements_at_three_timesteps_share_passes_and_encodings() -> None:
+    cost = plan_of(NINE).cost
+    assert (cost.encodings, cost.passes) == (10, 30)
+    assert (cost.encodings_unshared, cost.passes_unshared) == (90, 90)
+
+
+def test_batches_are_fixed_slices_of_the_sorted_ids_and_the_last_is_filled_up() -> None:
+    (shard,) = plan_of(NINE).shards(99)
+    slots = [batch.slots for batch in shard.batches]
+    assert slots == [("000", "001", "002", "003"), ("004", "005", "006", "007"), ("008", "009", None, None)]
+    assert len(shard.runs) == 9
+
+
+def test_a_run_without_a_backbone_joins_the_group_of_its_benchmark() -> None:
+    assert len(plan_of([FLAT, *NINE]).groups) == 1
+    other = Cell(Recipe.of("toy_world:Flat"), benchmark=Recipe.of("toy_world:Boxes", images=6))
+    assert len(plan_of([FLAT, other, *NINE]).groups) == 2
+
+
+def test_groups_hold_runs_that_share_a_backbone_and_no_others() -> None:
+    groups = plan_of([reader(1), reader(1, fails_on="x"), reader(2), FLAT]).groups
+    assert sorted(len(group) for group in groups) == [1, 3]
+
+
+def test_stored_images_become_fillers_and_stored_runs_are_left_out() -> None:
+    first = plan_of(NINE[:2])
+    one, two = (planned.run.run_id for planned in first.runs)
+    everything = {f"{index:03d}": "ok" for index in range(10)}
+    half = {image: ("ok" if int(image) < 5 else "failed") for image in everything if int(image) != 9}
+    plan = plan_of(NINE[:2], {one: everything, two: half})
+    assert [planned.reason for planned in plan.runs] == ["stored", "5 of 10 images missing, 4 of them failed before"]
+    (shard,) = plan.shards(99)
+    assert [run.run_id for run in shard.runs] == [two]
+    assert [batch.slots for batch in shard.batches] == [(None, "005", "006", "007"), ("008", "009", None, None)]
+    assert plan_of(NINE[:2], {one: everything, two: everything}).shards() == ()
+
+
+def test_limit_keeps_the_first_images_in_the_same_batches() -> None:
+    plan = plan_of(NINE, limit=6)
+    assert [batch.slots for shard in plan.shards() for batch in shard.batches] == [
+        ("000", "001", "002", "003"), ("004", "005", None, None)
+    ]  # fmt: skip
+    assert plan.images_missing == 9 * 6
+    assert plan.runs[0].run.run_id == plan_of(NINE).runs[0].run.run_id
+
+
+def test_shard_size_cuts_between_batches_only() -> None:
+    plan = plan_of(NINE)
+    for size in (1, 2, 3):
+        batches = [batch for shard in plan.shards(size) for batch in shard.batches]
+        assert batches == list(plan.shards(99)[0].batches)
+
+
+def ids(cells: list[Cell], batch: int = 4) -> list[str]:
+    return [planned.run.run_id for planned in plan_of(cells, batch=batch).runs]
+
+
+def test_what_can_change_a_pixel_changes_the_id_and_nothing_else_does() -> None:
+    base = reader(1)
+    (known,) = ids([base])
+    assert ids([Cell(base.method, method_name="other", variant="x", benchmark_name="B")]) == [known]
+    assert ids([Cell(Recipe.of("toy_world:ToyReader"))]) == [known], "a default written out is the same setting"
+    shuffled = [base, *NINE]
+    random.shuffle(shuffled)
+    assert known in ids(shuffled)
+    changed = [
+        ids([reader(2)]), ids([base], batch=8),
+        ids([Cell(base.method, benchmark=Recipe.of("toy_world:Boxes", images=9))]),
+        ids([Cell(base.method, protocol=ProtocolSettings(background="constant"))]),
+        ids([Cell(base.method, protocol=ProtocolSettings(templates=("a drawing of a {}",)))]),
+        ids([reader(1, fails_on="x")]),
+    ]  # fmt: skip
+    assert len({known, *(one for (one,) in changed)}) == 7
+    assert ids([FLAT], batch=4) == ids([FLAT], batch=8), "no network, no batch"
+
+
+def test_fields_of_a_protocol_without_effect_are_in_no_id() -> None:
+    def one(**rules: object) -> str:
+        return ids([Cell(FLAT.method, protocol=ProtocolSettings(**rules))])[0]  # type: ignore[arg-type]
+
+    assert one() == one(threshold=0.9, power=7.0, context=("sky",), scale="none", size=9, stride=3)
+    window = {"window": 8, "stride": 8}
+    different = [
+        one(), one(**window), one(window=8, stride=4), one(resize="short", size=8), one(resize="stretch", size=8),
+        one(background="constant"), one(background="constant", threshold=0.4), one(background="power"),
+        one(background="constant", scale="softmax"), one(background="constant", scale="softmax", logit_scale=2.0),
+        one(background="prompts", context=("sky",)), one(background="prompts", context=("sky", "sea")),
+        one(background="class"), one(background="class", background_names=("nothing",)), one(vocabulary="all"),
+    ]  # fmt: skip
+    assert len(set(different)) == len(different)
+    assert one(resize="stretch", size=8) == one(resize="stretch", size=(8, 8))
+
+
+def test_a_model_that_is_missing_is_named_with_the_method_that_wants_it() -> None:
+    method = Recipe.of("toy_taggers:Unready")
+    with pytest.raises(ModelError, match=r"^my method: there are no weights here$"):
+        plan_of([Cell(method, method_name="my method")])
+
+
+def test_a_run_says_which_id_it_has() -> None:
+    run: Run = plan_of([FLAT]).runs[0].run
+    assert len(run.run_id) == 16 and int(run.run_id, 16) >= 0
