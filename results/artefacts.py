@@ -1,0 +1,70 @@
+"""What learners have learned goes into a results folder and is found again, by the id of the fit.
+
+`artefacts/<id>/` holds what the learner wrote (weights), and `card.json`, which is written last: an artefact with a
+card is whole. What only serves to go on after a crash (checkpoints, what workers gathered) lies in
+`artefacts/<id>/unfinished/` and is thrown away when the card is written. Several machines see one such folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.contracts import Row
+from results.durable import write_text, write_whole
+from results.keepsakes import key_of
+from results.recipes import read_json, recipe_path, recipe_text
+
+UNFINISHED = "unfinished"
+
+
+def artefacts(folder: Path) -> Path:
+    """Where the artefacts of a results folder lie, as a path that holds in any process."""
+    return (folder / "artefacts").absolute()
+
+
+def artefact_path(folder: Path, artefact_id: str) -> Path:
+    """The folder of one artefact."""
+    return recipe_path(artefacts(folder), artefact_id).with_suffix("")
+
+
+def has_artefact(folder: Path, artefact_id: str) -> bool:
+    """Whether an artefact is whole."""
+    return (artefact_path(folder, artefact_id) / "card.json").exists()
+
+
+def card(folder: Path, artefact_id: str) -> dict[str, Any]:
+    """What an artefact's card says. StoreError when it cannot be read."""
+    return read_json(artefact_path(folder, artefact_id) / "card.json")
+
+
+def finish(folder: Path, artefact_id: str, content: Mapping[str, Any]) -> Path:
+    """Write the card, by which the artefact becomes whole, and throw away what served the fit; the card's path."""
+    path = artefact_path(folder, artefact_id) / "card.json"
+    write_text(path, recipe_text(content))
+    shutil.rmtree(path.parent / UNFINISHED, ignore_errors=True)
+    return path
+
+
+def gathered_path(folder: Path, artefact_id: str, image_id: str) -> Path:
+    """Where what a learner gathered of an image lies, or would lie."""
+    return artefact_path(folder, artefact_id) / UNFINISHED / "gathered" / f"{key_of(image_id)}.npz"
+
+
+def has_gathered(folder: Path, artefact_id: str, image_id: str) -> bool:
+    """Whether it lies there."""
+    return gathered_path(folder, artefact_id, image_id).exists()
+
+
+def keep_gathered(folder: Path, rows: Iterable[Row]) -> None:
+    """Write what rows bring of a learner's gathering; their run is the artefact."""
+    for row in rows:
+        if row.gathered is not None:
+            _write(gathered_path(folder, row.run_id, row.image_id), row.gathered)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda file: file.write(content))

@@ -1,0 +1,70 @@
+"""A class's number goes in and its colour comes out, the same in every figure and page; maps become pictures."""
+
+from __future__ import annotations
+
+import colorsys
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from harness.contracts import BACKGROUND, IGNORED
+
+Rgb = tuple[int, int, int]
+Labels = NDArray[np.uint8]  # (height, width), numbered as a truth
+
+RIGHT, WRONG, NOT_SCORED = 0, 1, 2
+_FIRST: tuple[Rgb, ...] = (  # far apart for most eyes, on light and on dark pages
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (213, 94, 0), (204, 121, 167), (240, 228, 66), (0, 114, 178),
+    (148, 103, 189), (140, 86, 75), (127, 201, 127), (253, 174, 160), (31, 90, 60), (166, 206, 227), (177, 15, 46),
+)  # fmt: skip
+_GREY: Rgb = (120, 124, 130)
+_ERRORS = ((0, 114, 178, 90), (214, 40, 57, 235), (128, 128, 128, 0))
+_GOLDEN = 0.618033988749895  # turns of hue that never come close to each other soon
+
+
+@cache
+def colour(number: int) -> Rgb:
+    """The colour of class `number`, counted from 1; grey for the background."""
+    if number <= BACKGROUND:
+        return _GREY
+    if number <= len(_FIRST):
+        return _FIRST[number - 1]
+    place = number - len(_FIRST)
+    red, green, blue = colorsys.hls_to_rgb(place * _GOLDEN % 1, (0.38, 0.55, 0.72)[place % 3], (0.75, 0.5)[place % 2])
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def hex_of(rgb: Rgb) -> str:
+    """#rrggbb"""
+    return "#{:02x}{:02x}{:02x}".format(*rgb)
+
+
+def paint(labels: Labels, background: bool) -> Pillow.Image:
+    """A label map (height, width) in colours; see-through without a class, and for a background that is not scored."""
+    colours = [channel for number in range(256) for channel in colour(number)]
+    alpha = [255] * 256
+    alpha[IGNORED] = 0
+    if not background:
+        alpha[BACKGROUND] = 0
+    return _indexed(labels, colours, bytes(alpha))
+
+
+def errors(predicted: Labels, truth: Labels, background: bool) -> Labels:
+    """RIGHT, WRONG or NOT_SCORED for every pixel (height, width)."""
+    scored = (truth != IGNORED) & (background | (truth != BACKGROUND))
+    return np.where(scored, np.where(predicted == truth, RIGHT, WRONG), NOT_SCORED).astype(np.uint8)
+
+
+def paint_errors(wrong: Labels) -> Pillow.Image:
+    """An error map in colours: wrong red, right a breath of blue, what is not scored see-through."""
+    colours = [channel for *rgb, _ in _ERRORS for channel in rgb]
+    return _indexed(wrong, colours, bytes(alpha for *_, alpha in _ERRORS))
+
+
+def _indexed(index: Labels, colours: list[int], alpha: bytes) -> Pillow.Image:
+    picture = Pillow.fromarray(np.ascontiguousarray(index))
+    picture.putpalette(colours)
+    picture.info["transparency"] = alpha
+    return picture

@@ -1,0 +1,76 @@
+"""Label maps and images kept for people go into a results folder and are found again, by run, benchmark and image.
+
+`label_maps/<run id>/<key>.png` holds predicted maps, `pictures/<benchmark key>/<key>.jpg` and `.png` images and truths.
+Keys are hashes of ids: an id from a data set never becomes part of a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.contracts import Picture, Row
+from results.durable import write_whole
+from results.recipes import recipe_path
+
+
+def key_of(text: str) -> str:
+    """A file name for an id."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def benchmark_key(benchmark: Mapping[str, Any]) -> str:
+    """A folder name for a benchmark, from what a recipe says of it."""
+    return key_of(json.dumps(benchmark, sort_keys=True, default=str))
+
+
+def label_map_path(folder: Path, run_id: str, image_id: str) -> Path:
+    """Where the label map of an image of a run lies, or would lie."""
+    return recipe_path(folder / "label_maps", run_id).with_suffix("") / f"{key_of(image_id)}.png"
+
+
+def picture_paths(folder: Path, benchmark: Mapping[str, Any], image_id: str) -> tuple[Path, Path]:
+    """Where an image of a benchmark and its truth lie, or would lie."""
+    place = folder / "pictures" / benchmark_key(benchmark)
+    return place / f"{key_of(image_id)}.jpg", place / f"{key_of(image_id)}.png"
+
+
+def keep_label_maps(folder: Path, rows: Iterable[Row]) -> None:
+    """Write the label maps that rows bring; the last one written stands."""
+    for row in rows:
+        if row.label_map is not None:
+            _write(label_map_path(folder, row.run_id, row.image_id), row.label_map)
+
+
+def keep_pictures(folder: Path, benchmark: Mapping[str, Any], pictures: Iterable[Picture]) -> None:
+    """Write images and truths that are not there yet."""
+    for picture in pictures:
+        paths = picture_paths(folder, benchmark, picture.image_id)
+        for path, content in zip(paths, (picture.image, picture.truth), strict=True):
+            if not path.exists():
+                _write(path, content)
+
+
+def kept_label_maps(folder: Path, images: Mapping[str, Iterable[str]]) -> dict[str, dict[str, Path]]:
+    """Run id -> image id -> file, of those images (by run) whose label maps are kept."""
+    found: dict[str, dict[str, Path]] = {}
+    for run_id, image_ids in images.items():
+        if not label_map_path(folder, run_id, "").parent.is_dir():
+            continue
+        paths = {image_id: label_map_path(folder, run_id, image_id) for image_id in image_ids}
+        if there := {image_id: path for image_id, path in paths.items() if path.exists()}:
+            found[run_id] = there
+    return found
+
+
+def has_label_map(folder: Path, run_id: str, image_id: str) -> bool:
+    """Whether the label map of an image of a run is kept."""
+    return label_map_path(folder, run_id, image_id).exists()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda file: file.write(content))

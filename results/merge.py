@@ -1,0 +1,164 @@
+"""Results folders of several machines go in; one folder with all their rows and recipes comes out.
+
+`python -m results.merge A B --into C` may be given folders in any order, any number of times. Rows of the same run
+and image that differ in a count are a reproducibility failure: the images are printed, nothing is written, exit 3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from harness.errors import HarnessError, StoreError
+from results.recipes import RunRecipe, recipe_text
+from results.rows import KEY, SCHEMA, Contradiction, defeated
+from results.store import Store, Table
+
+# What a run's id stands for; the rest of a recipe may differ between machines.
+_IDENTITY = ("method", "backbones", "benchmark", "protocol", "classes")
+NOT_REPRODUCED = 3
+_HELD = 500_000  # rows that are compared at a time
+
+
+def merge(sources: Sequence[Store], target: Store) -> int:
+    """Bring everything that `sources` hold into `target`, which keeps what it has; the number of rows brought.
+
+    The target's folder is made when it is not there.
+
+    Contradiction when ok rows differ in a count, StoreError when recipes of one id do: then nothing is written.
+    """
+    stores = [target, *sources]
+    recipes = _joined_recipes(stores)
+    table = _joined_table([t for t in (store.table() for store in stores) if t], recipes)
+    groups = _groups(stores)
+    _refuse_contradictions(stores, groups)
+    brought = 0
+    with Store.open(target.folder).writer() as writer:
+        for run_ids in groups:
+            new = _new_rows(stores, run_ids)
+            if new.height:
+                writer.write(new)
+            brought += new.height
+        for run_id, content in recipes.items():
+            target.write_recipe(run_id, content)
+        if table:
+            target.set_table(table.name, table.run_ids, table.tables)
+        target.event({"event": "merged", "sources": [str(s.folder) for s in sources], "rows": brought})
+    return brought
+
+
+def _groups(stores: Sequence[Store]) -> list[list[str]]:
+    """All runs, in groups that are small enough to be held in memory."""
+    rows: Counter[str] = Counter()
+    for store in stores:
+        rows.update({run_id: len(images) for run_id, images in store.stored().items()})
+    groups: list[list[str]] = [[]]
+    held = 0
+    for run_id in sorted(rows):
+        if groups[-1] and held + rows[run_id] > _HELD:
+            groups.append([])
+            held = 0
+        groups[-1].append(run_id)
+        held += rows[run_id]
+    return groups
+
+
+def _refuse_contradictions(stores: Sequence[Store], groups: Sequence[Sequence[str]]) -> None:
+    """Look at every run before anything is written, and tell of all that contradict each other at once."""
+    wrong = []
+    for run_ids in groups:
+        try:
+            _new_rows(stores, run_ids)
+        except Contradiction as error:
+            wrong.append(error.frame)
+    if wrong:
+        images = pl.concat(wrong)
+        runs = images["run_id"].n_unique()
+        raise Contradiction(
+            f"{images.height} images of {runs} runs have different counts in these folders: the runs are not "
+            "reproducible, or something that changes pixels is missing in their ids; nothing was merged",
+            images,
+        )
+
+
+def _new_rows(stores: Sequence[Store], run_ids: Sequence[str]) -> pl.DataFrame:
+    """Of some runs, the rows that the first store lacks or holds in a worse version."""
+    frames = [store.rows(run_ids).with_columns(store=pl.lit(n, pl.UInt32)) for n, store in enumerate(stores)]
+    rows = pl.concat(frames).with_row_index("index")
+    lost = defeated(rows, "the folders together")
+    return rows.filter((pl.col("store") > 0) & ~pl.col("index").is_in(lost["index"].to_list())).select(*SCHEMA)
+
+
+def _joined_recipes(stores: Sequence[Store]) -> dict[str, dict[str, Any]]:
+    """Every run's recipe; of several that mean the same run the one for most images stands, then the later text."""
+    joined: dict[str, dict[str, Any]] = {}
+    for store in stores:
+        for run_id, recipe in store.raw_recipes().items():
+            other = joined.setdefault(run_id, recipe)
+            differing = [name for name in _IDENTITY if other.get(name) != recipe.get(name)]
+            if differing:
+                raise StoreError(
+                    f"the recipes of run {run_id} differ in {', '.join(differing)}, so its id does not stand for one "
+                    f"run; merge without {store.folder}, or run its sweep again"
+                )
+            joined[run_id] = max(other, recipe, key=_seniority)
+    return joined
+
+
+def _seniority(recipe: Mapping[str, Any]) -> tuple[int, str]:
+    return (int(recipe.get("images", 0)), recipe_text(recipe))
+
+
+def _joined_table(tables: Sequence[Table], recipes: Mapping[str, dict[str, Any]]) -> Table | None:
+    """The table of all folders: theirs if they agree, else all their runs ordered by benchmark, method and variant."""
+    if not tables:
+        return None
+    if all(table == tables[0] for table in tables):
+        return tables[0]
+    order = {run_id: _place(RunRecipe.from_dict(recipe)) for run_id, recipe in recipes.items()}
+    run_ids = {run_id for table in tables for run_id in table.run_ids}
+    runs = tuple(sorted(run_ids, key=lambda i: (order.get(i, ()), i)))
+    return Table(min(table.name for table in tables), runs, _joined_declarations(tables))
+
+
+def _joined_declarations(tables: Sequence[Table]) -> tuple[Mapping[str, Any], ...]:
+    """All declared tables in order of their names; of two of one name the one whose text comes first."""
+    declared = sorted((recipe_text(one) for table in tables for one in table.tables), reverse=True)
+    by_name = {one["name"]: one for one in map(json.loads, declared)}
+    return tuple(by_name[name] for name in sorted(by_name))
+
+
+def _place(recipe: RunRecipe) -> tuple[str, ...]:
+    return (recipe.benchmark_name, recipe.protocol_text, recipe.method_name, recipe.variant)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Join results folders; 0 done, 2 with one sentence when that cannot be, 3 when rows contradict each other."""
+    parser = argparse.ArgumentParser(prog="python -m results.merge", description=main.__doc__)
+    parser.add_argument("folders", metavar="DIR", nargs="+", help="results folders of sweeps")
+    parser.add_argument("--into", metavar="DIR", required=True, help="the folder that receives everything")
+    options = parser.parse_args(arguments)
+    try:
+        sources = [Store.open(folder, create=False) for folder in options.folders]
+        brought = merge(sources, Store(Path(options.into)))
+    except Contradiction as error:
+        print(f"error: {error}", file=sys.stderr)
+        for run_id, image_id in error.frame.select(KEY).iter_rows():
+            print(f"{run_id}\t{image_id}")
+        return NOT_REPRODUCED
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{brought} rows from {len(sources)} folders brought into {options.into}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What the door knows of a run goes in and comes back as JSON: what was run, on what, and what it depends on."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from harness.errors import StoreError
+from results import protocols
+
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+@dataclass(frozen=True)
+class RunRecipe:
+    """All that is told about a run; only what can change a pixel is in its `run_id`.
+
+    method, benchmark and each of the backbones are facts: `{"use": address, "settings": {...}}` and what else decides
+    pixels (a stamp of the source, a fingerprint of files). classes are the benchmark's, in order; images is how many
+    the run should cover; batch is the number of images that go through a network together.
+    artefact, of a method that learns: `{"id": ..., "teacher": its name, "labels": run id of the teacher's label maps}`.
+    """
+
+    run_id: str
+    method_name: str
+    variant: str
+    method: Mapping[str, Any]
+    benchmark_name: str
+    benchmark: Mapping[str, Any]
+    protocol: Mapping[str, Any]
+    classes: tuple[str, ...]
+    images: int
+    backbones: tuple[Mapping[str, Any], ...] = ()
+    batch: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    artefact: Mapping[str, Any] | None = None
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], origin: str = "a recipe") -> RunRecipe:
+        """The recipe from its JSON object; unknown keys are left aside. StoreError names `origin` and what is wrong."""
+        known = {f.name: content[f.name] for f in fields(cls) if f.name in content}
+        try:
+            known["classes"], known["backbones"] = tuple(known["classes"]), tuple(known.get("backbones", ()))
+            recipe = cls(**known)
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{origin} lacks what a recipe needs ({error}); run the sweep again to renew it") from None
+        if not isinstance(recipe.images, int) or not all(
+            isinstance(part, Mapping) for part in (recipe.method, recipe.benchmark, recipe.protocol)
+        ):
+            raise StoreError(f"{origin} holds a value of a wrong type; run the sweep again to renew it")
+        return recipe
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return asdict(self)
+
+    @property
+    def scores_background(self) -> bool:
+        """Whether class 0 is a scored class under the run's protocol."""
+        return bool(self.protocol.get("background", "ignored") != "ignored")
+
+    @property
+    def protocol_text(self) -> str:
+        """The protocol in one line (see results.protocols); runs whose lines differ share no column."""
+        return protocols.text(self.protocol)
+
+
+def recipe_path(folder: Path, run_id: str) -> Path:
+    """Where a run's recipe lies. StoreError for an id that is no plain word, so that no id leaves the folder."""
+    if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
+        raise StoreError(f"run id {run_id!r} is no plain word of letters, digits, - and _; give the run such an id")
+    return folder / f"{run_id}.json"
+
+
+def recipe_text(content: Mapping[str, Any]) -> str:
+    """The canonical JSON text, the same for equal content."""
+    return json.dumps(content, indent=2, sort_keys=False, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object of a file. StoreError when it is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read as JSON ({error}); delete it and run the sweep again") from None
+    if not isinstance(content, dict):
+        raise StoreError(f"{path} holds no JSON object; delete it and run the sweep again")
+    return content

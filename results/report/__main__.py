@@ -1,0 +1,32 @@
+"""`python -m results.report DIR`: a results folder goes in; the path of its report's first page comes out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from harness.errors import HarnessError
+from results import report
+from results.store import Store
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the report of a results folder; 0 done, 2 with one sentence when that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m results.report", description=main.__doc__)
+    parser.add_argument("folder", metavar="DIR", help="the results folder of a sweep")
+    parser.add_argument("--partial", action="store_true", help="rank runs with missing or failed images too")
+    parser.add_argument("--all", action="store_true", help="show every stored run, not only those of the last grid")
+    parser.add_argument("--ledger", metavar="FILE", action="append", default=[], help="further published numbers (CSV)")
+    options = parser.parse_args(arguments)
+    try:
+        path = report.write(Store.open(options.folder, create=False), options.partial, options.all, options.ledger)
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

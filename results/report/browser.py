@@ -1,0 +1,106 @@
+"""A room of the gallery goes in; small pictures in the report's folder and the data of its image browser come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from PIL import Image as Pillow
+
+from results.colours import colour, errors, hex_of, paint, paint_errors
+from results.evidence import Evidence
+from results.gallery import Room, fit, read_image, read_labels
+from results.significance import ImageCounts, image_counts
+
+LONGEST = 640  # pixels of a picture's longer side in the report
+
+
+def write(evidence: Evidence, found: Iterable[Room], folder: Path) -> list[dict[str, Any]]:
+    """Write the pictures of all rooms below `folder/images`; the browser's data, a room each."""
+    return [_room(evidence, room, folder, Path("images") / str(number)) for number, room in enumerate(found)]
+
+
+def _room(evidence: Evidence, room: Room, folder: Path, place: Path) -> dict[str, Any]:
+    # Files bear numbers and run ids: no name from a data set becomes a path.
+    background = room.recipe.scores_background
+    (folder / place).mkdir(parents=True)
+    images = [_image(room, image_id, folder, place / str(n)) for n, image_id in enumerate(room.pictures)]
+    names = ("background", *room.recipe.classes)
+    runs = []
+    for run_id, maps in room.maps.items():
+        entry = evidence.entry(run_id)
+        (folder / place / run_id).mkdir()
+        own = _image_scores(evidence.images, run_id)
+        cells = [
+            _map(room, maps[i], i, own.get(i), folder, place / run_id / str(n)) if i in maps else None
+            for n, i in enumerate(room.pictures)
+        ]
+        label = f"{entry.method} {entry.variant}".strip()
+        runs.append({"id": run_id, "label": label, "miou": entry.miou, "cells": cells})
+    _add_class_scores(evidence, room, runs)
+    title = room.column.benchmark if len({r.benchmark for r in evidence.columns}) == len(evidence.columns) else (
+        f"{room.column.benchmark} [{room.column.protocol}]"
+    )  # fmt: skip
+    colours = [hex_of(colour(number)) for number in range(len(names))]
+    return {
+        "title": title, "classes": names, "colours": colours, "background": background, "images": images, "runs": runs
+    }  # fmt: skip
+
+
+def _image(room: Room, image_id: str, folder: Path, place: Path) -> dict[str, Any]:
+    """Write an image and its truth; what the browser knows of them."""
+    photo, truth = read_image(room.pictures[image_id][0]), read_labels(room.pictures[image_id][1])
+    size = fit(photo.size, LONGEST)
+    photo.resize(size).save(folder / f"{place}.jpg", quality=88)
+    painted = paint(truth, room.recipe.scores_background)
+    _save(painted, size, folder / f"{place}.png")
+    present = [int(k) for k in np.unique(truth) if k <= len(room.recipe.classes)]
+    if not room.recipe.scores_background:
+        present = [k for k in present if k > 0]
+    return {"id": image_id, "image": f"{place}.jpg", "truth": f"{place}.png", "classes": present, "size": size}
+
+
+def _map(room: Room, path: Path, image_id: str, score: float | None, folder: Path, place: Path) -> dict[str, Any]:
+    """Write a label map and its error map; what the browser knows of them."""
+    truth, predicted = read_labels(room.pictures[image_id][1]), read_labels(path)
+    background = room.recipe.scores_background
+    size = fit((predicted.shape[1], predicted.shape[0]), LONGEST)
+    _save(paint(predicted, background), size, folder / f"{place}.png")
+    wrong = errors(predicted, truth, background)
+    _save(paint_errors(wrong), size, folder / f"{place}-errors.png")
+    given = [int(k) for k in np.unique(predicted) if k <= len(room.recipe.classes)]
+    return {"map": f"{place}.png", "errors": f"{place}-errors.png", "miou": score, "classes": given}
+
+
+def _save(picture: Pillow.Image, size: tuple[int, int], path: Path) -> None:
+    # Nearest: a class number between two classes would be a third one.
+    picture.resize(size, Pillow.Resampling.NEAREST).save(path, transparency=picture.info["transparency"], optimize=True)
+
+
+def _image_scores(images: pl.DataFrame, run_id: str) -> Mapping[str, float | None]:
+    own = images.filter(pl.col("run_id") == run_id).select("image_id", "image_miou")
+    return dict(own.iter_rows())
+
+
+def _add_class_scores(evidence: Evidence, room: Room, runs: list[dict[str, Any]]) -> None:
+    """To every run's cell the IoU of each class of that image, so that images can be sorted by one class."""
+    background = room.recipe.scores_background
+    wanted = pl.col("image_id").is_in(list(room.pictures)) & (pl.col("status") == "ok")
+    rows = pl.concat(chunk.filter(wanted) for chunk in evidence.store.chunks(room.maps))
+    parts = rows.partition_by("run_id", as_dict=True)
+    for run in runs:
+        if (run["id"],) not in parts:
+            continue
+        counts = image_counts([parts[run["id"],]], [run["id"]], len(room.recipe.classes), background)
+        place = {image_id: n for n, image_id in enumerate(counts.image_ids)}
+        for image_id, cell in zip(room.pictures, run["cells"], strict=True):
+            if cell and image_id in place:
+                cell["iou"] = _ious(counts, place[image_id], 0 if background else 1)
+
+
+def _ious(counts: ImageCounts, image: int, first: int) -> dict[int, float]:
+    inside, union = counts.intersection[0, image], counts.union[0, image]
+    return {int(k) + first: round(float(inside[k] / union[k]), 4) for k in np.flatnonzero(union)}

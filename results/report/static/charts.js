@@ -1,0 +1,32 @@
+/* Draws the charts that stand in the page as JSON, in the page's own colours, and again when light turns to dark. */
+"use strict";
+(() => {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  function looks() {
+    const ink = colour("--ink"), quiet = colour("--quiet"), line = colour("--line");
+    const font = getComputedStyle(document.body).fontFamily;
+    return {
+      background: "transparent", font,
+      view: { stroke: null },
+      axis: { labelColor: quiet, titleColor: quiet, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: 500, labelFontSize: 12, titleFontSize: 12 },
+      legend: { labelColor: ink, titleColor: quiet, labelFontSize: 12, titleFontWeight: 500, labelLimit: 260, symbolOpacity: 1, columns: innerWidth < 740 ? 1 : 4 },
+      range: {
+        category: dark.matches
+          ? ["#4cc2b5", "#f0a35e", "#7fb0f0", "#ec96bd", "#d9d36a", "#c39ae4", "#8fd18b", "#b8c4ca"]
+          : ["#0b7a70", "#d0661b", "#2f6fb8", "#b8447f", "#8d7a00", "#7a4fa3", "#3f8a3a", "#5a6872"],
+      },
+    };
+  }
+
+  async function draw() {
+    for (const place of document.querySelectorAll("[data-chart]")) {
+      const spec = JSON.parse(document.getElementById(place.dataset.chart).textContent);
+      await vegaEmbed(place, spec, { actions: false, renderer: "svg", config: looks(), tooltip: { theme: dark.matches ? "dark" : "light" } });
+      place.dataset.drawn = dark.matches ? "dark" : "light";
+    }
+  }
+  dark.addEventListener("change", draw);
+  draw();
+})();

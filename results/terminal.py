@@ -1,0 +1,79 @@
+"""A leaderboard goes in and a ranked table for eyes comes out, in a terminal of any width or a pipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from results.leaderboard import Entry, Leaderboard
+
+_WIDE = 100  # columns from which there is room for bars
+_BAR = 16
+_PIPED = 120  # columns when nobody says how many there are
+
+
+def console_for_output() -> Console:
+    """A console on standard output; a pipe gets a fixed width, so that a log reads like a terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _PIPED
+    return console
+
+
+def print_leaderboard(board: Leaderboard, console: Console | None = None) -> None:
+    """Print one ranked table a benchmark and protocol; runs with holes stand below, with what they lack."""
+    console = console or console_for_output()
+    protocols = {entry.protocol for entry in board.entries}
+    shared = protocols.pop() if len(protocols) == 1 else ""
+    console.print(Text.assemble((board.name, "bold"), "  " if board.name else "", (shared, "dim")))
+    for (benchmark, protocol), group in groupby(board.entries, key=lambda e: (e.benchmark, e.protocol)):
+        console.print()
+        console.print(Text.assemble((benchmark, "bold cyan"), "  ", ("" if shared else protocol, "dim")))
+        console.print(_table(list(group), console.width))
+    holes = [entry for entry in board.entries if not entry.complete]
+    if holes:
+        console.print(Text(_about_holes(holes, board.partial), style="yellow"))
+
+
+def _table(entries: Sequence[Entry], width: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("method", overflow="fold", min_width=8)
+    table.add_column("variant", overflow="fold", style="dim")
+    for name in ("images", "mIoU", "image\nmIoU", "pixel\nacc."):
+        table.add_column(name, justify="right", no_wrap=True)
+    if width >= _WIDE:
+        table.add_column("", no_wrap=True, style="green")
+    for entry in entries:
+        cells = [_shown(entry.miou), _shown(entry.image_miou), _shown(entry.pixel_accuracy)]
+        line = [str(entry.rank or ""), escape(entry.method), escape(entry.variant), _images(entry), *cells]
+        if width >= _WIDE:
+            line.append("━" * round(_BAR * (entry.miou or 0.0)))
+        table.add_row(*line, style="bold" if entry.rank == 1 else "" if entry.rank else "dim")
+    return table
+
+
+def _shown(score: float | None) -> str:
+    return "-" if score is None else f"{100 * score:.2f}"
+
+
+def _images(entry: Entry) -> str:
+    """The number of images scored, out of how many where some are not."""
+    whole = entry.images + entry.failed + entry.missing
+    return str(whole) if entry.complete else f"{entry.images}/{whole}"
+
+
+def _about_holes(holes: Sequence[Entry], partial: bool) -> str:
+    failed, missing = sum(e.failed for e in holes), sum(e.missing for e in holes)
+    runs = "1 run has" if len(holes) == 1 else f"{len(holes)} runs have"
+    ranked = "ranked all the same (partial)" if partial else "not ranked; --partial ranks them"
+    return f"{runs} holes ({failed} images failed, {missing} missing) and {'is' if len(holes) == 1 else 'are'} {ranked}"

@@ -1,0 +1,34 @@
+"""One results folder of random numbers, with its tables, ledger and report, for all tests that look at them."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import pytest
+import toy_results
+
+from results import report
+from results.evidence import Evidence, gather
+from results.store import Store
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The filled folder with its report."""
+    seed = secrets.randbits(32)
+    print("seed", seed)
+    store = toy_results.fill(tmp_path_factory.mktemp("toys"), seed=seed)
+    report.write(store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def evidence(toys: Store) -> Evidence:
+    return gather(toys)
+
+
+@pytest.fixture(scope="session")
+def pages(toys: Store) -> Path:
+    """The folder of the report."""
+    return toys.folder / report.FOLDER

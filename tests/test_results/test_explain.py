@@ -1,0 +1,122 @@
+"""Receipts: what stands behind a number is all there, adds up to it, and its grid leads to the same run again."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import recount
+import toy_results
+import yaml
+
+from harness import grid as grids
+from harness import plan as plans
+from results import artefacts, explain
+from results.store import Store
+
+ROOT = Path(__file__).parents[2]
+
+
+def told(capsys: pytest.CaptureFixture[str], store: Store, *words: str) -> str:
+    assert explain.main([*words, "--results", str(store.folder)]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_cell_of_a_table(toys: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    text = told(capsys, toys, "refinement", "w/ SAR", "Toys 300")
+    run_id = re.search(r"^Run +(\w+): Seg timestep=300 refine=sar on Toys$", text, re.M)[1]  # type: ignore[index]
+    total = recount.sums(toys.folder, run_id)
+    assert f"miou = {float(100 * recount.miou(total, len(toy_results.CLASSES))):.4f} %" in text
+    for number, name in enumerate(toy_results.CLASSES, start=1):
+        iou = recount.class_iou(total, number)
+        assert iou is not None
+        inside, union = total[number, number], int(total[number, number] / iou)
+        assert f"{name}: {inside} / {union} = {float(100 * iou):.4f} %" in text
+    for words in ("30 scored, 0 failed, 0 missing, of 30", 'vocabulary = "present"', 'fingerprint = "weights-0123"',
+                  'numpy = "2.0"', "0123456789ab-dirty", "layers = [1, 2]",
+                  f"python -m results.explain {run_id} --results {toys.folder} --grid again.yaml"):  # fmt: skip
+        assert words in text
+
+
+def test_a_table_of_another_score_shows_that_score(toys: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    text = told(capsys, toys, "accuracy", "Clip", "Bricks")
+    run_id = re.search(r"^Run +(\w+):", text, re.M)[1]  # type: ignore[index]
+    assert f"pixel_accuracy = {float(100 * recount.accuracy(recount.sums(toys.folder, run_id))):.4f} %" in text
+
+
+def test_a_run_alone_and_a_hole(toys: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = toy_results.runs(30)[-1][0].run_id
+    assert "29 scored, 0 failed, 1 missing, of 30" in told(capsys, toys, run_id)
+    text = told(capsys, toys, "main", "Seg+", "Toys")
+    assert "Missing    no run" in text and "Again" not in text
+
+
+def test_what_else_a_recipe_says_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = toy_results.fill(tmp_path, images=3, keep=0)
+    run_id, recipe = next(iter(store.raw_recipes().items()))
+    store.write_recipe(run_id, {**recipe, "losses": [3, 2, 1]})
+    assert re.search(r"^Losses +3\n +2\n +1$", told(capsys, store, run_id), re.M)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["mian", "Seg", "Toys"], "no table is called 'mian'; did you mean 'main'? (tables: main, refinement"),
+        (["main", "Sog", "Toys"], "table 'main' has no row 'Sog'; did you mean 'Seg'?"),
+        (["main", "Seg", "Toy"], "has no column 'Toy'; did you mean 'Toys'? (columns: 'Toys', 'Bricks')"),
+        (["0000"], "holds no run '0000'"),
+    ],
+)
+def test_wrong_words_are_answered_with_what_exists(
+    toys: Store, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    assert explain.main([*words, "--results", str(toys.folder)]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_the_grid_of_a_receipt_is_the_same_run_again(tmp_path: Path) -> None:
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(
+        "name: g\nmethods:\n- {name: Random, use: 'methods.controls:RandomLabels', with: {side: [3, 5], seed: 7}}\n"
+        "benchmarks:\n- {name: S, use: 'benchmarks.shapes:Shapes', with: {images: [2, 3]}}\n"
+        "protocol: {vocabulary: all, background: constant, threshold: 0.25, templates: ['a {}', 'the {}']}\n"
+    )
+    folder = tmp_path / "r"
+    command = [sys.executable, "-m", "harness.sweep", str(grid), "--local", "--no-report", "--results", str(folder)]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    for run_id in json.loads((folder / "grid.json").read_text())["runs"]:
+        again = tmp_path / f"{run_id}.yaml"
+        assert explain.main([run_id, "--results", str(folder), "--grid", str(again)]) == 0
+        read = grids.read(again)
+        assert [one.run.run_id for one in plans.make(read.name, read.cells, read.batch).runs] == [run_id]
+
+
+def test_a_run_that_learned_shows_its_card_and_its_grid_names_its_teachers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = toy_results.fill(tmp_path / "r", images=3, keep=0)
+    own = [recipe for recipe, _ in toy_results.runs(3) if recipe.benchmark_name == "Toys"]
+    learner, second, first = own[4], own[3], own[0]
+    taught = {"id": "feed01", "teacher": f"Seg {second.variant}", "labels": "beef"}
+    store.write_recipe(learner.run_id, {**learner.as_dict(), "artefact": taught})
+    again = {"id": "feed02", "teacher": f"Seg {first.variant}", "labels": "cafe"}
+    store.write_recipe(second.run_id, {**second.as_dict(), "artefact": again})
+    benchmark = {"use": "toy:Benchmark", "settings": {"split": "train", "name": "Toys"}}
+    artefacts.artefact_path(store.folder, "feed01").mkdir(parents=True)
+    artefacts.finish(store.folder, "feed01", {"losses": [0.5, 0.25], "benchmark": benchmark})
+    text = told(capsys, store, learner.run_id)
+    assert re.search(r'^Artefact +id = "feed01"$', text, re.M) and "losses = [0.5, 0.25]" in text
+    grid = tmp_path / "again.yaml"
+    assert explain.main([learner.run_id, "--results", str(store.folder), "--grid", str(grid)]) == 0
+    written = yaml.safe_load(grid.read_text())
+    names = [learner.method_name, f"Seg {second.variant}", f"Seg {first.variant}"]
+    assert [method["name"] for method in written["methods"]] == names
+    assert [method["with"].get("teacher") for method in written["methods"]] == [*names[1:], None]
+    assert written["benchmarks"][0]["train"] == {"split": "train"}
+    store.write_recipe(learner.run_id, {**learner.as_dict(), "artefact": {**taught, "teacher": "Nobody"}})
+    assert explain.main([learner.run_id, "--results", str(store.folder), "--grid", str(grid)]) == 0
+    assert "# The teacher 'Nobody' has no recipe in this folder" in grid.read_text()

@@ -1,0 +1,102 @@
+"""The poster's pictures: panels where they belong, in the colours of the classes, as PNG and as SVG that XML reads."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import toy_results
+from PIL import Image as Pillow
+
+from harness.errors import StoreError
+from results import colours, figure_sheet, figures, gallery
+from results.evidence import Evidence
+from results.gallery import Room
+from results.store import Store
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def room(evidence: Evidence) -> Room:
+    return gallery.rooms(evidence)[0]
+
+
+def test_a_room_knows_all_kept_maps(evidence: Evidence, room: Room) -> None:
+    assert len(gallery.rooms(evidence)) == 2
+    assert sorted(room.pictures) == sorted(toy_results.image_ids(6))
+    assert len(room.maps) == 6 and all(len(files) == 6 for files in room.maps.values())
+
+
+def test_comparison_rows_are_images_and_columns_are_runs(evidence: Evidence, room: Room) -> None:
+    runs = list(room.maps)[1:3]
+    figure = figures.comparison(evidence, room, runs, ["img-0002", "img-0001"])
+    assert figure.headings[:2] == ("image", "truth") and len(figure.headings) == 4
+    assert [len(row) for row in figure.panels] == [4, 4]
+    assert [panel.size for panel in figure.panels[0]] == [(192, round(192 * 18 / 30))] * 4
+    # Where the truth is class k its panel has that class's colour, see-through over the photo.
+    labels = gallery.read_labels(room.pictures["img-0002"][1])
+    photo, painted = (np.asarray(panel).astype(float) for panel in figure.panels[0][:2])
+    row, column = figure.panels[0][0].height // 2, 40
+    number = int(labels[9, int(40 / 192 * 30)])
+    expected = 0.25 * photo[row, column] + 0.75 * np.array(colours.colour(number))
+    assert np.abs(painted[row, column] - expected).max() <= 2
+    assert np.abs(painted[1, 1] - photo[1, 1]).max() <= 1  # background that is not scored is not painted
+
+
+def test_the_strip_is_ordered_by_timestep_of_one_method(evidence: Evidence, room: Room) -> None:
+    figure = figures.timestep_strip(evidence, room)
+    assert figure is not None
+    assert figure.headings == ("image", "Seg refine=sar\nt = 1", "Seg refine=sar\nt = 300")
+    assert len(figure.panels) == figures.IMAGES
+
+
+def test_png_and_svg_show_the_same(evidence: Evidence, room: Room) -> None:
+    figure = figures.comparison(evidence, room)
+    with Pillow.open(io.BytesIO(figure_sheet.to_png(figure))) as picture:
+        assert picture.size == figure.size
+        for left, top, panel in figure.corners():
+            box = (left, top, left + panel.width, top + panel.height)
+            assert np.array_equal(np.asarray(picture.crop(box)), np.asarray(panel))
+    root = ElementTree.fromstring(figure_sheet.to_svg(figure))
+    assert (int(root.get("width", 0)), int(root.get("height", 0))) == figure.size
+    assert len(root.findall(f"{SVG}image")) == sum(len(row) for row in figure.panels)
+    words = [element.text for element in root.findall(f"{SVG}text")]
+    assert toy_results.EVIL in words  # as a word, not as an element
+    assert root.find(f".//{SVG}script") is None
+
+
+def test_a_run_or_image_without_map_is_refused(evidence: Evidence, room: Room) -> None:
+    with pytest.raises(StoreError, match="no label map of image 'img-0029' is kept"):
+        figures.comparison(evidence, room, image_ids=["img-0029"])
+    with pytest.raises(StoreError, match="no label map of run 'x' is kept"):
+        figures.comparison(evidence, room, run_ids=["x"])
+
+
+def test_the_command_writes_both_figures_twice(toys: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert figures.main([str(toys.folder), "--out", str(tmp_path), "--benchmark", "Bricks"]) == 0
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["comparison.png", "comparison.svg", "timestep.png", "timestep.svg"]
+    assert figures.main([str(toys.folder), "--benchmark", "Brick"]) == 2
+    assert "no label maps of 'Brick' are kept (benchmarks: Toys, Bricks)" in capsys.readouterr().err
+
+
+def test_a_folder_without_maps_says_what_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy_results.fill(tmp_path, images=3, keep=0)
+    assert figures.main([str(tmp_path)]) == 2
+    assert "keep: {label_maps: 8}" in capsys.readouterr().err
+
+
+def test_error_maps_are_wrong_right_or_not_scored() -> None:
+    truth = np.array([[0, 1, 2], [255, 1, 2]], np.uint8)
+    predicted = np.array([[0, 1, 1], [1, 255, 2]], np.uint8)
+    right, wrong, out = colours.RIGHT, colours.WRONG, colours.NOT_SCORED
+    assert colours.errors(predicted, truth, False).tolist() == [[out, right, wrong], [out, wrong, right]]
+    assert colours.errors(predicted, truth, True).tolist() == [[right, right, wrong], [out, wrong, right]]
+
+
+def test_colours_of_150_classes_differ() -> None:
+    assert len({colours.colour(number) for number in range(1, 151)}) == 150

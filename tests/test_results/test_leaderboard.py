@@ -1,0 +1,212 @@
+"""The leaderboard: ranks, holes, order, the same bytes for any parts, and a table that fits the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from harness.contracts import Row
+from harness.errors import StoreError
+from results import leaderboard
+from results.recipes import RunRecipe
+from results.store import Store
+from results.terminal import print_leaderboard
+
+ROOT = Path(__file__).resolve().parents[2]
+PROTOCOL = {"vocabulary": "present", "background": "ignored", "templates": ["a photo of a {}"]}
+
+
+def recipe(run_id: str, method: str, variant: str = "", on: str = "Shapes", **changes: Any) -> RunRecipe:
+    settings = {"split": "val", "images": 4}
+    benchmark = {"use": "b:B", "settings": settings}
+    content = {"protocol": PROTOCOL, "classes": ("disc", "ring"), "images": 4, "benchmark": benchmark, **changes}
+    method_recipe = {"use": f"m:{method}", "settings": {}}
+    return RunRecipe(run_id, method, variant, method_recipe, benchmark_name=on, **content)
+
+
+def rows(run_id: str, right: int, images: Sequence[int] = range(4), failed: Sequence[int] = ()) -> list[Row]:
+    """Images of 100 pixels of class 1, of which `right` plus the image's number are given class 1, the rest class 2."""
+    made = []
+    for i in images:
+        overlap = np.array([1, 1]), np.array([1, 2]), np.array([right + i, 100 - right - i])
+        made.append(Row(run_id, f"{i}", "ok", 0.1, None, *overlap))
+    return made + [Row(run_id, f"{i}", "failed", 0.1, "boom") for i in failed]
+
+
+def filled(folder: Path, recipes: Sequence[RunRecipe], *parts: Sequence[Row]) -> Store:
+    store = Store.open(folder)
+    for one in recipes:
+        store.write_recipe(one.run_id, one.as_dict())
+    store.set_table("test", [one.run_id for one in recipes])
+    for part in parts:
+        with store.writer() as writer:
+            writer.append(part)
+    return store
+
+
+def lines(store: Store, **options: bool) -> list[dict[str, str]]:
+    text = leaderboard.leaderboard_csv(leaderboard.build(store, **options))
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_row_worked_out_by_hand(tmp_path: Path) -> None:
+    store = filled(tmp_path, [recipe("r1", "A", "t=1")], rows("r1", 50))
+    assert leaderboard.leaderboard_csv(leaderboard.build(store)) == (
+        "rank,method,variant,benchmark,protocol,images,failed,miou,image_miou,pixel_accuracy,run_id\n"
+        # 206 of 400 pixels right; class 2 is predicted, never labelled: IoU 0; image i: (50 + i) / 200
+        "1,A,t=1,Shapes,vocabulary=present background=ignored,4,0,"
+        "25.7500,25.7500,51.5000,r1\n"
+    )
+    assert leaderboard.matrix_csv(leaderboard.build(store)) == "method,variant,Shapes\nA,t=1,25.7500\n"
+
+
+def test_ranks_ties_and_order(tmp_path: Path) -> None:
+    recipes = [recipe(f"r{i}", name, on=b) for i, (name, b) in enumerate(
+        [("Z", "Shapes"), ("B", "Shapes"), ("A", "Shapes"), ("M", "Shapes"), ("M", "Aerial")]
+    )]  # fmt: skip
+    data = rows("r0", 50), rows("r1", 60), rows("r2", 60), rows("r3", 70), rows("r4", 10)
+    found = lines(filled(tmp_path, recipes, *data))
+    assert [(x["benchmark"], x["rank"], x["method"]) for x in found] == [
+        ("Shapes", "1", "M"), ("Shapes", "2", "A"), ("Shapes", "2", "B"), ("Shapes", "4", "Z"), ("Aerial", "1", "M"),
+    ]  # fmt: skip
+    matrix = leaderboard.matrix_csv(leaderboard.build(Store.open(tmp_path)))
+    assert matrix.splitlines()[0] == "method,variant,Shapes,Aerial"
+    assert [line.split(",")[0] for line in matrix.splitlines()[1:]] == ["Z", "B", "A", "M"]
+    assert matrix.splitlines()[1].endswith(",")  # Z was not asked for on Aerial: a hole
+
+
+def test_a_run_with_holes_is_shown_and_ranked_only_when_asked(tmp_path: Path) -> None:
+    recipes = [recipe("r1", "Whole"), recipe("r2", "Failed"), recipe("r3", "Missing"), recipe("r4", "Nothing")]
+    data = rows("r1", 50), rows("r2", 80, images=range(3), failed=[3]), rows("r3", 90, images=range(2))
+    store = filled(tmp_path, recipes, *data)
+    assert [(x["method"], x["rank"], x["images"], x["failed"], x["miou"] != "") for x in lines(store)] == [
+        ("Whole", "1", "4", "0", True), ("Failed", "", "3", "1", True), ("Missing", "", "2", "0", True),
+        ("Nothing", "", "0", "0", False),
+    ]  # fmt: skip
+    assert leaderboard.matrix_csv(leaderboard.build(store)).splitlines()[2:] == ["Failed,,", "Missing,,", "Nothing,,"]
+    partial = lines(store, partial=True)
+    assert [(x["method"], x["rank"]) for x in partial] == [
+        ("Missing", "1"), ("Failed", "2"), ("Whole", "3"), ("Nothing", ""),
+    ]  # fmt: skip
+    assert "Failed,,40.5000" in leaderboard.matrix_csv(leaderboard.build(store, partial=True))
+
+
+def test_a_run_is_measured_by_the_images_that_its_rivals_have(tmp_path: Path) -> None:
+    """A recipe that was written for two images does not make two images enough beside a run that has four."""
+    store = filled(
+        tmp_path, [recipe("r1", "A", images=2), recipe("r2", "B", images=2)], rows("r1", 50), rows("r2", 60, [0, 1])
+    )
+    assert [(x["method"], x["rank"]) for x in lines(store)] == [("A", "1"), ("B", "")]
+    promised = filled(tmp_path / "promised", [recipe("r1", "A", images=5)], rows("r1", 50))
+    assert [x["rank"] for x in lines(promised)] == [""]
+
+
+def test_protocols_share_no_ranking_and_no_column(tmp_path: Path) -> None:
+    scored = {**PROTOCOL, "background": "constant"}
+    store = filled(tmp_path, [recipe("r1", "A"), recipe("r2", "A", protocol=scored)], rows("r1", 50), rows("r2", 60))
+    assert [x["rank"] for x in lines(store)] == ["1", "1"]
+    header, *body = csv.reader(io.StringIO(leaderboard.matrix_csv(leaderboard.build(store))))
+    assert [column.split(" ")[0] for column in header] == ["method", "variant", "Shapes", "Shapes"]
+    assert len(set(header)) == 4
+    assert body == [["A", "", "25.7500", "30.7500"]]
+
+
+def test_one_name_for_two_benchmarks_is_told_apart_by_what_differs(tmp_path: Path) -> None:
+    other = {"use": "b:B", "settings": {"split": "train", "images": 4}}
+    recipes = [recipe("r1", "A"), recipe("r2", "A", benchmark=other)]
+    found = lines(filled(tmp_path, recipes, rows("r1", 50), rows("r2", 60)))
+    assert [(x["benchmark"], x["rank"]) for x in found] == [("Shapes split=val", "1"), ("Shapes split=train", "1")]
+    edited = [recipe("r1", "A"), recipe("r2", "A", benchmark={**recipe("r1", "A").benchmark, "source": "other"})]
+    found = lines(filled(tmp_path / "edited", edited, rows("r1", 50), rows("r2", 60)))
+    assert [(x["benchmark"], x["rank"]) for x in found] == [("Shapes #1", "1"), ("Shapes #2", "1")]
+
+
+def test_two_runs_of_one_name_stand_apart_in_the_matrix(tmp_path: Path) -> None:
+    store = filled(tmp_path, [recipe("r1", "A", "t=1"), recipe("r2", "A", "t=1")], rows("r1", 50), rows("r2", 60))
+    body = leaderboard.matrix_csv(leaderboard.build(store)).splitlines()[1:]
+    assert body == ["A,t=1 [r1],25.7500", "A,t=1 [r2],30.7500"]
+
+
+def test_the_last_grid_is_shown_and_all_on_request(tmp_path: Path) -> None:
+    store = filled(tmp_path, [recipe("r1", "A"), recipe("r2", "B")], rows("r1", 50), rows("r2", 60))
+    store.set_table("narrow", ["r1"])
+    assert [x["method"] for x in lines(store)] == ["A"]
+    assert [x["method"] for x in lines(store, everything=True)] == ["B", "A"]
+    store.set_table("wide", ["r1", "r3"])
+    with pytest.raises(StoreError, match="lacks run r3 of the last grid; run the sweep again"):
+        leaderboard.build(store)
+
+
+def test_rows_of_more_classes_than_the_recipe_names_are_refused(tmp_path: Path) -> None:
+    row = Row("r1", "0", "ok", 0.1, None, np.array([3]), np.array([1]), np.array([9]))
+    with pytest.raises(StoreError, match="pixels of class 3, but its recipe lists 2 classes"):
+        leaderboard.build(filled(tmp_path, [recipe("r1", "A")], [row]))
+
+
+def test_the_bytes_depend_on_no_order_and_no_number_of_parts(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print("seed", seed)
+    rng, random_order = np.random.default_rng(seed), random.Random(seed)
+    recipes = [recipe(f"r{i}", f"M{i}", images=30, classes=tuple("abcdefg")) for i in range(3)]
+    data = []
+    for i in range(90):
+        pairs = rng.choice(7 * 8, 9, replace=False)
+        overlap = pairs // 8 + 1, np.where(pairs % 8, pairs % 8, 255), rng.integers(1, 99999, 9)
+        data.append(Row(f"r{i % 3}", f"image {i // 3}", "ok", float(rng.random()), None, *overlap))
+    texts = set()
+    for number in (1, 2, 7):
+        random_order.shuffle(data)
+        store = filled(tmp_path / str(number), recipes, *(data[k::number] for k in range(number)))
+        board = leaderboard.build(store)
+        texts.add((leaderboard.leaderboard_csv(board), leaderboard.matrix_csv(board)))
+    assert len(texts) == 1
+    assert len({x["miou"] for x in lines(store)}) == 3
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "results.leaderboard", *map(str, arguments)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_command_writes_both_files_and_prints_the_table(tmp_path: Path) -> None:
+    store = filled(tmp_path, [recipe("r1", "Maskless [x]", "t=1")], rows("r1", 50))
+    done = command(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Maskless [x]" in done.stdout
+    assert "25.75" in done.stdout
+    assert (tmp_path / "leaderboard.csv").read_text() == leaderboard.leaderboard_csv(leaderboard.build(store))
+    assert (tmp_path / "matrix.csv").read_text().startswith("method,variant,Shapes\n")
+
+
+def test_a_wrong_folder_is_one_sentence_and_exit_2(tmp_path: Path) -> None:
+    for folder, what in ((tmp_path / "none", "does not exist"), (tmp_path, "holds no rows/")):
+        done = command(folder)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.count("\n") == 1
+        assert what in done.stderr
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_the_terminal_and_tells_of_holes(tmp_path: Path, width: int) -> None:
+    recipes = [recipe(f"r{i}", "StableSeg", f"timestep={i} refine=samap") for i in range(3)]
+    store = filled(tmp_path, recipes, rows("r0", 50), rows("r1", 60), rows("r2", 70, [0, 1], failed=[2]))
+    out = io.StringIO()
+    print_leaderboard(leaderboard.build(store), Console(file=out, width=width, highlight=False))
+    printed = out.getvalue()
+    assert max(map(len, printed.splitlines())) <= width
+    assert "30.75" in printed
+    assert "2/4" in printed
+    assert "1 run has holes (1 images failed, 1 missing) and is not" in printed.replace("\n", " ")
+    if width >= 80:
+        assert "timestep=1 refine=samap" in printed

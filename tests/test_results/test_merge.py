@@ -1,0 +1,132 @@
+"""Merging: any order, any grouping, any number of times gives one result; contradictions stop it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.contracts import Row
+from harness.errors import StoreError
+from results.leaderboard import build, leaderboard_csv
+from results.merge import merge
+from results.recipes import RunRecipe
+from results.rows import Contradiction
+from results.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+# (run, image) -> status; counts follow from the key, as they do when a run is reproducible
+Content = dict[tuple[str, str], tuple[str, float]]
+contents = st.dictionaries(
+    st.tuples(st.sampled_from(["r1", "r2"]), st.sampled_from(["0", "1", "2"])),
+    st.tuples(st.sampled_from(["ok", "failed"]), st.sampled_from([0.5, 1.0])),
+    max_size=5,
+)
+
+
+def row(run_id: str, image_id: str, status: str = "ok", seconds: float = 1.0, extra: int = 0) -> Row:
+    if status == "failed":
+        return Row(run_id, image_id, status, seconds, f"after {seconds} s")
+    pixels = 10 * int(image_id) + int(run_id[1]) + extra
+    return Row(run_id, image_id, status, seconds, None, np.array([1, 1]), np.array([1, 2]), np.array([pixels, 5]))
+
+
+def recipe(run_id: str, commit: str = "c", **changes: object) -> dict[str, object]:
+    method = {"use": "m:M", "settings": {"id": run_id}}
+    made = RunRecipe(
+        run_id, "M", run_id, method, "B", {"use": "b:B"}, {"vocabulary": "all"}, ("x", "y"), 3, commit=commit
+    )
+    return {**made.as_dict(), **changes}
+
+
+def filled(folder: Path, content: Content, commit: str = "c") -> Store:
+    store = Store.open(folder)
+    with store.writer() as writer:
+        writer.append([row(*key, *value) for key, value in content.items()])
+    runs = sorted({run_id for run_id, _ in content})
+    for run_id in runs:
+        store.write_recipe(run_id, recipe(run_id, commit))
+    if runs:
+        store.set_table(f"grid {commit}", runs[::-1])
+    return store
+
+
+def what(store: Store) -> tuple[object, ...]:
+    rows = store.rows().to_dict(as_series=False)
+    return rows, store.raw_recipes(), store.table()
+
+
+def joined(folder: Path, *sources: Store) -> Store:
+    target = Store(folder)
+    merge(sources, target)
+    return target
+
+
+@settings(max_examples=15, deadline=None)
+@given(contents, contents, contents)
+def test_merging_is_commutative_associative_and_idempotent(a: Content, b: Content, c: Content) -> None:
+    with tempfile.TemporaryDirectory() as temporary, patch("os.fsync"):  # the disk's pace is not under test
+        here = Path(temporary)
+        one, two, three = (filled(here / n, content, n) for n, content in zip("abc", (a, b, c), strict=True))
+        whole = joined(here / "abc", one, two, three)
+        assert what(joined(here / "cba", three, two, one)) == what(whole)
+        assert what(joined(here / "ab_c", joined(here / "ab", one, two), three)) == what(whole)
+        assert what(joined(here / "a_bc", one, joined(here / "bc", two, three))) == what(whole)
+        before = what(whole)
+        assert merge([one, two, three, whole], whole) == 0
+        assert what(whole) == before
+        assert what(joined(here / "aa", one, one)) == what(one)
+        if a or b or c:
+            texts = {leaderboard_csv(build(Store(here / name))) for name in ("abc", "cba", "ab_c", "a_bc")}
+            assert len(texts) == 1
+
+
+def test_the_union_is_there_and_ok_beats_failed(tmp_path: Path) -> None:
+    one = filled(tmp_path / "a", {("r1", "0"): ("failed", 1.0), ("r1", "1"): ("ok", 1.0)})
+    two = filled(tmp_path / "b", {("r1", "0"): ("ok", 1.0), ("r2", "0"): ("ok", 1.0)})
+    assert merge([one, two], Store(tmp_path / "c")) == 3
+    assert Store.open(tmp_path / "c", create=False).stored() == {"r1": {"0": "ok", "1": "ok"}, "r2": {"0": "ok"}}
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "results.merge", *map(str, arguments)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_other_counts_for_the_same_key_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+    keys = {("r1", "0"): ("ok", 1.0), ("r1", "1"): ("ok", 1.0), ("r2", "2"): ("ok", 1.0)}
+    one, two = filled(tmp_path / "a", keys), filled(tmp_path / "b", {})
+    with two.writer() as writer:
+        writer.append([row("r1", "0", extra=1), row("r1", "1"), row("r2", "2", extra=1)])
+    with pytest.raises(Contradiction, match="2 images of 2 runs have different counts"):
+        merge([one, two], Store(tmp_path / "c"))
+    done = command(one.folder, two.folder, "--into", tmp_path / "c")
+    assert done.returncode == 3
+    assert done.stdout == "r1\t0\nr2\t2\n"
+    assert "not reproducible" in done.stderr
+    assert not (tmp_path / "c").exists()
+
+
+def test_an_id_with_two_meanings_is_refused(tmp_path: Path) -> None:
+    one, two = (filled(tmp_path / n, {("r1", "0"): ("ok", 1.0)}) for n in "ab")
+    two.write_recipe("r1", recipe("r1", protocol={"vocabulary": "present"}))
+    with pytest.raises(StoreError, match="recipes of run r1 differ in protocol"):
+        merge([one, two], Store(tmp_path / "c"))
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_command_merges_and_refuses_a_wrong_folder(tmp_path: Path) -> None:
+    one = filled(tmp_path / "a", {("r1", "0"): ("ok", 1.0)})
+    done = command(one.folder, "--into", tmp_path / "c")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("1 rows from 1 folders")
+    wrong = command(one.folder, tmp_path / "none", "--into", tmp_path / "d")
+    assert wrong.returncode == 2
+    assert "does not exist" in wrong.stderr

@@ -1,0 +1,169 @@
+"""The report in a real Chromium, opened from the disk: silent, alone with its files, sorted, filtered, by keyboard too.
+
+Needs Chromium (`apt-get install chromium`); without it the tests are skipped, unless REQUIRE_CHROMIUM is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import toy_results
+from chromium import Chromium
+
+PAGES = ("index", "tables", "classes", "images", "cost", "failures", "runs")
+CELLS = "[...document.querySelectorAll('#board-1 tbody tr:not([hidden])')].map(r => r.cells[{}].innerText.trim())"
+LISTED = "[...document.querySelectorAll('#images li')].map(l => l.querySelector('span').textContent)"
+NUMBERS = "[...document.querySelectorAll('#images li b')].map(b => b.textContent)"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    with Chromium() as one:
+        yield one
+
+
+def choose(browser: Chromium, select: str, value: str) -> None:
+    change = "dispatchEvent(new Event('change', {bubbles: true}))"
+    browser.value(f"(() => {{ const s = document.getElementById('{select}'); s.value = '{value}'; s.{change}; }})()")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_loads_in_silence_and_asks_nobody(browser: Chromium, pages: Path, page: str) -> None:
+    for dark, phone in ((False, False), (True, True)):
+        browser.look(*((390, 844) if phone else (1280, 800)), dark=dark, phone=phone)
+        browser.open(pages / f"{page}.html")
+        browser.until("[...document.querySelectorAll('[data-chart]')].every(e => e.dataset.drawn)")
+        assert browser.complaints == []
+        assert browser.requests == []
+        assert browser.value("window.caught") is None  # no name from the data ran as a script
+        assert browser.value("document.documentElement.scrollWidth <= innerWidth")  # only tables scroll sideways
+    assert browser.value("[...document.querySelectorAll('[data-chart] svg')].length") == browser.value(
+        "document.querySelectorAll('[data-chart]').length"
+    )
+
+
+def test_a_complaint_and_a_request_would_be_seen(browser: Chromium, tmp_path: Path) -> None:
+    page = tmp_path / "bad.html"
+    page.write_text("<script>console.error('no')</script><img src='http://127.0.0.1:9/x.png'>")
+    browser.open(page)
+    assert any('"no"' in complaint for complaint in browser.complaints)
+    assert browser.requests == ["http://127.0.0.1:9/x.png"]
+
+
+def test_a_click_sorts_and_another_one_turns(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "index.html")
+    heading = "document.querySelectorAll('#board-1 th button')[2]"
+    numbers = [float(text) for text in browser.value(CELLS.format(2))]
+    assert numbers == sorted(numbers, reverse=True)
+    for state, reverse in (("descending", True), ("ascending", False)):
+        browser.value(f"{heading}.click()")
+        assert browser.value(f"{heading}.parentElement.getAttribute('aria-sort')") == state
+        found = [float(text) for text in browser.value(CELLS.format(2))]
+        assert found == sorted(numbers, reverse=reverse)
+
+
+def test_the_keyboard_sorts_too(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "index.html")
+    browser.value("document.querySelectorAll('#board-1 th button')[1].focus()")
+    browser.press("Enter")
+    names = browser.value(CELLS.format(1))
+    assert names == sorted(names, key=str.lower)
+    browser.press("Tab")
+    assert browser.value("document.activeElement.textContent.trim()") == "mIoU"
+
+
+def test_words_filter_rows_and_say_how_many_are_left(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "index.html")
+    box = "document.querySelector('[data-filter=board-1]')"
+    browser.value(f"{box}.value = 'SAR 300'; {box}.dispatchEvent(new Event('input'))")
+    assert [name.split()[0] for name in browser.value(CELLS.format(1))] == ["Seg"]
+    assert browser.value("document.querySelector('[data-count=board-1]').textContent") == "1 of 6"
+    browser.value(f"{box}.value = '<img'; {box}.dispatchEvent(new Event('input'))")
+    assert [name.split("\n")[0] for name in browser.value(CELLS.format(1))] == [toy_results.EVIL_METHOD]
+
+
+def test_a_link_from_a_number_opens_its_receipt(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "index.html")
+    run_id = browser.value("document.querySelector('#board-1 tbody a').hash.slice(1)")
+    browser.open(pages / "runs.html", f"#{run_id}")
+    assert browser.value(f"document.getElementById('{run_id}').open")
+    assert "weights-0123" in browser.value(f"document.getElementById('{run_id}').innerText")
+
+
+def test_charts_follow_the_light(browser: Chromium, pages: Path) -> None:
+    browser.look(1280, 800)
+    browser.open(pages / "index.html")
+    browser.until("[...document.querySelectorAll('[data-chart]')].every(e => e.dataset.drawn === 'light')")
+    browser.look(1280, 800, dark=True)
+    browser.until("[...document.querySelectorAll('[data-chart]')].every(e => e.dataset.drawn === 'dark')")
+    browser.look(1280, 800)
+
+
+def test_a_class_called_script_is_a_word_in_the_charts(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "classes.html")
+    browser.until("[...document.querySelectorAll('[data-chart]')].every(e => e.dataset.drawn)")
+    words = browser.value("[...document.querySelectorAll('[data-chart] svg text')].map(t => t.textContent)")
+    assert any(word.startswith("<script>window.caught") for word in words)  # long words are cut
+    assert browser.value("window.caught") is None
+
+
+def test_images_are_sorted_by_the_difference_of_two_runs(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "images.html")
+    shown = [float(text.replace("−", "-")) for text in browser.value(NUMBERS)]
+    assert len(shown) == 6 and shown == sorted(shown, reverse=True)
+    choose(browser, "order", "worse")
+    assert [float(text.replace("−", "-")) for text in browser.value(NUMBERS)] == sorted(shown)
+    choose(browser, "order", "apart")
+    sizes = [abs(float(text.replace("−", "-"))) for text in browser.value(NUMBERS)]
+    assert sizes == sorted(sizes, reverse=True)
+    choose(browser, "run-b", browser.value("document.getElementById('run-a').value"))
+    assert set(browser.value(NUMBERS)) == {"+0.0"}
+    choose(browser, "order", "name")
+    assert browser.value(LISTED) == sorted(toy_results.image_ids(6))
+
+
+def test_images_are_filtered_by_class(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "images.html")
+    classes = "window.ROOMS[0].images.filter(i => i.classes.includes({})).map(i => i.id).sort()"
+    for number in range(1, len(toy_results.CLASSES) + 1):
+        choose(browser, "class", str(number + 1))
+        assert sorted(browser.value(LISTED)) == browser.value(classes.format(number))
+    choose(browser, "class", "0")
+    assert len(browser.value(LISTED)) == 6
+
+
+def test_image_truth_maps_and_errors_stand_side_by_side(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "images.html")
+    captions = browser.value("[...document.querySelectorAll('.panels figcaption span')].map(s => s.textContent)")
+    assert captions[:2] == ["Image", "Truth"] and captions[2].startswith("A · ") and captions[3].startswith("B · ")
+    overlays = "[...document.querySelectorAll('.panels .over')].map(i => i.getAttribute('src'))"
+    assert not any("errors" in source for source in browser.value(overlays))
+    browser.value("document.querySelector('[value=errors]').click()")
+    assert [("errors" in source) for source in browser.value(overlays)] == [False, *[True] * (len(captions) - 2)]
+    browser.until("[...document.images].every(i => i.complete)")
+    assert browser.value("[...document.querySelectorAll('.panels img')].every(i => i.naturalWidth > 0)")
+    assert browser.complaints == []
+
+
+def test_the_arrow_keys_go_through_the_list(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "images.html")
+    names = browser.value(LISTED)
+    browser.value("document.getElementById('images').focus()")
+    title = "document.getElementById('title').textContent"
+    assert browser.value(title) == names[0]
+    for key, place in (("ArrowDown", 1), ("ArrowDown", 2), ("ArrowUp", 1), ("End", 5), ("ArrowDown", 5), ("Home", 0)):
+        browser.press(key)
+        assert browser.value(title) == names[place]
+    active = browser.value("document.getElementById('images').getAttribute('aria-activedescendant')")
+    assert browser.value(f"document.getElementById('{active}').getAttribute('aria-selected')") == "true"
+
+
+def test_everything_that_can_be_done_can_be_reached_by_tab(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "images.html")
+    reached = set()
+    for _ in range(40):
+        browser.press("Tab")
+        reached.add(browser.value("document.activeElement.id || document.activeElement.name || 'link'"))
+    assert {"room", "class", "run-a", "run-b", "order", "view", "overlay", "images", "link"} <= reached
