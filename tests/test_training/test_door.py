@@ -1,0 +1,48 @@
+"""The whole training, a few steps a stage: what it writes opens as Stable Diffusion and CLIP do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+from training.shapes import ROOT, main
+
+SHIPPED = ROOT / "methods" / "pretrained" / "shapes"
+
+
+def check_formats(folder: Path) -> None:
+    pipeline = StableDiffusionPipeline.from_pretrained(folder / "diffusion", torch_dtype=torch.float32)
+    assert pipeline.vae_scale_factor == 4
+    assert len(pipeline.unet.attn_processors) == 20
+    unet = UNet2DConditionModel.from_pretrained(folder / "diffusion", subfolder="unet")
+    clip = CLIPModel.from_pretrained(folder / "clip", dtype=torch.float32)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "clip")
+    size = CLIPImageProcessor.from_pretrained(folder / "clip").size
+    assert (size["height"], size["width"]) == (96, 96)
+    assert unet.config.sample_size == 24 and clip.config.vision_config.image_size == 96
+    tokens = tokenizer(["a photo of a star"], padding="max_length", return_tensors="pt").input_ids
+    states = pipeline.text_encoder(tokens).last_hidden_state
+    assert torch.equal(states, clip.text_model(input_ids=tokens).last_hidden_state)  # one text tower in both
+    with torch.no_grad():
+        assert unet(torch.zeros(1, 4, 24, 24), 1, encoder_hidden_states=states).sample.shape == (1, 4, 24, 24)
+
+
+@pytest.mark.slow
+def test_one_command_trains_everything(tmp_path: Path) -> None:
+    arguments = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--steps-scale", "0.0005"]
+    main(arguments)
+    for part in ("text_encoder", "tokenizer", "unet", "vae", "scheduler"):
+        assert (tmp_path / "out" / "diffusion" / part).is_dir()
+    for stage in ("clip", "vae", "unet"):
+        assert (tmp_path / "cache" / f"{stage}.jsonl").exists()
+    StableDiffusionPipeline.from_pretrained(tmp_path / "out" / "diffusion")
+    main(arguments)  # again: nothing is left to train, and nothing breaks
+
+
+def test_the_shipped_models_open_and_are_small() -> None:
+    check_formats(SHIPPED)
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 12e6
