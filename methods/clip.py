@@ -1,0 +1,171 @@
+"""Settings flow in; the CLIP pass, the backbone that serves it and the ground plan of its readers flow out, no torch.
+
+The tower runs once an image up to the input of its last block; every method of the family then finishes that block in
+its own way (see `methods.clip_network.ClipFeatures`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.contracts import Parts, Pass, Query, Recipe, Vocabulary
+from methods.checkpoints import fingerprint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from methods.clip_network import ClipFeatures, ClipNetwork
+
+DEFAULT_MODEL = "openai/clip-vit-base-patch16"
+PORTS = ("clean", "official")
+DTYPES = ("float32", "bfloat16", "float16")
+SOURCES = ("clip.py", "clip_network.py", "clip_pixels.py", "clip_text.py")
+
+
+def block_inputs(depth: int) -> Parts:
+    """The parts `input:1` (what enters the last block) to `input:depth` (that of the depth-th block from the end)."""
+    return frozenset(f"input:{place}" for place in range(1, depth + 1))
+
+
+@dataclass(frozen=True)
+class ClipPass:
+    """One run of the vision tower over an image, whole or in windows.
+
+    resize: "native" stretches to the model's own square; a number is the short side in pixels, aspect kept, both sides
+    rounded to whole patches. window, stride: sides in pixels, multiples of the patch; None is the whole image, and half
+    a window. Its parts are those of `block_inputs`.
+    """
+
+    backbone: Recipe
+    resize: int | str = "native"
+    window: int | None = None
+    stride: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.resize != "native" and (isinstance(self.resize, str) or self.resize < 1):
+            raise ValueError(f"resize is {self.resize!r}; give 'native' or the short side in pixels.")
+        for name, value in (("window", self.window), ("stride", self.stride)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; give a number of pixels of 1 or more.")
+        if self.stride is not None and (self.window is None or self.stride > self.window):
+            raise ValueError(f"A stride of {self.stride} needs a window at least as wide; the window is {self.window}.")
+
+    @property
+    def encoding(self) -> Hashable:
+        """The tower's input; it is also all that the tower depends on."""
+        return (self.resize, self.window, self.stride)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Backbone: a CLIPModel of transformers with its tokenizer, by shipped name, folder or hub id; opened at first use.
+
+    On a GPU when there is one. With `resize: native` and no windows the images of a call go through as one batch; with
+    any other rule each image goes alone (its windows together), since shapes differ and neighbours must not matter.
+    ModelError for a model that is missing, of another kind or incomplete.
+    port: "clean" runs the checkpoint as it was trained; "official" as MaskCLIP's authors do in their code, the image
+    tower with plain GELU, layer norms with eps 1e-6, and ImageNet's colours (their corner padding is left out: sides
+    are whole patches here).
+    """
+
+    version: ClassVar[int] = 1
+
+    model: str = DEFAULT_MODEL
+    revision: str | None = None
+    dtype: str = "float32"
+    port: str = "clean"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("dtype", self.dtype, DTYPES), ("port", self.port, PORTS)):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; give one of {', '.join(known)}.")
+
+    @cached_property
+    def network(self) -> ClipNetwork:
+        """The opened model."""
+        from methods.clip_network import open_network
+
+        return open_network(self)
+
+    def run(
+        self, queries: Sequence[Query], requests: Mapping[Pass, Parts]
+    ) -> Iterator[tuple[Pass, Sequence[ClipFeatures]]]:
+        """Every pass with one ClipFeatures a query."""
+        for asked, parts in requests.items():
+            assert isinstance(asked, ClipPass)
+            depth = max((int(part.removeprefix("input:")) for part in parts), default=1)
+            images = [query.image for query in queries]
+            groups = [images] if asked.resize == "native" and asked.window is None else [[image] for image in images]
+            yield asked, [features for group in groups for features in self.network.features(group, asked, depth)]
+
+    def fingerprint(self) -> str:
+        """Stands for the weights and for the text of the modules that use them."""
+        return f"{fingerprint(self.model, 'clip', self.revision)}-{source_digest()}"
+
+
+@dataclass(frozen=True)
+class ClipReader(ABC):
+    """What the methods of the CLIP family share: which model, how its input is cut, and scores from embeddings.
+
+    A method says how the last blocks are finished (`embeddings`). Scores are cosines between every patch's embedding
+    and the texts, float32 (positions, rows, columns) on the patch grid, averaged where windows overlap; of a class with
+    several names each position takes the best one. No logit scale: it changes no argmax.
+    """
+
+    model: str = DEFAULT_MODEL
+    revision: str | None = None
+    dtype: str = "float32"
+    resize: int | str = "native"
+    window: int | None = None
+    stride: int | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.clip_pass
+
+    @property
+    def backbone(self) -> Clip:
+        """The model that serves the pass, not yet opened."""
+        return Clip(self.model, self.revision, self.dtype)
+
+    @property
+    def clip_pass(self) -> ClipPass:
+        """The one pass that is read."""
+        settings = {item.name: getattr(self.backbone, item.name) for item in fields(Clip)}
+        return ClipPass(Recipe.of("methods.clip:Clip", **settings), self.resize, self.window, self.stride)
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks, from the last one back, are finished in the method's own way."""
+        return 1
+
+    def passes(self) -> Mapping[Pass, Parts]:
+        """One pass and the block inputs that are read of it."""
+        return {self.clip_pass: block_inputs(self.blocks)}
+
+    def read(self, features: Mapping[Pass, Any], vocabulary: Vocabulary) -> Tensor:
+        """Scores (positions, rows, columns) of one image."""
+        own: ClipFeatures = features[self.clip_pass]
+        return own.scores(self.embeddings(own), vocabulary)
+
+    @abstractmethod
+    def embeddings(self, features: ClipFeatures) -> Tensor:
+        """(rows, columns, width): the embedding of every patch, in the space of the texts."""
+
+    def fingerprint(self) -> str:
+        """As the backbone's."""
+        return self.backbone.fingerprint()
+
+
+@cache
+def source_digest() -> str:
+    """A hash of the modules all CLIP methods rest on, since a method's own file does not show an edit of theirs."""
+    total = blake2b(digest_size=8)
+    for name in SOURCES:
+        total.update(Path(__file__).with_name(name).read_bytes())
+    return total.hexdigest()

@@ -1,0 +1,245 @@
+"""Images flow in; what enters the tower's last blocks flows out, with the verbs that finish those blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from harness.contracts import Image, ModelError, Vocabulary
+from methods.checkpoints import fetch, reason
+from methods.clip_pixels import IMAGENET_MEAN, IMAGENET_STD, Normalisation, Tiling, normalised, target_size, tile
+from methods.clip_text import TextBank
+
+if TYPE_CHECKING:
+    from methods.clip import Clip, ClipPass
+
+WINDOWS = 32  # windows of one image that go through the tower together
+
+
+@dataclass(frozen=True, eq=False)
+class Projected:
+    """What one block's attention works on.
+
+    queries, keys, values: (windows, heads, 1 + patches, head width), class token first. norm: mean length of the
+    normalised tokens they come from, (windows, 1, 1, 1). grid: (rows, columns) of a window.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    norm: Tensor
+    grid: tuple[int, int]
+
+
+Attention: TypeAlias = Callable[[Projected], Tensor]  # to mixed values, shaped as the values
+
+
+def attend(
+    one: Tensor, other: Tensor, values: Tensor, *, bias: Tensor | None = None, scale: float | None = None
+) -> Tensor:
+    """softmax(one otherᵀ · scale + bias) values, the matrix never built; scale is 1 / sqrt(head width) unless given."""
+    return F.scaled_dot_product_attention(one, other, values, attn_mask=bias, scale=scale)
+
+
+class ClipNetwork:
+    """A CLIPModel in evaluation, its tokenizer and its image rule, on one device."""
+
+    def __init__(self, model: Any, tokenizer: Any, rule: Normalisation, device: torch.device):
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.tokenizer, self.rule, self.device = tokenizer, rule, device
+        self.tower = model.vision_model
+        config = model.config.vision_config
+        self.patch, self.native, self.heads = config.patch_size, config.image_size, config.num_attention_heads
+        self.text = TextBank(self.encode)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        weight = self.model.visual_projection.weight
+        assert isinstance(weight, Tensor)
+        return weight.dtype
+
+    def features(self, images: Sequence[Image], asked: ClipPass, depth: int) -> list[ClipFeatures]:
+        """Features of images that have one size after resizing; they go through the tower as one batch."""
+        sizes = {target_size(image, asked.resize, self.patch, self.native) for image in images}
+        (size,) = sizes
+        tiling = tile(size, asked.window, asked.stride, self.patch)
+        pixels = torch.stack([torch.from_numpy(normalised(image, size, self.rule)) for image in images])
+        cut = cut_windows(pixels, tiling, self.patch)
+        parts = [self.block_inputs(part, depth) for part in (torch.split(cut, WINDOWS) if len(images) == 1 else [cut])]
+        inputs = [torch.cat([part[place] for part in parts]) for place in range(depth)]
+        count = len(tiling.corners)
+        return [
+            ClipFeatures(self, [tokens[place * count : (place + 1) * count] for tokens in inputs], tiling, image)
+            for place, image in enumerate(images)
+        ]
+
+    @torch.no_grad()
+    def block_inputs(self, pixels: Tensor, depth: int) -> list[Tensor]:
+        """What enters the last `depth` blocks, last block first, each (batch, 1 + patches, width)."""
+        blocks = self.tower.encoder.layers
+        if depth > len(blocks):
+            raise ModelError(f"The last {depth} blocks were asked of a CLIP that has {len(blocks)}; ask for fewer.")
+        hidden = self.tower.embeddings(pixels.to(self.device, self.dtype), interpolate_pos_encoding=True)
+        hidden = self.tower.pre_layrnorm(hidden)
+        entering = [hidden]
+        for block in blocks[:-1]:
+            left = block(hidden, attention_mask=None)
+            hidden = left if isinstance(left, Tensor) else left[0]  # transformers before 5 gave a tuple
+            entering.append(hidden)
+        return entering[: -depth - 1 : -1]
+
+    @torch.no_grad()
+    def encode(self, sentences: Sequence[str]) -> Tensor:
+        """Projected text features (sentences, width); ModelError when a sentence has more tokens than positions."""
+        tokens = self.tokenizer(list(sentences), padding="longest", return_tensors="pt", verbose=False).input_ids
+        room = self.model.config.text_config.max_position_embeddings
+        if tokens.shape[1] > room:
+            longest = max(sentences, key=lambda sentence: len(self.tokenizer(sentence, verbose=False).input_ids))
+            raise ModelError(
+                f"The prompt {longest[:80]!r} has {tokens.shape[1]} tokens and this CLIP takes {room}: "
+                "shorten the class name or the template."
+            )
+        # The tower is causal and read at the end mark, so padding behind it needs no mask.
+        pooled = self.model.text_model(input_ids=tokens.to(self.device)).pooler_output
+        projected: Tensor = self.model.text_projection(pooled)
+        return projected
+
+
+class ClipFeatures:
+    """What the pass leaves of one image; `grid` is its (rows, columns) in patches, `inputs` as `block_inputs` gives.
+
+    image: what was looked at, as the query gave it.
+    """
+
+    def __init__(self, network: ClipNetwork, inputs: Sequence[Tensor], tiling: Tiling, image: Image):
+        self.network, self.inputs, self.tiling, self.grid, self.image = network, inputs, tiling, tiling.grid, image
+
+    @torch.no_grad()
+    def embeddings(
+        self, attention: Attention, *, residual: bool = True, feedforward: bool = True, blocks: int = 1
+    ) -> Tensor:
+        """Unit embeddings (rows, columns, width), float32, with the last blocks' attention replaced.
+
+        With x_l what enters block l, y = LN1(x_l), and (q, k, v) its projections:
+        u <- u + W_o attention(q, k, v), then u <- u + MLP(LN2(u)) if feedforward, over the last `blocks` blocks, from
+        u = x of the first of them if residual, else 0. Every block reads the tower's own x_l. Then LN_post, projection,
+        unit length; the class token is dropped, and overlapping windows are averaged (so unit length holds for one).
+        """
+        mixed = self.inputs[blocks - 1] if residual else torch.zeros_like(self.inputs[0])
+        for place in range(blocks - 1, -1, -1):
+            block = self.network.tower.encoder.layers[-1 - place]
+            values = attention(self.project(place)).transpose(1, 2).flatten(2)
+            mixed = mixed + block.self_attn.out_proj(values)
+            if feedforward:
+                mixed = mixed + block.mlp(block.layer_norm2(mixed))
+        model = self.network.model
+        projected = model.visual_projection(self.network.tower.post_layernorm(mixed[:, 1:]))
+        return merge_windows(F.normalize(projected.float(), dim=-1), self.tiling)
+
+    def project(self, place: int = 0) -> Projected:
+        """Queries, keys and values of the last block (0), of the one before (1), and so on."""
+        block = self.network.tower.encoder.layers[-1 - place]
+        normed = block.layer_norm1(self.inputs[place])
+        heads = [
+            layer(normed).reshape(*normed.shape[:2], self.network.heads, -1).transpose(1, 2)
+            for layer in (block.self_attn.q_proj, block.self_attn.k_proj, block.self_attn.v_proj)
+        ]
+        norm = normed.norm(dim=-1).mean(dim=-1)[:, None, None, None]
+        return Projected(heads[0], heads[1], heads[2], norm, self.tiling.window)
+
+    @torch.no_grad()
+    def keys(self) -> Tensor:
+        """Output-projected keys W_o(k) of the last block (rows, columns, width), float32, windows averaged."""
+        attention = self.network.tower.encoder.layers[-1].self_attn
+        keys = attention.out_proj(self.project().keys.transpose(1, 2).flatten(2))
+        return merge_windows(keys[:, 1:].float(), self.tiling)
+
+    def text(self, vocabulary: Vocabulary) -> list[Tensor]:
+        """Unit vectors (names, width) of every position."""
+        return [
+            torch.stack([self.network.text.vector(name, vocabulary.templates) for name in names])
+            for names in vocabulary.names
+        ]
+
+    @torch.no_grad()
+    def scores(self, embeddings: Tensor, vocabulary: Vocabulary) -> Tensor:
+        """Cosines (positions, rows, columns) of embeddings (rows, columns, width); a class's best name counts."""
+        return self.network.text.scores(embeddings, vocabulary)
+
+
+def cut_windows(pixels: Tensor, tiling: Tiling, patch: int) -> Tensor:
+    """(images, 3, height, width) to (images · windows, 3, window height, window width)."""
+    height, width = tiling.window
+    cut = [
+        pixels[:, :, top * patch : (top + height) * patch, left * patch : (left + width) * patch]
+        for top, left in tiling.corners
+    ]
+    return torch.stack(cut, dim=1).flatten(0, 1)
+
+
+def merge_windows(values: Tensor, tiling: Tiling) -> Tensor:
+    """(windows, patches, width) to (rows, columns, width): the mean over the windows that cover a patch."""
+    height, width = tiling.window
+    pieces = values.reshape(len(values), height, width, -1)
+    if len(tiling.corners) == 1:
+        return pieces[0]
+    total, count = values.new_zeros((*tiling.grid, values.shape[-1])), values.new_zeros((*tiling.grid, 1))
+    for piece, (top, left) in zip(pieces, tiling.corners, strict=True):
+        total[top : top + height, left : left + width] += piece
+        count[top : top + height, left : left + width] += 1
+    return total / count
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers without its reports and bars, which a caller's own progress line cannot share a terminal with."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def open_network(asked: Clip) -> ClipNetwork:
+    """The model at its place, on the GPU when there is one. ModelError, one sentence, when it cannot be had."""
+    model, folder = asked.model, fetch(asked.model, "clip", asked.revision)
+    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():  # it would open, empty
+        raise ModelError(
+            f"The CLIP model in {folder} has no tokenizer: it needs tokenizer.json, or vocab.json and merges.txt."
+        )
+    try:
+        with quiet():
+            config = CLIPConfig.from_pretrained(folder)
+            if asked.port == "official":
+                config.vision_config.hidden_act, config.vision_config.layer_norm_eps = "gelu", 1e-6
+            opened, notes = CLIPModel.from_pretrained(
+                folder,
+                config=config,
+                dtype=getattr(torch, asked.dtype),
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as problem:  # a library's own tree of errors, and those of safetensors below it
+        raise ModelError(f"The CLIP model {model!r} cannot be opened from {folder}: {reason(problem)}.") from problem
+    if notes["missing_keys"]:
+        absent = sorted(notes["missing_keys"])
+        raise ModelError(f"The CLIP model {model!r} in {folder} lacks {len(absent)} of its weights, {absent[0]} first.")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rule = Normalisation.of_folder(folder)
+    if asked.port == "official":
+        rule = replace(rule, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return ClipNetwork(opened, tokenizer, rule, device)

@@ -1,0 +1,98 @@
+"""An image and a resize rule flow in; normalised pixels and the windows to cut them into flow out, without torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from harness.contracts import Image, ModelError
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What the image processor of a checkpoint does to colours: (x / 255 - mean) / std, and its resize filter."""
+
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+    resample: int = int(Pillow.Resampling.BICUBIC)
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Normalisation:
+        """Read from `preprocessor_config.json` where the folder has one, else CLIP's own numbers."""
+        path = folder / "preprocessor_config.json"
+        if not path.is_file():
+            return cls()
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+            mean, std = held.get("image_mean", CLIP_MEAN), held.get("image_std", CLIP_STD)
+            found = cls(tuple(map(float, mean)), tuple(map(float, std)), int(held.get("resample", cls.resample)))
+            Pillow.Resampling(found.resample)
+        except (OSError, ValueError, TypeError, AttributeError) as problem:
+            raise ModelError(f"The file {path} is no image processor's configuration ({problem}).") from problem
+        return found
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The patch grid of an image (height, width) and equal windows on it: shape and upper left corners, in patches."""
+
+    grid: tuple[int, int]
+    window: tuple[int, int]
+    corners: tuple[tuple[int, int], ...]
+
+
+def target_size(image: Image, resize: int | str, patch: int, native: int) -> tuple[int, int]:
+    """(height, width) in pixels: the native square, or that short side with both sides rounded to whole patches."""
+    if resize == "native":
+        return native, native
+    height, width = image.shape[:2]
+    scale = int(resize) / min(height, width)
+    return _whole(height * scale, patch), _whole(width * scale, patch)
+
+
+def _whole(length: float, patch: int) -> int:
+    return max(1, round(length / patch)) * patch
+
+
+def normalised(image: Image, size: tuple[int, int], rule: Normalisation) -> NDArray[np.float32]:
+    """uint8 (height, width, 3) to float32 (3, *size), resized by pillow as CLIP's own processor does."""
+    resized = Pillow.fromarray(np.ascontiguousarray(image)).resize(size[::-1], Pillow.Resampling(rule.resample))
+    values = np.asarray(resized, dtype=np.float32) / np.float32(255)
+    mean, std = (np.asarray(numbers, dtype=np.float32) for numbers in (rule.mean, rule.std))
+    return np.ascontiguousarray(((values - mean) / std).transpose(2, 0, 1))
+
+
+def tile(size: tuple[int, int], window: int | None, stride: int | None, patch: int) -> Tiling:
+    """Windows over (height, width) pixels; the last one of a row or column is moved back so that it ends at the edge.
+
+    window: side in pixels, None for the whole image, cut to the image where it is larger; stride: half a window when
+    None. ModelError when either is no multiple of the patch, since windows could then not be averaged patch by patch.
+    """
+    grid = (size[0] // patch, size[1] // patch)
+    if window is None:
+        return Tiling(grid, grid, ((0, 0),))
+    step = stride if stride is not None else max(1, window // patch // 2) * patch
+    if window % patch or step % patch:
+        raise ModelError(
+            f"A window of {window} pixels with stride {step} does not fit patches of {patch} pixels: "
+            f"choose multiples of {patch}."
+        )
+    shape = (min(window // patch, grid[0]), min(window // patch, grid[1]))
+    tops, lefts = (_starts(grid[axis], shape[axis], step // patch) for axis in (0, 1))
+    return Tiling(grid, shape, tuple((top, left) for top in tops for left in lefts))
+
+
+def _starts(length: int, window: int, step: int) -> list[int]:
+    count = ceil((length - window) / step) + 1
+    return [min(place * step, length - window) for place in range(count)]

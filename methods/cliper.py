@@ -1,0 +1,78 @@
+"""Features of a CLIP pass and of a diffusion pass flow in; CLIP's scores, refined by the UNet's attention, flow out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.contracts import Parts, Pass, Vocabulary
+from methods.clearclip import ClearCLIP
+from methods.diffusion import STABLE_DIFFUSION
+from methods.refine import Refiner, refiner, source_stamp
+from methods.stableseg import StableSeg
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CLIPer(ClearCLIP):
+    """CLIPer's idea (Sun et al., arXiv 2411.13836; linsun449/cliper.code): two passes, one method.
+
+    M = S C with C the scores of CLIP's patches, brought to the side of the UNet's maps, and S its self-attention: mean
+    of heads and of the layers on the largest side on the way up (`refine`, a key of methods.refine with its settings).
+    C is ClearCLIP's, on the whole image.
+    diffusion, diffusion_revision, size, timestep, add_noise, seed: StableSeg's, whose pass it shares at the same
+    timestep; t = 81 is about the step 45 of 50 that CLIPer takes.
+    Left out: the attention of CLIP's early layers in its last block; the product over heads and over layers 13 and 14
+    of an attention that is cut at a threshold and scaled by its columns' maxima, in place of the mean; the empty prompt
+    (no cross-attention is read, and self-attention hardly depends on the prompt); Stable Diffusion 2.1.
+    """
+
+    version: ClassVar[int] = 1
+
+    resize: int | str = 336
+    window: int | None = None
+    stride: int | None = None
+    diffusion: str = STABLE_DIFFUSION
+    diffusion_revision: str | None = None
+    size: int | tuple[int, int] | None = None
+    timestep: int = 81
+    add_noise: bool = True
+    seed: int = 0
+    refine: str = "apply(resolution=up:largest)"
+
+    @cached_property
+    def refiner(self) -> Refiner:
+        """The refiner that the settings name. MethodError when there is none of that name."""
+        return refiner(self.refine)
+
+    @cached_property
+    def diffusion_pass(self) -> Pass:
+        """The pass whose self-attention is read: a StableSeg's with these settings, so that the two share it."""
+        (request,) = StableSeg(
+            self.diffusion, self.diffusion_revision, self.dtype, self.size, timestep=self.timestep,
+            add_noise=self.add_noise, seed=self.seed,
+        ).passes()  # fmt: skip
+        return request
+
+    def passes(self) -> Mapping[Pass, Parts]:
+        """CLIP's pass and, unless nothing is refined, the diffusion pass."""
+        own = self.refiner.parts()
+        return {**super().passes(), **({self.diffusion_pass: own} if own else {})}
+
+    def read(self, features: Mapping[Pass, Any], vocabulary: Vocabulary) -> Tensor:
+        """Scores (positions, rows, columns): at the latent's size, or on CLIP's grid where nothing is refined."""
+        from methods.maps import resized
+
+        scores = super().read(features, vocabulary)
+        if not self.refiner.parts():
+            return scores
+        attention = features[self.diffusion_pass]
+        return self.refiner.refine(resized(scores, attention.latent), attention)
+
+    def fingerprint(self) -> str:
+        """CLIP's, and that of a refiner from elsewhere; the diffusion model answers for itself."""
+        return super().fingerprint() + source_stamp(self.refiner)

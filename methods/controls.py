@@ -1,0 +1,62 @@
+"""An image and a vocabulary flow in; an answer that looked at neither for long flows out: what any method must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import ClassVar
+
+import numpy as np
+
+from harness.contracts import Image, LabelMap, MethodError, Scores, Vocabulary
+from methods.stableseg import StableSeg
+
+
+@dataclass(frozen=True)
+class OneClass:
+    """The same class everywhere. position: in the vocabulary offered for the image, from 0, or back from -1."""
+
+    version: ClassVar[int] = 1
+
+    position: int = 0
+
+    def segment(self, image: Image, vocabulary: Vocabulary) -> LabelMap:
+        """Label map (height, width). With fewer classes than the position asks for: the last one (or the first)."""
+        last = len(vocabulary) - 1
+        position = self.position if self.position >= 0 else last + 1 + self.position
+        return np.full(image.shape[:2], max(0, min(position, last)), dtype=np.int16)
+
+
+@dataclass(frozen=True)
+class RandomLabels:
+    """Labels drawn evenly among the offered classes, the same for the same image and seed.
+
+    side: random scores on a grid of side x side, which are enlarged like those of any method; 0 draws every pixel.
+    """
+
+    version: ClassVar[int] = 1
+
+    side: int = 24
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.side < 0:
+            raise MethodError(f"The side of random labels is {self.side}; it is 0 (pixels) or a number of cells.")
+
+    def segment(self, image: Image, vocabulary: Vocabulary) -> LabelMap | Scores:
+        """Scores (classes, side, side), float32, in 0..1; or a label map (height, width)."""
+        content = np.ascontiguousarray(image)
+        key = blake2b(f"{self.seed} {content.shape}".encode() + content.tobytes(), digest_size=16).digest()
+        lots = np.random.default_rng(int.from_bytes(key, "big"))
+        if self.side:
+            return lots.random((len(vocabulary), self.side, self.side), dtype=np.float32)
+        return lots.integers(0, len(vocabulary), size=image.shape[:2], dtype=np.int16)
+
+
+@dataclass(frozen=True)
+class WrongPrompt(StableSeg):
+    """StableSeg that is told as many names of classes that are not offered: is the text used at all?"""
+
+    version: ClassVar[int] = 1
+
+    whose_names: str = "others"

@@ -1,0 +1,185 @@
+"""Images and requests flow in; they go through an opened VAE, text encoder and UNet, and features flow out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.contracts import Image, ModelError, Parts, Query
+from methods import layers as wishes
+from methods.attention import Wanted, layers_of, probabilities, reading
+from methods.diffusion import Diffusion, DiffusionPass
+from methods.diffusion_features import DiffusionFeatures
+from methods.diffusion_files import Opened, open_files
+from methods.diffusion_images import fit_image
+from methods.diffusion_text import TextSide
+from methods.prompts import Prompt
+
+
+class Posterior(NamedTuple):
+    """Mean and deviation of the scaled latents of a batch, (images, channels, height, width), in float32."""
+
+    mean: Tensor
+    deviation: Tensor
+
+
+class Row(NamedTuple):
+    """One row of a UNet call: which image of the batch, which of its prompts."""
+
+    image: int
+    place: int
+    prompt: Prompt
+
+
+class Network:
+    """An opened diffusion model that answers passes."""
+
+    def __init__(self, opened: Opened, settings: Diffusion, device: str) -> None:
+        self.vae, self.unet, self.scheduler = opened.vae, opened.unet, opened.scheduler
+        self.device, self.dtype = torch.device(device), getattr(torch, settings.dtype)
+        self.text = TextSide(opened.tokenizer, opened.text, self.device, self.dtype)
+        self.settings = settings
+        self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.size = self._pixels(settings.size)
+        self.latent = (self.size[0] // self.factor, self.size[1] // self.factor)
+        self.layers = layers_of(self.unet, self.latent)
+
+    @classmethod
+    def open(cls, settings: Diffusion) -> Network:
+        """The model of these settings, on the GPU when there is one. ModelError, one sentence, when that fails."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        opened = open_files(settings.model, settings.revision, getattr(torch, settings.dtype), device)
+        return cls(opened, settings, device)
+
+    def serve(
+        self, queries: Sequence[Query], requests: Mapping[DiffusionPass, Parts]
+    ) -> Iterator[tuple[DiffusionPass, list[DiffusionFeatures]]]:
+        """Every pass with its features, one per query; the images go through the VAE once, all together."""
+        fitted = [fit_image(query.image, self.size, self.factor, self.settings.resize) for query in queries]
+        contents = [(height // self.factor, width // self.factor) for _, (height, width) in fitted]
+        posterior = self.encode([pixels for pixels, _ in fitted])
+        for request, parts in requests.items():
+            wanted = self.wanted(parts)
+            rows = [row for place, query in enumerate(queries) for row in self.rows(place, query, request)]
+            latents = self.noisy(posterior, queries, request)
+            yield request, self.forward(latents, request.timestep, rows, wanted, queries, contents)
+
+    @torch.no_grad()
+    def encode(self, images: Sequence[Image]) -> Posterior:
+        """Images (height, width, 3), uint8, all of the network's size -> the posterior of their scaled latents."""
+        pixels = torch.from_numpy(np.stack(images)).to(self.device).permute(0, 3, 1, 2)
+        found = self.vae.encode(pixels.to(self.dtype) / 127.5 - 1.0).latent_dist
+        scale, shift = self.vae.config.scaling_factor, getattr(self.vae.config, "shift_factor", None) or 0.0
+        return Posterior((found.mean.float() - shift) * scale, found.std.float() * scale)
+
+    def noisy(self, posterior: Posterior, queries: Sequence[Query], request: DiffusionPass) -> Tensor:
+        """Latents with the noise of a pass: sqrt(abar_t) z + sqrt(1 - abar_t) e."""
+        steps = len(self.scheduler.alphas_cumprod)
+        if not 0 <= request.timestep < steps:
+            raise ModelError(f"The timestep is {request.timestep}; this model knows 0 to {steps - 1}.")
+        latents = posterior.mean
+        if request.latent == "sample":
+            latents = latents + posterior.deviation * self._lots("latent", queries, request, latents)
+        if request.add_noise:
+            kept = float(self.scheduler.alphas_cumprod[request.timestep])
+            noise = self._lots("noise", queries, request, latents)
+            latents = kept**0.5 * latents + (1.0 - kept) ** 0.5 * noise
+        return latents.to(self.dtype)
+
+    def rows(self, place: int, query: Query, request: DiffusionPass) -> list[Row]:
+        """The UNet rows of one image: one a prompt."""
+        return [Row(place, number, prompt) for number, prompt in enumerate(self.text.prompts(query, request))]
+
+    def wanted(self, parts: Parts) -> Wanted:
+        """The layers that the parts of a pass name. ModelError for a part or layer that does not exist."""
+        found: dict[str, set[int]] = {wishes.CROSS: set(), wishes.SELF: set(), wishes.SELF_FIRST: set()}
+        for part in parts - {wishes.HEADS}:
+            kind = next((name for name in found if part.startswith(name)), None)
+            if kind is None:
+                raise ModelError(f"A diffusion pass has no part {part!r}; its parts are {', '.join(found)}, and heads.")
+            found[kind] |= set(wishes.select(part.removeprefix(kind), self.layers))
+        cross, own, first = (frozenset(chosen) for chosen in found.values())
+        return Wanted(cross, own, first - own, wishes.HEADS in parts)
+
+    @torch.no_grad()
+    def forward(
+        self, latents: Tensor, timestep: int, rows: Sequence[Row], wanted: Wanted, queries: Sequence[Query],
+        contents: Sequence[tuple[int, int]],
+    ) -> list[DiffusionFeatures]:
+        """All rows through the UNet, a fixed number a call (the last call is filled up with copies)."""
+        features = [self._features(place, query, rows, contents[place]) for place, query in enumerate(queries)]
+        step = self.settings.rows or len(queries)
+        for start in range(0, len(rows) if wanted.projections else 0, step):
+            part = rows[start : start + step]
+            full = [*part, *([part[0]] * (step - len(part)))]
+            states = torch.cat([self.text.states(row.prompt.text) for row in full])
+            take = partial(_take, features, part, wanted)
+            with reading(self.unet, wanted, take):
+                self.unet(latents[[row.image for row in full]], timestep, encoder_hidden_states=states)
+        return features
+
+    def _features(
+        self, place: int, query: Query, rows: Sequence[Row], content: tuple[int, int]
+    ) -> DiffusionFeatures:
+        places = []
+        for row in rows:
+            if row.image == place:
+                at = {token: column for column, token in enumerate(_columns(row.prompt))}
+                places.append(tuple((one, tuple(at[token] for token in held)) for one, held in row.prompt.places))
+        return DiffusionFeatures(
+            self.layers, self.latent, content, len(query.vocabulary), tuple(places), image=query.image
+        )
+
+    def _lots(self, purpose: str, queries: Sequence[Query], request: DiffusionPass, like: Tensor) -> Tensor:
+        """Standard normal numbers for a batch of latents, each image's from its own seed."""
+        shape = tuple(like.shape[1:])
+        drawn = [normal(shape, purpose, request.seed, query.image_id, request.draw) for query in queries]
+        return torch.stack(drawn).to(like.device)
+
+    def _pixels(self, size: int | tuple[int, int] | None) -> tuple[int, int]:
+        """(height, width) of what the VAE sees."""
+        if size is None:
+            native = self.unet.config.sample_size
+            height, width = (native, native) if isinstance(native, int) else native
+            return height * self.factor, width * self.factor
+        height, width = (size, size) if isinstance(size, int) else size
+        if height < 1 or width < 1 or height % self.factor or width % self.factor:
+            raise ModelError(f"The size is {size}; height and width must be multiples of {self.factor} pixels here.")
+        return height, width
+
+
+def normal(shape: tuple[int, ...], purpose: str, seed: int, image_id: str, draw: int) -> Tensor:
+    """Standard normal float32 numbers that depend on these values alone: not on order, company or device."""
+    digest = blake2b(f"{purpose}\0{seed}\0{image_id}\0{draw}".encode(), digest_size=8).digest()
+    generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest, "big") >> 1)
+    return torch.randn(shape, generator=generator)
+
+
+def _columns(prompt: Prompt) -> list[int]:
+    """Token positions of a prompt that belong to classes, in order."""
+    return sorted({token for _, held in prompt.places for token in held})
+
+
+def _take(
+    features: Sequence[DiffusionFeatures], rows: Sequence[Row], wanted: Wanted,
+    name: str, index: int, queries: Tensor, keys: Tensor,
+) -> None:
+    """Keeps of one layer what is wanted of every row; copies that fill a call up are left out."""
+    for number, row in enumerate(rows):
+        kept = features[row.image]
+        if name == "attn2":
+            # One row at a time: the probabilities of all tokens live only until the class tokens are picked.
+            chosen = probabilities(queries[number], keys[number])[:, :, _columns(row.prompt)]
+            kept.cross.setdefault(index, []).append(chosen if wanted.heads else chosen.mean(dim=0, keepdim=True))
+        elif index in wanted.own:
+            kept.own.setdefault(index, []).append((queries[number], keys[number]))
+        elif row.place == 0:
+            kept.own[index] = [(queries[number].clone(), keys[number].clone())]
+
+

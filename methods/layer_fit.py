@@ -1,0 +1,169 @@
+"""Class maps of layers and a pseudo mask flow in, image by image; one weight a layer flows out, by two losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts import MethodError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Gram:
+    """What least squares needs of any number of positions: G = Σ A Aᵀ, b = Σ A Y, Σ Y², and how many (p, c) there were.
+
+    Sums in float64. Any partition adds up to the same but for rounding; in a fixed order, to the same bits.
+    """
+
+    matrix: Floats  # (layers, layers)
+    vector: Floats  # (layers,)
+    squares: float
+    count: int
+
+    @classmethod
+    def of(cls, maps: NDArray[Any], wanted: NDArray[Any]) -> Gram:
+        """maps: (layers, classes, positions); wanted: (classes, positions), 1 where the class is."""
+        flat = maps.reshape(len(maps), -1).astype(np.float64)
+        target = wanted.reshape(-1).astype(np.float64)
+        return cls(flat @ flat.T, flat @ target, float(target @ target), target.size)
+
+    def __add__(self, other: Gram) -> Gram:
+        return Gram(
+            self.matrix + other.matrix, self.vector + other.vector,
+            self.squares + other.squares, self.count + other.count,
+        )  # fmt: skip
+
+    def residual(self, weights: Floats) -> float:
+        """Σ (Σ_i w_i A_i - Y)² = wᵀGw - 2wᵀb + Σ Y²."""
+        return float(weights @ self.matrix @ weights - 2.0 * weights @ self.vector + self.squares)
+
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
+        """To be sent and kept."""
+        held = {"matrix": self.matrix, "vector": self.vector}
+        return {**held, "squares": np.array(self.squares), "count": np.array(self.count)}
+
+    @classmethod
+    def from_arrays(cls, held: Mapping[str, NDArray[Any]]) -> Gram:
+        """What `as_arrays` gave."""
+        return cls(held["matrix"], held["vector"], float(held["squares"]), int(held["count"]))
+
+
+def total(parts: Iterable[Gram]) -> Gram:
+    """The sum, in the order of the parts."""
+    found: Gram | None = None
+    for part in parts:
+        found = part if found is None else found + part
+    if found is None or not found.count:
+        raise MethodError("There is no position with a sure pseudo label to learn layer weights from.")
+    return found
+
+
+def ridge(gram: Gram, strength: float) -> Floats:
+    """argmin Σ (Σ_i w_i A_i - Y)² + λ |w - 1/L|², so (G + λI) w = b + λ/L; λ = strength * trace(G) / L.
+
+    The strength has no unit, so that it means the same for 100 images and for 10 000. With 0, the least-squares
+    solution of least norm.
+    """
+    layers = len(gram.vector)
+    penalty = strength * float(np.trace(gram.matrix)) / layers
+    if penalty == 0.0:
+        return np.asarray(np.linalg.lstsq(gram.matrix, gram.vector, rcond=None)[0], np.float64)
+    pulled = gram.matrix + penalty * np.eye(layers)
+    return np.asarray(np.linalg.solve(pulled, gram.vector + penalty / layers), np.float64)
+
+
+def nonnegative(gram: Gram, strength: float) -> Floats:
+    """As `ridge`, with every weight at least 0.
+
+    |R w - z|² with RᵀR = G + λI and Rᵀz = b + λ/L differs from the objective by a constant, and is what nnls takes.
+    """
+    from scipy.optimize import nnls
+
+    layers = len(gram.vector)
+    penalty = max(strength, 1e-12) * float(np.trace(gram.matrix)) / layers
+    root = np.linalg.cholesky(gram.matrix + penalty * np.eye(layers)).T
+    target = np.linalg.solve(root.T, gram.vector + penalty / layers)
+    return np.asarray(nnls(root, target)[0], np.float64)
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Settings of `softmax_ce`: logits are `sharpness` times a class's score; the background's is sharpness * `level`.
+
+    rescale: `minmax` of each class's weighted map over the image's positions, or `none`. background: whether there is a
+    background logit (else positions labelled background are left out).
+    """
+
+    sharpness: float = 10.0
+    level: float = 0.5
+    rescale: str = "minmax"
+    background: bool = True
+    learning_rate: float = 0.1
+    steps: int = 80
+
+
+@dataclass(frozen=True, eq=False)
+class Positions:
+    """Positions of one image. maps: (layers, classes, positions); labels: class, `classes` for background, -1 unsure."""
+
+    maps: NDArray[np.float16]
+    labels: NDArray[np.int16]
+
+
+def softmax_ce(images: Sequence[Positions], how: CrossEntropy) -> tuple[Floats, list[float]]:
+    """w = softmax(θ) by cross-entropy and Adam from θ = 0 (so from the plain mean); weights and the loss a step.
+
+    Pixels of all images weigh alike; every step sees all of them.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    held = [(torch.from_numpy(one.maps.astype(np.float32)), _targets(one, how)) for one in images]
+    held = [(maps, labels) for maps, labels in held if (labels >= 0).any()]
+    if not held:
+        raise MethodError("There is no position with a sure pseudo label to learn layer weights from.")
+    pixels = sum(int((labels >= 0).sum()) for _, labels in held)
+    theta = torch.zeros(held[0][0].shape[0], dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.Adam([theta], lr=how.learning_rate)
+    curve = []
+    for _ in range(how.steps):
+        optimiser.zero_grad()
+        loss = torch.zeros((), dtype=torch.float64)
+        weights = theta.softmax(dim=0).float()
+        for maps, labels in held:
+            logits = _logits(torch.tensordot(weights, maps, dims=1), how)
+            loss = loss + F.cross_entropy(logits.T, labels, ignore_index=-1, reduction="sum").double()
+        (loss / pixels).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        curve.append(float(loss.detach()) / pixels)
+    return theta.detach().softmax(dim=0).numpy(), curve
+
+
+def _logits(scores: Any, how: CrossEntropy) -> Any:
+    """(classes, positions) -> (classes and background, positions)."""
+    import torch
+
+    if how.rescale == "minmax":
+        low, high = scores.amin(dim=1, keepdim=True), scores.amax(dim=1, keepdim=True)
+        scores = (scores - low) / (high - low).clamp(min=1e-12)
+    if how.background:
+        scores = torch.cat([scores, torch.full_like(scores[:1], how.level)])
+    return how.sharpness * scores
+
+
+def _targets(one: Positions, how: CrossEntropy) -> Any:
+    import torch
+
+    labels = torch.from_numpy(one.labels.astype(np.int64))
+    return labels if how.background else torch.where(labels == one.maps.shape[1], -1, labels)
+
+
+def one_hot(labels: NDArray[np.int16], classes: int) -> NDArray[np.float64]:
+    """(classes, positions): 1 where the class is; background is 0 in all."""
+    return (labels[None] == np.arange(classes)[:, None]).astype(np.float64)

@@ -1,0 +1,171 @@
+"""Pseudo masks and the attention of one forward flow in; StableSeg with learned layer weights flows out (StableSeg++).
+
+The poster says only that optimal weights of the layers are learned from StableSeg+'s pseudo masks; loss and constraint
+are settings here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from harness.contracts import Features, Lessons, MethodError, ModelError, Parts, Pass, Vocabulary
+from methods.layers import HEADS
+from methods.stableseg import StableSeg
+from methods.taught import Taught
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from methods.diffusion_features import DiffusionFeatures
+
+CHOICES = {
+    "loss": ("softmax_ce", "least_squares"), "per": ("layer", "head"), "solver": ("ridge", "nnls"),
+    "rescale": ("minmax", "none"),
+}
+WEIGHTS = "weights.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedStableSeg(Taught, StableSeg):
+    """StableSeg whose layer weights come from a fit on a teacher's label maps; all else is StableSeg's settings.
+
+    loss: `softmax_ce` (w = softmax θ, Adam, full passes over at most `positions` positions an image) or
+    `least_squares` (exact, from one Gram matrix an image; `solver` ridge towards the plain mean, or nnls). per: one
+    weight a `layer`, or a `head` of each. ridge: strength, a share of the mean diagonal of the Gram matrix. sharpness,
+    level, rescale, learning_rate, steps: see methods.layer_fit.CrossEntropy; there is a background logit where the
+    label rule gives background (`label_below: background`).
+    """
+
+    version: ClassVar[int] = 1
+
+    loss: str = "softmax_ce"
+    per: str = "layer"
+    positions: int = 1024
+    sharpness: float = 10.0
+    level: float = 0.5
+    rescale: str = "minmax"
+    learning_rate: float = 0.1
+    steps: int = 80
+    solver: str = "ridge"
+    ridge: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, allowed in CHOICES.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise MethodError(f"The setting {name} is {value!r}; it can be {' or '.join(map(repr, allowed))}.")
+        if self.layer_weights != "uniform":
+            raise MethodError("LearnedStableSeg learns its layer_weights: leave them out, or use StableSeg with them.")
+        if self.per == "head" and self.head_agg != "mean":
+            raise MethodError("Weights per head replace head_agg: leave it at 'mean'.")
+        if self.positions < 1 or self.steps < 1 or self.ridge < 0:
+            raise MethodError("positions and steps should be 1 or more, and ridge 0 or more.")
+        _ = self.rule
+
+    def passes(self) -> Mapping[Pass, Parts]:
+        """StableSeg's own; with one weight a head also the heads' maps."""
+        extra = frozenset({HEADS}) if self.per == "head" else frozenset()
+        return {request: parts | extra for request, parts in super().passes().items()}
+
+    def gather(
+        self, features: Mapping[Pass, Features], vocabulary: Vocabulary, lesson: NDArray[np.int16]
+    ) -> Mapping[str, NDArray[Any]]:
+        """What the fit needs of one image. lesson: (height, width) positions in the vocabulary, its length for
+        background, -1 unsure; brought to the maps' size by nearest neighbour."""
+        from methods.layer_fit import Gram, one_hot
+
+        maps, labels = self._flat(features, lesson)
+        sure = labels >= 0
+        if self.loss == "least_squares":
+            return Gram.of(maps[..., sure], one_hot(labels[sure], maps.shape[1])).as_arrays()
+        chosen = _spread(labels.size, self.positions)
+        return {"maps": maps[..., chosen].astype(np.float16), "labels": labels[chosen].astype(np.int16)}
+
+    def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
+        """Weights from what `gather` left of all images, added up in the order of their ids."""
+        from methods.layer_fit import CrossEntropy, Gram, Positions, nonnegative, ridge, softmax_ce, total
+
+        gathered = (held for image_id in lessons.image_ids if (held := lessons.gathered(image_id)))
+        if self.loss == "least_squares":
+            gram = total(Gram.from_arrays(one) for one in gathered)
+            weights = (ridge if self.solver == "ridge" else nonnegative)(gram, self.ridge)
+            plain = np.full(len(weights), 1.0 / len(weights))
+            told: dict[str, Any] = {
+                "residual": gram.residual(weights) / gram.count, "residual_of_mean": gram.residual(plain) / gram.count,
+            }  # fmt: skip
+        else:
+            how = CrossEntropy(
+                self.sharpness, self.level, self.rescale, lessons.background, self.learning_rate, self.steps
+            )
+            weights, curve = softmax_ce([Positions(one["maps"], one["labels"]) for one in gathered], how)
+            told = {"loss": curve[-1], "loss_of_mean": curve[0], "curve": curve}
+        (folder / WEIGHTS).write_text(json.dumps([float(one) for one in weights]), encoding="utf-8")
+        return {**told, "weights": [float(one) for one in weights]}
+
+    def fitted(self, folder: Path) -> StableSeg:
+        """StableSeg with the weights that lie in a folder."""
+        try:
+            weights = tuple(float(one) for one in json.loads((folder / WEIGHTS).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as problem:
+            raise ModelError(f"The layer weights in {folder} cannot be read: {problem}.") from problem
+        own = {field.name: getattr(self, field.name) for field in fields(StableSeg)}
+        kind = StableSegByHead if self.per == "head" else StableSeg
+        return kind(**{**own, "layer_weights": weights})
+
+    def _flat(
+        self, features: Mapping[Pass, Features], lesson: NDArray[np.int16]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+        """(layers or heads, classes, positions), the mean over noise draws, and the labels of the positions."""
+        import torch
+
+        reader = StableSegByHead(**self._own) if self.per == "head" else self
+        stacked = [torch.stack(reader.class_maps(one)) for one in features.values()]
+        maps = torch.stack(stacked).mean(dim=0)
+        maps = torch.stack([next(iter(features.values())).crop(one) for one in maps])
+        height, width = maps.shape[-2:]
+        rows, columns = (_nearest(now, wanted) for now, wanted in zip(lesson.shape, (height, width), strict=True))
+        return maps.flatten(2).cpu().numpy(), lesson[np.ix_(rows, columns)].reshape(-1)
+
+    @cached_property
+    def _own(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(StableSeg)}
+
+
+@dataclass(frozen=True)
+class StableSegByHead(StableSeg):
+    """StableSeg with one weight for every head of every layer: layer by layer, head by head."""
+
+    version: ClassVar[int] = 1
+
+    def passes(self) -> Mapping[Pass, Parts]:
+        """StableSeg's own, with the heads apart."""
+        return {request: parts | {HEADS} for request, parts in super().passes().items()}
+
+    def class_maps(self, features: DiffusionFeatures) -> list[Tensor]:
+        """Scaled maps of every head of every chosen layer, each (classes, height, width)."""
+        heads = (head for _, maps in features.class_maps(self.layers, self.subtoken_agg, "each") for head in maps)
+        return [self.at_map_size(maps, features) for maps in heads]
+
+    def weights_of(self, features: DiffusionFeatures) -> list[float]:
+        """The weights, in the order of `class_maps`. MethodError when there are more or fewer."""
+        if isinstance(self.layer_weights, str):
+            raise MethodError("Weights per head are numbers, one a head of every layer.")
+        return list(self.layer_weights)
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """At most so many of the positions, spread evenly."""
+    return np.arange(min(count, most), dtype=np.int64) * count // min(count, most)
+
+
+def _nearest(side: int, wanted: int) -> NDArray[np.int64]:
+    """For each of `wanted` positions the one of `side` that lies at its centre."""
+    return (2 * np.arange(wanted, dtype=np.int64) + 1) * side // (2 * wanted)

@@ -1,0 +1,121 @@
+"""Images flow in; the last map of a CLIP ResNet of open_clip flows out, with the verbs that read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from PIL import Image as Pillow
+from torch import Tensor
+
+from harness.contracts import Image, ModelError, Vocabulary
+from methods.checkpoints import reason
+from methods.clip_network import WINDOWS, cut_windows, merge_windows
+from methods.clip_pixels import Normalisation, Tiling, normalised, target_size, tile
+from methods.clip_text import TextBank
+from methods.openclip_resnet import checked_folder
+
+if TYPE_CHECKING:
+    from methods.clip import ClipPass
+
+PATCH = 32  # stride of the tower's last map
+
+
+class ResNetNetwork:
+    """A CLIP of open_clip in evaluation, whose image tower is a ModifiedResNet, and its tokenizer, on one device."""
+
+    def __init__(self, model: Any, tokenizer: Any, device: torch.device, dtype: torch.dtype):
+        self.model = model.to(device, dtype).eval().requires_grad_(False)
+        self.tower, self.tokenizer, self.device, self.dtype = model.visual, tokenizer, device, dtype
+        side = self.tower.image_size
+        self.native: int = side if isinstance(side, int) else side[0]
+        colours = self.tower.preprocess_cfg
+        resample = Pillow.Resampling[colours.get("interpolation", "bicubic").upper()]
+        self.rule = Normalisation(tuple(colours["mean"]), tuple(colours["std"]), int(resample))
+        self.text = TextBank(self.encode)
+
+    @torch.no_grad()
+    def features(self, images: Sequence[Image], asked: ClipPass) -> list[ResNetFeatures]:
+        """Features of images that have one size after resizing; they go through the tower as one batch."""
+        (size,) = {target_size(image, asked.resize, PATCH, self.native) for image in images}
+        tiling = tile(size, asked.window, asked.stride, PATCH)
+        pixels = torch.stack([torch.from_numpy(normalised(image, size, self.rule)) for image in images])
+        cut = cut_windows(pixels, tiling, PATCH)
+        groups = torch.split(cut, WINDOWS) if len(images) == 1 else [cut]
+        maps = torch.cat([self.last_map(group) for group in groups])
+        count = len(tiling.corners)
+        return [
+            ResNetFeatures(self, maps[place * count : (place + 1) * count], tiling, image)
+            for place, image in enumerate(images)
+        ]
+
+    def last_map(self, pixels: Tensor) -> Tensor:
+        """What enters the attention pool, (batch, positions, channels)."""
+        hidden = self.tower.stem(pixels.to(self.device, self.dtype))
+        for stage in (self.tower.layer1, self.tower.layer2, self.tower.layer3, self.tower.layer4):
+            hidden = stage(hidden)
+        positions: Tensor = hidden.flatten(2).transpose(1, 2)
+        return positions
+
+    @torch.no_grad()
+    def encode(self, sentences: Sequence[str]) -> Tensor:
+        """Text features (sentences, width); ModelError when a sentence has more tokens than positions."""
+        room = self.model.context_length
+        for sentence in sentences:
+            count = len(self.tokenizer.encode(sentence)) + 2
+            if count > room:
+                raise ModelError(
+                    f"The prompt {sentence[:80]!r} has {count} tokens and this CLIP takes {room}: "
+                    "shorten the class name or the template."
+                )
+        tokens = self.tokenizer(list(sentences), context_length=room).to(self.device)
+        encoded: Tensor = self.model.encode_text(tokens)
+        return encoded
+
+
+class ResNetFeatures:
+    """What the pass leaves of one image, which is `image`; `grid` is the (rows, columns) of its last map."""
+
+    def __init__(self, network: ResNetNetwork, positions: Tensor, tiling: Tiling, image: Image):
+        self.network, self.positions, self.tiling, self.grid = network, positions, tiling, tiling.grid
+        self.image = image
+
+    @torch.no_grad()
+    def embeddings(self) -> Tensor:
+        """c_proj(v_proj(x)) at unit length (rows, columns, width), float32, windows averaged."""
+        pool = self.network.tower.attnpool
+        return merge_windows(F.normalize(pool.c_proj(pool.v_proj(self.positions)).float(), dim=-1), self.tiling)
+
+    @torch.no_grad()
+    def keys(self) -> Tensor:
+        """k_proj(x) (rows, columns, channels), float32, windows averaged."""
+        return merge_windows(self.network.tower.attnpool.k_proj(self.positions).float(), self.tiling)
+
+    @torch.no_grad()
+    def scores(self, embeddings: Tensor, vocabulary: Vocabulary) -> Tensor:
+        """Cosines (positions, rows, columns) of embeddings (rows, columns, width); a class's best name counts."""
+        return self.network.text.scores(embeddings, vocabulary)
+
+
+def open_resnet(model: str, pretrained: str, dtype: str) -> ResNetNetwork:
+    """The model by name and tag, or from a folder, on the GPU when there is one. ModelError when it cannot be had."""
+    local = Path(model).is_dir()
+    if not local:
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        if pretrained not in tags:
+            known = f"its tags are {', '.join(tags)}" if tags else "it knows no model of that name"
+            raise ModelError(f"open_clip has no {model!r} with the tag {pretrained!r}; {known}.")
+    name = f"local-dir:{checked_folder(Path(model))}" if local else model
+    try:
+        opened = open_clip.create_model(name, pretrained=None if local else pretrained)
+        tokenizer = open_clip.get_tokenizer(name)
+    except Exception as problem:  # open_clip's errors, the hub's, and those of the connection below
+        raise ModelError(f"The CLIP {model!r} cannot be opened by open_clip: {reason(problem)}.") from problem
+    if not hasattr(opened.visual, "attnpool"):
+        raise ModelError(f"The CLIP {model!r} has no ResNet tower; methods.maskclip:MaskCLIP reads transformers.")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return ResNetNetwork(opened, tokenizer, device, getattr(torch, dtype))

@@ -1,0 +1,147 @@
+"""Settings flow in; MaskCLIP on a CLIP ResNet of open_clip (an optional package) flows out, with its backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.contracts import ModelError, Parts, Pass, Query, Recipe, Vocabulary
+from methods.clip import DTYPES, ClipPass, source_digest
+from methods.maskclip import NORMS, denoised, smoothed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from methods.openclip_network import ResNetFeatures, ResNetNetwork
+
+FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
+OWN_SOURCES = ("openclip_resnet.py", "openclip_network.py", "maskclip.py")
+
+
+@dataclass(frozen=True)
+class ClipResNet:
+    """Backbone: a CLIP whose image tower is open_clip's ModifiedResNet, opened at first use, on a GPU if there is one.
+
+    model: a name of open_clip with a `pretrained` tag, or a folder with open_clip_config.json and
+    open_clip_model.safetensors (the tag is then not used). Images of one call go through together only when they are
+    stretched to the native square without windows, as with `methods.clip:Clip`.
+    """
+
+    version: ClassVar[int] = 1
+
+    model: str = "RN50-quickgelu"
+    pretrained: str = "openai"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype is {self.dtype!r}; give one of {', '.join(DTYPES)}.")
+
+    @cached_property
+    def network(self) -> ResNetNetwork:
+        """The opened model."""
+        installed()
+        from methods.openclip_network import open_resnet
+
+        return open_resnet(self.model, self.pretrained, self.dtype)
+
+    def run(
+        self, queries: Sequence[Query], requests: Mapping[Pass, Parts]
+    ) -> Iterator[tuple[Pass, Sequence[ResNetFeatures]]]:
+        """Every pass with one ResNetFeatures a query; a pass has the one part `map`."""
+        for asked in requests:
+            assert isinstance(asked, ClipPass)
+            images = [query.image for query in queries]
+            groups = [images] if asked.resize == "native" and asked.window is None else [[image] for image in images]
+            yield asked, [features for group in groups for features in self.network.features(group, asked)]
+
+    def fingerprint(self) -> str:
+        """A folder's files, or the tag with open_clip's version, which fixes its meaning; and our own modules."""
+        total = blake2b(source_digest().encode(), digest_size=16)
+        for name in OWN_SOURCES:
+            total.update(Path(__file__).with_name(name).read_bytes())
+        folder = Path(self.model)
+        if folder.is_dir():
+            for name in FOLDER_FILES:
+                total.update(checked_folder(folder).joinpath(name).read_bytes())
+        else:
+            total.update(f"{self.model}@{self.pretrained} {installed()}".encode())
+        return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class MaskCLIPResNet:
+    """MaskCLIP on a ResNet (Zhou, Loy, Dai, ECCV 2022, arXiv 2112.01071): the attention pool without its attention.
+
+    f = W_c(W_v(x)) at every position of stage 4 (stride 32), at unit length; score = cosine with the text. No position
+    embedding, no mean token; keys W_k(x) serve key smoothing only. key_smoothing, ks_*, prompt_denoising, pd_threshold
+    and the input settings are those of `methods.maskclip:MaskCLIP`.
+    Left out: the ablation with true attention in the pool.
+    """
+
+    version: ClassVar[int] = 1
+
+    model: str = "RN50-quickgelu"
+    pretrained: str = "openai"
+    dtype: str = "float32"
+    resize: int | str = "native"
+    window: int | None = None
+    stride: int | None = None
+    key_smoothing: bool = False
+    ks_norm: str = "channel"
+    ks_threshold: float = 1.0
+    prompt_denoising: bool = False
+    pd_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        ClipResNet(self.model, self.pretrained, self.dtype)
+        _ = self.clip_pass
+        if self.ks_norm not in NORMS:
+            raise ValueError(f"ks_norm is {self.ks_norm!r}; give {' or '.join(NORMS)}.")
+
+    @property
+    def clip_pass(self) -> ClipPass:
+        """The one pass that is read."""
+        settings = {"model": self.model, "pretrained": self.pretrained, "dtype": self.dtype}
+        backbone = Recipe.of("methods.openclip_resnet:ClipResNet", **settings)
+        return ClipPass(backbone, self.resize, self.window, self.stride)
+
+    def passes(self) -> Mapping[Pass, Parts]:
+        """One pass, of which the map of stage 4 is read."""
+        return {self.clip_pass: frozenset({"map"})}
+
+    def read(self, features: Mapping[Pass, Any], vocabulary: Vocabulary) -> Tensor:
+        """Scores (positions, rows, columns): cosines, or smoothed probabilities."""
+        own: ResNetFeatures = features[self.clip_pass]
+        scores = own.scores(own.embeddings(), vocabulary)
+        if self.prompt_denoising:
+            scores = denoised(scores, self.pd_threshold)
+        return smoothed(scores, own.keys(), self.ks_norm, self.ks_threshold) if self.key_smoothing else scores
+
+    def fingerprint(self) -> str:
+        """As the backbone's."""
+        return ClipResNet(self.model, self.pretrained, self.dtype).fingerprint()
+
+
+def installed() -> str:
+    """The version of open_clip; ModelError names the extra when it is not there."""
+    try:
+        return version("open_clip_torch")
+    except PackageNotFoundError as problem:
+        raise ModelError(
+            "CLIP ResNets are opened by open_clip, which is not installed: "
+            "install the extra with pip install 'stableseg-harness[open-clip]'."
+        ) from problem
+
+
+def checked_folder(folder: Path) -> Path:
+    """The folder, if it holds configuration and weights under open_clip's names."""
+    missing = [name for name in FOLDER_FILES if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(f"The folder {folder} lacks {' and '.join(missing)}, so it holds no model of open_clip.")
+    return folder

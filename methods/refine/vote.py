@@ -1,0 +1,88 @@
+"""Class maps flow in, and flow out constant within regions that self-attention holds together: R6.
+
+Regions are found as in DiffSeg (google/diffseg, segmentor.py): the rows of S at a grid of anchors are merged while the
+mean of KL(a|b) and KL(b|a) is below a threshold; every position then joins the merged row that is largest there. Each
+region takes the mean of C over its positions, or (take=majority) 1 for the class most of them prefer. Forms S: costly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.contracts import Parts
+from methods.layers import own_part
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from methods.diffusion_features import DiffusionFeatures
+
+
+@dataclass(frozen=True)
+class Vote:
+    """anchors: a side of their grid. threshold: in nats (DiffSeg, 64 x 64: 1.1 on COCO, .9 on Cityscapes)."""
+
+    resolution: str = "largest"
+    anchors: int = 16
+    threshold: float = 1.0
+    merges: int = 3
+    take: str = "mean"
+    rows: str = "mean"
+
+    def parts(self) -> Parts:
+        return frozenset({own_part(self.resolution, self.rows)})
+
+    def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
+        import torch
+
+        from methods.maps import resized
+
+        side = features.side(self.resolution)
+        inner = resized(maps, side).flatten(1)
+        attention = features.self_attention(self.resolution, self.rows)
+        region = merged(attention, anchor_positions(side, self.anchors), self.threshold, self.merges).argmax(dim=0)
+        member = torch.nn.functional.one_hot(region).to(inner.dtype)  # (positions, regions)
+        if self.take == "majority":
+            inner = torch.nn.functional.one_hot(inner.argmax(dim=0), len(inner)).to(inner.dtype).T
+        share = (inner @ member) / member.sum(dim=0).clamp(min=1.0)
+        if self.take == "majority":
+            share = torch.nn.functional.one_hot(share.argmax(dim=0), len(share)).to(inner.dtype).T
+        return resized((share @ member.T).reshape(len(maps), *side), (maps.shape[1], maps.shape[2]))
+
+
+def anchor_positions(side: tuple[int, int], count: int) -> list[int]:
+    """Flat positions of an even grid of at most count x count places."""
+    rows, columns = (
+        [(2 * place + 1) * length // (2 * min(count, length)) for place in range(min(count, length))] for length in side
+    )
+    return [row * side[1] + column for row in rows for column in columns]
+
+
+def merged(attention: Tensor, anchors: list[int], threshold: float, merges: int) -> Tensor:
+    """Rows of attention that stand for regions, (regions, positions): anchors first join all rows near to them, then
+    what is near to each other is joined, in order, again and again."""
+    import torch
+
+    near = distances(attention[anchors], attention) < threshold
+    proposals = (near.to(attention.dtype) @ attention) / near.sum(dim=1, keepdim=True).clamp(min=1)
+    for _ in range(merges):
+        close = distances(proposals, proposals) < threshold
+        close.fill_diagonal_(True)
+        free = torch.ones(len(proposals), dtype=torch.bool, device=attention.device)
+        joined = []
+        for place in range(len(proposals)):
+            if free[place]:
+                members = close[place] & free
+                joined.append(proposals[members].mean(dim=0))
+                free &= ~members
+        proposals = torch.stack(joined)
+    return proposals
+
+
+def distances(first: Tensor, second: Tensor) -> Tensor:
+    """Mean of both Kullback-Leibler divergences between rows: (a, n) and (b, n) -> (a, b), in nats."""
+    first, second = first.clamp(min=1e-20), second.clamp(min=1e-20)
+    log_first, log_second = first.log(), second.log()
+    own = (first * log_first).sum(dim=1)[:, None] + (second * log_second).sum(dim=1)[None]
+    return (own - first @ log_second.T - log_first @ second.T) / 2.0

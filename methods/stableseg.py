@@ -1,0 +1,160 @@
+"""Attention of one Stable Diffusion forward flows in; scores of every offered class flow out. No training, no masks.
+
+A reconstruction of StableSeg (Honbu and Yanai, "Training-Free Region Prediction with Stable Diffusion", MMM 2024) from
+its poster: what the poster leaves open is a setting. Decision, background and resizing to the truth are the protocol's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.contracts import Features, MethodError, Parts, Pass, Recipe, Scores, Vocabulary
+from methods.diffusion import STABLE_DIFFUSION, Diffusion, DiffusionPass, check_choices
+from methods.layer_weights import Weights, layer_weights, weights_stamp
+from methods.layers import CROSS, HEADS, Spec, canonical, select
+from methods.refine import Refiner, refiner, source_stamp
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from methods.diffusion_features import DiffusionFeatures
+
+CHOICES = {
+    "head_agg": ("mean", "max"), "subtoken_agg": ("mean", "sum", "max", "last"),
+    "norm_order": ("resize_first", "norm_first"), "map_norm": ("minmax", "none", "max", "sum"),
+    "map_interp": ("bilinear", "bicubic", "nearest"), "class_norm": ("minmax", "none", "softmax", "max", "sum"),
+    "prompt_self": ("mean", "first"),
+}
+
+
+@dataclass(frozen=True)
+class StableSeg:
+    """Class maps from cross-attention, averaged over layers, refined by self-attention.
+
+    The defaults are those of Stable Diffusion, but for `prompt`: `joint` (one UNet row an image, all offered names in
+    one prompt, split where they do not fit) instead of `per_class` (one row a class), since with the present classes
+    offered it is the cheap form, and names compete inside the softmax over tokens.
+
+    model, revision, dtype, size, resize: the backbone (methods.diffusion:Diffusion). timestep, add_noise, seed, latent,
+    prompt, template, joiner, whose_names: the pass (DiffusionPass). noise_draws: refined maps are averaged over them.
+    layers: `all`, a side `1/2`, indices `4-8` (methods.layers). layer_weights: `uniform`, numbers, `1/8:.3, 1/4:.5`, or
+    a .json file. head_agg, subtoken_agg: how heads and tokens of a name are joined. map_size: `latent`, a share of it
+    (`1/2`), or `HxW`. map_norm: scale of a map before layers are joined; norm_order: after resizing or before.
+    refine: a key of methods.refine with settings in brackets; refine_resolution and refine_power replace the key's.
+    prompt_self: with several prompts, S is their `mean` or that of the `first`. class_norm: the last scaling.
+    """
+
+    version: ClassVar[int] = 1
+
+    model: str = STABLE_DIFFUSION
+    revision: str | None = None
+    dtype: str = "float32"
+    size: int | tuple[int, int] | None = None
+    resize: str = "stretch"
+    timestep: int = 1
+    add_noise: bool = True
+    noise_draws: int = 1
+    seed: int = 0
+    latent: str = "mean"
+    prompt: str = "joint"
+    template: str | None = None
+    joiner: str | None = None
+    whose_names: str = "own"
+    layers: Spec = "all"
+    layer_weights: Weights = "uniform"
+    head_agg: str = "mean"
+    subtoken_agg: str = "mean"
+    map_size: str = "latent"
+    map_interp: str = "bilinear"
+    map_norm: str = "minmax"
+    norm_order: str = "resize_first"
+    refine: str = "sar"
+    refine_resolution: str | None = None
+    refine_power: int | None = None
+    prompt_self: str = "mean"
+    class_norm: str = "minmax"
+
+    def __post_init__(self) -> None:
+        check_choices(self, CHOICES)
+        if self.noise_draws < 1:
+            raise MethodError(f"noise_draws is {self.noise_draws}; at least one draw is needed.")
+
+    def fingerprint(self) -> str:
+        """Stands for a file of layer weights and a refiner from elsewhere; the backbone answers for its own weights."""
+        return weights_stamp(self.layer_weights) + source_stamp(self.refiner)
+
+    def passes(self) -> Mapping[Pass, Parts]:
+        """One pass a noise draw, with the class maps of the layers and what the refiner reads."""
+        parts = {CROSS + canonical(self.layers)} | self.refiner.parts()
+        if self.head_agg != "mean":
+            parts |= {HEADS}
+        return {request: frozenset(parts) for request in self._requests}
+
+    def read(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Scores:
+        """Scores (classes, height, width), float32, at map size."""
+        maps: list[Tensor] = [self._refined(features[request]) for request in self._requests]
+        return self._final(sum(maps[1:], maps[0]) / len(maps), features[self._requests[0]])
+
+    @cached_property
+    def refiner(self) -> Refiner:
+        """The refiner that the settings name. MethodError when there is none of that name."""
+        wishes = {"resolution": self.refine_resolution, "power": self.refine_power, "rows": self.prompt_self}
+        return refiner(self.refine, **wishes)
+
+    def class_maps(self, features: DiffusionFeatures) -> list[Tensor]:
+        """Scaled maps of every chosen layer at map size, before they are weighted, each (classes, height, width)."""
+        held = features.class_maps(self.layers, self.subtoken_agg, self.head_agg)
+        return [self.at_map_size(maps, features) for _, maps in held]
+
+    def at_map_size(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
+        """Maps (classes, height, width) of one layer, or of one of its heads, scaled and at map size."""
+        from methods.maps import resized, scaled
+
+        size = self._size(features.latent)
+        if self.norm_order == "norm_first":
+            return resized(scaled(maps, self.map_norm), size, self.map_interp)
+        return scaled(resized(maps, size, self.map_interp), self.map_norm)
+
+    def weights_of(self, features: DiffusionFeatures) -> list[float]:
+        """One weight for each of `class_maps`."""
+        return layer_weights(self.layer_weights, [features.layers[i] for i in select(self.layers, features.layers)])
+
+    def _refined(self, features: DiffusionFeatures) -> Tensor:
+        import torch
+
+        maps = torch.stack(self.class_maps(features))
+        weights = torch.tensor(self.weights_of(features), dtype=maps.dtype, device=maps.device)
+        joined = (maps * weights.view(-1, 1, 1, 1)).sum(dim=0)
+        return self.refiner.refine(joined, features) if len(joined) else joined
+
+    def _final(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
+        from methods.maps import scaled
+
+        return scaled(features.crop(maps), self.class_norm)
+
+    @cached_property
+    def _requests(self) -> list[DiffusionPass]:
+        backbone = Recipe.of(
+            f"{Diffusion.__module__}:{Diffusion.__name__}",
+            model=self.model, revision=self.revision, dtype=self.dtype, size=self.size, resize=self.resize,
+        )
+        return [
+            DiffusionPass(
+                backbone, self.timestep, self.prompt, self.template, self.joiner, self.add_noise, self.seed, draw,
+                self.latent, self.whose_names,
+            )
+            for draw in range(self.noise_draws)
+        ]
+
+    def _size(self, latent: tuple[int, int]) -> tuple[int, int]:
+        if self.map_size == "latent":
+            return latent
+        if share := re.fullmatch(r"1/(\d+)", self.map_size):
+            return -(-latent[0] // int(share[1])), -(-latent[1] // int(share[1]))
+        if sides := re.fullmatch(r"(\d+)x(\d+)", self.map_size):
+            return int(sides[1]), int(sides[2])
+        raise MethodError(f"The map_size is {self.map_size!r}; it can be 'latent', a share ('1/2') or 'HEIGHTxWIDTH'.")

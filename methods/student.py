@@ -1,0 +1,126 @@
+"""A teacher's pseudo masks flow in; a DeepLabV3+ that was trained on them flows out: StableSeg+, MaskCLIP+.
+
+The network and its training (methods.student_fit) are imported when a fit begins or an image comes: no torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.contracts import Image, Lessons, MethodError, Scores, Vocabulary
+from methods.taught import Taught
+
+if TYPE_CHECKING:
+    from methods.student_fit import Trained
+
+CHOICES = {
+    "optimiser": ("sgd", "adamw"), "decay": ("poly", "cosine"), "head": ("classifier", "text"),
+    "pseudo": ("stored", "same_crop"), "precision": ("auto", "float32"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student(Taught):
+    """DeepLabV3+ trained on image and pseudo mask, never on truth; it tells all classes of its benchmark apart.
+
+    Length and optimiser default to those of MaskCLIP+'s annotation-free recipe (SGD .01, momentum .9, weight decay
+    5e-4, poly to 1 %, 2000 steps of 4, scale 0.5 to 2, mirror, colours); the poster tells none.
+    encoder: a name of segmentation_models_pytorch; encoder_weights: `imagenet`, fetched once, or null; encoder_rate:
+    factor on its learning rate. decoder: channels. crop: side in pixels. colours: share by which brightness, contrast
+    and saturation change. group: images that go through the network together (2 or more; null: the batch), of which a
+    step adds up batch / group: workers share groups. momentum: AdamW's first beta too. held_out: share of the lessons
+    that only validates, against their pseudo masks, every `validate_every` steps. precision: `auto` is bfloat16 on a
+    GPU.
+    head: `text` ends in frozen text vectors of the CLIP `text_model`, as MaskCLIP+ does. pseudo: `same_crop` asks the
+    teacher about every changed crop, as MaskCLIP+ does, in place of its stored label maps.
+    """
+
+    version: ClassVar[int] = 1
+
+    encoder: str = "resnet50"
+    encoder_weights: str | None = "imagenet"
+    encoder_rate: float = 1.0
+    decoder: int = 256
+    dropout: float = 0.5
+    crop: int = 512
+    scale_low: float = 0.5
+    scale_high: float = 2.0
+    flip: bool = True
+    colours: float = 0.2
+    steps: int = 2000
+    batch: int = 4
+    group: int | None = None
+    optimiser: str = "sgd"
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay: str = "poly"
+    floor: float = 0.01
+    held_out: float = 0.05
+    validate_every: int = 200
+    precision: str = "auto"
+    head: str = "classifier"
+    text_model: str | None = None
+    pseudo: str = "stored"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise MethodError(f"The setting {name} is {value!r}; it can be {' or '.join(map(repr, allowed))}.")
+        if self.crop < 32 or self.crop % 16:
+            raise MethodError(f"The crop is {self.crop}; give a multiple of 16 from 32 on.")
+        if self.steps < 1 or self.grouped < 2 or self.batch % self.grouped:
+            raise MethodError(
+                f"steps is {self.steps}, batch {self.batch}, group {self.grouped}: train 1 step or more with a batch "
+                "that is a multiple of the group, and groups of 2 or more (batch normalisation needs them)."
+            )
+        if not 0 < self.scale_low <= self.scale_high or not 0 <= self.held_out < 1:
+            raise MethodError("The scale should go from above 0 upwards, and held_out be a share from 0 to below 1.")
+        if (self.head == "text") != (self.text_model is not None):
+            raise MethodError("A head of text needs a text_model (a CLIP), and only it does.")
+        _ = self.rule
+
+    @property
+    def grouped(self) -> int:
+        """Images that go through the network together."""
+        return self.batch if self.group is None else self.group
+
+    @property
+    def workers(self) -> int:
+        """How many workers can share one fit."""
+        return self.batch // self.grouped
+
+    def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
+        """Train, alone or as one worker of several; what is told of it."""
+        from methods.student_fit import fit
+
+        return fit(self, lessons, folder)
+
+    def fitted(self, folder: Path) -> TrainedStudent:
+        """The method that the artefact in a folder is."""
+        return TrainedStudent(folder)
+
+
+@dataclass(frozen=True)
+class TrainedStudent:
+    """Reads an image at its own size; scores are probabilities of the offered classes (and the learned background)."""
+
+    version: ClassVar[int] = 1
+
+    folder: Path
+
+    def segment(self, image: Image, vocabulary: Vocabulary) -> Scores:
+        """(positions, height, width) float32. MethodError for a class that was not among the lessons."""
+        return self.trained.scores(image, vocabulary)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The opened network, on the GPU when there is one."""
+        from methods.student_fit import Trained
+
+        return Trained.open(self.folder)

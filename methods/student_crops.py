@@ -1,0 +1,96 @@
+"""An image and its pseudo mask flow in; a changed crop of both, decided by a seed alone, flows out as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pictures
+
+from harness.contracts import IGNORED, Image, Truth
+
+MEAN = (0.485, 0.456, 0.406)  # colours of ImageNet, on the scale 0..1
+STD = (0.229, 0.224, 0.225)
+MULTIPLE = 16  # sides of what enters the network: its encoder halves four times
+
+Pixels: TypeAlias = NDArray[np.float32]  # (3, height, width), normalised
+
+
+@dataclass(frozen=True)
+class Crops:
+    """How a lesson is changed: side of the square crop, range of the scale, mirror, colours.
+
+    size: (height, width). scale: the image is resized by a factor drawn between them. colours: brightness, contrast
+    and saturation by up to this share each, 0 for none.
+    """
+
+    size: tuple[int, int]
+    scale: tuple[float, float]
+    flip: bool
+    colours: float
+
+    def cut(self, image: Image, rng: np.random.Generator) -> tuple[Image, Window]:
+        """A crop (height, width, 3) of the resized image, filled up with grey, and where it was cut."""
+        factor = float(rng.uniform(*self.scale))
+        sides = [max(1, round(side * factor)) for side in image.shape[:2]]
+        places = [int(rng.integers(abs(side - wanted) + 1)) for side, wanted in zip(sides, self.size, strict=True)]
+        mirrored = self.flip and bool(rng.random() < 0.5)
+        window = Window((sides[0], sides[1]), (places[0], places[1]), self.size, mirrored)
+        crop = window.of(_resized(image, window.sides, Pictures.Resampling.BILINEAR), 127)
+        return _coloured(crop, self.colours, rng) if self.colours else crop, window
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a crop was cut: the size before cutting, the offset of the smaller in the larger side, the crop's size."""
+
+    sides: tuple[int, int]
+    offsets: tuple[int, int]
+    size: tuple[int, int]
+    mirrored: bool
+
+    def mask(self, mask: Truth) -> Truth:
+        """The same crop of a mask, by nearest neighbour; what lies outside is 255."""
+        return self.of(_resized(mask, self.sides, Pictures.Resampling.NEAREST), IGNORED)
+
+    def of(self, array: NDArray[np.uint8], fill: int) -> NDArray[np.uint8]:
+        """The window of an array that has the size before cutting."""
+        out = np.full((*self.size, *array.shape[2:]), fill, np.uint8)
+        inner, outer = [], []
+        for side, wanted, offset in zip(self.sides, self.size, self.offsets, strict=True):
+            extent = min(side, wanted)
+            inner.append(slice(offset, offset + extent) if side > wanted else slice(0, extent))
+            outer.append(slice(0, extent) if side > wanted else slice(offset, offset + extent))
+        out[tuple(outer)] = array[tuple(inner)]
+        return np.ascontiguousarray(out[:, ::-1]) if self.mirrored else out
+
+
+def normalised(image: Image) -> Pixels:
+    """(height, width, 3) in 0..255 -> (3, height, width) float32 in ImageNet's colours."""
+    scaled = (image.astype(np.float32) / 255.0 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+def padded(pixels: Pixels) -> Pixels:
+    """The image filled up at the bottom and on the right to sides that the network takes."""
+    extra = [(0, -side % MULTIPLE) for side in pixels.shape[1:]]
+    return np.pad(pixels, [(0, 0), *extra])
+
+
+def _resized(array: NDArray[np.uint8], sides: tuple[int, int], how: Any) -> NDArray[np.uint8]:
+    if array.shape[:2] == sides:
+        return array
+    return np.asarray(Pictures.fromarray(array).resize((sides[1], sides[0]), how))
+
+
+def _coloured(image: Image, share: float, rng: np.random.Generator) -> Image:
+    """Brightness, contrast and saturation changed by factors around 1."""
+    brightness, contrast, saturation = rng.uniform(1.0 - share, 1.0 + share, 3)
+    values = image.astype(np.float32) * np.float32(brightness)
+    mean = values.mean(dtype=np.float64)
+    values = (values - mean) * np.float32(contrast) + mean
+    grey = values @ np.array([0.299, 0.587, 0.114], np.float32)
+    values = grey[..., None] + (values - grey[..., None]) * np.float32(saturation)
+    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)

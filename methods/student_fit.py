@@ -1,0 +1,182 @@
+"""Lessons and a student's settings flow in; an artefact flows out (weights.safetensors, student.json), and is opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from harness.contracts import BACKGROUND, IGNORED, Image, Lessons, MethodError, ModelError, Truth, Vocabulary
+from methods import student_network as networks
+from methods.student_crops import Crops
+from methods.student_network import Shape
+from methods.student_training import Course, train
+
+if TYPE_CHECKING:
+    from methods.student import Student
+
+CACHE_BYTES = 2 * 2**30  # of lessons that are kept decoded
+
+
+def fit(student: Student, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
+    """Train as torch.distributed says, or alone; rank 0 writes the artefact."""
+    rank, world = _place()
+    shape = _shape(student, lessons)
+    resumed = (folder / "unfinished" / "checkpoint.pt").exists()
+    torch.manual_seed(student.seed)
+    network = networks.build(shape, None if resumed else student.encoder_weights)
+    if shape.text is not None and student.text_model is not None:
+        names = lessons.vocabulary.names
+        networks.set_texts(network, networks.text_vectors(student.text_model, names, lessons.vocabulary.templates))
+    where = networks.device()
+    curve = train(network.to(where), _course(student), _Cache(student, lessons), folder, rank, world)
+    if rank == 0:
+        outputs = {"classes": list(lessons.vocabulary.words), "background": _has_background(lessons)}
+        (folder / "student.json").write_text(json.dumps({"shape": asdict(shape), **outputs}), encoding="utf-8")
+        save_file({name: one.cpu().contiguous() for name, one in network.state_dict().items()},
+                  folder / "weights.safetensors")  # fmt: skip
+    told = [line for line in curve if "loss" in line][-1:] + [line for line in curve if "validation_miou" in line][-1:]
+    last = {key: value for line in told for key, value in line.items() if key not in ("step", "steps")}
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    return {"device": name, "workers": world, "last": last}
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network in evaluation. classes: what its outputs are, in order; after them the background, if it was taught."""
+
+    network: nn.Module
+    classes: tuple[str, ...]
+    background: bool
+
+    @classmethod
+    def open(cls, folder: Path) -> Trained:
+        """The artefact in a folder; ModelError when it is not one."""
+        try:
+            held = json.loads((folder / "student.json").read_text(encoding="utf-8"))
+            network = networks.build(Shape(**held["shape"]))
+            network.load_state_dict(load_file(folder / "weights.safetensors"))
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+            raise ModelError(f"The trained student in {folder} cannot be opened: {problem}.") from problem
+        network = network.to(networks.device()).eval().requires_grad_(False)
+        return cls(network, tuple(held["classes"]), bool(held["background"]))
+
+    def scores(self, image: Image, vocabulary: Vocabulary) -> Tensor:
+        """Probabilities (positions, height, width) among what is offered, and the background where it was taught."""
+        chosen = [self._output(words, place == vocabulary.background) for place, words in enumerate(vocabulary.names)]
+        answer = networks.logits(self.network, image)
+        spare = [self._last] if self.background and vocabulary.background is None else []
+        return answer[[*chosen, *spare]].softmax(dim=0)[: len(chosen)]
+
+    @property
+    def _last(self) -> int:
+        return len(self.classes)
+
+    def _output(self, words: Sequence[str], is_background: bool) -> int:
+        if is_background and self.background:
+            return self._last
+        if not is_background and words[0] in self.classes:
+            return self.classes.index(words[0])
+        asked = "the background" if is_background else repr(words[0])
+        raise MethodError(
+            f"The student was offered {asked}, which its lessons did not hold; they held {', '.join(self.classes)}"
+            f"{' and the background' if self.background else ''}."
+        )
+
+
+class _Cache:
+    """Lessons as material for a training: decoded once as long as they fit into memory, masks as numbers of outputs."""
+
+    def __init__(self, student: Student, lessons: Lessons) -> None:
+        self._lessons, self._asks = lessons, student.pseudo == "same_crop"
+        side = (student.crop, student.crop)
+        self._crops = Crops(side, (student.scale_low, student.scale_high), student.flip, student.colours)
+        order = np.random.default_rng([student.seed, 0]).permutation(len(lessons.image_ids))
+        held = round(student.held_out * len(order))
+        if held == len(order):
+            raise MethodError(f"There are {len(order)} lessons, all held out for validation: give more images.")
+        self._train, self.held_out = order[held:].tolist(), tuple(range(-held, 0))
+        self._held = order[:held].tolist()
+        self._outputs = _outputs(len(lessons.vocabulary), _has_background(lessons))
+        self._kept: dict[int, tuple[Image, Truth]] = {}
+        self._bytes = 0
+
+    @cached_property
+    def count(self) -> int:
+        """How many lessons are trained on."""
+        return len(self._train)
+
+    def crop(self, lesson: int, rng: np.random.Generator) -> tuple[Image, Truth]:
+        """A changed crop of a lesson, and of its mask, or what the teacher says of the crop itself."""
+        place = self._train[lesson]
+        image, mask = self._read(place)
+        crop, window = self._crops.cut(image, rng)
+        if self._asks:
+            told = self._outputs[self._lessons.ask(self._lessons.image_ids[place], crop)]
+            outside = window.of(np.zeros(window.sides, np.uint8), 1).astype(bool)
+            return crop, np.where(outside, np.uint8(IGNORED), told)
+        return crop, window.mask(mask)
+
+    def whole(self, lesson: int) -> tuple[Image, Truth]:
+        """A held-out lesson as it is (they are numbered from the end: -1, -2 ...)."""
+        return self._read(self._held[lesson])
+
+    def _read(self, place: int) -> tuple[Image, Truth]:
+        if place in self._kept:
+            return self._kept[place]
+        image_id = self._lessons.image_ids[place]
+        pair = self._lessons.image(image_id), self._outputs[self._lessons.mask(image_id)]
+        if self._bytes < CACHE_BYTES:
+            self._kept[place] = pair
+            self._bytes += pair[0].nbytes + pair[1].nbytes
+        return pair
+
+
+def _outputs(classes: int, background: bool) -> Truth:
+    """Number in a truth -> output of the network: class k is output k - 1, the background comes last or is left out."""
+    table = np.full(IGNORED + 1, IGNORED, np.uint8)
+    table[1 : classes + 1] = np.arange(classes)
+    if background:
+        table[BACKGROUND] = classes
+    return table
+
+
+def _has_background(lessons: Lessons) -> bool:
+    return lessons.background
+
+
+def _shape(student: Student, lessons: Lessons) -> Shape:
+    named = len(lessons.vocabulary)
+    outputs = named + int(_has_background(lessons))
+    text = _text_width(student, lessons) if student.text_model is not None else None
+    return Shape(student.encoder, student.decoder, student.dropout, outputs, text, named if text else 0)
+
+
+def _text_width(student: Student, lessons: Lessons) -> int:
+    assert student.text_model is not None
+    first = networks.text_vectors(student.text_model, lessons.vocabulary.names[:1], lessons.vocabulary.templates)
+    return int(first.shape[1])
+
+
+def _course(student: Student) -> Course:
+    return Course(
+        student.steps, student.batch, student.grouped, student.optimiser, student.learning_rate, student.momentum,
+        student.weight_decay, student.encoder_rate, student.decay, student.floor, student.validate_every,
+        student.precision, student.seed,
+    )  # fmt: skip
+
+
+def _place() -> tuple[int, int]:
+    """Rank and number of workers."""
+    import torch.distributed as workers
+
+    together = workers.is_available() and workers.is_initialized()
+    return (workers.get_rank(), workers.get_world_size()) if together else (0, 1)

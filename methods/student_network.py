@@ -1,0 +1,111 @@
+"""Settings of a student flow in; its network, and what the network says of an image, flow out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from harness.contracts import Image, ModelError
+from methods.student_crops import normalised, padded
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides the form of a network. classes: its outputs. text: width of the frozen text vectors, None for none.
+
+    named: how many of the outputs are text vectors; the others (background) are learned.
+    """
+
+    encoder: str
+    decoder: int
+    dropout: float
+    classes: int
+    text: int | None = None
+    named: int = 0
+
+
+class TextHead(nn.Module):
+    """Features meet frozen unit vectors of names as a 1x1 convolution; outputs beyond the names have learned vectors.
+
+    As the head of MaskCLIP+ (arXiv 2112.01071): the decoder's features are brought to the width of the texts.
+    """
+
+    def __init__(self, channels: int, width: int, named: int, others: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(channels, width, 1)
+        self.register_buffer("texts", torch.zeros(named, width))
+        self.others = nn.Parameter(torch.randn(others, width) * width**-0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        texts = self.get_buffer("texts")
+        return nn.functional.conv2d(self.project(features), torch.cat([texts, self.others])[..., None, None])
+
+
+def build(shape: Shape, encoder_weights: str | None = None) -> nn.Module:
+    """DeepLabV3+ (arXiv 1802.02611) of segmentation_models_pytorch, output stride 16; logits at the input's size.
+
+    ModelError when there is no such encoder or its weights cannot be had.
+    """
+    import segmentation_models_pytorch as networks
+
+    try:
+        network: nn.Module = networks.DeepLabV3Plus(
+            encoder_name=shape.encoder, encoder_weights=encoder_weights, decoder_channels=shape.decoder,
+            decoder_aspp_dropout=shape.dropout, classes=shape.classes,
+        )
+    except KeyError as problem:
+        raise ModelError(
+            f"There is no encoder {shape.encoder!r} with weights {encoder_weights!r} in segmentation_models_pytorch: "
+            f"{' '.join(str(problem).split())[:200]}."
+        ) from problem
+    except Exception as problem:
+        raise ModelError(
+            f"The {encoder_weights!r} weights of the encoder {shape.encoder!r} cannot be had "
+            f"({type(problem).__name__}); fetch them once where there is a network, or give encoder_weights: null."
+        ) from problem
+    if shape.text is not None:
+        head = TextHead(shape.decoder, shape.text, shape.named, shape.classes - shape.named)
+        network.segmentation_head = nn.Sequential(head, nn.UpsamplingBilinear2d(scale_factor=4))
+    return network
+
+
+def set_texts(network: nn.Module, texts: Tensor) -> None:
+    """Give a text head its frozen vectors (names, width)."""
+    network.get_submodule("segmentation_head.0").get_buffer("texts").copy_(texts)
+
+
+def groups(network: nn.Module, learning_rate: float, encoder_rate: float) -> list[dict[str, object]]:
+    """Parameters for an optimiser, those of the encoder with a rate of their own (a factor)."""
+    encoder = [one for name, one in network.named_parameters() if name.startswith("encoder.")]
+    rest = [one for name, one in network.named_parameters() if not name.startswith("encoder.")]
+    return [
+        {"params": encoder, "lr": learning_rate * encoder_rate, "share": encoder_rate},
+        {"params": rest, "lr": learning_rate, "share": 1.0},
+    ]
+
+
+def device() -> torch.device:
+    """The GPU that this process may use, if there is one."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+@torch.no_grad()
+def logits(network: nn.Module, image: Image) -> Tensor:
+    """(outputs, height, width), float32, of one whole image at its own size."""
+    height, width = image.shape[:2]
+    where = next(network.parameters()).device
+    pixels = torch.from_numpy(padded(normalised(image))).to(where)
+    answer: Tensor = network(pixels[None])[0, :, :height, :width]
+    return answer.float()
+
+
+def text_vectors(model: str, names: Sequence[Sequence[str]], templates: tuple[str, ...]) -> Tensor:
+    """(names, width): the unit vector of every class by a CLIP, of several names the mean, at unit length again."""
+    from methods.clip import Clip
+
+    bank = Clip(model).network.text
+    means = [torch.stack([bank.vector(word, templates) for word in words]).mean(dim=0) for words in names]
+    return nn.functional.normalize(torch.stack(means), dim=-1).cpu()

@@ -1,0 +1,293 @@
+"""Lessons (image, pseudo mask) and a network flow in; a trained network flows out, alone or as one of several workers.
+
+What is drawn at random depends on seed, step and place in the batch alone. So a training that was killed goes on from
+its last checkpoint to the same bits, and the number of workers changes nothing but the order of sums.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness.contracts import IGNORED, Image, Truth
+from methods.student_crops import normalised
+from methods.student_network import groups, logits
+
+CHECKPOINTS = 10  # of one training
+LINES = 50  # of the loss curve
+POLY_POWER = 0.9
+
+Example: TypeAlias = "tuple[NDArray[np.float32], Truth]"  # pixels (3, height, width) and mask (height, width)
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a network is trained. group: images that go through it together; a step adds up the groups of its batch.
+
+    decay: `poly` ((1 - s/S)^0.9) or `cosine`, from the rate down to `floor` times it. encoder_rate: factor on the rate
+    of the encoder. validate_every: steps between looks at the held-out lessons, 0 for never.
+    """
+
+    steps: int
+    batch: int
+    group: int
+    optimiser: str
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    encoder_rate: float
+    decay: str
+    floor: float
+    validate_every: int
+    precision: str
+    seed: int
+
+    def rate(self, step: int) -> float:
+        """Share of the learning rate at a step."""
+        left = 1.0 - step / self.steps
+        shape = left**POLY_POWER if self.decay == "poly" else 0.5 * (1.0 + float(np.cos(np.pi * (1.0 - left))))
+        return self.floor + (1.0 - self.floor) * shape
+
+
+class Material(Protocol):
+    """What is taught: `count` lessons, drawn as changed crops, and held-out ones as they are."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def held_out(self) -> Sequence[int]: ...
+
+    def crop(self, lesson: int, rng: np.random.Generator) -> tuple[Image, Truth]: ...
+
+    def whole(self, lesson: int) -> tuple[Image, Truth]: ...
+
+
+@dataclass
+class Curve:
+    """What is recorded of a training: JSON lines of step, loss, learning rate, validation."""
+
+    path: Path
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def go_back_to(self, step: int) -> None:
+        """Drop what was recorded after a step, by a training that was killed."""
+        if self.path.exists():
+            found = [_parsed(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+            self.lines = [line for line in found if line and line["step"] <= step]
+        _replace(self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode())
+
+    def add(self, **line: Any) -> None:
+        """One more line, at once in the file."""
+        self.lines.append(line)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def train(
+    network: nn.Module, course: Course, material: Material, folder: Path, rank: int = 0, world: int = 1
+) -> list[dict[str, Any]]:
+    """Train a network (already on its device) in place; the lines of the curve.
+
+    folder: `curve.jsonl` and `unfinished/checkpoint.pt` lie there; workers of one training share it, and call this with
+    their rank, torch.distributed being set up by whoever starts them. Only rank 0 writes.
+    """
+    layout = _layout(_device(network))
+    network.train().to(memory_format=layout)  # type: ignore[call-overload]
+    optimiser = _optimiser(network, course)
+    checkpoint = folder / "unfinished" / "checkpoint.pt"
+    start = _resume(checkpoint, network, optimiser)
+    curve = Curve(folder / "curve.jsonl")
+    if rank == 0:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        curve.go_back_to(start)
+    began = time.perf_counter()
+    for step, batch in enumerate(_batches(course, material, start, rank, world), start=start):
+        loss = _step(network, optimiser, course, step, batch, world)
+        done = step + 1
+        if rank == 0 and (done % max(1, course.steps // LINES) == 0 or done == course.steps):
+            seconds = round(time.perf_counter() - began, 2)
+            curve.add(step=done, steps=course.steps, loss=loss, rate=course.rate(step), seconds=seconds)
+        if rank == 0 and material.held_out and course.validate_every and _due(done, course.validate_every, course):
+            curve.add(step=done, steps=course.steps, **validate(network, material))
+        if rank == 0 and _due(done, max(1, course.steps // CHECKPOINTS), course):
+            _save(checkpoint, network, optimiser, done)
+    return curve.lines
+
+
+def _due(done: int, every: int, course: Course) -> bool:
+    return done % every == 0 or done == course.steps
+
+
+@torch.no_grad()
+def validate(network: nn.Module, material: Material) -> dict[str, float]:
+    """Cross-entropy and mIoU of the held-out lessons against their pseudo masks."""
+    network.eval()
+    side = IGNORED + 1
+    confusion = np.zeros((side, side), np.int64)
+    total, pixels = 0.0, 0
+    for lesson in material.held_out:
+        image, mask = material.whole(lesson)
+        answer = logits(network, image)
+        target = torch.from_numpy(mask.astype(np.int64)).to(answer.device)
+        total += float(F.cross_entropy(answer[None], target[None], ignore_index=IGNORED, reduction="sum"))
+        told, guessed = mask[mask != IGNORED].astype(np.int64), answer.argmax(dim=0).cpu().numpy()[mask != IGNORED]
+        pixels += len(told)
+        confusion += np.bincount(told * side + guessed, minlength=side * side).reshape(side, side)
+    network.train()
+    union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
+    there = confusion.sum(1) > 0
+    miou = float((confusion.diagonal()[there] / union[there]).mean()) if there.any() else 0.0
+    return {"validation_loss": total / max(1, pixels), "validation_miou": miou}
+
+
+def _step(
+    network: nn.Module, optimiser: torch.optim.Optimizer, course: Course, step: int,
+    batch: Sequence[tuple[int, list[Example]]], world: int,
+) -> float:
+    """One update from the groups of a batch that this worker has; the mean loss a pixel over all workers."""
+    for settings in optimiser.param_groups:
+        settings["lr"] = course.learning_rate * course.rate(step) * settings["share"]
+    optimiser.zero_grad(set_to_none=False)
+    running = [one for name, one in network.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    before = [one.clone() for one in running]
+    left = [torch.zeros_like(one) for one in running]
+    tally = torch.zeros(3, device=_device(network))  # loss, pixels, groups
+    for number, examples in batch:
+        torch._foreach_copy_(running, before)
+        torch.manual_seed(_number(course.seed, step, number))
+        tally += _learn(network, course, examples)
+        torch._foreach_add_(left, running)
+    gradients = [one.grad for one in network.parameters() if one.grad is not None]
+    if world > 1:
+        _sum_over_workers([*gradients, *left, tally])
+    torch._foreach_mul_(gradients, float(1.0 / tally[1].clamp(min=1.0)))
+    torch._foreach_mul_(left, float(1.0 / tally[2]))
+    torch._foreach_copy_(running, left)
+    optimiser.step()
+    return float(tally[0] / tally[1].clamp(min=1.0))
+
+
+def _learn(network: nn.Module, course: Course, examples: Sequence[Example]) -> Tensor:
+    """Gradients of one group, added to those that are there; (loss, labelled pixels, 1)."""
+    where = _device(network)
+    pixels = torch.from_numpy(np.stack([one for one, _ in examples])).to(where, memory_format=_layout(where))
+    masks = torch.from_numpy(np.stack([mask for _, mask in examples]).astype(np.int64)).to(where)
+    with _mixed(where, course.precision):
+        answer = network(pixels)
+    loss = F.cross_entropy(answer.float(), masks, ignore_index=IGNORED, reduction="sum")
+    loss.backward()  # type: ignore[no-untyped-call]
+    labelled = (masks != IGNORED).sum()
+    return torch.stack([loss.detach(), labelled.float(), torch.ones_like(loss)])
+
+
+def _layout(where: torch.device) -> torch.memory_format:
+    """Channels last is faster on tensor cores, and slower on CPUs (measured: a third)."""
+    return torch.channels_last if where.type == "cuda" else torch.contiguous_format
+
+
+def _mixed(where: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """bfloat16 where it is fast: it needs no scaling of the loss."""
+    if where.type != "cuda" or precision == "float32":
+        return nullcontext()
+    return torch.autocast("cuda", torch.bfloat16)
+
+
+def _sum_over_workers(tensors: Sequence[Tensor]) -> None:
+    """Add up tensors over all workers, in one message."""
+    import torch.distributed as workers
+
+    flat = torch.cat([one.reshape(-1) for one in tensors])
+    workers.all_reduce(flat)
+    for one, part in zip(tensors, flat.split([one.numel() for one in tensors]), strict=True):
+        one.copy_(part.view_as(one))
+
+
+def _batches(
+    course: Course, material: Material, start: int, rank: int, world: int
+) -> Iterator[list[tuple[int, list[Example]]]]:
+    """Step by step the groups of this worker: (number of the group, its examples), read one step ahead."""
+    with ThreadPoolExecutor(max(1, min(8, (os.cpu_count() or 2) // 2)), thread_name_prefix="lessons") as pool:
+        def ask(step: int) -> list[tuple[int, list[Future[Example]]]]:
+            mine = range(rank, course.batch // course.group, world)
+            return [
+                (number, [pool.submit(_example, course, material, step * course.batch + number * course.group + place)
+                          for place in range(course.group)])
+                for number in mine
+            ]  # fmt: skip
+
+        try:
+            coming = ask(start) if start < course.steps else []
+            for step in range(start, course.steps):
+                now, coming = coming, ask(step + 1) if step + 1 < course.steps else []
+                yield [(number, [future.result() for future in futures]) for number, futures in now]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _example(course: Course, material: Material, draw: int) -> Example:
+    """The draw-th example since the beginning: lessons come in a fresh order each time all have been seen."""
+    round_number, place = divmod(draw, material.count)
+    order = np.random.default_rng([course.seed, 1, round_number]).permutation(material.count)
+    image, mask = material.crop(int(order[place]), np.random.default_rng([course.seed, 2, draw]))
+    return normalised(image), mask
+
+
+def _number(seed: int, step: int, group: int) -> int:
+    return int(np.random.default_rng([seed, 3, step, group]).integers(2**62))
+
+
+def _optimiser(network: nn.Module, course: Course) -> torch.optim.Optimizer:
+    parts = groups(network, course.learning_rate, course.encoder_rate)
+    if course.optimiser == "sgd":
+        return torch.optim.SGD(parts, momentum=course.momentum, weight_decay=course.weight_decay)
+    return torch.optim.AdamW(parts, betas=(course.momentum, 0.999), weight_decay=course.weight_decay)
+
+
+def _resume(checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> int:
+    """The step that a checkpoint has come to, its state taken over; 0 without one."""
+    if not checkpoint.exists():
+        return 0
+    held = torch.load(checkpoint, map_location=_device(network), weights_only=True)
+    network.load_state_dict(held["network"])
+    optimiser.load_state_dict(held["optimiser"])
+    return int(held["step"])
+
+
+def _save(checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+    waiting = checkpoint.with_suffix(".new")
+    torch.save({"step": step, "network": network.state_dict(), "optimiser": optimiser.state_dict()}, waiting)
+    os.replace(waiting, checkpoint)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    waiting = path.with_suffix(".new")
+    waiting.write_bytes(content)
+    os.replace(waiting, path)
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """A line of a curve; an empty one when it was cut short."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(itertools.chain(network.parameters(), network.buffers())).device

@@ -1,0 +1,26 @@
+"""What every learner's settings say of its lessons: the teacher, and when the teacher's answer counts as unsure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.contracts import LabelRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught:
+    """teacher: a method of the same grid, by name. The others: harness.contracts.LabelRule."""
+
+    teacher: str
+    label_low: float = 0.0
+    label_high: float = 0.0
+    label_scale: str = "minmax"
+    label_below: str = "ignored"
+    label_unsure: float = 0.0
+
+    @property
+    def rule(self) -> LabelRule:
+        """How the teacher's answers become pseudo masks."""
+        return LabelRule(
+            self.label_low, self.label_high, self.label_scale, self.label_below, self.label_unsure
+        )

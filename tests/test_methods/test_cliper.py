@@ -1,0 +1,77 @@
+"""CLIPer reads two passes: what it does with them, and that without attention CLIP's own scores are left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from harness.contracts import Query
+from harness.loading import build
+from methods.clearclip import ClearCLIP
+from methods.cliper import CLIPer
+from methods.stableseg import StableSeg
+
+SETTINGS: dict[str, Any] = {"model": "shapes", "resize": 64, "window": None, "stride": None}
+TIMESTEP = 200
+
+
+@pytest.fixture
+def seen(small_model: str, ask: Callable[..., Query]) -> SimpleNamespace:
+    """One image under both passes, and CLIP's scores of it."""
+    query = ask("one", "cat", "dog", size=(64, 96))
+    method = CLIPer(**SETTINGS, diffusion=small_model, size=(32, 48), timestep=TIMESTEP)
+    features = {}
+    for request, parts in method.passes().items():
+        ((_, (held,)),) = build(request.backbone).run([query], {request: parts})
+        features[request] = held
+    scores = ClearCLIP(**SETTINGS).read(features, query.vocabulary)
+    return SimpleNamespace(query=query, method=method, features=features, scores=scores)
+
+
+def test_it_reads_both_passes(seen: SimpleNamespace) -> None:
+    clip, diffusion = seen.method.passes()
+    assert clip == seen.method.clip_pass
+    assert seen.method.passes()[diffusion] == {"self:up:largest"}
+    found = seen.method.read(seen.features, seen.query.vocabulary)
+    large = F.interpolate(seen.scores[None], size=(16, 24), mode="bilinear", align_corners=False)[0]
+    attention = seen.features[diffusion].self_attention("up:largest")
+    expected = (attention.double() @ large.double().flatten(1).T).T.reshape(2, 16, 24)
+    assert float((found.double() - expected).abs().max() / expected.abs().max()) < 1e-5
+    assert not torch.allclose(found, large, atol=1e-4)
+
+
+def test_it_shares_the_pass_of_stableseg_at_its_timestep(small_model: str, seen: SimpleNamespace) -> None:
+    (theirs,) = StableSeg(small_model, size=(32, 48), timestep=TIMESTEP).passes()
+    assert theirs in seen.method.passes()
+
+
+def test_attention_that_is_the_identity_leaves_the_scores(seen: SimpleNamespace) -> None:
+    clip, diffusion = seen.method.passes()
+    left = seen.features[diffusion]
+    still = SimpleNamespace(latent=left.latent, side=left.side, propagate=lambda maps, *_: maps)
+    found = seen.method.read({clip: seen.features[clip], diffusion: still}, seen.query.vocabulary)
+    expected = F.interpolate(seen.scores[None], size=(16, 24), mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_without_refinement_only_clip_is_asked(small_model: str, seen: SimpleNamespace) -> None:
+    plain = CLIPer(**SETTINGS, diffusion=small_model, refine="none")
+    assert list(plain.passes()) == [seen.method.clip_pass]
+    assert torch.equal(plain.read(seen.features, seen.query.vocabulary), seen.scores)
+
+
+def test_any_refiner_can_stand_in(small_model: str, seen: SimpleNamespace) -> None:
+    for refine in ("samap", "multiscale(power=2)", "vote(anchors=4)"):
+        method = CLIPer(**SETTINGS, diffusion=small_model, size=(32, 48), timestep=TIMESTEP, refine=refine)
+        features = {}
+        for request, parts in method.passes().items():
+            ((_, (held,)),) = build(request.backbone).run([seen.query], {request: parts})
+            features[request] = held
+        found = method.read(features, seen.query.vocabulary)
+        assert found.shape == (2, 16, 24)
+        assert torch.isfinite(found).all()

@@ -1,0 +1,119 @@
+"""Layer weights: the exact form against a dense solution, what is known beforehand, and any division of the work."""
+
+from __future__ import annotations
+
+import secrets
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness.contracts import MethodError
+from methods.layer_fit import CrossEntropy, Gram, Positions, nonnegative, one_hot, ridge, softmax_ce, total
+
+LAYERS, CLASSES = 5, 3
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    return np.random.default_rng(seed)
+
+
+def images(rng: np.random.Generator, count: int) -> list[tuple[NDArray[np.float64], NDArray[np.int16]]]:
+    """(maps, labels) of images with different numbers of classes and positions."""
+    found = []
+    for _ in range(count):
+        classes, positions = int(rng.integers(1, CLASSES + 1)), int(rng.integers(20, 60))
+        labels = rng.integers(-1, classes + 1, positions).astype(np.int16)
+        found.append((rng.random((LAYERS, classes, positions)), labels))
+    return found
+
+
+def gram_of(maps: NDArray[np.float64], labels: NDArray[np.int16]) -> Gram:
+    sure = labels >= 0
+    return Gram.of(maps[..., sure], one_hot(labels[sure], maps.shape[1]))
+
+
+def stacked(held: list[tuple[NDArray[np.float64], NDArray[np.int16]]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """All positions and classes as one dense system."""
+    rows, wanted = [], []
+    for maps, labels in held:
+        for position in np.flatnonzero(labels >= 0):
+            for label in range(maps.shape[1]):
+                rows.append(maps[:, label, position])
+                wanted.append(float(labels[position] == label))
+    return np.array(rows), np.array(wanted)
+
+
+@pytest.mark.parametrize("strength", [0.0, 1e-3, 0.5])
+def test_gram_fit_equals_the_dense_solution(rng: np.random.Generator, strength: float) -> None:
+    held = images(rng, 12)
+    gram = total(gram_of(*one) for one in held)
+    matrix, wanted = stacked(held)
+    penalty = strength * np.sum(matrix**2) / LAYERS
+    rows = np.vstack([matrix, np.sqrt(penalty) * np.eye(LAYERS)])
+    dense = np.linalg.lstsq(rows, np.concatenate([wanted, np.full(LAYERS, np.sqrt(penalty) / LAYERS)]), rcond=None)[0]
+    weights = ridge(gram, strength)
+    assert np.abs(weights - dense).max() < 1e-8
+    assert gram.residual(weights) == pytest.approx(np.sum((matrix @ weights - wanted) ** 2), rel=1e-9)
+    assert gram.count == len(wanted)
+
+
+def test_nonnegative_equals_the_dense_nnls(rng: np.random.Generator) -> None:
+    from scipy.optimize import nnls
+
+    held = images(rng, 8)
+    for maps, labels in held:
+        maps[-1] = -one_hot(labels, maps.shape[1])  # a layer that is wrong everywhere
+    dense = nnls(*stacked(held))[0]
+    weights = nonnegative(total(gram_of(*one) for one in held), 0.0)
+    assert weights.min() == 0.0 and np.abs(weights - dense).max() < 1e-6
+
+
+def test_any_division_of_the_images_gives_the_same(rng: np.random.Generator) -> None:
+    parts = [gram_of(*one) for one in images(rng, 20)]
+    whole = ridge(total(parts), 1e-3)
+    for workers in (2, 3, 7):
+        sums = [total(parts[worker::workers]) for worker in range(workers)]
+        assert np.abs(ridge(total(sums), 1e-3) - whole).max() < 1e-8
+    assert np.array_equal(ridge(total(list(parts)), 1e-3), whole)  # images in the same order: the same bits
+
+
+def test_a_layer_that_is_the_answer_gets_all_the_weight(rng: np.random.Generator) -> None:
+    maps = rng.random((LAYERS, CLASSES, 200))
+    labels = rng.integers(0, CLASSES, 200).astype(np.int16)
+    maps[2] = one_hot(labels, CLASSES)
+    unit = np.eye(LAYERS)[2]
+    assert np.abs(ridge(gram_of(maps, labels), 0.0) - unit).max() < 1e-8
+    weights, curve = softmax_ce([Positions(maps.astype(np.float16), labels)], CrossEntropy(steps=200))
+    assert weights.argmax() == 2 and weights[2] > 0.9 and curve[-1] < curve[0]
+
+
+def test_layers_that_are_equal_share_the_weight(rng: np.random.Generator) -> None:
+    one = rng.random((CLASSES, 100))
+    maps, labels = np.stack([one] * LAYERS), rng.integers(-1, CLASSES + 1, 100).astype(np.int16)
+    weights = ridge(gram_of(maps, labels), 1e-2)
+    assert np.ptp(weights) < 1e-10
+    learned, _ = softmax_ce([Positions(maps.astype(np.float16), labels)], CrossEntropy(steps=20))
+    assert learned == pytest.approx(np.full(LAYERS, 1 / LAYERS), abs=1e-6)
+
+
+def test_cross_entropy_starts_at_the_plain_mean_by_an_independent_formula(rng: np.random.Generator) -> None:
+    maps = rng.random((LAYERS, 2, 50)).astype(np.float16)
+    labels = np.array([0, 1, 2, -1, 1] * 10, np.int16)  # 2 is the background, -1 unsure
+    how = CrossEntropy(sharpness=4.0, level=0.3, rescale="none", steps=1)
+    mean = maps.astype(np.float64).mean(axis=0)
+    logits = 4.0 * np.vstack([mean, np.full((1, 50), 0.3)])
+    sure = np.flatnonzero(labels >= 0)
+    each = np.log(np.exp(logits).sum(axis=0))[sure] - logits[labels[sure], sure]
+    assert softmax_ce([Positions(maps, labels)], how)[1][0] == pytest.approx(each.mean(), rel=1e-5)
+
+
+def test_nothing_sure_is_refused() -> None:
+    unsure = Positions(np.zeros((LAYERS, 2, 4), np.float16), np.full(4, -1, np.int16))
+    with pytest.raises(MethodError, match="no position with a sure pseudo label"):
+        softmax_ce([unsure], CrossEntropy())
+    with pytest.raises(MethodError, match="no position with a sure pseudo label"):
+        total([Gram.of(np.zeros((2, 1, 0)), np.zeros((1, 0)))])

@@ -1,0 +1,84 @@
+"""The pages on methods, run as a reader would run them: their code, their grids, and what they name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness import grid as grids
+from harness import loading
+from harness import plan as plans
+from harness.checks import main
+from harness.method_trials import PROMISES
+from harness.sweep import main as sweep
+from methods.refine import REFINERS
+
+ROOT = Path(__file__).parents[2]
+PAGES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "docs" / "methods").glob("*.md"))}
+ADDRESS = re.compile(r"\b(?:methods|harness|benchmarks)(?:\.\w+)+:\w+")
+
+
+def snippets(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGES[page], flags=re.DOTALL)
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the page's method, reader and grid, importable as the page says."""
+    method, reader = snippets("add_a_method", "python")
+    (tmp_path / "my_method.py").write_text(method)
+    (tmp_path / "my_reader.py").write_text(reader)
+    (tmp_path / "grid.yaml").write_text(snippets("add_a_method", "yaml")[0])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_the_example_grid_runs_and_shares_its_passes(mine: Path) -> None:
+    grid = grids.read(mine / "grid.yaml")
+    plan = plans.make(grid.name, grid.cells, grid.batch)
+    assert len(plan.runs) == 8
+    assert plan.cost.passes == 2 * 8
+    assert sweep([str(mine / "grid.yaml"), "--local", "--limit", "4", "--results", str(mine / "r")]) == 0
+    assert "Sharpest" in (mine / "r" / "leaderboard.csv").read_text()
+
+
+@pytest.mark.parametrize("address", ["my_method:ColourNames", "my_reader:Sharpest"])
+def test_the_examples_pass_the_gate(address: str, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["method", address])
+    assert (code, "All 11 promises are kept" in capsys.readouterr().out) == (0, True)
+
+
+def test_the_page_lists_every_promise() -> None:
+    listed = re.findall(r"^\| ([a-z][\w ]+) \|", PAGES["add_a_method"].split("## The gate")[1], flags=re.MULTILINE)
+    assert listed == ["promise", *PROMISES]
+
+
+def test_the_relatives_run_as_their_page_says(tmp_path: Path) -> None:
+    methods = yaml.safe_load(snippets("relatives", "yaml")[0])
+    shapes = {"name": "Shapes", "use": "benchmarks.shapes:Shapes", "with": {"images": 2}}
+    grid = {"name": "relatives", "methods": methods, "benchmarks": [shapes], "batch": 2}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
+    assert sweep([str(tmp_path / "grid.yaml"), "--local", "--results", str(tmp_path / "r")]) == 0
+    board = (tmp_path / "r" / "leaderboard.csv").read_text()
+    assert all(method["name"] in board for method in methods)
+
+
+def test_pamr_is_called_as_its_page_says() -> None:
+    (entry,) = yaml.safe_load(snippets("refiners", "yaml")[0])
+    settings = entry["with"] | {"iterations": entry["with"]["iterations"][1]}
+    built = loading.construct(loading.load_class(entry["use"]), settings)
+    assert type(built.inner).__name__ == "NACLIP"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_address_on_the_pages_exists(page: str) -> None:
+    for address in sorted(set(ADDRESS.findall(PAGES[page]))):
+        assert loading.load_class(address)
+
+
+def test_every_refiner_is_on_its_page() -> None:
+    named = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", PAGES["refiners"], flags=re.MULTILINE))))
+    assert named == set(REFINERS)

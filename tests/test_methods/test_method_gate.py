@@ -1,0 +1,207 @@
+"""The gate for methods: all of ours and a stranger's keep every promise; broken ones fail, each for its own reason."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import methods
+from harness.checks import main
+from harness.method_answers import difference, gap_between
+from harness.module_watch import left_behind, watched
+
+ROOT = Path(__file__).parents[2]
+CLIP = "model=shapes"
+WINDOWS = ("resize=96", "window=64", "stride=32")
+CLIPS = {
+    "plain_clip:CLIP": (), "maskclip:MaskCLIP": ("key_smoothing=true", "prompt_denoising=true"),
+    "clearclip:ClearCLIP": WINDOWS, "sclip:SCLIP": WINDOWS, "naclip:NACLIP": WINDOWS,
+    "gem:GEM": ("resize=96", "depth=3"),
+}  # fmt: skip
+DIFFUSION = {
+    "stableseg:StableSeg": ("refine=samap",), "controls:WrongPrompt": ("timestep=100",),
+    "diffsegmenter:DiffSegmenter": ("layer_weights=1/4:.8,1/2:.1,1/1:.1",), "daam:DAAM": (),
+    "iseg:ISeg": ("refine_resolution=up:largest",), "fttm:FTTM": ("layers=1/4", "refine_resolution=second"),
+    "dataset_diffusion:DatasetDiffusion": (), "goca:GoCAVanilla": ("refine_resolution=largest",),
+}  # fmt: skip
+OTHERS = {
+    "controls:OneClass": (), "controls:RandomLabels": ("side=0",),
+    "cliper:CLIPer": (CLIP, "diffusion=shapes", "resize=96"),
+    "pamr:PAMR": ("method='methods.maskclip:MaskCLIP(model=shapes)'", "iterations=3", "dilations=[1,4]"),
+}  # fmt: skip
+OURS = {name: (CLIP, *more) for name, more in {**CLIPS, **DIFFUSION}.items()} | OTHERS
+ELSEWHERE = {"openclip_resnet:MaskCLIPResNet"}  # tried below, with a model that is made for it
+BOXES = ("--benchmark", "toy_world:Boxes")
+
+
+def gate(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = main(["method", *arguments])
+    captured = capsys.readouterr()
+    return code, " ".join((captured.out + captured.err).split())
+
+
+def with_words(words: tuple[str, ...]) -> tuple[str, ...]:
+    return ("--with", *words) if words else ()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ours_keep_every_promise(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = gate(capsys, f"methods.{name}", *with_words(OURS[name]))
+    assert (code, "All 11 promises are kept" in text) == (0, True), text
+
+
+def test_none_of_ours_is_left_out() -> None:
+    found = set()
+    for place in pkgutil.iter_modules(methods.__path__):
+        module = importlib.import_module(f"methods.{place.name}")
+        kinds = [kind for kind in vars(module).values() if getattr(kind, "__module__", "") == module.__name__]
+        kinds = [kind for kind in kinds if isinstance(kind, type)]
+        if any(hasattr(kind, "fit") for kind in kinds):
+            continue  # learners, and what a fit leaves: they answer only after a grid has fitted them
+        answers = [kind for kind in kinds if hasattr(kind, "segment") or hasattr(kind, "read")]
+        found |= {f"{place.name}:{kind.__name__}" for kind in answers if not inspect.isabstract(kind)}
+    assert found == set(OURS) | ELSEWHERE
+
+
+def test_a_resnet_of_open_clip_keeps_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="open_clip is not installed")
+    from safetensors.torch import save_file
+
+    vision = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+    text = {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    model = open_clip.CLIP(embed_dim=24, vision_cfg=vision, text_cfg=text, quick_gelu=True)
+    config = {"model_cfg": {"embed_dim": 24, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}}
+    colours = {"mean": [0.5, 0.4, 0.3], "std": [0.3, 0.2, 0.1], "interpolation": "bicubic"}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config | {"preprocess_cfg": colours}))
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, tmp_path / "open_clip_model.safetensors")
+    code, said = gate(capsys, "methods.openclip_resnet:MaskCLIPResNet", "--with", f"model={tmp_path}")
+    assert (code, "All 11 promises are kept" in said) == (0, True), said
+
+
+@pytest.mark.parametrize("name", ["FlatGuess", "Bands"])
+def test_a_strangers_package_keeps_them(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "stranger"))
+    code, text = gate(capsys, f"stranger_segmentation:{name}")
+    assert (code, "All 11 promises are kept" in text) == (0, True), text
+
+
+BROKEN = {
+    "Remembers": "remembers nothing broken asked in another order, for image 001, it gives another answer",
+    "Wavers": "says the same twice broken asked twice for the same image, it gives another answer: scores differ",
+    "Scribbles": "changes nothing it is given broken it writes into the image it is given (000): work on a copy",
+    "NoNumber": "answers in the right form broken the method gave scores that are not finite",
+    "TurnedRound": "answers in the right form broken the method gave a label map of (12, 8)",
+    "NeedsTwo": "takes any vocabulary broken it raised ValueError: not enough values to unpack",
+    "Elsewhere": "plans without torch broken a second process that gets the recipe sees other method than this one",
+    "Peeks": "answers in the right form broken it reads a pass that it did not declare: ToyPass(",
+    "Idles": "reads what it declares broken it declares a pass that it does not read, and every image would pay",
+    "Stains": "changes nothing it is given broken read twice from the same features (it changes what others read",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_methods_fail_each_for_its_own_reason(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = gate(capsys, f"broken_methods:{name}", *BOXES)
+    assert code == 1
+    assert BROKEN[name] in text, text
+    assert re.search(r"\d+ of 11 promises are broken", text)
+
+
+@pytest.mark.parametrize(
+    ("habit", "says"),
+    [
+        ("", "All 11 promises are kept"),
+        ("hook", "leaves no trace broken after an answer the network is not as it was: forward hooks of"),
+        ("forward", "leaves no trace broken after an answer the network is not as it was: forward of"),
+        ("mixes", "ignores its company broken asked beside other images, in a batch of the same shape"),
+        ("twice", "opens kept built, 1 network opened answers in the right form broken its backbone"),
+    ],
+)
+def test_broken_networks_fail_each_for_its_own_reason(
+    habit: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = gate(capsys, "broken_methods:NetworkReader", "--with", f"habit='{habit}'", *BOXES)
+    assert says in text, text
+    assert code == (1 if habit else 0)
+
+
+def test_a_sound_method_on_the_toys_and_one_that_loads_torch_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gate(capsys, "broken_methods:Sound", *BOXES)[0] == 0
+    code, text = gate(capsys, "broken_at_once:TorchFirst", *BOXES)
+    assert code == 1
+    assert "planning with it loads torch: import that inside the functions that need it" in text
+    assert "1 of 11 promises are broken" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("methods.stablesegg:StableSeg",), "did you mean 'methods.stableseg'?"),
+        (("benchmarks.shapes:Shapes",), "cannot be used as a method: it has neither `segment` nor both `passes`"),
+        (("methods.stableseg:StableSeg", "--with", "refin=sar"), "did you mean 'refine'?"),
+        (("methods.stableseg:StableSeg", "--with", "refine"), "--with 'refine' is not a setting; write key=value"),
+        (("methods.stableseg:StableSeg", "--with", "model=nowhere"), "There is no model 'nowhere'"),
+        (("methods.controls:OneClass", "--benchmark", "methods.controls:OneClass"), "cannot be used as a benchmark"),
+        (("methods.controls:OneClass", "--benchmark-with", "images=2"), "has 2 images; the gate for methods needs 3"),
+        (("methods.pamr:PAMR", "--with", "method=x"), "'x' names no method"),
+    ],
+)
+def test_commands_that_make_no_sense(arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = gate(capsys, *arguments)
+    assert (code, says in text) == (2, True), text
+
+
+def test_the_command_itself() -> None:
+    command = [sys.executable, "-m", "harness.checks", "method", "methods.controls:OneClass"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    assert (done.returncode, "All 11 promises are kept" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+class Holder:
+    """A network behind a list in a mapping of an attribute."""
+
+    def __init__(self, network: Any) -> None:
+        self.held = {"networks": [network], "words": "x" * 10}
+
+
+def test_what_hangs_on_modules_is_seen_wherever_they_are() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+    holder = Holder(network)
+    before = watched(holder)
+    assert sorted(before) == [f"Holder.held.networks.0{end}" for end in ("", ".0", ".1")]
+    handle = network[0].register_forward_pre_hook(lambda module, inputs: None)
+    network[1].processor = object()
+    network.train(False)
+    clauses = left_behind(before, watched(holder))
+    assert "forward pre hooks of Holder.held.networks.0.0 (0 before, 1 after)" in clauses
+    assert "attention processor of Holder.held.networks.0.1" in clauses
+    assert "training mode of Holder.held.networks.0" in clauses
+    handle.remove()
+    del network[1].processor
+    network.train(True)
+    assert left_behind(before, watched(holder)) == []
+
+
+def test_differences_between_answers_in_words() -> None:
+    scores = np.random.default_rng().random((2, 3, 5))
+    assert difference(scores, scores + 1e-8, 1e-6) == ""
+    assert "scores differ by up to" in difference(scores, scores + 1e-3, 1e-6)
+    assert "scores differ" in difference(scores, scores * np.nan, 1e-6)
+    assert difference(scores, scores[:, :2], 1e-6) == "the shape is (2, 3, 5) and then (2, 2, 5)"
+    labels = np.arange(15).reshape(3, 5)
+    assert difference(labels, np.where(labels == 4, 0, labels), 1e-6) == "1 of 15 pixels have another label"
+    assert gap_between(np.full((1, 2, 2), 4.0), np.full((1, 2, 2), 5.0)) == 0.25

@@ -1,0 +1,199 @@
+"""The student: crops, a training that resumes to the same bits and learns, and the scores that it offers."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from harness.contracts import IGNORED, Image, MethodError, ModelError, Truth, Vocabulary
+from methods.student import Student
+from methods.student_crops import Crops, normalised, padded
+
+NAMES = (("red",), ("green", "lime"), ("blue",))
+SMALL = Student(
+    teacher="nobody", encoder="resnet18", encoder_weights=None, decoder=16, crop=32, scale_low=0.8, scale_high=1.2,
+    steps=4, batch=4, group=2, optimiser="adamw", learning_rate=0.002, validate_every=2, held_out=0.25, seed=3,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ColourLessons:
+    """Halves of two colours; the mask says which, and 255 in the first column. Fulfils Lessons."""
+
+    count: int = 8
+    background: bool = False
+    broken_after: int = 10**9
+    vocabulary: Vocabulary = Vocabulary(NAMES)
+
+    @property
+    def image_ids(self) -> Sequence[str]:
+        return tuple(f"i{number:03d}" for number in range(self.count))
+
+    def _kinds(self, image_id: str) -> NDArray[np.int64]:
+        return np.random.default_rng(int(image_id[1:])).permutation(3)[:2]
+
+    def image(self, image_id: str) -> Image:
+        image = np.full((40, 56, 3), 30, np.uint8)
+        left, right = self._kinds(image_id)
+        image[:, :28, left] = 220
+        image[:, 28:, right] = 220
+        return image
+
+    def mask(self, image_id: str) -> Truth:
+        left, right = self._kinds(image_id)
+        mask = np.full((40, 56), left + 1, np.uint8)
+        mask[:, 28:] = right + 1
+        mask[:, 0] = IGNORED
+        mask[0] = 0
+        return mask
+
+    def ask(self, image_id: str, image: Image) -> Truth:
+        """The brightest channel of every pixel: only right when it is really given the changed crop."""
+        return (image.argmax(axis=2) + 1).astype(np.uint8)
+
+    def gathered(self, image_id: str) -> Mapping[str, NDArray[Any]]:
+        raise AssertionError("a student gathers nothing")
+
+
+def weights_of(folder: Path) -> dict[str, NDArray[Any]]:
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "weights.safetensors")
+
+
+def test_crops_change_image_and_mask_alike() -> None:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    labels = np.kron(rng.integers(1, 250, (6, 9)).astype(np.uint8), np.ones((8, 8), np.uint8))
+    image = np.repeat(labels[..., None], 3, axis=2)
+    for _ in range(20):
+        crop, window = Crops((32, 48), (0.5, 2.0), True, 0.0).cut(image, rng)
+        mask = window.mask(labels)
+        inside = mask != IGNORED
+        assert crop.shape == (32, 48, 3) and mask.shape == (32, 48) and inside.any()
+        assert np.mean(crop[..., 0][inside] == mask[inside]) > 0.5  # bilinear and nearest differ near edges alone
+        assert (crop[~inside] == 127).all()
+    shown = padded(normalised(image))
+    assert shown.shape == (3, 48, 80)
+    assert shown[1, 47, 71] == pytest.approx((labels[47, 71] / 255 - 0.456) / 0.224, abs=1e-6)
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    from methods import student_training
+
+    lessons = ColourLessons()
+    SMALL.fit(lessons, whole := _folder(tmp_path / "whole"))
+    steps, real = [0], student_training._step
+
+    def dies(*given: Any) -> float:
+        steps[0] += 1
+        if steps[0] == 4:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(student_training, "_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        SMALL.fit(lessons, halves := _folder(tmp_path / "halves"))
+    patch.undo()
+    assert (halves / "unfinished" / "checkpoint.pt").exists() and not (halves / "weights.safetensors").exists()
+    SMALL.fit(lessons, halves)
+    one, other = weights_of(whole), weights_of(halves)
+    assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+    steps_told = [json.loads(line)["step"] for line in (halves / "curve.jsonl").read_text().splitlines()]
+    assert steps_told == sorted(steps_told) and set(steps_told) == {1, 2, 3, 4}
+
+
+def test_groups_are_independent_of_who_computes_them(tmp_path: Path) -> None:
+    """Two workers, as torch.distributed joins them, learn what one learns, up to the order of sums."""
+    import torch.multiprocessing as processes
+
+    SMALL.fit(ColourLessons(), alone := _folder(tmp_path / "alone"))
+    processes.spawn(_work, (str(tmp_path / "port"), str(_folder(tmp_path / "two"))), nprocs=2)  # type: ignore[no-untyped-call]
+    one, other = weights_of(alone), weights_of(tmp_path / "two")
+    far = max(float(np.abs(one[name].astype(np.float64) - other[name]).max()) for name in one)
+    assert far < 1e-4
+
+
+def _work(rank: int, meeting: str, folder: str) -> None:
+    import torch.distributed as workers
+
+    workers.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    SMALL.fit(ColourLessons(), Path(folder))
+    workers.destroy_process_group()
+
+
+@pytest.mark.parametrize("pseudo", ["stored", "same_crop"])
+def test_a_student_learns_colours_and_offers_scores_by_name(tmp_path: Path, pseudo: str) -> None:
+    student = replace(SMALL, steps=40, pseudo=pseudo, colours=0.0, learning_rate=0.005, validate_every=20)
+    lessons = ColourLessons(16)
+    told = student.fit(lessons, _folder(tmp_path / "fit"))
+    assert told["last"]["validation_miou"] > 0.8
+    trained = student.fitted(tmp_path / "fit")
+    image = lessons.image("i000")
+    left, right = lessons._kinds("i000")
+    offered = Vocabulary((NAMES[right], NAMES[left]))
+    scores = trained.segment(image, offered)
+    assert tuple(scores.shape) == (2, 40, 56) and scores.sum(dim=0).numpy() == pytest.approx(1.0, abs=1e-5)
+    labels = scores.argmax(dim=0).numpy()
+    assert (labels[:, :24] == 1).mean() > 0.9 and (labels[:, 32:] == 0).mean() > 0.9
+    with pytest.raises(MethodError, match="was offered 'pink', which its lessons did not hold; they held red, green"):
+        trained.segment(image, Vocabulary((("pink",),)))
+
+
+def test_a_learned_background_takes_part_in_the_probabilities(tmp_path: Path) -> None:
+    lessons = ColourLessons(background=True)
+    SMALL.fit(lessons, _folder(tmp_path / "fit"))
+    trained, image = SMALL.fitted(tmp_path / "fit"), lessons.image("i001")
+    classes = trained.segment(image, Vocabulary(NAMES))
+    both = trained.segment(image, Vocabulary((*NAMES, ("background",)), background=3))
+    assert float(classes.sum(dim=0).max()) < 1.0
+    assert both[:3].numpy() == pytest.approx(classes.numpy(), abs=1e-6)
+    assert both.sum(dim=0).numpy() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_head_of_texts_is_frozen(tmp_path: Path) -> None:
+    student = replace(SMALL, head="text", text_model="shapes")
+    lessons = ColourLessons(vocabulary=Vocabulary((("circle",), ("square",), ("star",))))
+    student.fit(lessons, _folder(tmp_path / "fit"))
+    from methods.student_network import text_vectors
+
+    held = weights_of(tmp_path / "fit")["segmentation_head.0.texts"]
+    vectors = text_vectors("shapes", lessons.vocabulary.names, lessons.vocabulary.templates).numpy()
+    assert np.array_equal(held, vectors) and np.linalg.norm(held, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert student.fitted(tmp_path / "fit").segment(lessons.image("i000"), lessons.vocabulary).shape[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch": 3, "group": 2}, "multiple of the group"), ({"group": 1}, "groups of 2 or more"),
+        ({"crop": 50}, "multiple of 16"), ({"decay": "linear"}, "'poly' or 'cosine'"),
+        ({"head": "text"}, "needs a text_model"), ({"label_below": "dark"}, "'ignored' or 'background'"),
+        ({"held_out": 1.0}, "share from 0 to below 1"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(MethodError, match=words):
+        replace(SMALL, **change)
+
+
+def test_no_such_encoder_and_no_artefact_are_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no encoder 'resnet19'"):
+        replace(SMALL, encoder="resnet19").fit(ColourLessons(), _folder(tmp_path / "none"))
+    with pytest.raises(ModelError, match="cannot be opened"):
+        SMALL.fitted(tmp_path / "none").segment(np.zeros((32, 32, 3), np.uint8), Vocabulary(NAMES))
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
