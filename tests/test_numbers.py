@@ -1,0 +1,96 @@
+"""What the shipped models are worth on Shapes: the root grid on 200 images, with intervals from stored rows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cached_property
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from results.recipes import RunRecipe
+from results.significance import Bootstrap, Comparison, bootstrap, compare, image_counts
+from results.store import Store
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
+
+
+class Finished:
+    """The results folder of a finished sweep."""
+
+    def __init__(self, folder: Path, background: bool) -> None:
+        self.store, self.background = Store.open(folder, create=False), background
+        self.recipes = self.store.recipes()
+
+    @cached_property
+    def drawn(self) -> Bootstrap:
+        ids = sorted(self.recipes)
+        classes = len(self.recipes[ids[0]].classes)
+        return bootstrap(image_counts(self.store.chunks(ids), ids, classes, self.background), 2000, seed=0)
+
+    def runs(self, method: str, **settings: object) -> list[RunRecipe]:
+        every = [recipe for recipe in self.recipes.values() if recipe.method_name == method]
+        return [r for r in every if all(r.method["settings"][name] == value for name, value in settings.items())]
+
+    def miou(self, method: str, **settings: object) -> float:
+        """Percent, the mean over the runs that fit."""
+        fitting = self.runs(method, **settings)
+        return 100 * mean(float(self.drawn.score[self.drawn.run_ids.index(run.run_id)]) for run in fitting)
+
+    def gain(self, better: RunRecipe, worse: RunRecipe) -> Comparison:
+        """The comparison of two runs; an order that does not come out is an assertion."""
+        pairs = {(one.better, one.worse): one for one in compare(self.drawn)}
+        assert (better.run_id, worse.run_id) in pairs, f"{better.variant} is not above {worse.variant}"
+        return pairs[better.run_id, worse.run_id]
+
+
+def finished(grid: str, folder: Path, background: bool) -> Finished:
+    command = [sys.executable, "-m", "harness.sweep", grid, "--local", "--results", str(folder)]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return Finished(folder, background)
+
+
+@pytest.fixture(scope="module")
+def ignored(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return finished("grid.yaml", tmp_path_factory.mktemp("numbers") / "ignored", background=False)
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return finished("grids/shapes-background.yaml", tmp_path_factory.mktemp("numbers") / "scored", background=True)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("timestep", [1, 100, 300])
+def test_stableseg_finds_the_shapes_without_refinement(ignored: Finished, timestep: int) -> None:
+    assert ignored.miou("StableSeg", timestep=timestep, refine="none") >= 60
+
+
+@pytest.mark.parametrize("refine", ["sar", "samap"])
+def test_refinement_gains_two_points_and_its_interval_is_above_zero(ignored: Finished, refine: str) -> None:
+    (better,), (worse,) = (ignored.runs("StableSeg", timestep=300, refine=kind) for kind in (refine, "none"))
+    gain = ignored.gain(better, worse)
+    assert gain.difference >= 0.02 and gain.low > 0
+
+
+def test_maskclip_reaches_fifty_in_the_better_of_its_forms(ignored: Finished) -> None:
+    assert max(ignored.miou("MaskCLIP", form=form) for form in ("published", "value")) >= 50
+
+
+def test_the_controls_are_where_chance_is(ignored: Finished) -> None:
+    chance = ignored.miou("RandomLabels")
+    assert chance < 30 and ignored.miou("OneClass") < 30
+    # Wrong names still fall on whole objects, so one drawing of names spreads by some points; their mean does not.
+    assert abs(ignored.miou("WrongPrompt") - chance) < 5
+    assert max(ignored.miou("WrongPrompt", seed=seed) for seed in (0, 1, 2)) < 36
+
+
+@pytest.mark.timeout(900)
+def test_with_the_background_scored_the_order_holds(scored: Finished) -> None:
+    assert scored.miou("StableSeg", timestep=300, refine="sar") > scored.miou("StableSeg", timestep=300, refine="none")
+    assert scored.miou("StableSeg", timestep=300, refine="sar") > scored.miou("RandomLabels") + 20
+    assert scored.miou("OneClass") < 20
