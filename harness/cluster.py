@@ -20,7 +20,7 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from harness import placement
+from harness import fitting, placement
 from harness import ray_surroundings as surroundings
 from harness.contracts import BatchDone, Recipe, Shard
 from harness.errors import ClusterError, HarnessError
@@ -212,7 +212,10 @@ class RayExecutor:
             raise ClusterError(f"Ray cannot go on: {classify(error)[1]}") from error
 
     def fit(self, job: FitJob) -> None:
-        from harness import cluster_fit  # Ray Train is imported only where something is learned
+        if fitting.most_workers(job) is None:
+            fitting.fit(job)
+            return
+        from harness import cluster_fit  # Ray Train is imported only where something is trained
 
         self._let_go()  # the fit takes the place of the workers
         cluster_fit.fit(job, self._connected(), self._workers)

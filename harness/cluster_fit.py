@@ -25,7 +25,7 @@ def fit(job: FitJob, place: Place, at_most: int | None) -> None:
     from harness.cluster import alive
 
     room = place.slots(alive(ray))
-    workers = max(1, min(at_most or room, room, fitting.most_workers(job)))
+    workers = max(1, min(at_most or room, room, fitting.most_workers(job) or 1))
     share = {"GPU": place.gpus} if place.gpus else {"CPU": place.cpus}
     trainer = TorchTrainer(
         work,

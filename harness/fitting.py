@@ -1,4 +1,4 @@
-"""A fit to do flows in; the artefact in its folder, and what its learner tells of it, flow out: here, in this process."""
+"""A fit to do flows in; the artefact in its folder, and what its learner tells of it, flow out; in this process."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def told(job: FitJob) -> Mapping[str, Any]:
     return content
 
 
-def most_workers(job: FitJob) -> int:
-    """How many processes can share this fit."""
-    return max(1, int(getattr(loading.build(job.learner), "workers", 1)))
+def most_workers(job: FitJob) -> int | None:
+    """How many processes can share this fit; None for one that knows no sharing, which the driver does by itself."""
+    workers = getattr(loading.build(job.learner), "workers", None)
+    return None if workers is None else max(1, int(workers))

@@ -11,8 +11,8 @@ An item of `methods` or `benchmarks` has `name`, `use` (module:Class), `with` (i
 - `include` adds, after all excludes, one combination an entry: `{method: name, benchmark: name, with: {...}}`. Its
   `with` goes before the item's single values; an axis that it leaves out keeps the default of the class.
 - A benchmark with axes bears them in its name, and can be named with or without them.
-- A method that learns names a `teacher`, another method here, and `train: {split: train}` of a benchmark says which of its
-  settings make it the split that is learned from (see harness.teachers).
+- A method that learns names a `teacher`, another method here, and `train: {split: train}` of a benchmark says which of
+  its settings make it the split that is learned from (see harness.teachers).
 
 Cells come benchmark by benchmark, method by method, the last axis changing fastest; included cells last. The folder of
 the file is put at the end of the import path, so that `use: my_method:Mine` finds my_method.py beside the grid.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +15,29 @@ JPEG_QUALITY = 90
 
 
 def encode_map(labels: NDArray[np.uint8]) -> bytes:
-    """A map (height, width) in the numbering of truths as a greyscale PNG whose grey values are the numbers."""
-    return _bytes(Image.fromarray(np.ascontiguousarray(labels)), format="PNG", optimize=True)
+    """A map (height, width) in the numbering of truths as a palette PNG: its indices are the numbers."""
+    image = Image.fromarray(np.ascontiguousarray(labels))
+    image.putpalette(palette())
+    return _bytes(image, format="PNG", optimize=True)
 
 
 def decode_map(content: bytes) -> NDArray[np.uint8]:
     """What `encode_map` was given."""
     with Image.open(io.BytesIO(content)) as held:
-        return np.array(held.convert("L"))
+        return np.array(held)
 
 
 def picture(sample: Sample) -> Picture:
     """A sample as files."""
     image = _bytes(Image.fromarray(sample.image), format="JPEG", quality=JPEG_QUALITY)
     return Picture(sample.image_id, image, encode_map(sample.truth))
+
+
+@cache
+def palette() -> bytes:
+    """256 colours, red, green and blue in turn, as Pascal VOC has them: number k spells its bits into the three."""
+    bits = (np.arange(256)[:, None, None] >> (3 * np.arange(8)[None, :, None] + np.arange(3))) & 1
+    return bytes((bits << (7 - np.arange(8))[None, :, None]).sum(axis=1).astype(np.uint8))
 
 
 def _bytes(image: Image.Image, **options: object) -> bytes:

@@ -68,7 +68,7 @@ class PlannedFit:
 
 
 def level(planned: PlannedRun) -> int:
-    """The stage of the plan at which a run can be done: one after the fit that it needs, if that is still to be done."""
+    """The stage of the plan at which a run can be done: one after the fit that it needs, if that is still open."""
     if planned.kind == "gather" and planned.fit is not None:
         return level(planned.fit.labels) + 1
     return 0 if planned.fit is None or planned.fit.stored else planned.fit.level + 1

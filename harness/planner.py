@@ -221,5 +221,5 @@ def _refuse_same_images(cell: Cell, planned: PlannedRun, labels: PlannedRun) -> 
     if both:
         raise GridError(
             f"{cell.method_name} on {cell.benchmark_name}: {len(both)} of the {len(labels.image_ids)} train images are "
-            f"scored too (the first: {both[0]!r}); `train:` should name a split that shares no image with the scored one"
+            f"scored too (the first: {both[0]!r}); `train:` should name a split without the scored images"
         )

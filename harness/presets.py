@@ -59,7 +59,8 @@ SCLIP_BACKGROUND = (  # configs/cls_voc21.txt, first line
 
 @cache
 def _presets() -> dict[str, Preset]:
-    sclip: dict[str, Any] = {"vocabulary": "all", "names": "sclip", "resize": "short", "size": 336, "window": 224, "stride": 112}
+    windows = {"resize": "short", "size": 336, "window": 224, "stride": 112}
+    sclip: dict[str, Any] = {"vocabulary": "all", "names": "sclip", **windows}
     tcl: dict[str, Any] = {"vocabulary": "all", "resize": "short", "size": 448, "window": 448, "stride": 224}
     return {
         "stableseg": _preset(

@@ -1,13 +1,14 @@
-"""A plan and a results folder flow in; stage by stage, rows, lessons and artefacts flow into the folder; part of the door.
+"""A plan flows in; stage by stage, rows, lessons and artefacts flow into a results folder; part of the door.
 
-The driver alone writes rows. A fit that cannot be done is said and left out with all that depends on it; the rest goes on.
+The driver alone writes rows. A fit that cannot be done is said and left out with all that depends on it; the rest goes
+on.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,10 @@ def shelf(store: Store) -> Shelf:
 
 @dataclass(frozen=True)
 class Desk:
-    """Where the work of a plan comes in. folder: that of the grid. around: versions and commit, for cards."""
+    """Where the work of a plan comes in. folder: that of the grid. around: versions and commit, for cards.
+
+    errors: by run, the last error of an image, to be told when a fit cannot be done for want of it.
+    """
 
     store: Store
     writer: Writer
@@ -47,6 +51,7 @@ class Desk:
     console: Console
     folder: str
     around: Mapping[str, Any]
+    errors: dict[str, str] = field(default_factory=dict)
 
     def work(self, plan: Plan, shard_batches: int | None) -> Iterator[tuple[BatchDone, list[Row]]]:
         """Do the plan; every batch done, with those of its rows that count for the tables, as they come."""
@@ -63,6 +68,7 @@ class Desk:
         planned = {one.run.run_id: one for group in stage.groups for one in group}
         wanted = [row for row in done.rows if row.image_id in planned[row.run_id].missing]
         rows = [row for row in wanted if planned[row.run_id].kind != "gather"]
+        self.errors.update({row.run_id: row.error for row in wanted if row.error})
         self.writer.append(rows)
         keepsakes.keep_label_maps(self.store.folder, rows)
         artefacts.keep_gathered(self.store.folder, wanted)
@@ -115,7 +121,9 @@ class Desk:
         gathered = self._gathered(fit)
         lacking = self._lacking(fit) + sum(not Path(path).exists() for path in gathered.values())
         if lacking:
-            self._give_up(fit, f"{lacking} results on the train images failed or are missing")
+            error = self.errors.get(fit.artefact_id) or self.errors.get(fit.labels.run.run_id)
+            reason = f" (the last one: {error})" if error else ""
+            self._give_up(fit, f"{lacking} results on the train images failed or are missing{reason}")
             return
         book = LessonBook(fit.labels.run, self._masks(fit), gathered, self.folder)
         job = FitJob(fit.artefact_id, fit.learner, book, fit.folder)

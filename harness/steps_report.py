@@ -1,4 +1,4 @@
-"""A plan with learners -> its steps in order: who labels, who is fitted on what, who is scored; for people and programs."""
+"""A plan with learners -> its steps in order: who labels, who is fitted on what, who is scored."""
 
 from __future__ import annotations
 

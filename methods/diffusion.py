@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 STABLE_DIFFUSION = "CompVis/stable-diffusion-v1-4"
 CHOICES = {
     "prompt": ("joint", "per_class"), "latent": ("mean", "sample"), "whose_names": ("own", "others"),
-    "dtype": ("float32", "bfloat16", "float16"), "resize": ("stretch", "pad"),
+    "dtype": ("float32", "bfloat16", "float16"), "latents": ("float32", "float16"), "resize": ("stretch", "pad"),
 }
 
 
@@ -75,12 +75,15 @@ class Diffusion:
     model: `shapes`, a folder in diffusers' format, or a hub id (with a pinned revision). size: pixels of the square,
     or (height, width), that images are brought to; None is the model's own. resize: `stretch`, or `pad` (the longer
     side fits, the rest is grey and is cut off again). rows: UNet rows a call; None is one an image of the batch.
+    latents: `float16` rounds the encoded images; then latent_cache may name a folder in which they are kept, for all
+    sweeps to come (methods.latent_cache).
 
     Parts of a pass (methods.layers): `cross:SPEC` class maps of layers, `self:SPEC` self-attention of layers from all
     prompts of the image, `self-first:SPEC` from its first prompt only, `heads` keeps the heads of class maps apart.
     """
 
     version: ClassVar[int] = 1
+    places: ClassVar[tuple[str, ...]] = ("latent_cache",)
 
     model: str = STABLE_DIFFUSION
     revision: str | None = None
@@ -88,9 +91,13 @@ class Diffusion:
     size: int | tuple[int, int] | None = None
     resize: str = "stretch"
     rows: int | None = None
+    latents: str = "float32"
+    latent_cache: str | None = None
 
     def __post_init__(self) -> None:
         check_choices(self, CHOICES)
+        if self.latent_cache is not None and self.latents != "float16":
+            raise ModelError("A latent_cache keeps latents in half precision: set latents to 'float16' as well.")
 
     def fingerprint(self) -> str:
         """Stands for the weights, see methods.checkpoints.fingerprint."""

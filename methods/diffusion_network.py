@@ -19,6 +19,7 @@ from methods.diffusion_features import DiffusionFeatures
 from methods.diffusion_files import Opened, open_files
 from methods.diffusion_images import fit_image
 from methods.diffusion_text import TextSide
+from methods.latent_cache import LatentCache
 from methods.prompts import Prompt
 
 
@@ -49,6 +50,8 @@ class Network:
         self.size = self._pixels(settings.size)
         self.latent = (self.size[0] // self.factor, self.size[1] // self.factor)
         self.layers = layers_of(self.unet, self.latent)
+        maker = f"{settings.fingerprint()} {self.size} {settings.resize} {settings.dtype}"
+        self.cache = LatentCache(settings.latent_cache, maker) if settings.latent_cache else None
 
     @classmethod
     def open(cls, settings: Diffusion) -> Network:
@@ -63,12 +66,23 @@ class Network:
         """Every pass with its features, one per query; the images go through the VAE once, all together."""
         fitted = [fit_image(query.image, self.size, self.factor, self.settings.resize) for query in queries]
         contents = [(height // self.factor, width // self.factor) for _, (height, width) in fitted]
-        posterior = self.encode([pixels for pixels, _ in fitted])
+        posterior = self.posterior([pixels for pixels, _ in fitted])
         for request, parts in requests.items():
             wanted = self.wanted(parts)
             rows = [row for place, query in enumerate(queries) for row in self.rows(place, query, request)]
             latents = self.noisy(posterior, queries, request)
             yield request, self.forward(latents, request.timestep, rows, wanted, queries, contents)
+
+    def posterior(self, images: Sequence[Image]) -> Posterior:
+        """The posterior of images of the network's size, from the cache when all of them are there."""
+        kept = self.cache.read(images) if self.cache else None
+        found = self.encode(images) if kept is None else Posterior(*(one.to(self.device) for one in kept))
+        if self.cache and kept is None:
+            self.cache.write(images, *found)
+        if self.settings.latents == "float32":
+            return found
+        # Rounded and laid out alike whether or not they come from the cache: what is stored already changes no pixel.
+        return Posterior(*(one.half().float().contiguous() for one in found))
 
     @torch.no_grad()
     def encode(self, images: Sequence[Image]) -> Posterior:

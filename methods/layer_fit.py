@@ -13,6 +13,8 @@ from harness.contracts import MethodError
 
 Floats = NDArray[np.float64]
 
+TOGETHER = 64  # images whose maps are held in float64 at a time
+
 
 @dataclass(frozen=True, eq=False)
 class Gram:
@@ -102,7 +104,7 @@ class CrossEntropy:
 
     sharpness: float = 10.0
     level: float = 0.5
-    rescale: str = "minmax"
+    rescale: str = "none"
     background: bool = True
     learning_rate: float = 0.1
     steps: int = 80
@@ -110,7 +112,7 @@ class CrossEntropy:
 
 @dataclass(frozen=True, eq=False)
 class Positions:
-    """Positions of one image. maps: (layers, classes, positions); labels: class, `classes` for background, -1 unsure."""
+    """Positions of one image. maps: (layers, classes, positions); labels: class, `classes` background, -1 unsure."""
 
     maps: NDArray[np.float16]
     labels: NDArray[np.int16]
@@ -124,36 +126,49 @@ def softmax_ce(images: Sequence[Positions], how: CrossEntropy) -> tuple[Floats, 
     import torch
     import torch.nn.functional as F
 
-    held = [(torch.from_numpy(one.maps.astype(np.float32)), _targets(one, how)) for one in images]
-    held = [(maps, labels) for maps, labels in held if (labels >= 0).any()]
-    if not held:
-        raise MethodError("There is no position with a sure pseudo label to learn layer weights from.")
+    held = _alike(images, how)
     pixels = sum(int((labels >= 0).sum()) for _, labels in held)
-    theta = torch.zeros(held[0][0].shape[0], dtype=torch.float64, requires_grad=True)
+    if not pixels:
+        raise MethodError("There is no position with a sure pseudo label to learn layer weights from.")
+    theta = torch.zeros(held[0][0].shape[1], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.Adam([theta], lr=how.learning_rate)
     curve = []
     for _ in range(how.steps):
         optimiser.zero_grad()
         loss = torch.zeros((), dtype=torch.float64)
-        weights = theta.softmax(dim=0).float()
         for maps, labels in held:
-            logits = _logits(torch.tensordot(weights, maps, dims=1), how)
-            loss = loss + F.cross_entropy(logits.T, labels, ignore_index=-1, reduction="sum").double()
-        (loss / pixels).backward()  # type: ignore[no-untyped-call]
+            scores = torch.einsum("l,nlcp->ncp", theta.softmax(dim=0), maps.double())
+            part = F.cross_entropy(_logits(scores, how), labels, ignore_index=-1, reduction="sum")
+            (part / pixels).backward()  # type: ignore[no-untyped-call]
+            loss += part.detach()
         optimiser.step()
-        curve.append(float(loss.detach()) / pixels)
+        curve.append(float(loss) / pixels)
     return theta.detach().softmax(dim=0).numpy(), curve
 
 
+def _alike(images: Sequence[Positions], how: CrossEntropy) -> list[tuple[Any, Any]]:
+    """Images of one shape side by side, so many at a time: maps (images, layers, classes, positions) and labels."""
+    import torch
+
+    alike: dict[tuple[int, ...], list[Positions]] = {}
+    for one in images:
+        alike.setdefault(one.maps.shape, []).append(one)
+    parts = [found[start : start + TOGETHER] for found in alike.values() for start in range(0, len(found), TOGETHER)]
+    return [
+        (torch.from_numpy(np.stack([one.maps for one in part])), torch.stack([_targets(one, how) for one in part]))
+        for part in parts
+    ]
+
+
 def _logits(scores: Any, how: CrossEntropy) -> Any:
-    """(classes, positions) -> (classes and background, positions)."""
+    """(images, classes, positions) -> (images, classes and background, positions)."""
     import torch
 
     if how.rescale == "minmax":
-        low, high = scores.amin(dim=1, keepdim=True), scores.amax(dim=1, keepdim=True)
+        low, high = scores.amin(dim=2, keepdim=True), scores.amax(dim=2, keepdim=True)
         scores = (scores - low) / (high - low).clamp(min=1e-12)
     if how.background:
-        scores = torch.cat([scores, torch.full_like(scores[:1], how.level)])
+        scores = torch.cat([scores, torch.full_like(scores[:, :1], how.level)], dim=1)
     return how.sharpness * scores
 
 
@@ -166,4 +181,5 @@ def _targets(one: Positions, how: CrossEntropy) -> Any:
 
 def one_hot(labels: NDArray[np.int16], classes: int) -> NDArray[np.float64]:
     """(classes, positions): 1 where the class is; background is 0 in all."""
-    return (labels[None] == np.arange(classes)[:, None]).astype(np.float64)
+    hot: NDArray[np.float64] = (labels[None] == np.arange(classes)[:, None]).astype(np.float64)
+    return hot

@@ -51,7 +51,7 @@ class LearnedStableSeg(Taught, StableSeg):
     positions: int = 1024
     sharpness: float = 10.0
     level: float = 0.5
-    rescale: str = "minmax"
+    rescale: str = "none"
     learning_rate: float = 0.1
     steps: int = 80
     solver: str = "ridge"

@@ -39,8 +39,9 @@ class StableSeg:
     one prompt, split where they do not fit) instead of `per_class` (one row a class), since with the present classes
     offered it is the cheap form, and names compete inside the softmax over tokens.
 
-    model, revision, dtype, size, resize: the backbone (methods.diffusion:Diffusion). timestep, add_noise, seed, latent,
-    prompt, template, joiner, whose_names: the pass (DiffusionPass). noise_draws: refined maps are averaged over them.
+    model, revision, dtype, size, resize, latents, latent_cache: the backbone (methods.diffusion:Diffusion).
+    timestep, add_noise, seed, latent, prompt, template, joiner, whose_names: the pass (DiffusionPass).
+    noise_draws: refined maps are averaged over them.
     layers: `all`, a side `1/2`, indices `4-8` (methods.layers). layer_weights: `uniform`, numbers, `1/8:.3, 1/4:.5`, or
     a .json file. head_agg, subtoken_agg: how heads and tokens of a name are joined. map_size: `latent`, a share of it
     (`1/2`), or `HxW`. map_norm: scale of a map before layers are joined; norm_order: after resizing or before.
@@ -49,12 +50,15 @@ class StableSeg:
     """
 
     version: ClassVar[int] = 1
+    places: ClassVar[tuple[str, ...]] = ("latent_cache",)
 
     model: str = STABLE_DIFFUSION
     revision: str | None = None
     dtype: str = "float32"
     size: int | tuple[int, int] | None = None
     resize: str = "stretch"
+    latents: str = "float32"
+    latent_cache: str | None = None
     timestep: int = 1
     add_noise: bool = True
     noise_draws: int = 1
@@ -141,6 +145,7 @@ class StableSeg:
         backbone = Recipe.of(
             f"{Diffusion.__module__}:{Diffusion.__name__}",
             model=self.model, revision=self.revision, dtype=self.dtype, size=self.size, resize=self.resize,
+            latents=self.latents, latent_cache=self.latent_cache,
         )
         return [
             DiffusionPass(

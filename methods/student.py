@@ -106,6 +106,32 @@ class Student(Taught):
         return TrainedStudent(folder)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShapesStudent(Student):
+    """Defaults for the shipped world of Shapes: from nothing, small, minutes on two cores.
+
+    The label rule makes what the teacher's scaled scores leave below a half background, which the network learns too.
+    """
+
+    label_low: float = 0.5
+    label_below: str = "background"
+    encoder: str = "resnet18"
+    encoder_weights: str | None = None
+    decoder: int = 64
+    dropout: float = 0.1
+    crop: int = 64
+    scale_low: float = 0.55
+    scale_high: float = 0.9
+    colours: float = 0.1
+    steps: int = 400
+    batch: int = 8
+    optimiser: str = "adamw"
+    learning_rate: float = 0.002
+    weight_decay: float = 1e-4
+    decay: str = "cosine"
+    held_out: float = 0.03
+
+
 @dataclass(frozen=True)
 class TrainedStudent:
     """Reads an image at its own size; scores are probabilities of the offered classes (and the learned background)."""

@@ -93,4 +93,5 @@ def _coloured(image: Image, share: float, rng: np.random.Generator) -> Image:
     values = (values - mean) * np.float32(contrast) + mean
     grey = values @ np.array([0.299, 0.587, 0.114], np.float32)
     values = grey[..., None] + (values - grey[..., None]) * np.float32(saturation)
-    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    clipped: Image = np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    return clipped

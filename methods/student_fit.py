@@ -1,4 +1,4 @@
-"""Lessons and a student's settings flow in; an artefact flows out (weights.safetensors, student.json), and is opened."""
+"""Lessons and a student's settings flow in; an artefact (weights.safetensors, student.json) flows out and is opened."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def train(
     their rank, torch.distributed being set up by whoever starts them. Only rank 0 writes.
     """
     layout = _layout(_device(network))
-    network.train().to(memory_format=layout)  # type: ignore[call-overload]
+    network.train().to(memory_format=layout)
     optimiser = _optimiser(network, course)
     checkpoint = folder / "unfinished" / "checkpoint.pt"
     start = _resume(checkpoint, network, optimiser)
@@ -213,7 +213,7 @@ def _sum_over_workers(tensors: Sequence[Tensor]) -> None:
 
     flat = torch.cat([one.reshape(-1) for one in tensors])
     workers.all_reduce(flat)
-    for one, part in zip(tensors, flat.split([one.numel() for one in tensors]), strict=True):
+    for one, part in zip(tensors, torch.split(flat, [one.numel() for one in tensors]), strict=True):
         one.copy_(part.view_as(one))
 
 

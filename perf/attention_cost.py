@@ -9,16 +9,19 @@ The UNet has the real shapes of Stable Diffusion 1.x and random weights. Four wa
     published   explicit probabilities of every head of all 32 attentions, kept until the forward ends, then joined and
                 multiplied: how tools that store attention do it
 
-Times of all ways are taken in one process, in turns. Memory is that of one first forward, each way in a process of its
-own. On a GPU all batch sizes are measured, in bfloat16.
+Times of all ways are taken in one process, in turns: on a CPU the processor's time (other work on the machine hardly
+counts), on a GPU the clock's. Memory is that of one first forward, each way in a process of its own, in which freed
+memory goes back at once, so that the mark shows what is held and not how the heap was cut up. On a GPU all batch sizes
+are measured, in bfloat16.
 
-    python -m perf.attention_cost [--rounds 3] [--batches 1 2 4 8 16 32] > perf/attention_cost.md
+    python -m perf.attention_cost [--rounds 3] [--threads 1] [--batches 1 2 4 8 16 32] > perf/attention_cost.md
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -170,10 +173,11 @@ def minmax(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def seconds(work: Callable[[], object], device: str) -> float:
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    started = clock()
     work()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def times(batch: int, device: str, dtype: torch.dtype, rounds: int) -> dict[str, list[float]]:
@@ -182,7 +186,7 @@ def times(batch: int, device: str, dtype: torch.dtype, rounds: int) -> dict[str,
     for number in range(rounds + 1):
         for way in WAYS:
             try:
-                taken = seconds(lambda way=way: bench.run(way))
+                taken = seconds(lambda way=way: bench.run(way), device)
             except torch.cuda.OutOfMemoryError:
                 continue
             if number:
@@ -213,18 +217,19 @@ def _status(key: str) -> int:
 def memory_apart(way: str, batch: int, dtype: str) -> float | None:
     """`memory` in a process of its own; None when it ran out."""
     command = [sys.executable, "-m", "perf.attention_cost", "--way", way, "--batches", str(batch), "--dtype", dtype]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**17)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     return float(json.loads(done.stdout)) if done.returncode == 0 else None
 
 
 def page(batches: Sequence[int], device: str, dtype: str, rounds: int) -> str:
-    name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
     settings = f"{dtype}, 64 x 64 latents, {CLASSES} classes, median of {rounds} rounds"
     lines = [
         "# What reading attention costs", "",
-        f"Output of `python -m perf.attention_cost --rounds {rounds}`; the ways are described there. Device: {name}, "
-        f"{platform.machine()}; {settings}; torch {torch.__version__}, diffusers {diffusers.__version__}; "
-        f"{date.today():%d %B %Y}.", "",
+        "Output of `python -m perf.attention_cost`; the ways, and what is measured, are described there.", "",
+        f"Device: {name}, {platform.machine()}; {settings}; torch {torch.__version__}, diffusers "
+        f"{diffusers.__version__}; {date.today():%d %B %Y}.", "",
         "| images | way | seconds | images a second | time, plain = 1 | peak memory, MiB | over plain, MiB |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -255,8 +260,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32] if device == "cuda" else [1])
     parser.add_argument("--dtype", default="bfloat16" if device == "cuda" else "float32")
+    parser.add_argument("--threads", type=int, help="of the CPU; default: as torch decides")
     parser.add_argument("--way", choices=WAYS, help="only print the peak memory of one way, in MiB")
     options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
     if options.way:
         print(json.dumps(memory(options.way, options.batches[0], device, getattr(torch, options.dtype))))
         return

@@ -21,6 +21,7 @@ import polars as pl
 from harness.errors import HarnessError, StoreError
 from results import estimators
 from results.durable import write_text
+from results.protocols import differences
 from results.recipes import RunRecipe
 from results.store import Store
 from results.tally import tally
@@ -59,13 +60,15 @@ class Entry:
 class Leaderboard:
     """Entries in their order; `partial` says whether runs with holes are ranked and fill the matrix.
 
-    run_ids: the runs as the grid lists them.
+    run_ids: the runs as the grid lists them. differing: the fields in which their protocols differ; protocols share no
+    column, in no table.
     """
 
     name: str
     entries: tuple[Entry, ...]
     run_ids: tuple[str, ...]
     partial: bool
+    differing: tuple[str, ...] = ()
 
 
 def percent(value: float | None) -> str:
@@ -90,7 +93,9 @@ def build(store: Store, partial: bool = False, everything: bool = False) -> Lead
     entries = _with_missing(entries, recipes, sums.images)
     order = {label: place for place, label in enumerate(dict.fromkeys(labels.values()))}
     ranked = sorted(_ranked(entries, partial), key=lambda e: _order(e, order))
-    return Leaderboard(table.name if table else "", tuple(ranked), tuple(recipes), partial)
+    rules = [recipe.protocol for recipe in recipes.values()]
+    differing = dict.fromkeys(name for other in rules[1:] for name in differences(rules[0], other))
+    return Leaderboard(table.name if table else "", tuple(ranked), tuple(recipes), partial, tuple(differing))
 
 
 def _recipes(store: Store, everything: bool) -> dict[str, RunRecipe]:

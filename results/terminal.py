@@ -39,6 +39,8 @@ def print_leaderboard(board: Leaderboard, console: Console | None = None) -> Non
         console.print()
         console.print(Text.assemble((benchmark, "bold cyan"), "  ", ("" if shared else protocol, "dim")))
         console.print(_table(list(group), console.width))
+    if board.differing:
+        console.print(Text(f"Protocols differ in {', '.join(board.differing)}: they share no column.", style="yellow"))
     holes = [entry for entry in board.entries if not entry.complete]
     if holes:
         console.print(Text(_about_holes(holes, board.partial), style="yellow"))

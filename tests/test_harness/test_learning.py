@@ -169,10 +169,12 @@ def test_a_fit_that_fails_is_said_and_the_rest_goes_on(folder: Path) -> None:
 
 ENTRY = "  - {name: Bright, use: toy_learners:Brightest}\n"
 REFUSED = [
-    ("teacher: Bright}", "teacher: Brigth}", 5, "no method is called 'Brigth', so it cannot teach 'Plus'; did you mean 'Bright'?"),
+    ("teacher: Bright}", "teacher: Brigth}", 5,
+     "no method is called 'Brigth', so it cannot teach 'Plus'; did you mean 'Bright'?"),
     ("teacher: Bright}", "teacher: Plus}", 5, "in a circle: Plus <- Plus"),
     ("teacher: Bright}", "teacher: PlusPlus}", 6, "in a circle"),
-    (ENTRY, ENTRY.replace("}", ", with: {turn: [0, 1]}}"), 5, "has 2 variants; name one of: Bright turn=0, Bright turn=1"),
+    (ENTRY, ENTRY.replace("}", ", with: {turn: [0, 1]}}"), 5,
+     "has 2 variants; name one of: Bright turn=0, Bright turn=1"),
     (", train: {split: train, images: 7}", "", 9, "needs `train:`"),
     ("train: {split: train, images: 7}", "train: {split: val}", 9, "a teacher must not see the images that 'Plus'"),
     ("train: {split: train, images: 7}", "train: {spilt: train}", 9, "did you mean 'split'"),
@@ -193,14 +195,14 @@ def test_teachers_that_cannot_teach_are_refused_with_a_line(
 
 def test_a_train_split_that_shares_images_with_the_scored_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(CHAIN.replace("split: train, images: 7", "images: 7"))
-    with pytest.raises(GridError, match=r"Plus on Boxes: 6 of the 7 train images are scored too \(the first: 'val-000'\)"):
+    with pytest.raises(GridError, match=r"Plus on Boxes: 6 of the 7 train images are scored too"):
         plans.make("x", grids.read(tmp_path / "grid.yaml").cells, 3)
 
 
 def test_a_teacher_is_named_by_its_variant_too(tmp_path: Path) -> None:
     text = CHAIN.replace(ENTRY, ENTRY.replace("}", ", with: {turn: [0, 1]}}"))
     text = text.replace("teacher: Bright}", "teacher: [Bright turn=0, Bright turn=1]}").replace(
-        "teacher: Plus}", "teacher: Plus teacher=Bright turn=1}"
+        "teacher: Plus}", "teacher: \"Plus teacher='Bright turn=1'\"}"
     )
     (tmp_path / "grid.yaml").write_text(text)
     cells = grids.read(tmp_path / "grid.yaml").cells

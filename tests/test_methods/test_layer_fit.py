@@ -36,7 +36,10 @@ def gram_of(maps: NDArray[np.float64], labels: NDArray[np.int16]) -> Gram:
     return Gram.of(maps[..., sure], one_hot(labels[sure], maps.shape[1]))
 
 
-def stacked(held: list[tuple[NDArray[np.float64], NDArray[np.int16]]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+Floats = NDArray[np.float64]
+
+
+def stacked(held: list[tuple[Floats, NDArray[np.int16]]]) -> tuple[Floats, Floats]:
     """All positions and classes as one dense system."""
     rows, wanted = [], []
     for maps, labels in held:

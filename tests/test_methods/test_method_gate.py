@@ -69,7 +69,8 @@ def test_none_of_ours_is_left_out() -> None:
         kinds = [kind for kind in kinds if isinstance(kind, type)]
         if any(hasattr(kind, "fit") for kind in kinds):
             continue  # learners, and what a fit leaves: they answer only after a grid has fitted them
-        answers = [kind for kind in kinds if hasattr(kind, "segment") or hasattr(kind, "read")]
+        verbs = (("segment",), ("passes", "read"))
+        answers = [kind for kind in kinds if any(all(hasattr(kind, verb) for verb in some) for some in verbs)]
         found |= {f"{place.name}:{kind.__name__}" for kind in answers if not inspect.isabstract(kind)}
     assert found == set(OURS) | ELSEWHERE
 
@@ -158,6 +159,7 @@ def test_a_sound_method_on_the_toys_and_one_that_loads_torch_at_once(capsys: pyt
         (("methods.controls:OneClass", "--benchmark", "methods.controls:OneClass"), "cannot be used as a benchmark"),
         (("methods.controls:OneClass", "--benchmark-with", "images=2"), "has 2 images; the gate for methods needs 3"),
         (("methods.pamr:PAMR", "--with", "method=x"), "'x' names no method"),
+        (("methods.student:Student", "--with", "teacher=x"), "answers once a grid has fitted it: give the folder"),
     ],
 )
 def test_commands_that_make_no_sense(arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:

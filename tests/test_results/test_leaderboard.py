@@ -119,6 +119,11 @@ def test_protocols_share_no_ranking_and_no_column(tmp_path: Path) -> None:
     assert [column.split(" ")[0] for column in header] == ["method", "variant", "Shapes", "Shapes"]
     assert len(set(header)) == 4
     assert body == [["A", "", "25.7500", "30.7500"]]
+    board = leaderboard.build(store, everything=True)
+    assert board.differing == ("background",)
+    console = Console(width=100, record=True, file=io.StringIO())
+    print_leaderboard(board, console)
+    assert "Protocols differ in background: they share no column." in console.export_text()
 
 
 def test_one_name_for_two_benchmarks_is_told_apart_by_what_differs(tmp_path: Path) -> None:
