@@ -75,10 +75,10 @@ class Network:
 
     def posterior(self, images: Sequence[Image]) -> Posterior:
         """The posterior of images of the network's size, from the cache when all of them are there."""
-        kept = self.cache.read(images) if self.cache else None
+        kept = self.cache.load(images) if self.cache else None
         found = self.encode(images) if kept is None else Posterior(*(one.to(self.device) for one in kept))
         if self.cache and kept is None:
-            self.cache.write(images, *found)
+            self.cache.keep(images, *found)
         if self.settings.latents == "float32":
             return found
         # Rounded and laid out alike whether or not they come from the cache: what is stored already changes no pixel.

@@ -30,7 +30,7 @@ class LatentCache:
         except OSError as error:
             raise ModelError(f"latent_cache {folder} cannot be made ({error.strerror}); name another folder") from None
 
-    def read(self, images: Sequence[Image]) -> tuple[Tensor, Tensor] | None:
+    def load(self, images: Sequence[Image]) -> tuple[Tensor, Tensor] | None:
         """Mean and deviation, each (images, channels, height, width) in float32; None when one image is not there."""
         found = []
         for image in images:
@@ -41,7 +41,7 @@ class LatentCache:
         mean, deviation = (torch.stack([one[name] for one in found]).float() for name in ("mean", "deviation"))
         return mean, deviation
 
-    def write(self, images: Sequence[Image], mean: Tensor, deviation: Tensor) -> None:
+    def keep(self, images: Sequence[Image], mean: Tensor, deviation: Tensor) -> None:
         """Keep the latents of images, one file each, written aside and renamed."""
         for place, image in enumerate(images):
             kept = {

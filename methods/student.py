@@ -113,6 +113,8 @@ class ShapesStudent(Student):
     The label rule makes what the teacher's scaled scores leave below a half background, which the network learns too.
     """
 
+    version: ClassVar[int] = 1
+
     label_low: float = 0.5
     label_below: str = "background"
     encoder: str = "resnet18"
@@ -123,7 +125,7 @@ class ShapesStudent(Student):
     scale_low: float = 0.55
     scale_high: float = 0.9
     colours: float = 0.1
-    steps: int = 400
+    steps: int = 800
     batch: int = 8
     optimiser: str = "adamw"
     learning_rate: float = 0.002

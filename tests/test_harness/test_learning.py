@@ -258,3 +258,20 @@ def test_positions_of_a_lesson() -> None:
     offered = Offer(Vocabulary((("a",), ("b",), ("background",)), background=2), (4, 9, 0))
     found = positions(np.array([[4, 9, 0, 255, 7]], np.uint8), offered)
     assert found.tolist() == [[0, 1, 3, -1, -1]]
+
+
+def test_the_shipped_grids_hold_the_whole_chain() -> None:
+    small = grids.read(ROOT / "grids" / "learn.yaml")
+    plan = plans.make(small.name, small.cells, small.batch)
+    assert [fit.method_name for fit in plan.fits] == ["StableSeg+", "Weights", "StableSeg++", "MaskCLIP+"]
+    paper = grids.read(ROOT / "grids" / "paper-table3.yaml")
+    chains = {}
+    for cell in paper.cells:
+        names, one = [], cell
+        while one is not None:
+            names.append(one.method_name)
+            one = one.teacher
+        chains[cell.benchmark_name, cell.method_name] = names
+    for benchmark in ("PAS-20", "PC-59"):
+        assert chains[benchmark, "StableSeg++"] == ["StableSeg++", "Weights", "StableSeg+", "StableSeg"]
+        assert chains[benchmark, "MaskCLIP+"] == ["MaskCLIP+", "MaskCLIP"]

@@ -30,7 +30,6 @@ class ColourLessons:
 
     count: int = 8
     background: bool = False
-    broken_after: int = 10**9
     vocabulary: Vocabulary = field(default_factory=lambda: Vocabulary(NAMES))
 
     @property
