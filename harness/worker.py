@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from harness import loading, slots
+from harness import arithmetic, loading, slots
 from harness.batch_work import BatchWork, reads
 from harness.contracts import Batch, BatchDone, Recipe, Run, Shard, Words
 from harness.pictures import picture
@@ -27,16 +26,15 @@ class Worker:
     def __init__(self, threads: int | None = None, folder: str | None = None) -> None:
         if folder:
             loading.add_folder(folder)
-        if threads:
-            os.environ["OMP_NUM_THREADS"] = str(threads)
-        self._threads = threads
+        arithmetic.prepare_environment(threads)
+        self._threads, self._prepared = threads, False
         self._open: dict[Recipe, Any] = {}
         self._learned: dict[tuple[Recipe, str], Any] = {}
         self._backbones: dict[Recipe, Any] = {}
 
     def run(self, shard: Shard) -> Iterator[BatchDone]:
         """One BatchDone per batch of the shard, in order. A failure on an image is a failed row, never an exception."""
-        self._limit_threads()
+        self._prepare()
         methods = [(run, self._method(run)) for run in shard.runs]
         self._keep_backbones(
             {request.backbone for run, one in methods if reads(run, one) for request in one.passes()}
@@ -78,12 +76,11 @@ class Worker:
         if needed - self._backbones.keys():
             self._backbones = {recipe: net for recipe, net in self._backbones.items() if recipe in needed}
 
-    def _limit_threads(self) -> None:
-        if self._threads:
-            import torch
-
-            torch.set_num_threads(self._threads)
-            self._threads = None
+    def _prepare(self) -> None:
+        """Before anything is computed, and only then: opening a worker should not load torch."""
+        if not self._prepared:
+            arithmetic.prepare_torch(self._threads)
+            self._prepared = True
 
 
 def _read_ahead(

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("harness", "methods", "benchmarks", "results", "training")
 TORCH = {"torch", "torchvision", "diffusers", "transformers", "open_clip", "segmentation_models_pytorch"}
 SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes are joined to train together
-    "harness/protocol.py", "harness/worker.py", "harness/lesson_masks.py", "harness/cluster_fit.py",
+    "harness/protocol.py", "harness/arithmetic.py", "harness/lesson_masks.py", "harness/cluster_fit.py",
 }  # fmt: skip
 DOORS = {"harness/sweep.py", "harness/stages.py", "harness/checks.py"}  # stages is the door's back room
 VAGUE = {"utils", "common", "helpers", "base", "misc", "tools", "stuff"}

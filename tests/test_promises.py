@@ -170,23 +170,24 @@ def test_a_plan_of_the_root_grid_counts_what_is_shared(tmp_path: Path) -> None:
     assert len(diffusion) >= 9 and plan["passes"] < plan["passes_without_sharing"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def two_nodes() -> Iterator[str]:
-    """The address of a Ray cluster of two raylets on this machine."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20},
+    """The address of a Ray cluster of two raylets on this machine, in a process of its own."""
+    command = [sys.executable, str(PLUGINS / "two_raylets.py")]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    process = subprocess.Popen(
+        command,
+        env={**variables, "RAY_USAGE_STATS_ENABLED": "0"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    assert process.stdin is not None and process.stdout is not None
     try:
-        yield cluster.address
+        yield process.stdout.readline().strip()
     finally:
-        ray.shutdown()
-        cluster.shutdown()
+        process.stdin.close()
+        process.wait(timeout=60)
 
 
 @pytest.mark.slow
