@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,8 @@ def _replace(folder: Path, save: Callable[[Path], None]) -> None:
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     save(fresh)
+    for path in fresh.rglob("config.json"):
+        path.write_text(re.sub(r'\n *"_name_or_path": "[^"]*",', "", path.read_text("utf-8")))  # names a folder here
     for path in fresh.rglob("*.safetensors"):
         path.chmod(0o644)
     if folder.exists():

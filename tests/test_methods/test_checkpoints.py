@@ -177,3 +177,9 @@ def expect_sentence(folder: Path, why: str = "") -> None:
         _ = Diffusion(str(folder)).network
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(".")
+
+
+def test_shipped_configurations_name_no_folder_of_the_machine_that_made_them() -> None:
+    found = sorted((Path(__file__).parents[2] / "methods" / "pretrained").rglob("config.json"))
+    texts = [path.read_text("utf-8") for path in found]
+    assert len(texts) >= 4 and not any('"/' in text or "_name_or_path" in text for text in texts)
