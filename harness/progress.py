@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.contracts import BatchDone, Run
-from harness.plan import Plan
-from harness.plan_report import clock
+from harness.planning.plan import Plan
+from harness.planning.report import clock
 
 LINE_EVERY = 10.0  # seconds between lines where the output is no terminal
 RUNS_SHOWN = 12

@@ -16,14 +16,14 @@ from typing import Any
 
 from rich.console import Console
 
-from harness import fitting
 from harness.contracts import BatchDone, Row, Shard
-from harness.executors import Executor
-from harness.fit_progress import FitProgress
-from harness.fitting import FitJob
-from harness.lessons import LessonBook
-from harness.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
-from harness.slots import explain
+from harness.executors.seam import Executor
+from harness.learning import fitting
+from harness.learning.fit_progress import FitProgress
+from harness.learning.fitting import FitJob
+from harness.learning.lessons import LessonBook
+from harness.planning.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
+from harness.work.slots import explain
 from results import artefacts, keepsakes
 from results.store import Store, Writer
 

@@ -17,14 +17,17 @@ from typing import Any
 
 from rich.console import Console
 
-from harness import grid as grids
-from harness import loading, placement, plan_report, stages
-from harness import plan as plans
+from harness import stages
 from harness.contracts import Recipe
 from harness.errors import HarnessError
-from harness.executors import Executor, LocalExecutor
-from harness.plan import Plan
+from harness.executors import placement
+from harness.executors.seam import Executor, LocalExecutor
+from harness.grid import reading as grids
+from harness.planning import plan as plans
+from harness.planning import report as plan_report
+from harness.planning.plan import Plan
 from harness.progress import Progress
+from harness.recipes import loading
 from results import leaderboard, overview
 from results.store import Store, Writer
 from results.terminal import console_for_output, print_leaderboard
@@ -86,9 +89,7 @@ def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) 
 def _plan(options: argparse.Namespace, grid: grids.Grid, store: Store | None) -> Plan:
     if store is None:
         return plans.make(grid.name, grid.cells, grid.batch, {}, options.limit, grid.keep)
-    return plans.make(
-        grid.name, grid.cells, grid.batch, store.stored(), options.limit, grid.keep, stages.shelf(store)
-    )
+    return plans.make(grid.name, grid.cells, grid.batch, store.stored(), options.limit, grid.keep, stages.shelf(store))
 
 
 def _run(
@@ -107,10 +108,10 @@ def _run(
 
 
 def _executor(options: argparse.Namespace, grid: grids.Grid, store: Store) -> Executor:
-    worker = Recipe.of("harness.worker:Worker", folder=grid.folder)
+    worker = Recipe.of("harness.work.worker:Worker", folder=grid.folder)
     if options.local:
         return LocalExecutor(worker)
-    from harness.cluster import RayExecutor  # Ray is imported only where it is used
+    from harness.executors.cluster import RayExecutor  # Ray is imported only where it is used
 
     cluster = grid.cluster
     return RayExecutor(

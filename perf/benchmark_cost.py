@@ -26,7 +26,7 @@ from benchmarks.cityscapes import Cityscapes
 from benchmarks.dataset import DataSet
 from benchmarks.pascal_context import PascalContext
 from harness.contracts import IGNORED
-from harness.scoring import overlaps
+from harness.work.scoring import overlaps
 
 SIZES = ((512, 683), (1024, 2048))  # (height, width)
 CLASSES = (19, 59, 150)

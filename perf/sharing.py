@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from harness import grid as grids
-from harness import loading
-from harness import plan as plans
 from harness.contracts import Query, Reader, Recipe, Vocabulary
-from harness.executors import LocalExecutor
-from harness.plan import Plan
+from harness.executors.seam import LocalExecutor
+from harness.grid import reading as grids
+from harness.planning import plan as plans
+from harness.planning.plan import Plan
+from harness.recipes import loading
 from results.store import Store
 
 
@@ -93,7 +93,7 @@ def main() -> None:
     grid = grids.read(options.grid)
     plan = plans.make(grid.name, grid.cells, grid.batch)
     warm = plans.make(grid.name, grid.cells, grid.batch, limit=grid.batch)
-    bare, executor = BareLoop(plan), LocalExecutor(Recipe.of("harness.worker:Worker", folder=grid.folder))
+    bare, executor = BareLoop(plan), LocalExecutor(Recipe.of("harness.work.worker:Worker", folder=grid.folder))
     image_ids = plan.runs[0].image_ids
 
     def harness() -> None:

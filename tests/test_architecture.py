@@ -14,9 +14,14 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("harness", "methods", "benchmarks", "results", "training")
 TORCH = {"torch", "torchvision", "diffusers", "transformers", "open_clip", "segmentation_models_pytorch"}
 SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes are joined to train together
-    "harness/protocol.py", "harness/arithmetic.py", "harness/lesson_masks.py", "harness/cluster_fit.py",
+    "harness/protocol/decision.py", "harness/work/arithmetic.py", "harness/work/lesson_masks.py",
+    "harness/executors/cluster_fit.py",
 }  # fmt: skip
-DOORS = {"harness/sweep.py", "harness/stages.py", "harness/checks.py"}  # stages is the door's back room
+DOORS = {"harness/sweep.py", "harness/stages.py", "harness/checks/__main__.py"}  # stages is the door's back room
+RIVER = (  # the rooms of the harness in the order in which values flow; none knows a later one
+    "errors", "contracts", "yaml_lines", "recipes", "protocol", "grid", "planning", "work", "learning", "executors",
+    "progress", "checks", "stages", "sweep",
+)  # fmt: skip
 VAGUE = {"utils", "common", "helpers", "base", "misc", "tools", "stuff"}
 
 Source = tuple[str, str]  # path relative to the root, text
@@ -42,7 +47,7 @@ def tops(text: str) -> set[str]:
 
 
 def ray_only_in_cluster(path: str, text: str) -> bool:
-    return "ray" not in tops(text) or path in {"harness/cluster.py", "harness/cluster_fit.py"}
+    return "ray" not in tops(text) or path in {"harness/executors/cluster.py", "harness/executors/cluster_fit.py"}
 
 
 def polars_only_in_results(path: str, text: str) -> bool:
@@ -72,6 +77,15 @@ def results_know_only_contracts_and_errors(path: str, text: str) -> bool:
     return all(name.startswith(("harness.contracts", "harness.errors")) for name in ours)
 
 
+def the_river_flows_one_way(path: str, text: str) -> bool:
+    top, _, rest = path.removesuffix(".py").partition("/")
+    if top != "harness" or rest == "__init__":
+        return True
+    own = RIVER.index(rest.split("/")[0])
+    rooms = {name.split(".")[1] for name in imports(text) if name.startswith("harness.")}
+    return all(RIVER.index(room) <= own for room in rooms)
+
+
 def only_doors_know_the_results(path: str, text: str) -> bool:
     return not path.startswith("harness/") or path in DOORS or "results" not in tops(text)
 
@@ -89,7 +103,7 @@ def has_a_telling_name(path: str, _text: str) -> bool:
     return stem not in VAGUE and (stem == "__init__" or stem not in sys.stdlib_module_names)
 
 
-OWN_PICKLE = {"harness/cluster.py"}  # what our own workers answer, over Ray, whose transport is pickle anyway
+OWN_PICKLE = {"harness/executors/cluster.py"}  # what our own workers answer, over Ray, whose transport is pickle anyway
 
 
 def nothing_dangerous(path: str, text: str) -> bool:
@@ -109,13 +123,14 @@ def nothing_dangerous(path: str, text: str) -> bool:
 
 Wall = Callable[[str, str], bool]
 WALLS: dict[Wall, Source] = {  # each wall with a file that breaks it
-    ray_only_in_cluster: ("harness/plan.py", "def f():\n    import ray.util"),
+    ray_only_in_cluster: ("harness/planning/plan.py", "def f():\n    import ray.util"),
     polars_only_in_results: ("methods/x.py", "from polars import col"),
-    torch_only_where_tensors_are: ("harness/plan.py", "from torch.nn import functional"),
+    torch_only_where_tensors_are: ("harness/planning/plan.py", "from torch.nn import functional"),
     plug_ins_are_reached_by_address: ("results/x.py", "import methods.stableseg"),
     plug_ins_know_only_the_contracts: ("methods/x.py", "from harness import grid"),
-    results_know_only_contracts_and_errors: ("results/x.py", "from harness.plan import Plan"),
-    only_doors_know_the_results: ("harness/worker.py", "from results.store import Store"),
+    results_know_only_contracts_and_errors: ("results/x.py", "from harness.planning.plan import Plan"),
+    the_river_flows_one_way: ("harness/protocol/x.py", "from harness.work.slots import Slot"),
+    only_doors_know_the_results: ("harness/work/worker.py", "from results.store import Store"),
     the_door_defines_no_class: ("harness/sweep.py", "class Sweep: ..."),
     opens_with_a_sentence: ("harness/x.py", "x = 1"),
     has_a_telling_name: ("harness/utils.py", ""),
@@ -143,7 +158,10 @@ def loaded_after(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import harness.grid, harness.plan, harness.plan_report, harness.contracts", TORCH | {"ray", "polars"}),
+        (
+            "import harness.grid.reading, harness.planning.plan, harness.planning.report, harness.contracts",
+            TORCH | {"ray", "polars"},
+        ),
         ("import harness.sweep", TORCH | {"ray"}),
         ("import results.store, results.leaderboard, results.estimators", TORCH | {"ray"}),
         ("import methods.stableseg, methods.maskclip, methods.controls", TORCH | {"ray", "polars"}),

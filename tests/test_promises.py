@@ -74,7 +74,7 @@ def test_shuffled_shards_of_any_size_give_the_same_bytes(shapes: Path) -> None:
     code = """
 import random, sys
 from harness import sweep
-from harness.executors import LocalExecutor
+from harness.executors.seam import LocalExecutor
 run = LocalExecutor.run
 LocalExecutor.run = lambda self, shards: run(self, random.Random(3).sample(list(shards), len(shards)))
 sys.exit(sweep.main(["shuffled.yaml", "--local", "--results", "shuffled"]))

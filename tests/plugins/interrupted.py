@@ -6,8 +6,8 @@ import sys
 import psutil
 from toy_workers import shard_of
 
-from harness.cluster import RayExecutor
 from harness.contracts import Recipe
+from harness.executors.cluster import RayExecutor
 
 
 def main(plugins: str) -> int:

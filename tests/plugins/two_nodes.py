@@ -6,8 +6,8 @@ import sys
 from ray.cluster_utils import Cluster
 from toy_workers import two_by_two
 
-from harness.cluster import RayExecutor
 from harness.contracts import Recipe
+from harness.executors.cluster import RayExecutor
 
 STORE = 80 * 2**20
 

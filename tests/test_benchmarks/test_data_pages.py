@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import loading
 from harness.contracts import Benchmark, Recipe
+from harness.recipes import loading
 
 PAGES = sorted(path for path in Path("docs/data").glob("*.md") if path.name != "README.md")
 
@@ -33,9 +33,7 @@ def test_grid_lines_fit_the_reader(page: Path) -> None:
 
 
 def test_every_data_set_has_its_page() -> None:
-    assert {page.stem for page in PAGES} == {
-        path.stem for path in Path("benchmarks/names").glob("*.json")
-    }
+    assert {page.stem for page in PAGES} == {path.stem for path in Path("benchmarks/names").glob("*.json")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

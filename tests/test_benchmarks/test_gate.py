@@ -15,9 +15,9 @@ import trees
 from PIL import Image
 
 from benchmarks.pascal_voc import PascalVOC
-from harness.benchmark_walk import spread
-from harness.check_benchmark import settings_of_words
-from harness.checks import main
+from harness.checks.__main__ import main
+from harness.checks.benchmark_gate import settings_of_words
+from harness.checks.benchmark_walk import spread
 from harness.contracts import Sample
 from harness.errors import SettingsError
 

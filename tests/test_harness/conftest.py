@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from grid_texts import PLUGINS
 
-from harness import grid as grids
-from harness.grid import Grid
+from harness.grid import reading as grids
+from harness.grid.reading import Grid
 
 
 @pytest.fixture(scope="session")

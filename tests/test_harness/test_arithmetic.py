@@ -8,9 +8,10 @@ ROOT = Path(__file__).parents[2]
 
 CODE = """
 import sys
-from harness import plan as plans, grid as grids
+from harness.planning import plan as plans
+from harness.grid import reading as grids
 from harness.contracts import Recipe
-from harness.worker import Worker
+from harness.work.worker import Worker
 import torch
 grid = grids.read("grid.yaml")
 cells = [cell for cell in grid.cells if cell.method_name in ("StableSeg", "MaskCLIP")]
@@ -18,7 +19,7 @@ worker = Worker(threads=int(sys.argv[1]))
 worker._prepare()
 backbones, digests = {}, []
 for cell in cells:
-    from harness import loading
+    from harness.recipes import loading
     from harness.contracts import Query, Vocabulary
     import numpy as np, hashlib
     method, world = loading.build(cell.method), loading.build(cell.benchmark)

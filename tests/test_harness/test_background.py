@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from by_hand import enlarged
 
-from harness import offering
 from harness.contracts import MethodError, ProtocolSettings, Vocabulary
-from harness.offering import numbers_of
-from harness.protocol import predict
+from harness.protocol import offering
+from harness.protocol.decision import predict
+from harness.protocol.offering import numbers_of
 
 NAMES = (("cat",), ("dog", "hound"), ("tree",))
 SIZE = (11, 17)
@@ -64,7 +64,7 @@ def test_a_rule_equals_its_formula_pixel_by_pixel(rule: str, scale: str, monkeyp
     sure = gap > 1e-5
     assert sure.mean() > 0.9
     for elements in (2**24, 1, 2 * SIZE[0] * SIZE[1]):
-        monkeypatch.setattr("harness.protocol._SLICE_ELEMENTS", elements)
+        monkeypatch.setattr("harness.protocol.decision._SLICE_ELEMENTS", elements)
         assert (predict(scores, offered, SIZE, rules) == wanted)[sure].all()
 
 

@@ -15,12 +15,12 @@ from typing import Any
 import psutil
 import pytest
 
-from harness import cluster
-from harness import ray_surroundings as surroundings
-from harness.cluster import RayExecutor
 from harness.contracts import BatchDone, Recipe, Shard
 from harness.errors import ClusterError
-from harness.executors import LocalExecutor
+from harness.executors import cluster
+from harness.executors import ray_surroundings as surroundings
+from harness.executors.cluster import RayExecutor
+from harness.executors.seam import LocalExecutor
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLUGINS = str(REPOSITORY / "tests" / "plugins")

@@ -10,7 +10,7 @@ import pytest
 
 from harness.contracts import BatchDone, Recipe, Row
 from harness.errors import AddressError
-from harness.executors import LocalExecutor
+from harness.executors.seam import LocalExecutor
 
 PLUGINS = str(Path(__file__).parents[1] / "plugins")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from grid_texts import GUESS, HEAD, QUICKSTART, WORLD, method, tail
 
-from harness import grid as grids
 from harness.contracts import ProtocolSettings, Recipe
 from harness.errors import GridError
-from harness.grid import ClusterSettings, Grid
+from harness.grid import reading as grids
+from harness.grid.reading import ClusterSettings, Grid
 
 
 def variants(grid: Grid, benchmark: str | None = None) -> list[str]:
@@ -158,7 +158,7 @@ def test_a_name_made_of_axes_may_meet_another_name(read_grid: Callable[[str], Gr
 def test_reading_a_grid_loads_nothing_heavy(grid_folder: Path) -> None:
     (grid_folder / "grid.yaml").write_text(QUICKSTART)
     program = (
-        "import sys; from harness import grid; assert len(grid.read(sys.argv[1]).cells) == 10; "
+        "import sys; from harness.grid import reading as grid; assert len(grid.read(sys.argv[1]).cells) == 10; "
         "print(sorted({'torch', 'ray', 'polars', 'diffusers', 'transformers'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", program, str(grid_folder / "grid.yaml")]

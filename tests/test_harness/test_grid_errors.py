@@ -13,9 +13,9 @@ from grid_texts import GUESS, HEAD, QUICKSTART, WORLD, method, tail
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import grid as grids
 from harness.errors import GridError
-from harness.grid import Grid
+from harness.grid import reading as grids
+from harness.grid.reading import Grid
 
 MALFORMED: list[tuple[str, str, int, tuple[str, ...]]] = [
     # what is wrong, the grid, the line, words of the sentence

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import grid as grids
 from harness.errors import GridError
+from harness.grid import reading as grids
 
 GRID = """name: g
 methods:

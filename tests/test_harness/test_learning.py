@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import grid as grids
-from harness import plan as plans
-from harness import steps_report
 from harness.contracts import IGNORED, LabelRule, MethodError, ProtocolSettings, Vocabulary
 from harness.errors import GridError
-from harness.lesson_masks import lesson, positions
-from harness.offering import Offer
-from harness.views import Box, Tiling
+from harness.grid import reading as grids
+from harness.planning import plan as plans
+from harness.planning import steps_report
+from harness.protocol.offering import Offer
+from harness.protocol.views import Box, Tiling
+from harness.work.lesson_masks import lesson, positions
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "tests" / "plugins"

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from pydantic import Field
 
-from harness import loading
 from harness.contracts import Recipe
 from harness.errors import AddressError, DataError, SettingsError
-from harness.settings import check, construct
+from harness.recipes import loading
+from harness.recipes.settings import check, construct
 
 
 class Colour(enum.Enum):

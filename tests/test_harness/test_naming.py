@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from toy_cells import Cell, reader
 
-from harness import naming
-from harness import plan as plans
 from harness.contracts import NameFile, ProtocolSettings, Recipe
 from harness.errors import GridError
+from harness.planning import plan as plans
+from harness.protocol import naming
 
 CLASSES = ("red", "green", "blue")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness import placement
-from harness.placement import Place, choose
+from harness.executors import placement
+from harness.executors.placement import Place, choose
 
 GIB = float(2**30)
 

@@ -5,9 +5,9 @@ import random
 import pytest
 from toy_cells import FLAT, NINE, Cell, reader
 
-from harness import plan as plans
 from harness.contracts import ModelError, ProtocolSettings, Recipe, Run
-from harness.plan import Plan
+from harness.planning import plan as plans
+from harness.planning.plan import Plan
 
 
 def plan_of(cells: list[Cell], stored: plans.Stored | None = None, limit: int | None = None, batch: int = 4) -> Plan:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from harness import offering
 from harness.contracts import MethodError, ProtocolSettings
-from harness.offering import Offer, numbers_of, scored_truth
-from harness.protocol import predict
-from harness.scoring import overlaps
+from harness.protocol import offering
+from harness.protocol.decision import predict
+from harness.protocol.offering import Offer, numbers_of, scored_truth
+from harness.work.scoring import overlaps
 
 NAMES = [("cat",), ("dog", "hound"), ("tree",)]
 PRESENT = ProtocolSettings()
@@ -45,7 +45,7 @@ def test_slices_of_classes_decide_like_one_piece(monkeypatch: pytest.MonkeyPatch
     scores = torch.randn(3, 6, 9)
     offered = offer(truth_of([1, 2, 3]), NAMES, ALL)
     whole = predict(scores, offered, (13, 8), CONSTANT)
-    monkeypatch.setattr("harness.protocol._SLICE_ELEMENTS", 1)
+    monkeypatch.setattr("harness.protocol.decision._SLICE_ELEMENTS", 1)
     assert (predict(scores, offered, (13, 8), CONSTANT) == whole).all()
 
 

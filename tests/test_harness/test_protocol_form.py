@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from grid_texts import tail
 
-from harness import presets
 from harness.contracts import NameFile, ProtocolSettings, Recipe
 from harness.errors import GridError
-from harness.grid import Grid
-from harness.protocol_form import ProtocolForm
-from harness.protocol_rules import DEFAULT_TAGGER, effective
+from harness.grid.protocol_form import ProtocolForm
+from harness.grid.reading import Grid
+from harness.protocol import presets
+from harness.protocol.rules import DEFAULT_TAGGER, effective
 
 Read = Callable[[str], Grid]
 

@@ -15,8 +15,8 @@ import pytest
 
 from harness.contracts import Batch, BatchDone, Row, Shard
 from harness.errors import ClusterError
-from harness.scheduler import Event, Finished, Lost, Message, Ready, Scheduler
-from harness.suspects import Piece, Suspects
+from harness.executors.scheduler import Event, Finished, Lost, Message, Ready, Scheduler
+from harness.executors.suspects import Piece, Suspects
 
 SCHEDULES = 3000
 

@@ -7,9 +7,9 @@ import pytest
 from by_hand import averaged, starts
 from PIL import Image
 
-from harness import offering, views
 from harness.contracts import MethodError, ProtocolSettings, Vocabulary
-from harness.protocol import checked, predict, predict_views
+from harness.protocol import offering, views
+from harness.protocol.decision import checked, predict, predict_views
 
 NAMES = (("cat",), ("dog",), ("tree",))
 WORDS = Vocabulary(NAMES)

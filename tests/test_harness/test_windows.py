@@ -12,10 +12,10 @@ import toy_world
 from by_hand import averaged
 from toy_cells import Cell, reader
 
-from harness import plan as plans
-from harness import views
 from harness.contracts import BatchDone, ModelError, NameFile, ProtocolSettings, Recipe, Row
-from harness.worker import Worker
+from harness.planning import plan as plans
+from harness.protocol import views
+from harness.work.worker import Worker
 
 SLIDING = ProtocolSettings(window=8, stride=5)
 LABELS = Cell(Recipe.of("toy_taggers:Labels"), "labels")

@@ -7,9 +7,9 @@ import pytest
 import toy_world
 from toy_cells import FLAT, NINE, Cell, reader
 
-from harness import plan as plans
 from harness.contracts import Recipe, Row
-from harness.worker import Worker
+from harness.planning import plan as plans
+from harness.work.worker import Worker
 
 
 @pytest.fixture(autouse=True)

@@ -16,13 +16,21 @@ from harness.contracts import Query, Vocabulary
 
 WORDS = ("a", "photo", "of", "and", "cat", "dog", "car", "an", "the")
 STABLE_DIFFUSION_1 = {
-    "sample_size": 64, "in_channels": 4, "out_channels": 4, "layers_per_block": 2, "attention_head_dim": 8,
-    "block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768,
+    "sample_size": 64,
+    "in_channels": 4,
+    "out_channels": 4,
+    "layers_per_block": 2,
+    "attention_head_dim": 8,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "cross_attention_dim": 768,
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
 }
 SMALL = STABLE_DIFFUSION_1 | {
-    "sample_size": 16, "attention_head_dim": 2, "block_out_channels": (16, 32, 48, 48), "cross_attention_dim": 24,
+    "sample_size": 16,
+    "attention_head_dim": 2,
+    "block_out_channels": (16, 32, 48, 48),
+    "cross_attention_dim": 24,
     "norm_num_groups": 8,
 }
 
@@ -58,17 +66,26 @@ def write_model(folder: Path, unet: dict[str, Any], positions: int, half: bool =
     words = len(CLIPTokenizer.from_pretrained(folder / "tokenizer"))
     width = unet["cross_attention_dim"]
     text = CLIPTextConfig(
-        vocab_size=words, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=positions, bos_token_id=words - 2, eos_token_id=words - 1, pad_token_id=words - 1,
+        vocab_size=words,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=positions,
+        bos_token_id=words - 2,
+        eos_token_id=words - 1,
+        pad_token_id=words - 1,
     )
     network = UNet2DConditionModel(**unet)
     for name, module in network.named_modules():
         if name.endswith(("to_q", "to_k")):
             module.weight.data *= 2.0
     vae = AutoencoderKL(
-        block_out_channels=(8, 8, 16, 16)[:: 1 if unet["sample_size"] == 64 else 2], norm_num_groups=4,
+        block_out_channels=(8, 8, 16, 16)[:: 1 if unet["sample_size"] == 64 else 2],
+        norm_num_groups=4,
         down_block_types=("DownEncoderBlock2D",) * (4 if unet["sample_size"] == 64 else 2),
-        up_block_types=("UpDecoderBlock2D",) * (4 if unet["sample_size"] == 64 else 2), latent_channels=4,
+        up_block_types=("UpDecoderBlock2D",) * (4 if unet["sample_size"] == 64 else 2),
+        latent_channels=4,
     )
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
     parts = {"unet": network, "vae": vae, "text_encoder": CLIPTextModel(text), "scheduler": scheduler}

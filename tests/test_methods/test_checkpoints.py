@@ -41,8 +41,10 @@ def test_names_folders_and_ids(copy: Path, tmp_path: Path) -> None:
     for name, kind, message in (
         (str(copy), "clip", "asked for a clip model and holds diffusion"),
         (str(tmp_path / "clip"), "diffusion", "asked for a diffusion model and holds clip"),
-        (str(tmp_path), "clip", "holds no model"), (str(tmp_path / "none"), "clip", "neither a folder that exists"),
-        ("../x", "diffusion", "neither a folder that exists"), ("sd14", "diffusion", "hub id of the form 'owner/name'"),
+        (str(tmp_path), "clip", "holds no model"),
+        (str(tmp_path / "none"), "clip", "neither a folder that exists"),
+        ("../x", "diffusion", "neither a folder that exists"),
+        ("sd14", "diffusion", "hub id of the form 'owner/name'"),
         (str(copy), "flow", "no kind of model 'flow'"),
     ):
         with pytest.raises(ModelError, match=message):

@@ -44,8 +44,13 @@ def world() -> World:
     torch.manual_seed(seed)
     text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision = {
-        "hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
-        "image_size": SIDE, "patch_size": PATCH, "hidden_act": "quick_gelu",
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "image_size": SIDE,
+        "patch_size": PATCH,
+        "hidden_act": "quick_gelu",
     }
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=512))
     with torch.no_grad():  # the library's start leaves attention flat and biases zero, which would hide mistakes

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from harness.contracts import Query
-from harness.loading import build
+from harness.recipes.loading import build
 from methods.clearclip import ClearCLIP
 from methods.cliper import CLIPer
 from methods.stableseg import StableSeg

@@ -31,7 +31,7 @@ def recipe(small_model: str) -> Recipe:
 
 
 def one(backbone: Diffusion, query: Query, request: DiffusionPass, parts: frozenset[str] = EVERYTHING) -> Any:
-    (_, features), = backbone.run([query], {request: parts})
+    ((_, features),) = backbone.run([query], {request: parts})
     return features[0]
 
 
@@ -59,7 +59,8 @@ PROMPTS = {
     "joint": ("joint", ("dog", "traffic light", "cat"), ["a photo of a dog and a traffic light and a cat"] * 3),
     "per_class": ("per_class", ("dog", "traffic light"), ["a photo of a dog", "a photo of a traffic light"]),
     "split": (
-        "joint", ("traffic light", "dog", "wall clock", "cat"),
+        "joint",
+        ("traffic light", "dog", "wall clock", "cat"),
         ["a photo of a traffic light and a dog"] * 2 + ["a photo of a wall clock and a cat"] * 2,
     ),
 }
@@ -126,8 +127,10 @@ def test_a_stopped_forward_gives_the_same_maps(backbone: Diffusion, recipe: Reci
     query, request = ask("one", "dog", "cat"), DiffusionPass(recipe, 100)
     reached: list[str] = []
     unet = backbone.network.unet
-    handles = [unet.get_submodule(name).register_forward_hook(lambda *_, name=name: reached.append(name))
-               for name in ("down_blocks.2", "mid_block", "up_blocks.1", "up_blocks.2", "conv_out")]
+    handles = [
+        unet.get_submodule(name).register_forward_hook(lambda *_, name=name: reached.append(name))
+        for name in ("down_blocks.2", "mid_block", "up_blocks.1", "up_blocks.2", "conv_out")
+    ]
     try:
         short = one(backbone, query, request, frozenset({"cross:4-8", "self:4"}))
         assert reached == ["down_blocks.2", "mid_block"]
@@ -239,13 +242,13 @@ def test_company_changes_no_bit(backbone: Diffusion, recipe: Recipe, ask: Ask) -
         request = DiffusionPass(recipe, 100, mode)
         found = []
         for company, parts in (([second, third], EVERYTHING), ([filler, filler], frozenset({"cross:0-9", "self:1/2"}))):
-            (_, features), = backbone.run([first, *company], {request: parts})
+            ((_, features),) = backbone.run([first, *company], {request: parts})
             found.append(features[0])
         for (_, one_map), (_, other) in zip(found[0].class_maps("0-9"), found[1].class_maps("0-9"), strict=True):
             assert torch.equal(one_map, other)
         given = torch.rand(2, 8, 12)
         narrow = frozenset({"cross:0-9", "self:1/2"})
-        (_, alone), = backbone.run([first, filler, filler], {request: narrow})
+        ((_, alone),) = backbone.run([first, filler, filler], {request: narrow})
         assert torch.equal(alone[0].propagate(given, "2,3"), found[0].propagate(given, "2,3"))
 
 
@@ -327,17 +330,26 @@ def test_half_precision_files_open_in_one_format(
     tmp_path_factory: pytest.TempPathFactory, write_diffusion: Callable[..., Any]
 ) -> None:
     small = {
-        "sample_size": 16, "layers_per_block": 1, "block_out_channels": (8, 16), "cross_attention_dim": 24,
-        "attention_head_dim": 2, "norm_num_groups": 4, "down_block_types": ("CrossAttnDownBlock2D",) * 2,
+        "sample_size": 16,
+        "layers_per_block": 1,
+        "block_out_channels": (8, 16),
+        "cross_attention_dim": 24,
+        "attention_head_dim": 2,
+        "norm_num_groups": 4,
+        "down_block_types": ("CrossAttnDownBlock2D",) * 2,
         "up_block_types": ("CrossAttnUpBlock2D",) * 2,
     }
     folder = write_diffusion(tmp_path_factory.mktemp("half") / "model", small, 24, half=True)
     network = Diffusion(str(folder)).network
     assert formats_of(network) == {torch.float32}
     assert [(layer.path.split(".transformer")[0], layer.factor) for layer in network.layers] == [
-        ("down_blocks.0.attentions.0", 1), ("down_blocks.1.attentions.0", 2), ("mid_block.attentions.0", 2),
-        ("up_blocks.0.attentions.0", 2), ("up_blocks.0.attentions.1", 2),
-        ("up_blocks.1.attentions.0", 1), ("up_blocks.1.attentions.1", 1),
+        ("down_blocks.0.attentions.0", 1),
+        ("down_blocks.1.attentions.0", 2),
+        ("mid_block.attentions.0", 2),
+        ("up_blocks.0.attentions.0", 2),
+        ("up_blocks.0.attentions.1", 2),
+        ("up_blocks.1.attentions.0", 1),
+        ("up_blocks.1.attentions.1", 1),
     ]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from harness import identity
 from harness.contracts import ModelError, Query, Recipe
+from harness.recipes import identity
 from methods.diffusion import Diffusion, DiffusionPass
 
 ADDRESS = "methods.diffusion:Diffusion"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness import grid as grids
-from harness import loading
-from harness import plan as plans
 from harness.checks import main
-from harness.method_trials import PROMISES
+from harness.checks.method_trials import PROMISES
+from harness.grid import reading as grids
+from harness.planning import plan as plans
+from harness.recipes import loading
 from harness.sweep import main as sweep
 from methods.refine import REFINERS
 

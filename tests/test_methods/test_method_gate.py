@@ -18,8 +18,8 @@ import torch
 
 import methods
 from harness.checks import main
-from harness.method_answers import difference, gap_between
-from harness.module_watch import left_behind, watched
+from harness.checks.method_answers import difference, gap_between
+from harness.checks.module_watch import left_behind, watched
 
 ROOT = Path(__file__).parents[2]
 CLIP = "model=shapes"

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from harness.contracts import MethodError, Parts, Pass, Query, Reader, Recipe, Vocabulary
-from harness.loading import build
+from harness.recipes.loading import build
 from methods.calls import built, stamp_of
 from methods.clip import ClipPass
 from methods.maskclip import MaskCLIP
@@ -120,9 +120,12 @@ def test_calls() -> None:
     assert (called.layers, called.layer_weights, called.timestep) == ((4, "1/2"), "1/4:.3, 1/2:.7", 9)
     assert built("methods.maskclip:MaskCLIP(key_smoothing=true, revision=null)") == MaskCLIP(key_smoothing=True)
     for text, says in {
-        "maskclip": "names no method: write module:Class", "methods.nothing:X": "No module named 'methods.nothing'",
-        "methods.maskclip:X": "has no attribute 'X'", "methods.maskclip:MaskCLIP(colour=1)": "unexpected keyword",
-        "methods.maskclip:MaskCLIP(form)": "is no list of settings", "methods.maskclip:MaskCLIP(form=x)": "form is 'x'",
+        "maskclip": "names no method: write module:Class",
+        "methods.nothing:X": "No module named 'methods.nothing'",
+        "methods.maskclip:X": "has no attribute 'X'",
+        "methods.maskclip:MaskCLIP(colour=1)": "unexpected keyword",
+        "methods.maskclip:MaskCLIP(form)": "is no list of settings",
+        "methods.maskclip:MaskCLIP(form=x)": "form is 'x'",
     }.items():
         with pytest.raises(MethodError, match=says):
             built(text)

@@ -57,7 +57,10 @@ def test_a_long_list_is_split_in_order(tokenize) -> None:  # type: ignore[no-unt
     names = ["cat", "dog", "car", "cat", "wall", "dog"]
     prompts = joint_prompts(names, TEMPLATE, tokenize, 12)
     assert [prompt.text for prompt in prompts] == [
-        "a photo of a cat and a dog", "a photo of a car and a cat", "a photo of a wall", "a photo of a dog"
+        "a photo of a cat and a dog",
+        "a photo of a car and a cat",
+        "a photo of a wall",
+        "a photo of a dog",
     ]
     assert [[one for one, _ in prompt.places] for prompt in prompts] == [[0, 1], [2, 3], [4], [5]]
     assert all(len(tokenize(prompt.text)) <= 12 for prompt in prompts)

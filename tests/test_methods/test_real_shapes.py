@@ -92,6 +92,7 @@ def forward(network: Network, names: tuple[str, ...], parts: frozenset[str]) -> 
 
 def in_order(kept: dict[str, list[Tensor]]) -> list[tuple[list[Tensor], list[Tensor]]]:
     """(self, cross) per layer: down, mid, up; each with one tensor (queries, keys) a prompt."""
+
     def place(name: str) -> tuple[int, ...]:
         stage = ("down", "mid", "up").index(name.split("_")[0])
         return (stage, *(int(number) for number in re.findall(r"\.(\d+)", name)))

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from scipy.ndimage import correlate1d
 from toy_cells import Cell
 
-from harness import loading
-from harness import plan as plans
 from harness.contracts import Query, Reader, Recipe
+from harness.planning import plan as plans
+from harness.recipes import loading
 from methods.daam import DAAM
 from methods.dataset_diffusion import DatasetDiffusion
 from methods.diffsegmenter import DiffSegmenter

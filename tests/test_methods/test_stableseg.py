@@ -83,7 +83,8 @@ def test_passes_are_shared_and_declared(small_model: str) -> None:
     assert all(isinstance(method, Reader) for method in methods)
     assert len({request for method in methods for request in method.passes()}) == 2
     assert {frozenset(method.passes().values()) for method in methods} == {
-        frozenset({frozenset({"cross:all"})}), frozenset({frozenset({"cross:all", "self:largest"})}),
+        frozenset({frozenset({"cross:all"})}),
+        frozenset({frozenset({"cross:all", "self:largest"})}),
         frozenset({frozenset({"cross:all", "self:second"})}),
     }
     draws = StableSeg(small_model, noise_draws=3, head_agg="max", layers="1/2", prompt_self="first")
@@ -107,14 +108,24 @@ def test_draws_are_averaged(backbone: Diffusion, ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("settings", "shape"),
     [
-        ({"map_size": "1/2"}, (8, 12)), ({"map_size": "20x30"}, (20, 30)), ({"layers": "4-8"}, (16, 24)),
-        ({"layers": (2, 3, "1/4")}, (16, 24)), ({"map_norm": "none", "class_norm": "none"}, (16, 24)),
-        ({"map_norm": "sum", "norm_order": "norm_first"}, (16, 24)), ({"head_agg": "max"}, (16, 24)),
-        ({"map_interp": "bicubic"}, (16, 24)), ({"map_interp": "nearest"}, (16, 24)),
-        ({"prompt": "per_class", "prompt_self": "first"}, (16, 24)), ({"latent": "sample"}, (16, 24)),
-        ({"add_noise": False}, (16, 24)), ({"template": "{}", "joiner": ", "}, (16, 24)),
-        ({"refine_resolution": "1/4", "refine_power": 2}, (16, 24)), ({"class_norm": "softmax"}, (16, 24)),
-        ({"subtoken_agg": "last"}, (16, 24)), ({"timestep": 300}, (16, 24)), ({"seed": 1, "timestep": 300}, (16, 24)),
+        ({"map_size": "1/2"}, (8, 12)),
+        ({"map_size": "20x30"}, (20, 30)),
+        ({"layers": "4-8"}, (16, 24)),
+        ({"layers": (2, 3, "1/4")}, (16, 24)),
+        ({"map_norm": "none", "class_norm": "none"}, (16, 24)),
+        ({"map_norm": "sum", "norm_order": "norm_first"}, (16, 24)),
+        ({"head_agg": "max"}, (16, 24)),
+        ({"map_interp": "bicubic"}, (16, 24)),
+        ({"map_interp": "nearest"}, (16, 24)),
+        ({"prompt": "per_class", "prompt_self": "first"}, (16, 24)),
+        ({"latent": "sample"}, (16, 24)),
+        ({"add_noise": False}, (16, 24)),
+        ({"template": "{}", "joiner": ", "}, (16, 24)),
+        ({"refine_resolution": "1/4", "refine_power": 2}, (16, 24)),
+        ({"class_norm": "softmax"}, (16, 24)),
+        ({"subtoken_agg": "last"}, (16, 24)),
+        ({"timestep": 300}, (16, 24)),
+        ({"seed": 1, "timestep": 300}, (16, 24)),
         ({"layer_weights": "1/1:.1, 1/4:.9"}, (16, 24)),
     ],
 )
@@ -163,8 +174,11 @@ def test_layer_weights(tmp_path: Path, backbone: Diffusion, ask: Ask) -> None:
     assert torch.equal(only, scores(backbone, query, layers="15", refine="none"))
     assert StableSeg(layer_weights=str(path)).fingerprint() != StableSeg().fingerprint() == ""
     for wish, message in {
-        (1.0, 2.0): "2 layer weights for 16 layers", "1/3:.5": "no chosen layer of that side",
-        "1/2:x": "not of the form 1/4:.5", "even": "not 'even'", str(tmp_path / "no.json"): "cannot be read",
+        (1.0, 2.0): "2 layer weights for 16 layers",
+        "1/3:.5": "no chosen layer of that side",
+        "1/2:x": "not of the form 1/4:.5",
+        "even": "not 'even'",
+        str(tmp_path / "no.json"): "cannot be read",
     }.items():
         with pytest.raises(MethodError, match=message):
             layer_weights(wish, LAYERS)
@@ -183,14 +197,17 @@ def test_layers_by_name() -> None:
 
 def test_wrong_settings_are_said() -> None:
     for settings, message in (
-        ({"refine": "sra"}, "no refiner 'sra'"), ({"map_size": "big"}, "map_size is 'big'"),
-        ({"noise_draws": 0}, "at least one draw"), ({"class_norm": "log"}, "class_norm is 'log'; it can be 'minmax'"),
-        ({"prompt": "both"}, "prompt is 'both'"), ({"dtype": "int8"}, "dtype is 'int8'"),
+        ({"refine": "sra"}, "no refiner 'sra'"),
+        ({"map_size": "big"}, "map_size is 'big'"),
+        ({"noise_draws": 0}, "at least one draw"),
+        ({"class_norm": "log"}, "class_norm is 'log'; it can be 'minmax'"),
+        ({"prompt": "both"}, "prompt is 'both'"),
+        ({"dtype": "int8"}, "dtype is 'int8'"),
     ):
         with pytest.raises((MethodError, ModelError), match=message):
             method = StableSeg(**settings)
             for request in method.passes():
-                from harness.loading import build
+                from harness.recipes.loading import build
 
                 build(request.backbone)
             method._size((16, 24))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from harness.contracts import IGNORED, Image, MethodError, ModelError, Truth, Vocabulary
 from methods.student import Student
@@ -22,6 +23,7 @@ SMALL = Student(
     teacher="nobody", encoder="resnet18", encoder_weights=None, decoder=16, crop=32, scale_low=0.8, scale_high=1.2,
     steps=4, batch=4, group=2, optimiser="adamw", learning_rate=0.002, validate_every=2, held_out=0.25, seed=3,
 )  # fmt: skip
+EVEN = replace(SMALL, optimiser="sgd", learning_rate=0.05)  # AdamW would blow up the last bits of a sum
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,20 @@ def test_crops_change_image_and_mask_alike() -> None:
     seed = secrets.randbits(32)
     print(f"seed {seed}")
     rng = np.random.default_rng(seed)
-    labels = np.kron(rng.integers(1, 250, (6, 9)).astype(np.uint8), np.ones((8, 8), np.uint8))
+    labels = np.kron(rng.integers(1, 250, (6, 9)).astype(np.uint8), np.ones((16, 16), np.uint8))
     image = np.repeat(labels[..., None], 3, axis=2)
     for _ in range(20):
         crop, window = Crops((32, 48), (0.5, 2.0), True, 0.0).cut(image, rng)
         mask = window.mask(labels)
         inside = mask != IGNORED
         assert crop.shape == (32, 48, 3) and mask.shape == (32, 48) and inside.any()
-        assert np.mean(crop[..., 0][inside] == mask[inside]) > 0.5  # bilinear and nearest differ near edges alone
+        plain = minimum_filter(mask, 5, mode="constant") == maximum_filter(mask, 5, mode="constant")
+        assert (plain & inside).any()  # bilinear and nearest differ near edges alone
+        assert np.array_equal(crop[..., 0][plain & inside], mask[plain & inside])
         assert (crop[~inside] == 127).all()
     shown = padded(normalised(image))
-    assert shown.shape == (3, 48, 80)
-    assert shown[1, 47, 71] == pytest.approx((labels[47, 71] / 255 - 0.456) / 0.224, abs=1e-6)
+    assert shown.shape == (3, 96, 144)
+    assert shown[1, 95, 143] == pytest.approx((labels[95, 143] / 255 - 0.456) / 0.224, abs=1e-6)
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_groups_are_independent_of_who_computes_them(tmp_path: Path) -> None:
     """Two workers, as torch.distributed joins them, learn what one learns, up to the order of sums."""
     import torch.multiprocessing as processes
 
-    SMALL.fit(ColourLessons(), alone := _folder(tmp_path / "alone"))
+    EVEN.fit(ColourLessons(), alone := _folder(tmp_path / "alone"))
     processes.spawn(_work, (str(tmp_path / "port"), str(_folder(tmp_path / "two"))), nprocs=2)  # type: ignore[no-untyped-call]
     one, other = weights_of(alone), weights_of(tmp_path / "two")
     held = [name for name in one if one[name].dtype == np.float32]
@@ -127,7 +131,7 @@ def _work(rank: int, meeting: str, folder: str) -> None:
     import torch.distributed as workers
 
     workers.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    SMALL.fit(ColourLessons(), Path(folder))
+    EVEN.fit(ColourLessons(), Path(folder))
     workers.destroy_process_group()
 
 

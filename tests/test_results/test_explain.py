@@ -13,8 +13,8 @@ import recount
 import toy_results
 import yaml
 
-from harness import grid as grids
-from harness import plan as plans
+from harness.grid import reading as grids
+from harness.planning import plan as plans
 from results import artefacts, explain
 from results.store import Store
 

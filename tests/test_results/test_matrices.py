@@ -16,7 +16,7 @@ import recount
 import toy_results
 
 from harness.errors import StoreError
-from harness.table_form import Score
+from harness.grid.table_form import Score
 from results import matrices, table_formats
 from results.evidence import Evidence, gather
 from results.matrices import Cell, Matrix, TableSpec

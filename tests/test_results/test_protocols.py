@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
-from harness import presets
 from harness.contracts import NameFile, ProtocolSettings, Recipe
+from harness.protocol import presets
 from results import protocols
 
 BASE = ProtocolSettings()

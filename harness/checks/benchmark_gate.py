@@ -1,0 +1,109 @@
+"""A benchmark's address flows in; a report on its files flows out: `python -m harness.checks benchmark ADDRESS`."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from harness.checks.benchmark_walk import KINDS, Findings, list_ids, spread, walk
+from harness.checks.with_words import add_settings, settings_of_words
+from harness.contracts import IGNORED, Benchmark, Recipe
+from harness.recipes import loading
+
+NAME = "benchmark"
+HELP = "walk a data set and say what is off"
+SOUND, OFF = 0, 1  # and 2, the command itself: HarnessError.exit_code
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this check."""
+    parser.add_argument("address", help="module:Class, for example benchmarks.pascal_voc:PascalVOC")
+    add_settings(parser, "--with", "settings", "the benchmark, for example root=/data/VOCdevkit split=val")
+    parser.add_argument("--limit", type=_positive, help="read only this many images, spread over the set")
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Walk and report; 0 when nothing is off, 1 otherwise. AddressError and SettingsError pass."""
+    loading.check_role(loading.load_class(options.address), "benchmark", options.address)
+    benchmark: Benchmark = loading.build(Recipe.of(options.address, **settings_of_words(options.settings)))
+    findings = Findings()
+    list_ids(benchmark, findings)
+    chosen = spread(findings.ids, options.limit)
+    with _bar() as bar:
+        task = bar.add_task("reading", total=len(chosen))
+        for _ in walk(benchmark, chosen, findings) if chosen else ():
+            bar.advance(task)
+    report(benchmark, findings, console, options.address)
+    return OFF if findings.problems else SOUND
+
+
+def _bar() -> Progress:
+    """A bar on standard error, so that the report can go into a file; none where nobody looks."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def report(benchmark: Benchmark, findings: Findings, console: Console, address: str) -> None:
+    """Counts, sizes, labels, remarks and everything that is off."""
+    expected = getattr(benchmark, "expected_images", None)
+    official = f" (official: {expected})" if expected is not None else ""
+    console.print(f"[bold]{escape(address)}[/]  {len(findings.ids)} images{official}, {findings.walked} read")
+    if findings.sizes:
+        console.print(_about_sizes(findings.sizes))
+        console.print(_label_table(tuple(benchmark.classes), findings))
+    for remark in findings.remarks:
+        console.print(f"[yellow]note[/] {escape(remark)}", soft_wrap=True)
+    for problem in findings.problems:
+        image = f" {escape(problem.image_id)}:" if problem.image_id is not None else ""
+        console.print(f"[red]{escape(problem.kind)}[/]{image} {escape(problem.sentence)}", soft_wrap=True)
+    console.print(_verdict(findings))
+
+
+def _about_sizes(sizes: Counter[tuple[int, int]]) -> str:
+    heights, widths = zip(*sizes, strict=True)
+    (height, width), images = sizes.most_common(1)[0]
+    return (
+        f"{len(sizes)} sizes (height x width): heights {min(heights)} to {max(heights)}, widths {min(widths)} to "
+        f"{max(widths)}; most often {height} x {width} ({images} images)"
+    )
+
+
+def _label_table(classes: tuple[str, ...], findings: Findings) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column("truth", justify="right")
+    table.add_column("class", overflow="fold")
+    for name in ("images", "pixels", "share"):
+        table.add_column(name, justify="right", no_wrap=True)
+    total = max(int(findings.pixels.sum()), 1)
+    for value in (0, *range(1, len(classes) + 1), IGNORED):
+        name = {0: "(background)", IGNORED: "(ignored)"}.get(value) or escape(classes[value - 1])
+        pixels, images = int(findings.pixels[value]), int(findings.images[value])
+        style = "dim" if not pixels else None
+        table.add_row(str(value), name, str(images), str(pixels), f"{pixels / total:.3%}", style=style)
+    return table
+
+
+def _verdict(findings: Findings) -> str:
+    if not findings.problems:
+        present = np.count_nonzero(findings.images[1:IGNORED])
+        return f"[green]Nothing is off[/]; {present} classes occur in the {findings.walked} images that were read."
+    counts = Counter(problem.kind for problem in findings.problems)
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    kinds = sorted(counts, key=lambda kind: (order.get(kind, len(order)), kind))
+    number = "1 thing is" if len(findings.problems) == 1 else f"{len(findings.problems)} things are"
+    return f"[red]{number} off[/]: " + ", ".join(f"{kind} {counts[kind]}" for kind in kinds)
+
+
+def _positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{word} is not a number of images; give 1 or more")
+    return number

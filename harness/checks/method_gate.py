@@ -1,0 +1,78 @@
+"""A method's address flows in; which promises it keeps flows out: `python -m harness.checks method ADDRESS`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.checks.method_trials import Trial, Verdict
+from harness.checks.method_world import scene
+from harness.checks.with_words import add_settings, settings_of_words
+from harness.contracts import Benchmark, Image, Recipe
+from harness.errors import DataError, SettingsError
+from harness.recipes import loading
+
+NAME = "method"
+HELP = "try a method on a few images and say which promises it keeps"
+IMAGES = 3
+SOUND, OFF = 0, 1  # and 2, the command itself: HarnessError.exit_code
+MARKS = {True: "[green]kept[/]", False: "[red]broken[/]", None: "[dim]-[/]"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this check."""
+    parser.add_argument("address", help="module:Class, for example methods.stableseg:StableSeg")
+    add_settings(parser, "--with", "settings", "the method, for example model=shapes refine=samap")
+    parser.add_argument(
+        "--benchmark", default="benchmarks.shapes:Shapes", metavar="ADDRESS", help="whose first images are used"
+    )
+    add_settings(parser, "--benchmark-with", "benchmark_settings", "that benchmark, for example root=/data/VOCdevkit")
+    parser.add_argument("--artefact", metavar="FOLDER", help="of a learner: where a grid left what it has learned")
+
+
+def run(options: argparse.Namespace, console: Console) -> int:
+    """Try everything and report; 0 when all promises are kept, 1 otherwise. What the command got wrong passes."""
+    started = time.perf_counter()
+    loading.add_folder(".")
+    loading.check_role(loading.load_class(options.address), "method", options.address)
+    recipe = Recipe.of(options.address, **settings_of_words(options.settings))
+    wanted = Recipe.of(options.benchmark, **settings_of_words(options.benchmark_settings, "--benchmark-with"))
+    if loading.kind_of(loading.build(recipe)) == "learner" and options.artefact is None:
+        raise SettingsError(f"{options.address} answers once a grid has fitted it: give the folder with --artefact")
+    queries, whole = scene(*_pictures(wanted))
+    console.print(f"[bold]{escape(options.address)}[/]  {escape(' '.join(options.settings))}", soft_wrap=True)
+    verdicts = list(Trial(recipe, queries, whole, options.artefact).verdicts())
+    console.print(_table(verdicts))
+    broken = sum(verdict.kept is False for verdict in verdicts)
+    kept = sum(verdict.kept is True for verdict in verdicts)
+    total = f"in {time.perf_counter() - started:.0f} s on {IMAGES} images of {escape(options.benchmark)}"
+    console.print(
+        f"[red]{broken} of {len(verdicts)} promises are broken[/], {kept} kept, {total}." if broken
+        else f"[green]All {kept} promises are kept[/], {total}."
+    )  # fmt: skip
+    return OFF if broken else SOUND
+
+
+def _pictures(recipe: Recipe) -> tuple[list[tuple[str, Image]], tuple[str, ...]]:
+    """The first images of a benchmark with their ids, and its classes. DataError when it has too few images."""
+    loading.check_role(loading.load_class(recipe.use), "benchmark", recipe.use)
+    benchmark: Benchmark = loading.build(recipe)
+    image_ids = list(benchmark.ids())[:IMAGES]
+    if len(image_ids) < IMAGES:
+        raise DataError(f"{recipe.use} has {len(image_ids)} images; the gate for methods needs {IMAGES}.")
+    return [(image_id, benchmark.load(image_id).image) for image_id in image_ids], tuple(benchmark.classes)
+
+
+def _table(verdicts: list[Verdict]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column("promise", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("what was seen", overflow="fold")
+    for verdict in verdicts:
+        table.add_row(verdict.promise, MARKS[verdict.kept], escape(verdict.sentence))
+    return table

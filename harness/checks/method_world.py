@@ -1,0 +1,96 @@
+"""A method's recipe flows in; the method, its networks and their answers to images, built anew, flow out."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.checks.method_answers import Off, array_of
+from harness.contracts import Features, Image, Parts, Pass, Query, Reader, Recipe, Vocabulary
+from harness.recipes import loading
+
+
+class WatchedFeatures(Mapping[Pass, Features]):
+    """Features that remember which passes were read, and refuse those that were not declared."""
+
+    def __init__(self, held: Mapping[Pass, Features]) -> None:
+        self._held, self.read = held, set[Hashable]()
+
+    def __getitem__(self, request: Pass) -> Features:
+        if request not in self._held:
+            raise Off(f"it reads a pass that it did not declare: {short(request)}; give it out in `passes`")
+        self.read.add(request)
+        return self._held[request]
+
+    def __iter__(self) -> Iterator[Pass]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
+class World:
+    """A method built anew, the networks it reads, and its answers as arrays."""
+
+    def __init__(self, recipe: Recipe, artefact: str | None = None) -> None:
+        self.method = loading.open_method(recipe, artefact)
+        self.needs: dict[Pass, Parts] = dict(self.method.passes()) if isinstance(self.method, Reader) else {}
+        self.networks = {one: loading.build(one) for one in dict.fromkeys(request.backbone for request in self.needs)}
+        self.written = set[str]()  # ids of the images that were written to
+
+    @property
+    def reads(self) -> bool:
+        """Whether it reads networks' passes; else it looks at one image at a time."""
+        return isinstance(self.method, Reader)
+
+    def answers(self, *queries: Query) -> list[NDArray[Any]]:
+        """One answer a query; for a reader all of them go through the networks together. Images are given as copies."""
+        given = [Query(query.image_id, query.image.copy(), query.vocabulary) for query in queries]
+        if self.reads:
+            answers = [self.read(held, one) for held, one in zip(self.features(*given), given, strict=True)]
+        else:
+            answers = [array_of(self.method.segment(one.image, one.vocabulary)) for one in given]
+        pairs = zip(queries, given, strict=True)
+        self.written |= {one.image_id for query, one in pairs if not np.array_equal(query.image, one.image)}
+        return answers
+
+    def read(self, features: Mapping[Pass, Features], query: Query) -> NDArray[Any]:
+        """What a reader answers from features."""
+        watched = features if isinstance(features, WatchedFeatures) else WatchedFeatures(features)
+        return array_of(self.method.read(watched, query.vocabulary))
+
+    def features(self, *queries: Query) -> list[dict[Pass, Features]]:
+        """Per query the features of every declared pass, with exactly the declared parts."""
+        left: list[dict[Pass, Features]] = [{} for _ in queries]
+        for recipe, network in self.networks.items():
+            wanted = {request: parts for request, parts in self.needs.items() if request.backbone == recipe}
+            for request, found in network.run(queries, wanted):
+                if request not in wanted or request in left[0] or len(found) != len(queries):
+                    raise Off(f"its backbone {recipe.use} does not give every pass once with one Features a query")
+                for held, one in zip(left, found, strict=True):
+                    held[request] = one
+        if left[0].keys() != self.needs.keys():
+            raise Off("its backbones left out passes that were asked for")
+        return left
+
+
+def scene(samples: Sequence[tuple[str, Image]], classes: Sequence[str]) -> tuple[tuple[Query, Query, Query], Query]:
+    """Three queries from (id, image) pairs: as it is, cut to its left and cut to its upper part, with 2, 3 and 2
+    classes; and the first one with all classes."""
+    names = tuple((name,) for name in classes)
+    queries = []
+    for place, ((image_id, image), count) in enumerate(zip(samples, (2, 3, 2), strict=True)):
+        height, width, _ = image.shape
+        cut = image[: height * 3 // 5 or 1] if place == 2 else image[:, : width * 2 // 3 or 1] if place else image
+        shifted = names[place % len(names) :] + names[: place % len(names)]
+        queries.append(Query(image_id, np.ascontiguousarray(cut), Vocabulary(shifted[:count], shifted[count:])))
+    one, two, three = queries
+    return (one, two, three), Query(one.image_id, one.image, Vocabulary(names))
+
+
+def short(request: object) -> str:
+    text = repr(request)
+    return text if len(text) <= 160 else f"{text[:157]}..."

@@ -1,0 +1,73 @@
+"""The nouns that flow through the house and the protocols that plug-ins fulfil; nothing heavier than numpy comes in.
+
+A plug-in (method, backbone, benchmark) is a class reached by its address `module:Class`. Its settings are its
+dataclass fields. It needs no base class and no registration: it fulfils one of the protocols below.
+
+Three optional attributes let a plug-in say what its results depend on besides its settings:
+
+- `version`: a class attribute (int or str), raised by the author when any pixel can change. Without it the text of
+  the module's source file stands for it, so that an edited plug-in never meets results of its former self.
+- `places`: a class attribute, the names of settings that only say where files lie. They are in no id.
+- `fingerprint()`: a method that returns a short string that stands for the content of files it reads (weights,
+  manifests). It runs while planning, so it must not import torch.
+"""
+
+from harness.contracts.nouns import (
+    BACKGROUND,
+    IGNORED,
+    NO_CLASS,
+    Features,
+    Image,
+    LabelMap,
+    Parts,
+    Query,
+    Recipe,
+    Sample,
+    Scores,
+    Truth,
+    Vocabulary,
+    Words,
+    freeze,
+)
+from harness.contracts.plug_ins import Backbone, Benchmark, Learner, Lessons, Method, Pass, Reader, Tagger
+from harness.contracts.rules import LabelRule, NameFile, ProtocolSettings
+from harness.contracts.work import Batch, BatchDone, Picture, Row, Run, Shard
+from harness.errors import DataError, MethodError, ModelError
+
+__all__ = [
+    "BACKGROUND",
+    "IGNORED",
+    "NO_CLASS",
+    "Backbone",
+    "Batch",
+    "BatchDone",
+    "Benchmark",
+    "DataError",
+    "Features",
+    "Image",
+    "LabelMap",
+    "LabelRule",
+    "Learner",
+    "Lessons",
+    "Method",
+    "MethodError",
+    "ModelError",
+    "NameFile",
+    "Parts",
+    "Pass",
+    "Picture",
+    "ProtocolSettings",
+    "Query",
+    "Reader",
+    "Recipe",
+    "Row",
+    "Run",
+    "Sample",
+    "Scores",
+    "Shard",
+    "Tagger",
+    "Truth",
+    "Vocabulary",
+    "Words",
+    "freeze",
+]

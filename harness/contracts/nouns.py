@@ -1,0 +1,90 @@
+"""What plug-ins are given and give back: recipes, samples, vocabularies, queries and the types of arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+BACKGROUND = 0  # in a truth: no class of the benchmark
+IGNORED = 255  # in a truth: not scored; in stored overlaps, as a prediction: no class was given
+NO_CLASS = -1  # in a label map: the method gives no class to this pixel
+
+Image: TypeAlias = NDArray[np.uint8]  # (height, width, 3), RGB
+Truth: TypeAlias = NDArray[np.uint8]  # (height, width); 0 background, k = classes[k - 1], 255 ignored
+LabelMap: TypeAlias = NDArray[np.integer[Any]]  # (height, width) of the image; positions in the vocabulary, or NO_CLASS
+Scores: TypeAlias = Any  # (positions, rows, columns) float array or torch tensor, any resolution and device
+Features: TypeAlias = Any  # what a pass leaves for one image; a backbone documents its verbs
+Words: TypeAlias = tuple[tuple[str, ...], ...]  # per class, in order, one or more words; the first is the usual name
+Parts: TypeAlias = frozenset[str]  # which parts of a pass are read; a backbone documents their names
+
+
+def freeze(value: Any) -> Any:
+    """Lists and tuples become tuples, all the way down, so that settings can be hashed; other values pass."""
+    if isinstance(value, list | tuple):
+        return tuple(freeze(item) for item in value)
+    return value
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An address `module:Class` with settings; travels between processes in place of the object it describes."""
+
+    use: str
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, use: str, /, **settings: Any) -> Recipe:
+        """The recipe with its settings frozen and sorted by name."""
+        return cls(use, tuple(sorted((name, freeze(value)) for name, value in settings.items())))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings by name."""
+        return dict(self.settings)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a benchmark with its truth; both have the same height and width."""
+
+    image_id: str
+    image: Image
+    truth: Truth
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The classes offered to a method for one image. Positions in `names` are what label maps and scores refer to.
+
+    names: per position one or more words for the class, the first one the usual name.
+    others: the benchmark's classes that are not offered, in order (controls use them as wrong prompts).
+    templates: sentences with one `{}` into which a name is put.
+    background: the position of the background, when the protocol offers it as a class like any other.
+    """
+
+    names: tuple[tuple[str, ...], ...]
+    others: tuple[tuple[str, ...], ...] = ()
+    templates: tuple[str, ...] = ("a photo of a {}",)
+    background: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The usual name of every position."""
+        return tuple(synonyms[0] for synonyms in self.names)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a backbone is given of one image: no truth. A filler (empty id) only keeps a batch's shape.
+
+    A window of an image is a query of its own, whose id is `image@top,left`.
+    """
+
+    image_id: str
+    image: Image
+    vocabulary: Vocabulary

@@ -1,0 +1,140 @@
+"""What plug-ins are: the protocols that a method, a backbone, a benchmark, a tagger or a learner fulfils."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
+
+from harness.contracts.nouns import Features, Image, LabelMap, Parts, Query, Recipe, Sample, Scores, Truth, Vocabulary
+from harness.contracts.rules import LabelRule
+
+
+@runtime_checkable
+class Benchmark(Protocol):
+    """A data set: classes in order, image ids, and a sample for each id (DataError when a file is not as promised)."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    def ids(self) -> Sequence[str]: ...
+
+    def load(self, image_id: str) -> Sample: ...
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A method that needs no shared backbone: a label map (2 axes) or scores (3 axes) from one image."""
+
+    def segment(self, image: Image, vocabulary: Vocabulary) -> LabelMap | Scores: ...
+
+
+class Pass(Protocol):
+    """What is asked of a backbone for one image. A frozen dataclass: equal passes of one image are computed once.
+
+    backbone: the network that serves it. encoding: passes of one backbone and image with equal encodings share the
+    encoded image (the VAE latent, say).
+    """
+
+    @property
+    def backbone(self) -> Recipe: ...
+
+    @property
+    def encoding(self) -> Hashable: ...
+
+    def __hash__(self) -> int: ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A method that reads what backbones' passes leave.
+
+    passes: the passes it needs, each with the parts of it that it reads; requests for one pass are joined over all
+    readers. read: scores of one image from the features of those passes.
+    """
+
+    def passes(self) -> Mapping[Pass, Parts]: ...
+
+    def read(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Scores: ...
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """Holds a network and serves passes for a batch of images.
+
+    run yields every requested pass once, with one Features per query, in the order of the queries. What goes through
+    the network together is the queries of one pass, always all of them, so that no float depends on other passes.
+    """
+
+    def run(
+        self, queries: Sequence[Query], requests: Mapping[Pass, Parts]
+    ) -> Iterator[tuple[Pass, Sequence[Features]]]: ...
+
+
+@runtime_checkable
+class Tagger(Protocol):
+    """Says which classes an image holds, where the protocol's vocabulary is `predicted`. It sees the whole image.
+
+    tags: positions in the vocabulary (all classes of the benchmark), each once, in any order. How many, and whether
+    there is always one, is the tagger's to decide; with none, nothing is offered and no pixel gets a class.
+    """
+
+    def tags(self, image: Image, vocabulary: Vocabulary) -> Sequence[int]: ...
+
+
+class Lessons(Protocol):
+    """What a learner is taught: images of a train split and a teacher's label maps. No truth is in reach.
+
+    image_ids: in order. vocabulary: all classes of the benchmark; under a vocabulary of present classes the teacher was
+    told which of them an image holds. background: whether 0 in a mask is a class to be learned.
+    """
+
+    @property
+    def image_ids(self) -> Sequence[str]: ...
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def background(self) -> bool: ...
+
+    def image(self, image_id: str) -> Image: ...
+
+    def mask(self, image_id: str) -> Truth:
+        """(height, width) in the numbering of truths; 255: the teacher is not sure."""
+        ...
+
+    def ask(self, image_id: str, image: Image) -> Truth:
+        """The teacher's mask of a changed version of the image, with the classes that were offered for the image."""
+        ...
+
+    def gathered(self, image_id: str) -> Mapping[str, NDArray[Any]]:
+        """What the learner's own `gather` left of the image."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A method that must be fitted first; the grid names its teacher, a method of the same grid.
+
+    rule: how the teacher's answers become masks. fit: writes the artefact into `folder` and tells what its card should
+    hold (JSON values: losses, device). What it needs to go on after a crash lies in `folder/unfinished`, which is
+    thrown away at the end. It may be called by several processes at once, joined by torch.distributed, if it has a
+    property `workers` that says how many can share the work; then only rank 0 writes. fitted: the Method or Reader that
+    an artefact is. The setting `teacher` is in no id: the teacher's label maps are.
+
+    A learner that reads backbones has `passes`, as a Reader, which its fitted form reads too; and if its fit does,
+    `gather(features, vocabulary, lesson)`: named arrays of one image, made where the images are and given to `fit` as
+    lessons.gathered. lesson: (height, width) positions in the vocabulary, its length for background, -1 for unsure.
+    """
+
+    teacher: str
+
+    @property
+    def rule(self) -> LabelRule: ...
+
+    def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]: ...
+
+    def fitted(self, folder: Path) -> Method | Reader: ...

@@ -1,0 +1,87 @@
+"""The rules that hold for all methods alike: the protocol, a user's own names, and when a teacher is sure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.contracts.nouns import Recipe, Words
+from harness.errors import MethodError
+
+
+@dataclass(frozen=True)
+class NameFile:
+    """A user's own names: the file as the grid writes it, and what it says.
+
+    words: an entry a class, in the benchmark's order; where the file maps classes to words, `classes` says of which.
+    """
+
+    file: str
+    words: Words
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProtocolSettings:
+    """How an image is shown and how scores become label maps, for all methods alike.
+
+    Every field that has an effect under the rules chosen is part of a run's id (see harness.protocol.rules); with
+    m = a pixel's best scaled score:
+
+    vocabulary: `all` names of the benchmark are offered, those `present` in the image's truth, or those `predicted`
+    by the `tagger`.
+    background: `ignored` (truth 0 is not scored), or scored as: `class` (offered as one more position, whose words are
+    `background_names`); `constant` (where m < threshold); `power` (where (1 - m)^power > m, 1 - m not below 0);
+    `hinge_power` (where (2 threshold - m)^2 > m); `prompts` (every word of `context` is one more position);
+    `prompts_constant` (both: words of `context`, and where m < threshold).
+    scale: how scores become comparable with a background's: `minmax` of each class over the image, `softmax` over the
+    positions of logit_scale times the scores, or `none`.
+    resize: `none`; `short` side brought to `size` pixels; `stretch` to `size` (height, width).
+    window, stride: square windows of so many pixels, cut from the resized image (0: whole).
+    names: `own` (the benchmark's class names), a name set it has published, or a file's content.
+    """
+
+    vocabulary: str = "present"
+    background: str = "ignored"
+    threshold: float = 0.5
+    templates: tuple[str, ...] = ("a photo of a {}",)
+    names: str | NameFile = "own"
+    tagger: Recipe | None = None
+    power: float = 2.0
+    background_names: tuple[str, ...] = ("background",)
+    context: tuple[str, ...] = ()
+    scale: str = "minmax"
+    logit_scale: float = 100.0
+    resize: str = "none"
+    size: int | tuple[int, int] = 0
+    window: int = 0
+    stride: int = 0
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """When a teacher's answer is sure enough to be taught; it stands in place of the protocol's background rule.
+
+    m: a pixel's best score, scaled to 0..1 per class over the image (`minmax`) or taken as it is (`none`). Where
+    m < low the pixel is left out (255) or, with below = `background`, background (0); from low to below high it is left
+    out. Of the rest of an image the share `unsure` with the least distance from best to second best is left out.
+    """
+
+    low: float = 0.0
+    high: float = 0.0
+    scale: str = "minmax"
+    below: str = "ignored"
+    unsure: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.scale not in ("minmax", "none") or self.below not in ("ignored", "background"):
+            raise MethodError(
+                f"A label rule has scale 'minmax' or 'none' and below 'ignored' or 'background', not {self.scale!r} "
+                f"and {self.below!r}."
+            )
+        if not 0.0 <= self.unsure < 1.0:
+            raise MethodError(f"A label rule leaves out a share of 0 to below 1 as unsure, not {self.unsure}.")
+
+    @property
+    def plain(self) -> bool:
+        """Whether every pixel is taught as the teacher says."""
+        return max(self.low, self.high) <= 0.0 and not self.unsure

@@ -1,0 +1,104 @@
+"""What is to be done and what was done: runs, batches and shards go out to workers, rows and pictures come back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts.nouns import Recipe, Words
+from harness.contracts.rules import LabelRule, ProtocolSettings
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method recipe on one benchmark under one protocol; `run_id` is a hash of all that can change a pixel.
+
+    names: the words of every class, as the protocol's name set gives them. artefact: the folder of what a learner has
+    learned. rule: makes label maps into lessons. gathers: the learner's `gather` is asked, in place of a prediction.
+    """
+
+    run_id: str
+    method_name: str
+    variant: str
+    method: Recipe
+    benchmark_name: str
+    benchmark: Recipe
+    protocol: ProtocolSettings
+    names: Words = ()
+    artefact: str | None = None
+    rule: LabelRule | None = None
+    gathers: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A fixed slice of a benchmark's sorted image ids. Its shape never changes: a slot that is None holds a filler."""
+
+    index: int
+    slots: tuple[str | None, ...]
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """The images that are wanted, without the fillers."""
+        return tuple(slot for slot in self.slots if slot is not None)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some batches of some runs that share a benchmark and a protocol: small enough to be lost and done again.
+
+    keep: images whose label maps are wanted as pictures, besides their counts. lessons: for runs that gather, the
+    teacher's mask of every image, as an 8-bit PNG in the numbering of truths.
+    """
+
+    shard_id: str
+    runs: tuple[Run, ...]
+    batches: tuple[Batch, ...]
+    keep: frozenset[str] = frozenset()
+    lessons: Mapping[str, bytes] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One image of one run. Overlaps are parallel integer arrays: true class, predicted class, pixels (all > 0).
+
+    Classes are numbered as in a truth: 0 background, k = classes[k - 1]; predicted 255 = no class was given. Pixels
+    that are not scored under the run's protocol are not counted. label_map: the predicted map as an 8-bit PNG, where it
+    was asked for. gathered: what a learner's `gather` gave, as an .npz; such a row counts nothing and is not stored.
+    """
+
+    run_id: str
+    image_id: str
+    status: str  # "ok" or "failed"
+    seconds: float  # own reading, plus an equal share of the passes it read
+    error: str | None = None
+    true: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    predicted: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    label_map: bytes | None = None
+    gathered: bytes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A kept image for people to look at: JPEG bytes, and its truth as an 8-bit PNG."""
+
+    image_id: str
+    image: bytes
+    truth: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class BatchDone:
+    """What a worker says when one batch of a shard is done: its rows, what they cost, and pictures of kept images."""
+
+    shard_id: str
+    index: int
+    rows: tuple[Row, ...]
+    encodings: int = 0  # images encoded, or windows of them
+    passes: int = 0  # the same, times passes
+    seconds: float = 0.0
+    pictures: tuple[Picture, ...] = ()

@@ -1,0 +1,362 @@
+"""Shards -> BatchDone on Ray, embedded or a running cluster; Ray's errors end here. Fits: cluster_fit.
+
+Every batch of a lease is one call of an actor, a few of them sent ahead: what a call has returned stays readable when
+the actor dies during the next one, and a lease can be cut without asking. Ray itself never tries anything again.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import socket
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from harness.contracts import BatchDone, Recipe, Shard
+from harness.errors import ClusterError, HarnessError
+from harness.executors import placement
+from harness.executors import ray_surroundings as surroundings
+from harness.executors.placement import Place
+from harness.executors.scheduler import Event, Finished, Lost, Message, Ready, Scheduler
+from harness.executors.seam import Worker, open_worker, steadily
+from harness.learning import fitting
+from harness.learning.fitting import FitJob
+
+STORE_BYTES = 128 * 2**20  # only rows travel
+AHEAD = 4  # batches asked of a worker before the first of them is done
+LOOK_SECONDS = 5.0  # between looks at the size of the cluster
+GET_SECONDS = 60.0  # for what Ray says is there
+RUINED = ("device-side assert", "illegal memory access", "misaligned address", "unspecified launch failure")
+
+
+class Seat:
+    """The actor: one worker, and the lease that it is at."""
+
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+        self._batches: Iterator[BatchDone] = iter(())
+
+    def ready(self, recipe: Recipe) -> dict[str, Any]:
+        """Open the worker; says where it is."""
+        import ray
+
+        self._worker = open_worker(recipe)
+        node = ray.get_runtime_context().get_node_id()
+        here = {"pid": os.getpid(), "host": socket.gethostname(), "node": node}
+        return {**here, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+
+    def step(self, shard: Shard | None) -> bytes:
+        """The next batch of the lease, which a shard opens. Packed: small messages do not need the object store."""
+        if shard is not None and self._worker is not None:
+            self._batches = steadily(self._worker, shard)
+        done = next(self._batches)
+        if any(word in (row.error or "") for row in done.rows for word in RUINED):
+            os._exit(70)  # after such an error every later call on this GPU fails too, in this process
+        return zlib.compress(pickle.dumps(done, protocol=5), 1)
+
+    def end(self) -> None:
+        """The lease is over; what the worker had read ahead is let go."""
+        self._batches = iter(())
+
+
+@dataclass
+class _Desk:
+    """What the driver knows of one actor: its open calls in order, and how far its lease has been asked for."""
+
+    actor: Any
+    calls: deque[Any] = field(default_factory=deque)
+    ready: bool = False
+    lease: int = 0
+    keep: int = 0
+    asked: int = 0
+    ended: bool = True
+
+    def ask(self, shard: Shard | None = None) -> None:
+        """Keep some calls ahead of the worker; after the last batch the end of the lease."""
+        while self.asked < self.keep and len(self.calls) < AHEAD:
+            self.calls.append(self.actor.step.remote(shard))
+            shard, self.asked = None, self.asked + 1
+        if self.asked == self.keep and not self.ended:
+            self.calls.append(self.actor.end.remote())
+            self.ended = True
+
+
+class RayPool:
+    """Actors as a pool of workers; see scheduler.Pool. limit: the most workers at once (None: as many as fit)."""
+
+    def __init__(self, worker: Recipe, place: Place, limit: int | None) -> None:
+        import ray
+
+        self._ray, self._place, self._limit = ray, place, limit
+        settings = worker.as_dict()
+        self._worker = Recipe.of(worker.use, **{"threads": place.threads, **settings})
+        variables = surroundings.worker_environment(place.threads, settings.get("folder"), gpus=place.gpus > 0)
+        self._seat = ray.remote(Seat).options(
+            num_cpus=place.cpus, num_gpus=place.gpus, max_restarts=0, max_task_retries=0,
+            runtime_env={"env_vars": variables},
+        )  # fmt: skip
+        self._desks: dict[int, _Desk] = {}
+        self._numbers = count(1)
+        self._looked, self._slots = float("-inf"), 0
+
+    def capacity(self) -> int:
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._slots, self._looked = self._place.slots(alive(self._ray)), time.monotonic()
+        return self._slots if self._limit is None else min(self._limit, self._slots)
+
+    def spawn(self) -> int:
+        number = next(self._numbers)
+        actor = self._seat.remote()
+        self._desks[number] = _Desk(actor, deque([actor.ready.remote(self._worker)]))
+        return number
+
+    def lease(self, worker: int, lease: int, shard: Shard) -> None:
+        desk = self._desks[worker]
+        desk.lease, desk.keep, desk.asked, desk.ended = lease, len(shard.batches), 0, False
+        desk.ask(shard)
+
+    def cut(self, worker: int, lease: int, keep: int) -> int:
+        desk = self._desks[worker]
+        if lease == desk.lease:
+            desk.keep = desk.asked if desk.ended else max(keep, desk.asked)
+        return desk.keep
+
+    def poll(self, timeout: float) -> Sequence[Event]:
+        fronts = {desk.calls[0]: number for number, desk in self._desks.items() if desk.calls}
+        if not fronts:
+            time.sleep(min(timeout, 0.1))
+            return []
+        self._ray.wait(list(fronts), num_returns=1, timeout=timeout)
+        done, _ = self._ray.wait(list(fronts), num_returns=len(fronts), timeout=0)
+        return [self._event(fronts[call], call) for call in done]
+
+    def kill(self, worker: int) -> None:
+        desk = self._desks.pop(worker, None)
+        if desk is not None:
+            with suppress(Exception):  # it may be gone already, in many ways
+                self._ray.kill(desk.actor, no_restart=True)
+
+    def close(self) -> None:
+        """End all workers."""
+        for number in list(self._desks):
+            self.kill(number)
+
+    def _event(self, number: int, call: Any) -> Event:
+        desk = self._desks[number]
+        try:
+            value = self._ray.get(call, timeout=GET_SECONDS)
+        except Exception as error:
+            desk.calls.clear()
+            return self._loss(number, desk, error)
+        desk.calls.popleft()
+        if not desk.ready:
+            desk.ready = True
+            return Ready(number, value)
+        if value is None:
+            return Finished(number, desk.lease)
+        desk.ask()
+        return Message(number, desk.lease, pickle.loads(zlib.decompress(value)))
+
+    def _loss(self, number: int, desk: _Desk, error: Exception) -> Lost:
+        kind, reason = classify(error)
+        if kind == "fatal":
+            raise ClusterError(f"Ray cannot go on: {reason}") from error
+        return Lost(number, "init" if kind == "error" and not desk.ready else kind, reason)
+
+
+class RayExecutor:
+    """Runs shards on Ray actors; starts, or reaches, Ray when the first shards come.
+
+    workers: how many at most, or "auto". address: None for a private Ray on this machine, or that of a running cluster.
+    threads: per worker (None: the machine's CPUs shared out). gpus_per_worker: share of a GPU (0: CPUs only).
+    stall_seconds: silence after which a worker counts as hung. ready_seconds: how long one may take to start.
+    """
+
+    def __init__(
+        self,
+        worker: Recipe,
+        *,
+        workers: int | Literal["auto"] = "auto",
+        address: str | None = None,
+        threads: int | None = None,
+        gpus_per_worker: float = 1.0,
+        stall_seconds: float | None = None,
+        ready_seconds: float = 600.0,
+        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    ) -> None:
+        self._recipe, self._address, self._tell = worker, address, on_event
+        self._workers = None if workers == "auto" else workers
+        self._threads, self._gpus = threads, gpus_per_worker
+        self._stall_seconds, self._ready_seconds = stall_seconds, ready_seconds
+        self._connection: Connection | None = None
+        self._pool: RayPool | None = None
+        self._scheduler: Scheduler | None = None
+
+    def run(self, shards: Sequence[Shard]) -> Iterator[BatchDone]:
+        if not shards:
+            return
+        try:
+            yield from (self._scheduler or self._start()).run(shards)
+        except HarnessError:
+            raise
+        except Exception as error:
+            if not is_ray_error(error):
+                raise
+            raise ClusterError(f"Ray cannot go on: {classify(error)[1]}") from error
+
+    def fit(self, job: FitJob) -> None:
+        if fitting.most_workers(job) is None:
+            fitting.fit(job)
+            return
+        from harness.executors import cluster_fit  # Ray Train is imported only where something is trained
+
+        self._let_go()  # the fit takes the place of the workers
+        cluster_fit.fit(job, self._connected(), self._workers)
+
+    def close(self) -> None:
+        self._let_go()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _let_go(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+        self._pool = self._scheduler = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _start(self) -> Scheduler:
+        place = self._connected()
+        self._pool = RayPool(self._recipe, place, self._workers)
+        self._tell({"event": "workers", "at_most": self._pool.capacity(), "threads": place.threads, "gpus": place.gpus})
+        self._scheduler = Scheduler(
+            self._pool, stall_seconds=self._stall_seconds, ready_seconds=self._ready_seconds, on_event=self._tell
+        )
+        return self._scheduler
+
+    def _connected(self) -> Place:
+        """Reach Ray, if that is still to be done; what one worker takes."""
+        self._connection = self._connection or connect(self._address)
+        import ray
+
+        return placement.choose(alive(ray), self._workers, self._threads, self._gpus)
+
+
+class Connection:
+    """A Ray that was started, reached or found; closing ends what was started, and leaves the rest as it was."""
+
+    def __init__(self, folder: surroundings.RayFolder | None = None, found: bool = False) -> None:
+        self._folder, self._found = folder, found
+
+    def close(self) -> None:
+        if self._found:
+            return
+        import ray
+
+        ray.shutdown()
+        if self._folder is not None:
+            self._folder.remove()
+
+
+def connect(address: str | None) -> Connection:
+    """A private Ray on loopback (None), or a running cluster; ClusterError when there is none to be had."""
+    if address is not None:
+        surroundings.check_reachable(address)
+    folder = surroundings.RayFolder() if address is None else None
+    variables = surroundings.ATTACHED if folder is None else folder.variables
+    with surroundings.environment(variables), surroundings.own_signals():
+        import ray
+
+        if ray.is_initialized():
+            if folder:
+                folder.remove()
+            return Connection(found=True)
+        try:
+            _init(ray, address, folder)
+        except BaseException as error:
+            ray.shutdown()
+            if folder:
+                folder.remove()
+            if not isinstance(error, Exception):
+                raise
+            where = "Ray does not start on this machine" if address is None else f"No Ray cluster answers at {address}"
+            cure = "use --local" if address is None else "start one with `ray start --head`, or leave the address out"
+            raise ClusterError(f"{where} ({_first_line(error)}); {cure}.") from error
+    return Connection(folder)
+
+
+def _init(ray: Any, address: str | None, folder: surroundings.RayFolder | None) -> None:
+    quiet = {"log_to_driver": False, "logging_level": "error"}
+    _mute(ray)
+    if folder is None:
+        ray.init(address=address, **quiet)
+        return
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False  # in case Ray was imported before its environment was set
+    own = {"include_dashboard": False, "object_store_memory": STORE_BYTES, "_temp_dir": str(folder.path)}
+    try:
+        ray.init(address="local", **own, **quiet)
+    except Exception:  # side processes have a fixed time to start, too short on a busy machine
+        ray.shutdown()
+        ray.init(address="local", **own, **quiet)
+
+
+def _mute(ray: Any) -> None:
+    """Ray prints long blocks about every lost worker, whatever its log level; events say it in one line."""
+    with suppress(AttributeError):
+        ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
+
+
+def alive(ray: Any) -> list[dict[str, float]]:
+    """The resources of every node that is alive."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def is_ray_error(error: Exception) -> bool:
+    """Whether Ray, or the connection to it, raised this."""
+    from ray.exceptions import RayError
+
+    return isinstance(error, RayError | ConnectionError)
+
+
+def classify(error: Exception) -> tuple[str, str]:
+    """What a loss means to the scheduler, and one line that says why. Most of Ray's errors are no RayActorError."""
+    import ray.exceptions as rays
+
+    if isinstance(error, rays.RayTaskError):  # also an instance of what was raised, so it has to be asked for first
+        cause = error.cause if isinstance(error.cause, Exception) else error
+        return "error", str(cause) if isinstance(cause, HarnessError) else f"{type(cause).__name__}: {cause}"
+    if isinstance(error, rays.ActorDiedError) and error.preempted:
+        return "preempted", _first_line(error)
+    kinds: tuple[tuple[str, tuple[str, ...]], ...] = (
+        ("fatal", ("LocalRayletDiedError", "AuthenticationError", "OutOfDiskError", "ObjectStoreFullError")),
+        ("oom", ("OutOfMemoryError",)),
+        ("node", ("NodeDiedError",)),
+        ("died", ("ActorDiedError", "WorkerCrashedError")),
+        ("timeout", ("GetTimeoutError",)),
+        ("unavailable", ("ActorUnavailableError", "ObjectLostError", "RaySystemError", "TaskCancelledError")),
+        ("init", ("RuntimeEnvSetupError", "ActorUnschedulableError", "ActorPlacementGroupRemoved")),
+    )
+    for kind, names in kinds:
+        if isinstance(error, tuple(getattr(rays, name) for name in names if hasattr(rays, name))):
+            return kind, _first_line(error)
+    return "fatal", f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    """What a long message says about the cause, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    detail = re.search(r"Worker exit detail: (.*?)(?: Some common causes|$)", text)
+    return (detail[1] if detail else text)[:300].rstrip(". ")

@@ -1,0 +1,92 @@
+"""Shards -> BatchDone: the seam behind which work is done, and the executor that does it in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Protocol, Self, cast
+
+from harness.contracts import Batch, BatchDone, Recipe, Shard
+from harness.executors.suspects import failures
+from harness.learning import fitting
+from harness.learning.fitting import FitJob
+from harness.recipes import loading
+
+
+class Worker(Protocol):
+    """What one process does with a shard; built from a recipe in the process that uses it."""
+
+    def run(self, shard: Shard) -> Iterator[BatchDone]:
+        """One BatchDone per batch, in order, with one row per run and wanted image."""
+        ...
+
+
+class Executor(Protocol):
+    """Sends shards to workers. Whoever computes, the rows are the same but for their seconds."""
+
+    def run(self, shards: Sequence[Shard]) -> Iterator[BatchDone]:
+        """What got done, as it comes; the rows of a batch can come in several parts, each (run, image) once."""
+        ...
+
+    def fit(self, job: FitJob) -> None:
+        """Do a fit, going on from where an earlier try came to; what it told is found by fitting.told."""
+        ...
+
+    def close(self) -> None:
+        """Let the workers go; can be called again."""
+        ...
+
+
+class LocalExecutor:
+    """One worker in this process, opened when the first shard comes; for small jobs and for debuggers."""
+
+    def __init__(self, worker: Recipe) -> None:
+        self._recipe = worker
+        self._worker: Worker | None = None
+
+    def run(self, shards: Sequence[Shard]) -> Iterator[BatchDone]:
+        for shard in shards:
+            self._worker = self._worker or open_worker(self._recipe)
+            yield from steadily(self._worker, shard)
+
+    def fit(self, job: FitJob) -> None:
+        fitting.fit(job)
+
+    def close(self) -> None:
+        self._worker = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def open_worker(recipe: Recipe) -> Worker:
+    """The worker that a recipe describes. Raises AddressError, SettingsError, or what its constructor raises."""
+    return cast(Worker, loading.build(recipe))
+
+
+def steadily(worker: Worker, shard: Shard) -> Iterator[BatchDone]:
+    """The worker's batches; one on which it raises, or leaves rows out, becomes failed rows, and the next is tried."""
+    batches: Iterator[BatchDone] | None = None
+    for position, batch in enumerate(shard.batches):
+        try:
+            batches = batches or worker.run(replace(shard, batches=shard.batches[position:]))
+            outcome = [_checked(next(batches, None), shard, batch)]
+        except Exception as error:
+            reason = f"The worker broke on this batch: {type(error).__name__}: {error}"
+            outcome = list(failures(replace(shard, batches=(batch,)), shard.runs, reason))
+            batches = None
+        yield from outcome
+
+
+def _checked(done: BatchDone | None, shard: Shard, batch: Batch) -> BatchDone:
+    wanted = {(run.run_id, image) for run in shard.runs for image in batch.image_ids}
+    given = [(row.run_id, row.image_id) for row in done.rows] if done else []
+    if done and (done.shard_id, done.index) == (shard.shard_id, batch.index) and sorted(given) == sorted(wanted):
+        return done
+    asked = f"batch {batch.index} of shard {shard.shard_id} should give {len(wanted)} rows, one a run and image"
+    said = f"{len(given)} rows for batch {done.index} of shard {done.shard_id}" if done else "nothing"
+    raise ValueError(f"{asked}; the worker gave {said}")

@@ -1,0 +1,175 @@
+"""The plain values of a grid file -> its form: every key known, every value of the right type, or a GridError."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+
+from harness.errors import GridError, nearest
+from harness.grid.protocol_form import Form, ProtocolForm, TaggerForm, named
+from harness.grid.table_form import TableForm
+from harness.recipes.complaints import complaint
+from harness.yaml_lines import Source, Where
+
+LONGEST_NAME = 100
+
+
+def _name(value: str) -> str:
+    if not (value.strip() == value and value.isprintable() and 0 < len(value) <= LONGEST_NAME):
+        raise ValueError(f"Text should be 1 to {LONGEST_NAME} printable characters without spaces around them")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Settings = dict[str, Any]
+
+
+class ItemForm(Form):
+    """One entry of `methods:` or `benchmarks:`."""
+
+    name: Name
+    use: str
+    settings: Settings = Field(default_factory=dict, alias="with")
+    exclude: list[Settings] = Field(default_factory=list)
+
+
+class BenchmarkForm(ItemForm):
+    """One entry of `benchmarks:`. train: settings in place of its own that make it the train split of learners."""
+
+    train: Settings | None = None
+
+
+class ExcludeForm(Form):
+    """One entry of the grid's own `exclude:`; what is left out matches everything."""
+
+    method: str | None = None
+    benchmark: str | None = None
+    settings: Settings = Field(default_factory=dict, alias="with")
+
+
+class IncludeForm(Form):
+    """One entry of `include:`: one more combination."""
+
+    method: str
+    benchmark: str
+    settings: Settings = Field(default_factory=dict, alias="with")
+
+
+class ClusterForm(Form):
+    """`cluster:`; see grid.ClusterSettings."""
+
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    address: Name | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    gpus_per_worker: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    shard_batches: Annotated[int, Field(ge=1)] | None = None
+    stall_seconds: Annotated[float, Field(gt=0)] | None = None
+
+
+class KeepForm(Form):
+    """`keep:` what is kept for people to look at: label maps of so many images of each benchmark, or of those named."""
+
+    label_maps: Annotated[int, Field(ge=0)] | list[str] = 0
+
+
+class GridForm(Form):
+    """The whole file."""
+
+    name: Name
+    methods: list[ItemForm] = Field(min_length=1)
+    benchmarks: list[BenchmarkForm] = Field(min_length=1)
+    exclude: list[ExcludeForm] = Field(default_factory=list)
+    include: list[IncludeForm] = Field(default_factory=list)
+    protocol: Annotated[ProtocolForm, BeforeValidator(named)] = Field(default_factory=ProtocolForm)
+    cluster: ClusterForm = Field(default_factory=ClusterForm)
+    batch: int = Field(default=8, ge=1)
+    keep: KeepForm = Field(default_factory=KeepForm)
+    tables: list[TableForm] = Field(default_factory=list)
+
+
+INNER: Mapping[str, tuple[str, type[Form]]] = {
+    "methods": ("a method", ItemForm),
+    "benchmarks": ("a benchmark", BenchmarkForm),
+    "exclude": ("an exclude", ExcludeForm),
+    "include": ("an include", IncludeForm),
+    "protocol": ("protocol", ProtocolForm),
+    "cluster": ("cluster", ClusterForm),
+    "keep": ("keep", KeepForm),
+    "tables": ("a table", TableForm),
+}
+
+
+def check(source: Source) -> GridForm:
+    """The form of a file; a GridError for the first thing that is wrong, unknown keys before missing ones."""
+    try:
+        form = GridForm.model_validate(source.data)
+    except ValidationError as error:
+        raise _first(source, error.errors(include_url=False)) from None
+    _refuse_twice(source, "methods", form.methods)
+    _refuse_twice(source, "benchmarks", form.benchmarks)
+    _refuse_twice(source, "tables", form.tables)
+    return form
+
+
+def _first(source: Source, errors: list[Any]) -> GridError:
+    """The most telling of pydantic's errors as a sentence: a misspelt key is unknown and missing at once."""
+    placed = [(_where(source, error["loc"]), error) for error in errors]
+    line: Callable[[Where], int] = lambda where: source.lines.get(where, 1)  # noqa: E731
+    where, error = min(placed, key=lambda one: (_urgency(one[1]), line(one[0])))
+    if error["type"] == "extra_forbidden":
+        return source.error(where, _unknown(where))
+    if error["type"] == "missing":
+        return source.error(where, f"{_owner(where)} needs the key {error['loc'][-1]!r}")
+    if not where:
+        return source.error((), complaint("a grid", [error], error["input"]))
+    value = source.value(where)
+    relative = [{**one, "loc": ()} for place, one in placed if place == where]
+    return source.error(where, complaint(_called(where), relative, value))
+
+
+def _urgency(error: Mapping[str, Any]) -> int:
+    return {"extra_forbidden": 0, "missing": 2}.get(error["type"], 1)
+
+
+def _where(source: Source, location: Where) -> Where:
+    """The way to the value that an error is about: pydantic's way without the branches of unions."""
+    known: Where = ()
+    for step in location:
+        if (*known, step) in source.lines:
+            known = (*known, step)
+    return known
+
+
+def _owner(where: Where) -> str:
+    return _form_of(where)[0]
+
+
+def _form_of(where: Where) -> tuple[str, type[Form]]:
+    """How the mapping at the end of a way is called, and its form."""
+    if where[:2] == ("protocol", "tagger"):
+        return "a tagger", TaggerForm
+    return INNER[str(where[0])] if where else ("the grid", GridForm)
+
+
+def _unknown(where: Where) -> str:
+    owner, form = _form_of(where[:-1])
+    keys = [field.alias or name for name, field in form.model_fields.items()]
+    return f"{owner} has no key {where[-1]!r}{nearest(str(where[-1]), keys)} (keys: {', '.join(keys)})"
+
+
+def _called(where: Where) -> str:
+    """How a value is called in a sentence: `workers`, `item 2 of templates`."""
+    if isinstance(where[-1], int):
+        return f"item {where[-1] + 1} of {where[-2]}"
+    return str(where[-1])
+
+
+def _refuse_twice(source: Source, section: str, items: Sequence[ItemForm | TableForm]) -> None:
+    first: dict[str, int] = {}
+    for position, item in enumerate(items):
+        where = (section, position, "name")
+        if item.name in first:
+            raise source.error(where, f"the name {item.name!r} was given in line {first[item.name]} already")
+        first[item.name] = source.lines[where]

@@ -1,0 +1,38 @@
+"""One entry of a grid's `tables:` -> its form: what a comparison table shows, as results.matrices makes it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from harness.grid.protocol_form import Form
+
+
+def _table_name(value: str) -> str:
+    # The name becomes the name of files.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}", value):
+        raise ValueError("Text should be a plain word of letters, digits, - and _")
+    return value
+
+
+TableName = Annotated[str, AfterValidator(_table_name)]
+Names = str | Annotated[list[str], Field(min_length=1)]
+Score = Literal[
+    "miou", "image_miou", "miou_gt_present", "miou_all_zero", "pixel_accuracy", "mean_accuracy",
+    "frequency_weighted_iou", "mean_dice", "mean_f_score",
+]  # fmt: skip
+
+
+class TableForm(Form):
+    """One entry of `tables:`. rows, columns: method, variant, benchmark or settings; where: which runs are in it."""
+
+    name: TableName
+    rows: Names
+    columns: Names = "benchmark"
+    value: Score = "miou"
+    caption: str = ""
+    where: dict[str, Any] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+    published: str | None = None

@@ -1,0 +1,59 @@
+"""The curve that a fit writes flows in as it grows; now and then a line for people flows out."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from threading import Event, Thread
+from types import TracebackType
+
+from rich.console import Console
+
+from harness.planning.planned import PlannedFit
+from harness.planning.report import clock
+
+EVERY = 10.0  # seconds between lines
+
+
+class FitProgress:
+    """Prints how far a fit has come while it is open. Learners that write no `curve.jsonl` are quiet."""
+
+    def __init__(self, fit: PlannedFit, console: Console) -> None:
+        self._name = f"{fit.method_name} {fit.variant}".strip()
+        self._fit, self._console, self._over = fit, console, Event()
+        self._thread = Thread(target=self._watch, name="fit progress", daemon=True)
+
+    def __enter__(self) -> FitProgress:
+        taught = f"{len(self._fit.labels.image_ids)} label maps of {self._fit.teacher}"
+        self._console.print(f"fit {self._name} from {taught}", highlight=False, soft_wrap=True)
+        self._began = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        if error is None:
+            spent = clock(time.monotonic() - self._began)
+            self._console.print(f"fit {self._name}: done in {spent}{self._last()}", highlight=False, soft_wrap=True)
+
+    def _watch(self) -> None:
+        while not self._over.wait(EVERY):
+            if said := self._last():
+                self._console.print(f"fit {self._name}{said}", highlight=False, soft_wrap=True)
+
+    def _last(self) -> str:
+        """The end of the curve in words; an empty text before there is one."""
+        try:
+            lines = (Path(self._fit.folder) / "curve.jsonl").read_text(encoding="utf-8").splitlines()
+            found = [json.loads(line) for line in lines]
+        except (OSError, ValueError):
+            return ""
+        words = []
+        for key in ("loss", "validation_miou"):
+            if known := [line for line in found if key in line]:
+                words.append(f"{key.replace('_', ' ')} {known[-1][key]:.3f}")
+        return f": step {found[-1]['step']} of {found[-1]['steps']}, {', '.join(words)}" if words else ""

@@ -1,0 +1,121 @@
+"""What was stored of a teacher, and a train split, flow in; lessons flow out: images and masks, and no truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts import DataError, Image, Reader, Recipe, Run, Truth, Vocabulary, Words
+from harness.protocol.decision import checked
+from harness.protocol.offering import Offer, numbers_of, offer, tagged
+from harness.protocol.rules import WORDED
+from harness.protocol.views import Box, Tiling, queries
+from harness.recipes import loading
+from harness.work import lesson_masks, pictures
+
+
+@dataclass(frozen=True)
+class LessonBook:
+    """Where the lessons of one fit lie; travels to whoever fits.
+
+    labels: the teacher's run on the train split, with its rule. masks, gathered: image id -> file. folder: where
+    plug-ins in plain files are looked for.
+    """
+
+    labels: Run
+    masks: Mapping[str, str]
+    gathered: Mapping[str, str] = field(default_factory=dict)
+    folder: str | None = None
+
+
+class StoredLessons:
+    """Fulfils harness.contracts.Lessons; opens what a book names when it is asked for."""
+
+    def __init__(self, book: LessonBook) -> None:
+        self._book, self._run = book, book.labels
+        self._lock = Lock()
+        self._networks: dict[Recipe, Any] = {}
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        return tuple(sorted(self._book.masks))
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary(self._names, templates=self._run.protocol.templates)
+
+    @property
+    def background(self) -> bool:
+        rule = self._run.rule
+        return (rule is not None and rule.below == "background") or self._run.protocol.background in {"class", *WORDED}
+
+    def image(self, image_id: str) -> Image:
+        image: Image = self._benchmark.load(image_id).image
+        return image
+
+    def mask(self, image_id: str) -> Truth:
+        path = Path(self._book.masks[image_id])
+        try:
+            return pictures.decode_map(path.read_bytes())
+        except OSError as error:
+            raise DataError(
+                f"The pseudo mask {path} of {image_id} cannot be read ({error}); delete it to make it anew."
+            ) from error
+
+    def ask(self, image_id: str, image: Image) -> Truth:
+        with self._lock:
+            offered = self._offered(image_id)
+            size = (image.shape[0], image.shape[1])
+            cut = Tiling(size, (Box(0, 0, *size),))
+            (query,) = queries(image_id, image, offered.vocabulary, cut)
+            answer = checked(self._answer(query), len(offered.vocabulary), size)
+            assert self._run.rule is not None
+            return lesson_masks.lesson([answer], cut, offered, size, self._run.protocol, self._run.rule)
+
+    def gathered(self, image_id: str) -> Mapping[str, NDArray[Any]]:
+        with np.load(self._book.gathered[image_id], allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+
+    def _answer(self, query: Any) -> Any:
+        """What the teacher says of one query, alone in its batch."""
+        if not isinstance(self._teacher, Reader):
+            return self._teacher.segment(query.image, query.vocabulary)
+        features: dict[Any, Any] = {}
+        needs = self._teacher.passes()
+        for recipe in loading.backbones(self._teacher):
+            wanted = {request: parts for request, parts in needs.items() if request.backbone == recipe}
+            features |= {request: left[0] for request, left in self._network(recipe).run([query], wanted)}
+        return self._teacher.read(features, query.vocabulary)
+
+    def _offered(self, image_id: str) -> Offer:
+        """The classes that the teacher was offered for an image: what the protocol lets it know."""
+        sample, rules = self._benchmark.load(image_id), self._run.protocol
+        if rules.tagger is not None:
+            return offer(tagged(self._network(rules.tagger), sample.image, self._names, rules), self._names, rules)
+        return offer(numbers_of(sample.truth, len(self._names), rules), self._names, rules)
+
+    @cached_property
+    def _benchmark(self) -> Any:
+        if self._book.folder:
+            loading.add_folder(self._book.folder)
+        return loading.build(self._run.benchmark)
+
+    @cached_property
+    def _names(self) -> Words:
+        return self._run.names or tuple((name,) for name in self._benchmark.classes)
+
+    @cached_property
+    def _teacher(self) -> Any:
+        return loading.open_method(self._run.method, self._run.artefact)
+
+    def _network(self, recipe: Recipe) -> Any:
+        if recipe not in self._networks:
+            self._networks[recipe] = loading.build(recipe)
+        return self._networks[recipe]

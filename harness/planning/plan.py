@@ -1,0 +1,213 @@
+"""Grid + what is stored -> Plan: runs and fits with ids, stages in order, and the shards that are still to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from harness.contracts import Batch, Pass, Recipe, Shard
+from harness.planning.planned import PlannedFit, PlannedRun, level
+from harness.planning.planner import Cell, Planner, Shelf, Stored
+
+__all__ = ["Cell", "Cost", "Plan", "PlannedFit", "PlannedRun", "Shelf", "Stage", "Stored", "make"]
+
+DEFAULT_SHARD_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Work for backbones: images encoded, images times passes, and both as they would be without sharing."""
+
+    encodings: int = 0
+    passes: int = 0
+    encodings_unshared: int = 0
+    passes_unshared: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.encodings + other.encodings,
+            self.passes + other.passes,
+            self.encodings_unshared + other.encodings_unshared,
+            self.passes_unshared + other.passes_unshared,
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What can be done at one time: groups of runs that are computed together, and then fits."""
+
+    groups: tuple[tuple[PlannedRun, ...], ...]
+    fits: tuple[PlannedFit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a grid in its order, what its learners need, and in which stages the rest of it is done.
+
+    labels, fits: teachers' runs and what is learned from them, whether stored or to be done or needed by nobody.
+    """
+
+    name: str
+    batch: int
+    runs: tuple[PlannedRun, ...]
+    stages: tuple[Stage, ...]
+    labels: tuple[PlannedRun, ...] = ()
+    fits: tuple[PlannedFit, ...] = ()
+
+    @property
+    def groups(self) -> tuple[tuple[PlannedRun, ...], ...]:
+        """The groups of all stages."""
+        return tuple(group for stage in self.stages for group in stage.groups)
+
+    @property
+    def work(self) -> tuple[PlannedRun, ...]:
+        """The runs with something to do, those of teachers and learners included."""
+        return tuple(planned for group in self.groups for planned in group)
+
+    @property
+    def fits_to_do(self) -> tuple[PlannedFit, ...]:
+        """In the order in which they are done."""
+        return tuple(fit for stage in self.stages for fit in stage.fits)
+
+    @property
+    def images_missing(self) -> int:
+        """Image results still to be made, summed over runs."""
+        return sum(len(planned.missing) for planned in self.work)
+
+    @property
+    def cost(self) -> Cost:
+        """What the backbones have to do for the missing rows."""
+        return sum((_cost(group) for group in self.groups), Cost())
+
+    def shards(self, batches_per_shard: int | None = None, stage: Stage | None = None) -> tuple[Shard, ...]:
+        """The work left, of one stage or all. The size of a shard decides no pixel: batches are cut once, shards only
+        collect them."""
+        size, groups = batches_per_shard or DEFAULT_SHARD_BATCHES, self.groups if stage is None else stage.groups
+        return tuple(shard for number, group in enumerate(groups) for shard in _shards(group, number, self.batch, size))
+
+
+def make(
+    name: str,
+    cells: Sequence[Cell],
+    batch: int,
+    stored: Stored | None = None,
+    limit: int | None = None,
+    keep: int | Sequence[str] = 0,
+    shelf: Shelf | None = None,
+) -> Plan:
+    """Plan a grid's cells.
+
+    limit: only the first images of every benchmark in the order of their ids, train splits too. keep: the images whose
+    label maps are wanted, by id, or how many of each benchmark. shelf: what is stored besides rows.
+    """
+    planner = Planner(batch, stored or {}, limit, keep, shelf or Shelf())
+    runs = tuple(planner.plan(cell) for cell in cells)
+    labels, fits = tuple(planner.labels.values()), tuple(planner.fits.values())
+    return Plan(name, batch, runs, _stages(runs), labels, fits)
+
+
+def _stages(runs: Sequence[PlannedRun]) -> tuple[Stage, ...]:
+    """What is missing, and what that needs in turn, each at the first stage at which it can be done."""
+    wanted: dict[str, PlannedRun] = {}
+    fits: dict[str, PlannedFit] = {}
+    todo = [planned for planned in runs if planned.missing]
+    while todo:
+        planned = todo.pop()
+        wanted[f"{planned.kind} {planned.run.run_id}"] = planned
+        fit = planned.fit
+        if fit is not None and not fit.stored and planned.kind != "gather" and fit.artefact_id not in fits:
+            fits[fit.artefact_id] = fit
+            todo += [one for one in (fit.labels, fit.gathers) if one is not None and one.missing]
+    ordered = [one for one in runs if one.missing]
+    ordered += [one for one in wanted.values() if one.kind != "score"]
+    last = max([level(one) for one in ordered] + [fit.level for fit in fits.values()], default=-1)
+    return tuple(
+        Stage(
+            _groups([one for one in ordered if level(one) == number]),
+            tuple(fit for fit in sorted(fits.values(), key=lambda fit: fit.artefact_id) if fit.level == number),
+        )
+        for number in range(last + 1)
+    )
+
+
+@dataclass
+class _Group:
+    """Runs of one benchmark and protocol that are computed together."""
+
+    place: Hashable
+    backbones: set[Recipe]
+    members: list[PlannedRun]
+
+
+def _groups(runs: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...], ...]:
+    """Runs with something missing: those connected by the backbones they read form a group.
+
+    Runs without a backbone join the largest group of their benchmark and protocol, so that an image is decoded once.
+    Groups are ordered by their backbones: a worker keeps a network as long as there is work for it.
+    """
+    groups: list[_Group] = []
+    for planned in sorted((run for run in runs if run.missing), key=lambda planned: not planned.passes):
+        lessons = planned.run.run_id if planned.kind == "gather" else planned.kind  # these are never mixed in a shard
+        place = planned.run.benchmark, planned.run.protocol, lessons
+        group = _Group(place, _backbones(planned), [planned])
+        for home in _homes(groups, group):
+            groups.remove(home)
+            group = _Group(group.place, home.backbones | group.backbones, home.members + group.members)
+        groups.append(group)
+    groups.sort(key=lambda group: sorted(map(repr, group.backbones)))
+    return tuple(tuple(group.members) for group in groups)
+
+
+def _homes(groups: Sequence[_Group], newcomer: _Group) -> list[_Group]:
+    """The groups that a newcomer joins (and so connects)."""
+    near = [group for group in groups if group.place == newcomer.place]
+    if not newcomer.backbones:
+        return sorted(near, key=lambda group: -len(group.members))[:1]
+    return [group for group in near if group.backbones & newcomer.backbones]
+
+
+def _backbones(planned: PlannedRun) -> set[Recipe]:
+    return {request.backbone for request in planned.passes}
+
+
+def _cost(group: Sequence[PlannedRun]) -> Cost:
+    """Passes and encodings of a group: per image, the distinct ones over the runs that miss it."""
+    passes: set[tuple[str, Pass]] = set()
+    encodings: set[tuple[str, Hashable]] = set()
+    total = Cost()
+    for planned in group:
+        ways = {(request.backbone, request.encoding) for request in planned.passes}
+        passes.update((image, request) for image in planned.missing for request in planned.passes)
+        encodings.update((image, way) for image in planned.missing for way in ways)
+        total += Cost(0, 0, len(ways) * len(planned.missing), len(planned.passes) * len(planned.missing))
+    return total + Cost(len(encodings), len(passes))
+
+
+def _shards(group: Sequence[PlannedRun], number: int, batch: int, size: int) -> list[Shard]:
+    """Cut a group's sorted image ids into fixed batches; neighbours needed by the same runs share a shard."""
+    needed = [(runs, piece) for piece in _batches(group[0].image_ids, batch) if (runs := _needing(group, piece))]
+    shards: list[Shard] = []
+    for runs, neighbours in groupby(needed, key=lambda pair: pair[0]):
+        pieces = [_without_stored(piece, runs) for _, piece in neighbours]
+        for start in range(0, len(pieces), size):
+            part = tuple(pieces[start : start + size])
+            name = f"{number}-{part[0].index}"
+            shards.append(Shard(name, tuple(planned.run for planned in runs), part, runs[0].keep))
+    return shards
+
+
+def _batches(image_ids: Sequence[str], batch: int) -> list[Batch]:
+    """The fixed partition: slice i of the sorted ids; the last slice is filled up, so that all have one shape."""
+    filled = [*image_ids, *[None] * (-len(image_ids) % batch)]
+    return [Batch(start // batch, tuple(filled[start : start + batch])) for start in range(0, len(filled), batch)]
+
+
+def _needing(group: Sequence[PlannedRun], piece: Batch) -> tuple[PlannedRun, ...]:
+    return tuple(planned for planned in group if not planned.missing.isdisjoint(piece.image_ids))
+
+
+def _without_stored(piece: Batch, runs: Sequence[PlannedRun]) -> Batch:
+    """Images that no run of the shard misses become fillers: they keep the shape and cost no reading."""
+    missing = frozenset().union(*(planned.missing for planned in runs))
+    return Batch(piece.index, tuple(slot if slot in missing else None for slot in piece.slots))

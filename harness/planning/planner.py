@@ -1,0 +1,224 @@
+"""Cells of a grid and what is stored -> runs and fits with ids, each recipe built once and its facts remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeAlias
+
+from harness.contracts import LabelRule, ModelError, Parts, Pass, ProtocolSettings, Reader, Recipe, Run, Words
+from harness.errors import GridError
+from harness.planning.planned import Kind, PlannedFit, PlannedRun
+from harness.protocol import naming
+from harness.protocol.rules import effective
+from harness.recipes import identity, loading
+
+Stored: TypeAlias = Mapping[str, Mapping[str, str]]  # run id -> image id -> status
+
+
+def _nothing(_first: str, _second: str = "") -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What a results folder holds besides rows.
+
+    has_map: run id, image id -> whether its label map is kept. has_gathered: artefact id, image id -> whether what was
+    gathered is. has_artefact: artefact id -> whether it is whole. artefacts: the folder they lie in.
+    """
+
+    has_map: Callable[[str, str], bool] = _nothing
+    has_gathered: Callable[[str, str], bool] = _nothing
+    has_artefact: Callable[[str], bool] = _nothing
+    artefacts: str = "artefacts"
+
+
+class Cell(Protocol):
+    """What the plan reads of one cell of a grid. A learner's has `teacher` too: the teacher's on the train split."""
+
+    @property
+    def method_name(self) -> str: ...
+
+    @property
+    def variant(self) -> str: ...
+
+    @property
+    def method(self) -> Recipe: ...
+
+    @property
+    def benchmark_name(self) -> str: ...
+
+    @property
+    def benchmark(self) -> Recipe: ...
+
+    @property
+    def protocol(self) -> ProtocolSettings: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is known of a benchmark: its facts, its images in order and its classes."""
+
+    built: Any
+    facts: dict[str, Any]
+    image_ids: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A method, its facts, the passes it reads, and the facts of their backbones."""
+
+    built: Any
+    facts: dict[str, Any]
+    passes: Mapping[Pass, Parts]
+    backbones: list[dict[str, Any]]
+
+
+class Planner:
+    """Plans cells one by one; `labels` and `fits` are what the learners among them need, each once, in order."""
+
+    def __init__(self, batch: int, stored: Stored, limit: int | None, keep: int | Sequence[str], shelf: Shelf) -> None:
+        self._batch, self._stored, self._limit, self._keep, self._shelf = batch, stored, limit, keep, shelf
+        self._benchmarks: dict[Recipe, Place] = {}
+        self._networks: dict[Recipe, dict[str, Any]] = {}
+        self._names: dict[Hashable, Words] = {}
+        self.labels: dict[str, PlannedRun] = {}
+        self.fits: dict[str, PlannedFit] = {}
+
+    def plan(self, cell: Cell) -> PlannedRun:
+        """The run of a cell, with the fit behind it, if its method is a learner."""
+        planned = self._planned(cell, "score", None)
+        if planned.fit is not None:
+            _refuse_same_images(cell, planned, planned.fit.labels)
+        return planned
+
+    def _planned(self, cell: Cell, kind: Kind, rule: LabelRule | None) -> PlannedRun:
+        place, method = self._benchmark(cell.benchmark), self._method(cell)
+        teacher = getattr(cell, "teacher", None)
+        fit = None if teacher is None else self._fit(cell, teacher, method)
+        run, record = self._run(cell, place, method, fit, rule)
+        known = self._stored.get(run.run_id, {})
+        wanted = place.image_ids[: self._limit]
+        keep = frozenset(wanted) if kind == "label" else chosen(place.image_ids, self._keep) & frozenset(wanted)
+        lacking = frozenset(image for image in wanted if known.get(image) != "ok")
+        missing = lacking | frozenset(image for image in keep if not self._shelf.has_map(run.run_id, image))
+        failed, stored = sum(image in known for image in lacking), len(wanted) - len(lacking)
+        return PlannedRun(run, wanted, missing, failed, method.passes, keep, stored, record, kind, fit)
+
+    def _fit(self, cell: Cell, teacher: Cell, learner: _Method) -> PlannedFit:
+        """What a learner's cell needs first. Its id: the learner, the teacher's label maps, the images."""
+        labels = self._planned(teacher, "label", learner.built.rule)
+        labels = self.labels.setdefault(labels.run.run_id, labels)
+        content = {
+            "learner": learner.facts, "backbones": sorted(learner.backbones, key=identity.digest),
+            "labels": labels.run.run_id, "images": identity.digest(list(labels.image_ids)),
+            "batch": self._batch if learner.backbones else None,
+        }  # fmt: skip
+        artefact_id = identity.digest(content)
+        if artefact_id not in self.fits:
+            folder, stored = f"{self._shelf.artefacts}/{artefact_id}", self._shelf.has_artefact(artefact_id)
+            named = f"{teacher.method_name} {teacher.variant}".strip()
+            record = {**content, "teacher": named, "benchmark": labels.record["benchmark"]}
+            fit = PlannedFit(
+                artefact_id, cell.method_name, cell.variant, cell.method, named, labels, None, folder, stored, record
+            )
+            self.fits[artefact_id] = replace(fit, gathers=self._gathers(cell, fit, learner))
+        return self.fits[artefact_id]
+
+    def _gathers(self, cell: Cell, fit: PlannedFit, learner: _Method) -> PlannedRun | None:
+        """What a learner gathers of the train images, where it does."""
+        if not callable(getattr(learner.built, "gather", None)):
+            return None
+        labels = fit.labels.run
+        run = replace(labels, run_id=fit.artefact_id, method_name=cell.method_name, variant=cell.variant,
+                      method=cell.method, artefact=None, gathers=True)  # fmt: skip
+        there = {image for image in fit.labels.image_ids if self._shelf.has_gathered(fit.artefact_id, image)}
+        missing = frozenset(fit.labels.image_ids) - there
+        nothing: frozenset[str] = frozenset()
+        return PlannedRun(run, fit.labels.image_ids, missing, 0, learner.passes, nothing, len(there), {}, "gather", fit)
+
+    def _run(
+        self, cell: Cell, place: Place, method: _Method, fit: PlannedFit | None, rule: LabelRule | None
+    ) -> tuple[Run, dict[str, Any]]:
+        """The run of a cell, and what is recorded of it."""
+        protocol, names = effective(cell.protocol), self._words(cell, place)
+        tagger = self._tagger(protocol.tagger)
+        rules = identity.protocol_facts(protocol, names, tagger, rule)
+        facts = method.facts if fit is None else {**method.facts, "artefact": fit.artefact_id}
+        run_id = identity.run_id(facts, method.backbones, place.facts, rules, self._batch)
+        run = Run(
+            run_id, cell.method_name, cell.variant, cell.method, cell.benchmark_name, cell.benchmark, protocol, names,
+            None if fit is None else fit.folder, rule,
+        )  # fmt: skip
+        record: dict[str, Any] = {
+            "method": facts, "backbones": method.backbones, "benchmark": place.facts, "classes": list(place.classes),
+            "names": names, "tagger": tagger, "images": len(place.image_ids),
+            "batch": self._batch if method.backbones else None,
+        }  # fmt: skip
+        if fit is not None:
+            record["artefact"] = {"id": fit.artefact_id, "teacher": fit.teacher, "labels": fit.labels.run.run_id}
+        return run, record
+
+    def _method(self, cell: Cell) -> _Method:
+        """A model's error names who wants it."""
+        try:
+            built = loading.build(cell.method)
+            passes = dict(built.passes()) if callable(getattr(built, "passes", None)) and _reads(built) else {}
+            backbones = [self._network(recipe) for recipe in dict.fromkeys(request.backbone for request in passes)]
+            return _Method(built, identity.facts(cell.method, built), passes, backbones)
+        except ModelError as error:
+            raise ModelError(f"{cell.method_name}: {error}") from error
+
+    def _words(self, cell: Cell, place: Place) -> Words:
+        key = cell.benchmark, cell.protocol.names
+        if key not in self._names:
+            self._names[key] = naming.words(cell.protocol.names, place.built, place.classes, cell.benchmark_name)
+        return self._names[key]
+
+    def _tagger(self, recipe: Recipe | None) -> dict[str, Any] | None:
+        try:
+            return None if recipe is None else self._network(recipe)
+        except ModelError as error:
+            raise ModelError(f"the tagger: {error}") from error
+
+    def _benchmark(self, recipe: Recipe) -> Place:
+        if recipe not in self._benchmarks:
+            built = loading.build(recipe)
+            image_ids = tuple(sorted(built.ids()))
+            facts = identity.benchmark_facts(recipe, built, image_ids)
+            self._benchmarks[recipe] = Place(built, facts, image_ids, tuple(built.classes))
+        return self._benchmarks[recipe]
+
+    def _network(self, recipe: Recipe) -> dict[str, Any]:
+        if recipe not in self._networks:
+            self._networks[recipe] = identity.facts(recipe, loading.build(recipe))
+        return self._networks[recipe]
+
+
+def chosen(image_ids: Sequence[str], keep: int | Sequence[str]) -> frozenset[str]:
+    """Which images of a benchmark are kept: those named, or a number of them spread evenly over the sorted ids.
+
+    The rule looks at ids alone, so that it is the same for all runs and cannot favour one.
+    """
+    if not isinstance(keep, int):
+        return frozenset(keep) & frozenset(image_ids)
+    count = min(keep, len(image_ids))
+    return frozenset(image_ids[place * len(image_ids) // count] for place in range(count))
+
+
+def _reads(built: Any) -> bool:
+    return isinstance(built, Reader) or loading.kind_of(built) == "learner"
+
+
+def _refuse_same_images(cell: Cell, planned: PlannedRun, labels: PlannedRun) -> None:
+    """GridError when what a learner sees is also what it is scored on; ids are compared within one data set."""
+    if cell.benchmark.use != labels.run.benchmark.use:
+        return
+    both = sorted(set(planned.image_ids) & set(labels.image_ids))
+    if both:
+        raise GridError(
+            f"{cell.method_name} on {cell.benchmark_name}: {len(both)} of the {len(labels.image_ids)} train images are "
+            f"scored too (the first: {both[0]!r}); `train:` should name a split without the scored images"
+        )

@@ -1,0 +1,103 @@
+"""A plan -> what `--plan` shows: runs, what is stored and why the rest is not, passes shared, an estimate of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.planning import steps_report
+from harness.planning.plan import Plan, PlannedRun
+
+Timings = Mapping[str, float]  # method address -> mean seconds an image and run, from stored rows
+
+
+def as_dict(plan: Plan, timings: Timings, workers: int) -> dict[str, Any]:
+    """The plan for programs; seconds are null where no stored row of every method tells."""
+    cost = plan.cost
+    return {
+        "name": plan.name,
+        "batch": plan.batch,
+        "runs": [_run(planned) for planned in plan.runs],
+        "steps": steps_report.steps(plan),
+        "images_missing": plan.images_missing,
+        "fits_missing": len(plan.fits_to_do),
+        "encodings": cost.encodings,
+        "encodings_without_sharing": cost.encodings_unshared,
+        "passes": cost.passes,
+        "passes_without_sharing": cost.passes_unshared,
+        "estimated_seconds": estimate(plan, timings, workers),
+        "workers": workers,
+    }
+
+
+def estimate(plan: Plan, timings: Timings, workers: int) -> float | None:
+    """Seconds for the images that are missing, from the stored mean of each method; None when one was never timed."""
+    todo = plan.work
+    if any(planned.run.method.use not in timings for planned in todo):
+        return None
+    return sum(len(planned.missing) * timings[planned.run.method.use] for planned in todo) / workers
+
+
+def show(plan: Plan, timings: Timings, workers: int, console: Console) -> None:
+    """The plan for people."""
+    table = Table(title=f"Plan of {plan.name}", title_justify="left", box=None, pad_edge=False)
+    for heading in ("run", "method", "variant", "benchmark"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("images", justify="right")
+    table.add_column("to do", justify="right")
+    table.add_column("why")
+    for planned in plan.runs:
+        run = planned.run
+        counts = str(len(planned.image_ids)), str(len(planned.missing))
+        table.add_row(run.run_id, run.method_name, run.variant, run.benchmark_name, *counts, planned.reason)
+    console.print(table)
+    steps_report.show(plan, console)
+    for line in summary(plan, timings, workers):
+        console.print(line, highlight=False)
+
+
+def summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
+    """The plan's totals, a sentence a line."""
+    cost = plan.cost
+    stored = sum(not planned.missing for planned in plan.runs)
+    lines = [f"{len(plan.runs)} runs, {stored} of them stored; {plan.images_missing} image results to do."]
+    if plan.fits:
+        done = sum(fit.stored for fit in plan.fits)
+        lines.append(f"{len(plan.fits)} fits, {done} of them stored, {len(plan.fits_to_do)} to do (in no estimate).")
+    if cost.passes:
+        lines.append(
+            f"Backbones: {cost.passes} passes and {cost.encodings} image encodings; without sharing it would be "
+            f"{cost.passes_unshared} passes and {cost.encodings_unshared} encodings."
+        )
+    seconds = estimate(plan, timings, workers)
+    if plan.images_missing and seconds is not None:
+        lines.append(
+            f"Estimated time: {clock(seconds)} with {workers} worker{'s' * (workers != 1)}, from stored timings."
+        )
+    elif plan.images_missing:
+        lines.append("Estimated time: unknown, because nothing is stored yet that would tell.")
+    return lines
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _run(planned: PlannedRun) -> dict[str, Any]:
+    run = planned.run
+    return {
+        "run_id": run.run_id,
+        "method": run.method_name,
+        "variant": run.variant,
+        "use": run.method.use,
+        "benchmark": run.benchmark_name,
+        "images": len(planned.image_ids),
+        "missing": len(planned.missing),
+        "why": planned.reason,
+        "passes": len(planned.passes),
+    }

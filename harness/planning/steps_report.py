@@ -1,0 +1,68 @@
+"""A plan with learners -> its steps in order: who labels, who is fitted on what, who is scored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.planning.plan import Plan, PlannedFit, PlannedRun
+
+
+def steps(plan: Plan) -> list[dict[str, Any]]:
+    """Every step with its id and the ids of those that it needs, each after what it needs."""
+    found: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for fit in plan.fits:
+        _add_fit(fit, found, seen)
+    return found + [_run("score", planned) for planned in plan.runs]
+
+
+def show(plan: Plan, console: Console) -> None:
+    """The steps for people; nothing where nothing is learned."""
+    if not plan.fits:
+        return
+    table = Table(title="Steps", title_justify="left", box=None, pad_edge=False)
+    for heading in ("step", "id", "method", "on", "needs", "images", "to do", "why"):
+        table.add_column(heading, overflow="fold")
+    for step in steps(plan):
+        name = f"{step['method']} {step['variant']}".strip()
+        counts = str(step["images"]), str(step["missing"])
+        table.add_row(step["step"], step["id"], name, step["benchmark"], " ".join(step["needs"]), *counts, step["why"])
+    console.print(table)
+
+
+def _add_fit(fit: PlannedFit, found: list[dict[str, Any]], seen: set[str]) -> None:
+    """A fit after its teacher's label maps, and those after what they need."""
+    if fit.artefact_id in seen:
+        return
+    seen.add(fit.artefact_id)
+    if fit.labels.fit is not None:
+        _add_fit(fit.labels.fit, found, seen)
+    if fit.labels.run.run_id not in seen:
+        seen.add(fit.labels.run.run_id)
+        found.append(_run("label", fit.labels))
+    needs = [fit.labels.run.run_id]
+    if fit.gathers is not None:
+        gather = _run("gather", fit.gathers)
+        missing = 0 if fit.stored else gather["missing"]
+        why = "fitted" if fit.stored else gather["why"]
+        found.append({**gather, "id": f"{fit.artefact_id}:gather", "needs": needs, "missing": missing, "why": why})
+        needs = [*needs, f"{fit.artefact_id}:gather"]
+    found.append(
+        {
+            "step": "fit", "id": fit.artefact_id, "method": fit.method_name, "variant": fit.variant,
+            "benchmark": fit.labels.run.benchmark_name, "needs": needs, "images": len(fit.labels.image_ids),
+            "missing": int(not fit.stored), "why": "stored" if fit.stored else f"not stored; taught by {fit.teacher}",
+        }
+    )  # fmt: skip
+
+
+def _run(step: str, planned: PlannedRun) -> dict[str, Any]:
+    run = planned.run
+    return {
+        "step": step, "id": run.run_id, "method": run.method_name, "variant": run.variant,
+        "benchmark": run.benchmark_name, "needs": [planned.fit.artefact_id] if planned.fit else [],
+        "images": len(planned.image_ids), "missing": len(planned.missing), "why": planned.reason,
+    }  # fmt: skip

@@ -1,0 +1,223 @@
+"""Answers of a method flow in, of an image or of its windows; a predicted map flows out, the same way for all methods.
+
+Scores are scaled at the resolution they come in (at that of the resized image under windows), enlarged bilinearly to
+the truth's size, and decided there. Classes go through in slices, so that memory does not grow with the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts import BACKGROUND, IGNORED, NO_CLASS, MethodError, ProtocolSettings
+from harness.protocol.offering import Offer
+from harness.protocol.rules import SCALED
+from harness.protocol.views import Box, Tiling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Labels = NDArray[np.int64]
+
+_SLICE_ELEMENTS = 2**24  # scores are enlarged in slices of classes of about this many numbers
+_BELOW = -2  # a position that stands for the background in what `_decided` returns
+
+
+def predict(answer: Any, offered: Offer, size: tuple[int, int], settings: ProtocolSettings) -> NDArray[np.uint8]:
+    """The answer for a whole image -> a predicted map of `size` (height, width) in the numbering of truths.
+
+    Scores (3 axes) can have any resolution; a label map (2 axes) must already have that size. Raises MethodError when
+    the answer breaks the contract.
+    """
+    if not offered.tells_apart:
+        return nothing_offered(size, settings)
+    answers = [checked(answer, len(offered.vocabulary), size)]
+    return predict_views(answers, Tiling(size, (Box(0, 0, *size),)), offered, size, settings)
+
+
+def predict_views(
+    answers: Sequence[Any], cut: Tiling, offered: Offer, size: tuple[int, int], settings: ProtocolSettings
+) -> NDArray[np.uint8]:
+    """The checked answers for every window of an image -> a predicted map of `size` in the numbering of truths.
+
+    Scores are enlarged to their windows and averaged where windows overlap. Label maps of windows, and of an image that
+    was resized, count as votes: scores that are 1 at the label and 0 elsewhere.
+    """
+    if len({answer.ndim for answer in answers}) > 1:
+        raise MethodError("the method gave scores for one window of the image and a label map for another")
+    if answers[0].ndim == 3:
+        positions = _decided(Planes(answers, cut, len(offered.numbers)), size, settings)
+    elif len(answers) == 1 and answers[0].shape == size:
+        positions = answers[0]
+    else:
+        positions = _voted(Planes(answers, cut, len(offered.numbers)), size)
+    numbers = np.array([*offered.numbers, BACKGROUND, _abstained(settings)], np.uint8)  # the last two: _BELOW, NO_CLASS
+    return numbers[positions]
+
+
+def nothing_offered(size: tuple[int, int], settings: ProtocolSettings) -> NDArray[np.uint8]:
+    """The predicted map where no class is offered: background where it is scored, else no class."""
+    return np.full(size, _abstained(settings), np.uint8)
+
+
+def _abstained(settings: ProtocolSettings) -> int:
+    """What no class is: where the background is scored, the background."""
+    return IGNORED if settings.background == "ignored" else BACKGROUND
+
+
+def checked(answer: Any, positions: int, size: tuple[int, int]) -> Any:
+    """A method's answer for an image of `size`: scores as a float32 tensor, or a label map as int64 positions.
+
+    MethodError when its form is wrong, a number is not finite, or a label is outside the vocabulary.
+    """
+    axes = getattr(answer, "ndim", None)
+    if axes == 3:
+        return _checked_scores(answer, positions)
+    if axes == 2:
+        return _checked_map(answer, positions, size)
+    raise MethodError(
+        f"the method gave {_describe(answer)}; expected a label map (height, width) of integers or scores "
+        "(classes, height, width) of floats"
+    )
+
+
+class Planes:
+    """Scores, or votes of label maps, of all windows as planes of the whole image, a slice of classes at a time."""
+
+    def __init__(self, pieces: Sequence[Tensor | Labels], cut: Tiling, positions: int) -> None:
+        import torch  # in here, so that planning does without it
+
+        self._pieces, self._cut, self.positions = pieces, cut, positions
+        self.device = "cpu" if isinstance(pieces[0], np.ndarray) else pieces[0].device
+        self._count = torch.zeros(cut.size if len(pieces) > 1 else (0, 0), device=self.device)
+        for box in cut.boxes:
+            _place(self._count, box).add_(1)
+
+    def slices(self, size: tuple[int, int], minmax: bool = False) -> Iterator[tuple[int, Tensor]]:
+        """The first position of every slice and its planes at `size`; minmax: each scaled to 0..1 before."""
+        from torch.nn.functional import interpolate
+
+        largest = max(size[0] * size[1], self._cut.size[0] * self._cut.size[1])
+        step = max(1, _SLICE_ELEMENTS // largest)
+        for start in range(0, self.positions, step):
+            part = self._joined(start, min(start + step, self.positions))
+            part = _minmax_per_class(part) if minmax else part
+            yield start, interpolate(part[None], size=size, mode="bilinear", align_corners=False)[0]
+
+    def _joined(self, start: int, stop: int) -> Tensor:
+        """Planes at the scores' own resolution, or, of several windows, their mean on the resized image."""
+        from torch.nn.functional import interpolate
+
+        if len(self._pieces) == 1:
+            return self._part(self._pieces[0], start, stop)
+        total = self._count.new_zeros((stop - start, *self._cut.size))
+        for piece, box in zip(self._pieces, self._cut.boxes, strict=True):
+            part, inside = self._part(piece, start, stop), (box.height, box.width)
+            _place(total, box).add_(interpolate(part[None], size=inside, mode="bilinear", align_corners=False)[0])
+        return total / self._count
+
+    def _part(self, piece: Tensor | Labels, start: int, stop: int) -> Tensor:
+        """Some planes of one window; those of a label map are 1 at the label and 0 elsewhere."""
+        import torch
+
+        if isinstance(piece, np.ndarray):
+            numbered = torch.arange(start, stop)[:, None, None]
+            return (torch.from_numpy(piece)[None] == numbered).to(torch.float32)
+        return piece[start:stop].to(self.device)
+
+
+def _place(canvas: Tensor, box: Box) -> Tensor:
+    return canvas[..., box.top : box.top + box.height, box.left : box.left + box.width]
+
+
+def _decided(planes: Planes, size: tuple[int, int], settings: ProtocolSettings) -> Labels:
+    """Best position per pixel, or _BELOW where the background's score is better."""
+    import torch
+
+    scale = settings.scale if settings.background in SCALED else "none"
+    best = torch.full(size, -torch.inf, device=planes.device)
+    where = torch.zeros(size, dtype=torch.int64, device=planes.device)
+    total = best.clone()  # logarithm of the softmax's denominator
+    for start, part in planes.slices(size, minmax=scale == "minmax"):
+        top, index = part.max(dim=0)
+        better = top > best
+        best = torch.where(better, top, best)
+        where = torch.where(better, index + start, where)
+        if scale == "softmax":
+            total = torch.logaddexp(total, (settings.logit_scale * part).logsumexp(dim=0))
+    if scale == "softmax":
+        best = (settings.logit_scale * best - total).exp()
+    if settings.background in SCALED:
+        where = torch.where(_is_background(best, settings), _BELOW, where)
+    found: Labels = where.cpu().numpy()
+    return found
+
+
+def _is_background(best: Tensor, settings: ProtocolSettings) -> Tensor:
+    """Where the background's score, a function of the best scaled score, is above it (iSeg: power, FTTM: hinge)."""
+    if settings.background == "power":
+        return (1 - best).clamp(min=0) ** settings.power > best
+    if settings.background == "hinge_power":
+        return (2 * settings.threshold - best) ** 2 > best
+    return best < settings.threshold
+
+
+def _voted(planes: Planes, size: tuple[int, int]) -> Labels:
+    """The position with most votes per pixel, the first of equals; no class where nobody votes."""
+    import torch
+
+    best = torch.zeros(size)
+    where = torch.full(size, NO_CLASS)
+    for start, part in planes.slices(size):
+        top, index = part.max(dim=0)
+        better = top > best
+        best = torch.where(better, top, best)
+        where = torch.where(better, index + start, where)
+    found: Labels = where.numpy()
+    return found
+
+
+def _minmax_per_class(scores: Tensor) -> Tensor:
+    """Every class scaled to 0..1 over the image; a constant class becomes 0."""
+    low = scores.amin(dim=(1, 2), keepdim=True)
+    span = scores.amax(dim=(1, 2), keepdim=True) - low
+    return (scores - low) / span.where(span > 0, span.new_ones(()))
+
+
+def _checked_scores(answer: Any, positions: int) -> Any:
+    """Scores as a float32 tensor, where they are; MethodError when their form is wrong or a number is not finite."""
+    import torch
+
+    scores = torch.as_tensor(answer)
+    if scores.shape[0] != positions or 0 in scores.shape:
+        raise MethodError(f"the method gave scores of shape {tuple(scores.shape)}; {positions} classes were offered")
+    if not torch.is_floating_point(scores):
+        raise MethodError(f"the method gave scores of type {scores.dtype}; expected floating point")
+    scores = scores.detach().to(torch.float32)
+    if not bool(torch.isfinite(scores).all()):
+        raise MethodError("the method gave scores that are not finite (NaN or infinity)")
+    return scores
+
+
+def _checked_map(answer: Any, positions: int, size: tuple[int, int]) -> NDArray[np.int64]:
+    """A label map as int64 positions; MethodError when size, type or range is wrong."""
+    labels = np.asarray(answer.cpu() if hasattr(answer, "cpu") else answer)
+    if labels.shape != size:
+        raise MethodError(f"the method gave a label map of {labels.shape}; the image is {size} (height, width)")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise MethodError(f"the method gave a label map of type {labels.dtype}; expected integers")
+    low, high = int(labels.min()), int(labels.max())
+    if low < NO_CLASS or high >= positions:
+        raise MethodError(
+            f"the method gave labels from {low} to {high}; {positions} classes were offered (0 to {positions - 1}, "
+            f"or {NO_CLASS} for no class)"
+        )
+    return labels.astype(np.int64)
+
+
+def _describe(answer: Any) -> str:
+    shape = getattr(answer, "shape", None)
+    return f"a {type(answer).__name__}" + (f" of shape {tuple(shape)}" if shape is not None else "")

@@ -1,0 +1,87 @@
+"""An image's truth, or a tagger's word, and the names of all classes flow in; the vocabulary offered flows out."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.contracts import (
+    BACKGROUND,
+    IGNORED,
+    Image,
+    MethodError,
+    ProtocolSettings,
+    Tagger,
+    Truth,
+    Vocabulary,
+    Words,
+)
+from harness.protocol.rules import WORDED
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a method is offered for one image, and the benchmark's number for every position of the vocabulary.
+
+    Positions of the background, as a class or as context words, have the number 0.
+    """
+
+    vocabulary: Vocabulary
+    numbers: tuple[int, ...]
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether any class is offered: without one, there is nothing for a method to do."""
+        return any(self.numbers)
+
+
+def numbers_of(truth: Truth, classes: int, settings: ProtocolSettings) -> tuple[int, ...]:
+    """The numbers of the classes to offer where no tagger is asked. Presence is read after ignoring (never of 255)."""
+    numbers = range(1, classes + 1)
+    if settings.vocabulary == "all":
+        return tuple(numbers)
+    present = np.bincount(truth.ravel(), minlength=IGNORED + 1)
+    return tuple(number for number in numbers if present[number])
+
+
+def tagged(tagger: Tagger, image: Image, names: Words, settings: ProtocolSettings) -> tuple[int, ...]:
+    """The numbers of the classes that a tagger sees, in order. MethodError when it gives what is no position."""
+    given = tagger.tags(image, Vocabulary(names, templates=settings.templates))
+    try:
+        positions = [operator.index(position) for position in given]
+    except TypeError:
+        raise MethodError(f"the tagger gave {given!r}; expected positions of the vocabulary as whole numbers") from None
+    outside = [position for position in positions if not 0 <= position < len(names)]
+    if outside:
+        raise MethodError(f"the tagger gave the position {outside[0]}; {len(names)} classes were offered, from 0")
+    return tuple(sorted({position + 1 for position in positions}))
+
+
+def offer(numbers: Iterable[int], names: Words, settings: ProtocolSettings) -> Offer:
+    """The vocabulary of these classes, in the benchmark's order, and behind them what stands for the background."""
+    offered, around = tuple(numbers), _around(settings)
+    known = frozenset(offered)
+    vocabulary = Vocabulary(
+        names=(*(names[number - 1] for number in offered), *around),
+        others=tuple(words for number, words in enumerate(names, start=1) if number not in known),
+        templates=settings.templates,
+        background=len(offered) if settings.background == "class" else None,
+    )
+    return Offer(vocabulary, (*offered, *[BACKGROUND] * len(around)))
+
+
+def _around(settings: ProtocolSettings) -> Sequence[tuple[str, ...]]:
+    """Positions besides the classes: one with all words for the background, or one a word of context."""
+    if settings.background == "class":
+        return [settings.background_names]
+    return [(word,) for word in settings.context] if settings.background in WORDED else []
+
+
+def scored_truth(truth: Truth, settings: ProtocolSettings) -> Truth:
+    """The truth as it is scored: where the background is ignored, 0 becomes 255."""
+    if settings.background != "ignored":
+        return truth
+    return np.where(truth == BACKGROUND, np.uint8(IGNORED), truth)

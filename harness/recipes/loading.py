@@ -1,0 +1,219 @@
+"""A recipe -> the object it describes: its class found by address, its role and its source known."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from harness.contracts import Reader, Recipe
+from harness.errors import AddressError, HarnessError, SettingsError, nearest
+from harness.recipes.settings import address, construct, parameters, settings_of
+
+__all__ = [
+    "add_folder", "backbones", "build", "check_beside", "check_role", "kind_of", "learns", "load_class",
+    "open_method", "refuse_foreign_packages", "settings_of", "source_stamp",
+]  # fmt: skip
+
+PACKAGES = ("harness", "methods", "benchmarks", "results")
+ADDRESS = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
+Kind = Literal["learner", "reader", "method", "benchmark"]
+VERBS: dict[Kind, tuple[str, ...]] = {
+    "learner": ("fit", "fitted"),
+    "reader": ("passes", "read"),
+    "method": ("segment",),
+    "benchmark": ("ids", "load"),
+}
+
+
+def load_class(use: str) -> type:
+    """The class at an address `module:Class`; AddressError when there is none."""
+    parts = ADDRESS.fullmatch(use)
+    if parts is None:
+        dotted, _, last = use.rpartition(".")
+        meant = f"{dotted}:{last}"
+        suggestion = f"; did you mean {meant!r}?" if ADDRESS.fullmatch(meant) else ""
+        raise AddressError(f"{use!r} is not an address; write module:Class{suggestion}")
+    module = _import(parts[1], use)
+    try:
+        found = getattr(module, parts[2], None)
+    except Exception as error:  # a module's own __getattr__ may do anything
+        raise AddressError(f"{use!r}: looking up {parts[2]!r} failed: {_describe(error)}") from error
+    if found is None:
+        raise AddressError(f"{use!r}: module {parts[1]!r} has no class {parts[2]!r}{_classes_there(module, parts[2])}")
+    if not isinstance(found, type):
+        what = f"is not a class but of type {type(found).__name__}"
+        raise AddressError(f"{use!r} {what}{_classes_there(module, parts[2])}")
+    return found
+
+
+def build(recipe: Recipe) -> Any:
+    """The object that a recipe describes; AddressError or SettingsError says why there is none."""
+    cls = load_class(recipe.use)
+    try:
+        return construct(cls, recipe.as_dict())
+    except HarnessError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"{recipe.use}: it cannot be built: {_describe(error)}") from error
+
+
+def open_method(recipe: Recipe, artefact: str | None = None) -> Any:
+    """The method or reader that a recipe describes; of a learner, what it has learned, from its artefact's folder."""
+    built = build(recipe)
+    return built if artefact is None else built.fitted(Path(artefact))
+
+
+def learns(cls: type) -> bool:
+    """Whether a class is a learner, by its verbs."""
+    return all(callable(getattr(cls, verb, None)) for verb in VERBS["learner"])
+
+
+def check_role(cls: type, role: Literal["method", "benchmark"], use: str) -> None:
+    """AddressError when the class lacks the verbs of its role; nothing of it is run."""
+    kinds: tuple[Kind, ...] = ("learner", "reader", "method") if role == "method" else ("benchmark",)
+    if any(all(callable(getattr(cls, verb, None)) for verb in VERBS[kind]) for kind in kinds):
+        return
+    needs = "neither `segment` nor both `passes` and `read`, nor `fit` and `fitted`"
+    if role == "benchmark":
+        needs = f"no {' and no '.join(f'`{verb}`' for verb in VERBS['benchmark'] if not hasattr(cls, verb))}"
+    raise AddressError(f"{use!r} cannot be used as a {role}: it has {needs}")
+
+
+def kind_of(thing: object) -> Kind:
+    """What an object is by its verbs: a learner, a reader (also when it can segment alone), a method or a benchmark.
+
+    Attributes are looked up without being evaluated, because `classes` of a benchmark may read files.
+    """
+    for kind, verbs in VERBS.items():
+        wanted = (*verbs, "classes") if kind == "benchmark" else verbs
+        if all(inspect.getattr_static(thing, verb, None) is not None for verb in wanted):
+            return kind
+    lacks = "; besides `ids` and `load` a benchmark needs `classes`" if hasattr(thing, "ids") else ""
+    raise AddressError(f"{address(type(thing))} is neither a reader, a method nor a benchmark{lacks}")
+
+
+def backbones(reader: Reader) -> tuple[Recipe, ...]:
+    """The networks that a reader's passes ask for, each once."""
+    try:
+        return tuple(dict.fromkeys(request.backbone for request in reader.passes()))
+    except HarnessError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"{address(type(reader))}: its passes cannot be told: {_describe(error)}") from error
+
+
+def source_stamp(cls: type) -> str:
+    """What stands for a class's code: `v<version>` if it defines one, else `src-<hash>` of its source file.
+
+    A setting that is called version is no such attribute. The files of parent classes outside the standard library
+    count too.
+    """
+    version = vars(cls).get("version")
+    if isinstance(version, int | str) and "version" not in parameters(cls):
+        return f"v{version}"
+    files = dict.fromkeys(_source(one) for one in cls.__mro__ if one is cls or not _is_standard(one))
+    digest = hashlib.blake2b(digest_size=6)
+    for file in files:
+        digest.update(file.read_bytes())
+    return f"src-{digest.hexdigest()}"
+
+
+def add_folder(folder: str | Path) -> None:
+    """Make plug-ins in plain files of a folder importable, after everything that is installed."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    importlib.invalidate_caches()
+
+
+def check_beside(use: str, folder: str | Path) -> None:
+    """AddressError when an address names a file of this folder, but another module of that name comes first."""
+    top = use.partition(":")[0].partition(".")[0]
+    beside = [path for path in (Path(folder, f"{top}.py"), Path(folder, top, "__init__.py")) if path.is_file()]
+    first = _place(top) if beside else None
+    if top in PACKAGES or not beside or first in [path.resolve() for path in (*beside, Path(folder, top))]:
+        return
+    raise AddressError(f"{use!r} leads to {first or 'a built-in module'}, not to {beside[0]}; rename the latter")
+
+
+def refuse_foreign_packages(names: Sequence[str] = PACKAGES) -> None:
+    """AddressError when a package of one of our names, but not ours, comes first on the path."""
+    home = Path(__file__).resolve().parent.parent
+    for name in names:
+        place = _place(name)
+        if place is not None and place != home / name:
+            raise AddressError(
+                f"a foreign package {name!r} at {place} hides ours at {home / name}; remove it from the path, "
+                f"or start with `python -m` in {home}"
+            )
+
+
+def _place(name: str) -> Path | None:
+    """The folder (or file) that an import of a top-level name would lead to."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    folders = list(spec.submodule_search_locations or [])
+    found = folders[0] if folders else spec.origin
+    return Path(found).resolve() if found and (folders or spec.has_location) else None
+
+
+def _import(name: str, use: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise AddressError(f"{use!r}: there is no module {name!r}{_nearest_module(name)}") from None
+        raise AddressError(f"{use!r}: importing {name!r} failed: {_describe(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise AddressError(f"{use!r}: importing {name!r} failed: {_describe(error)}") from error
+
+
+def _nearest_module(name: str) -> str:
+    """The clause `; did you mean ...?` for the closest module on the path, found without importing anything."""
+    folders, words = sys.path, list[str]()
+    for part in name.split("."):
+        known = {module.name for module in pkgutil.iter_modules(folders)}
+        close = get_close_matches(part, sorted(known), n=1)
+        if not close:
+            return ""
+        words.append(close[0])
+        folders = [str(Path(folder, close[0])) for folder in folders]
+    return f"; did you mean {'.'.join(words)!r}?"
+
+
+def _classes_there(module: ModuleType, name: str) -> str:
+    found = [
+        key for key, value in vars(module).items()
+        if isinstance(value, type) and not key.startswith("_") and value.__module__.startswith(module.__name__)
+    ]  # fmt: skip
+    return nearest(name, found) or (f"; it has {', '.join(found[:8])}" if found else "")
+
+
+def _describe(error: BaseException) -> str:
+    """`KeyError: 'x'`, on one line, with the place when the source itself is wrong."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _is_standard(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] in sys.stdlib_module_names
+
+
+def _source(cls: type) -> Path:
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    if file is None or not Path(file).is_file():
+        raise AddressError(f"the source of {address(cls)} is in no file; give the class an attribute `version`")
+    return Path(file)

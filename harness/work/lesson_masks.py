@@ -1,0 +1,75 @@
+"""A teacher's checked answers for an image flow in; a pseudo mask flows out, 255 where the teacher is not sure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts import BACKGROUND, IGNORED, LabelRule, MethodError, ProtocolSettings, Truth
+from harness.protocol.decision import Planes, predict_views
+from harness.protocol.offering import Offer
+from harness.protocol.views import Tiling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def lesson(
+    answers: Sequence[Any],
+    cut: Tiling,
+    offered: Offer,
+    size: tuple[int, int],
+    settings: ProtocolSettings,
+    rule: LabelRule,
+) -> Truth:
+    """The mask of `size` in the numbering of truths. MethodError when a rule for scores meets a label map."""
+    if answers[0].ndim == 2:
+        if not rule.plain:
+            raise MethodError(
+                "the teacher gives label maps, and a label rule looks at scores: leave label_low, label_high and "
+                "label_unsure at 0, or choose a teacher that gives scores"
+            )
+        return predict_views(answers, cut, offered, size, settings)
+    best, second, where = _two_best(Planes(answers, cut, len(offered.numbers)), size, rule.scale)
+    numbers = np.array(offered.numbers, np.uint8)[where.cpu().numpy()]
+    sure = _sure(best, second, rule)
+    below = BACKGROUND if rule.below == "background" else IGNORED
+    low, middle = ((best < edge).cpu().numpy() for edge in (rule.low, rule.high))
+    return np.where(low, below, np.where(middle | ~sure, IGNORED, numbers)).astype(np.uint8)
+
+
+def positions(mask: Truth, offered: Offer) -> NDArray[np.int16]:
+    """A mask in the numbering of truths -> positions of the vocabulary, its length for background, -1 for unsure."""
+    table = np.full(IGNORED + 1, -1, np.int16)
+    table[BACKGROUND] = len(offered.numbers)
+    for position, number in enumerate(offered.numbers):
+        table[number] = position if number != BACKGROUND else len(offered.numbers)
+    return np.asarray(table[mask])
+
+
+def _two_best(planes: Planes, size: tuple[int, int], scale: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Best and second-best score and best position of every pixel; the second is 0 where there is one class."""
+    import torch
+
+    best = torch.full(size, -torch.inf, device=planes.device)
+    second = best.clone()
+    where = torch.zeros(size, dtype=torch.int64, device=planes.device)
+    for start, part in planes.slices(size, minmax=scale == "minmax"):
+        top, index = part.topk(min(2, len(part)), dim=0)
+        rival = top[1] if len(top) > 1 else torch.full_like(best, -torch.inf)
+        better = top[0] > best
+        second = torch.where(better, torch.maximum(best, rival), torch.maximum(second, top[0]))
+        where = torch.where(better, index[0] + start, where)
+        best = torch.where(better, top[0], best)
+    return best, torch.where(second.isinf(), torch.zeros_like(second), second), where
+
+
+def _sure(best: Tensor, second: Tensor, rule: LabelRule) -> NDArray[np.bool_]:
+    """Where the distance from best to second best is not among the smallest of the image's labelled pixels."""
+    margin, labelled = (best - second).cpu().numpy(), (best >= max(rule.low, rule.high)).cpu().numpy()
+    if not rule.unsure or not labelled.any():
+        return np.ones(margin.shape, bool)
+    return np.asarray(margin >= np.quantile(margin[labelled], rule.unsure))
