@@ -10,7 +10,7 @@ from methods.clip import ClipReader
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip_network import ClipFeatures, Projected
+    from methods.clip.network import ClipFeatures, Projected
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,6 @@ class ClearCLIP(ClipReader):
 
 def query_query(block: Projected) -> Tensor:
     """Tokens mix with those that ask alike."""
-    from methods.clip_network import attend
+    from methods.clip.network import attend
 
     return attend(block.queries, block.queries, block.values)

@@ -72,8 +72,8 @@ def image_embedding(network: object, image: Image) -> Tensor:
     import torch
     from torch.nn.functional import normalize
 
-    from methods.clip_network import ClipNetwork
-    from methods.clip_pixels import normalised
+    from methods.clip.network import ClipNetwork
+    from methods.clip.pixels import normalised
 
     assert isinstance(network, ClipNetwork)
     pixels = torch.from_numpy(normalised(image, (network.native, network.native), network.rule))[None]

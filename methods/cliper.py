@@ -65,7 +65,7 @@ class CLIPer(ClearCLIP):
 
     def read(self, features: Mapping[Pass, Any], vocabulary: Vocabulary) -> Tensor:
         """Scores (positions, rows, columns): at the latent's size, or on CLIP's grid where nothing is refined."""
-        from methods.maps import resized
+        from methods.diffusion.maps import resized
 
         scores = super().read(features, vocabulary)
         if not self.refiner.parts():

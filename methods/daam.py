@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import Parts, Pass
-from methods.layers import HEADS, Spec
+from methods.diffusion.layers import HEADS, Spec
 from methods.stableseg import StableSeg
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion_features import DiffusionFeatures
+    from methods.diffusion.features import DiffusionFeatures
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class DAAM(StableSeg):
 
     def class_maps(self, features: DiffusionFeatures) -> list[Tensor]:
         """Of every layer the mean over heads, each enlarged and cut at zero on its own: (classes, height, width)."""
-        from methods.maps import resized, scaled
+        from methods.diffusion.maps import resized, scaled
 
         size = self._size(features.latent)
         found = []

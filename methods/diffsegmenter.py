@@ -11,7 +11,7 @@ from methods.stableseg import StableSeg
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion_features import DiffusionFeatures
+    from methods.diffusion.features import DiffusionFeatures
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class DiffSegmenter(StableSeg):
         """One map a layer, as StableSeg's, but every layer stands for the mean of its side; resized, then scaled."""
         import torch
 
-        from methods.maps import resized, scaled
+        from methods.diffusion.maps import resized, scaled
 
         found = features.class_maps(self.layers, self.subtoken_agg, self.head_agg)
         size = self._size(features.latent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from methods.layers import Spec
+from methods.diffusion.layers import Spec
 from methods.stableseg import StableSeg
 
 

@@ -11,7 +11,7 @@ from methods.clip import ClipReader
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip_network import ClipFeatures, Projected
+    from methods.clip.network import ClipFeatures, Projected
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def self_self(block: Projected, iterations: int, inverse_temperature: float | No
     """Mean over q, k and v of their self-self attentions, applied to the values."""
     from torch.nn.functional import normalize
 
-    from methods.clip_network import attend
+    from methods.clip.network import attend
 
     scale = block.keys.shape[-1] ** -0.5
     factor = block.norm * scale if inverse_temperature is None else inverse_temperature

@@ -35,7 +35,7 @@ class GoCAVanilla(StableSeg):
 
     def read(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Tensor:
         """Scores (classes, height, width), float32, at map size, in 0..1."""
-        from methods.maps import scaled
+        from methods.diffusion.maps import scaled
 
         maps = super().read(features, vocabulary)
         if len(maps) > 1:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from methods.diffusion.layers import Spec
 from methods.layer_weights import Weights
-from methods.layers import Spec
 from methods.stableseg import StableSeg
 
 

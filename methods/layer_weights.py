@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from harness.contracts import MethodError
-from methods.layers import Layer
+from methods.diffusion.layers import Layer
 
 Weights: TypeAlias = "str | tuple[float, ...]"
 

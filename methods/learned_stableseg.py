@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from harness.contracts import Features, Lessons, MethodError, ModelError, Parts, Pass, Vocabulary
-from methods.layers import HEADS
+from methods.diffusion.layers import HEADS
 from methods.stableseg import StableSeg
 from methods.taught import Taught
 
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from methods.diffusion_features import DiffusionFeatures
+    from methods.diffusion.features import DiffusionFeatures
 
 CHOICES = {
-    "loss": ("softmax_ce", "least_squares"), "per": ("layer", "head"), "solver": ("ridge", "nnls"),
+    "loss": ("softmax_ce", "least_squares"),
+    "per": ("layer", "head"),
+    "solver": ("ridge", "nnls"),
     "rescale": ("minmax", "none"),
 }
 WEIGHTS = "weights.json"

@@ -12,7 +12,7 @@ from methods.clip import Clip, ClipReader
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip_network import ClipFeatures, Projected
+    from methods.clip.network import ClipFeatures, Projected
 
 FORMS = ("published", "value")
 NORMS = ("channel", "position")

@@ -11,7 +11,7 @@ from methods.clip import ClipReader
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip_network import ClipFeatures, Projected
+    from methods.clip.network import ClipFeatures, Projected
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class NACLIP(ClipReader):
 
 def neighbourly(block: Projected, std: float) -> Tensor:
     """Key-key attention with the Gaussian added before the softmax."""
-    from methods.clip_network import attend
+    from methods.clip.network import attend
 
     return attend(block.keys, block.keys, block.values, bias=gaussian(block, std))
 

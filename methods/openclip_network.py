@@ -14,9 +14,9 @@ from torch import Tensor
 
 from harness.contracts import Image, ModelError, Vocabulary
 from methods.checkpoints import reason
-from methods.clip_network import WINDOWS, cut_windows, merge_windows
-from methods.clip_pixels import Normalisation, Tiling, normalised, target_size, tile
-from methods.clip_text import TextBank
+from methods.clip.network import WINDOWS, cut_windows, merge_windows
+from methods.clip.pixels import Normalisation, Tiling, normalised, target_size, tile
+from methods.clip.text import TextBank
 from methods.openclip_resnet import checked_folder
 
 if TYPE_CHECKING:

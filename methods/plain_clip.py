@@ -10,7 +10,7 @@ from methods.clip import ClipReader
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip_network import ClipFeatures, Projected
+    from methods.clip.network import ClipFeatures, Projected
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,6 @@ class CLIP(ClipReader):
 
 def query_key(block: Projected) -> Tensor:
     """The attention CLIP was trained with."""
-    from methods.clip_network import attend
+    from methods.clip.network import attend
 
     return attend(block.queries, block.keys, block.values)

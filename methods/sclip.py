@@ -10,7 +10,7 @@ from methods.clip import ClipReader
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip_network import ClipFeatures, Projected
+    from methods.clip.network import ClipFeatures, Projected
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,6 @@ class SCLIP(ClipReader):
 
 def correlative(block: Projected) -> Tensor:
     """Query-query plus key-key attention."""
-    from methods.clip_network import attend
+    from methods.clip.network import attend
 
     return attend(block.queries, block.queries, block.values) + attend(block.keys, block.keys, block.values)

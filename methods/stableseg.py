@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import Features, MethodError, Parts, Pass, Recipe, Scores, Vocabulary
 from methods.diffusion import STABLE_DIFFUSION, Diffusion, DiffusionPass, check_choices
+from methods.diffusion.layers import CROSS, HEADS, Spec, canonical, select
 from methods.layer_weights import Weights, layer_weights, weights_stamp
-from methods.layers import CROSS, HEADS, Spec, canonical, select
 from methods.refine import Refiner, refiner, source_stamp
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion_features import DiffusionFeatures
+    from methods.diffusion.features import DiffusionFeatures
 
 CHOICES = {
-    "head_agg": ("mean", "max"), "subtoken_agg": ("mean", "sum", "max", "last"),
-    "norm_order": ("resize_first", "norm_first"), "map_norm": ("minmax", "none", "max", "sum"),
-    "map_interp": ("bilinear", "bicubic", "nearest"), "class_norm": ("minmax", "none", "softmax", "max", "sum"),
+    "head_agg": ("mean", "max"),
+    "subtoken_agg": ("mean", "sum", "max", "last"),
+    "norm_order": ("resize_first", "norm_first"),
+    "map_norm": ("minmax", "none", "max", "sum"),
+    "map_interp": ("bilinear", "bicubic", "nearest"),
+    "class_norm": ("minmax", "none", "softmax", "max", "sum"),
     "prompt_self": ("mean", "first"),
 }
 
@@ -42,7 +45,7 @@ class StableSeg:
     model, revision, dtype, size, resize, latents, latent_cache: the backbone (methods.diffusion:Diffusion).
     timestep, add_noise, seed, latent, prompt, template, joiner, whose_names: the pass (DiffusionPass).
     noise_draws: refined maps are averaged over them.
-    layers: `all`, a side `1/2`, indices `4-8` (methods.layers). layer_weights: `uniform`, numbers, `1/8:.3, 1/4:.5`, or
+    layers: `all`, a side `1/2`, indices `4-8` (diffusion.layers). layer_weights: `uniform`, numbers, `1/8:.3, 1/4:.5`, or
     a .json file. head_agg, subtoken_agg: how heads and tokens of a name are joined. map_size: `latent`, a share of it
     (`1/2`), or `HxW`. map_norm: scale of a map before layers are joined; norm_order: after resizing or before.
     refine: a key of methods.refine with settings in brackets; refine_resolution and refine_power replace the key's.
@@ -116,7 +119,7 @@ class StableSeg:
 
     def at_map_size(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
         """Maps (classes, height, width) of one layer, or of one of its heads, scaled and at map size."""
-        from methods.maps import resized, scaled
+        from methods.diffusion.maps import resized, scaled
 
         size = self._size(features.latent)
         if self.norm_order == "norm_first":
@@ -136,7 +139,7 @@ class StableSeg:
         return self.refiner.refine(joined, features) if len(joined) else joined
 
     def _final(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
-        from methods.maps import scaled
+        from methods.diffusion.maps import scaled
 
         return scaled(features.crop(maps), self.class_norm)
 
@@ -144,13 +147,26 @@ class StableSeg:
     def _requests(self) -> list[DiffusionPass]:
         backbone = Recipe.of(
             f"{Diffusion.__module__}:{Diffusion.__name__}",
-            model=self.model, revision=self.revision, dtype=self.dtype, size=self.size, resize=self.resize,
-            latents=self.latents, latent_cache=self.latent_cache,
+            model=self.model,
+            revision=self.revision,
+            dtype=self.dtype,
+            size=self.size,
+            resize=self.resize,
+            latents=self.latents,
+            latent_cache=self.latent_cache,
         )
         return [
             DiffusionPass(
-                backbone, self.timestep, self.prompt, self.template, self.joiner, self.add_noise, self.seed, draw,
-                self.latent, self.whose_names,
+                backbone,
+                self.timestep,
+                self.prompt,
+                self.template,
+                self.joiner,
+                self.add_noise,
+                self.seed,
+                draw,
+                self.latent,
+                self.whose_names,
             )
             for draw in range(self.noise_draws)
         ]

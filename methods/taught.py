@@ -21,6 +21,4 @@ class Taught:
     @property
     def rule(self) -> LabelRule:
         """How the teacher's answers become pseudo masks."""
-        return LabelRule(
-            self.label_low, self.label_high, self.label_scale, self.label_below, self.label_unsure
-        )
+        return LabelRule(self.label_low, self.label_high, self.label_scale, self.label_below, self.label_unsure)

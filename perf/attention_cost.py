@@ -41,9 +41,9 @@ from torch import Tensor
 
 from harness.contracts import Query, Vocabulary
 from methods.diffusion import Diffusion
-from methods.diffusion_files import Opened
-from methods.diffusion_network import Network, Row
-from methods.prompts import Prompt
+from methods.diffusion.files import Opened
+from methods.diffusion.network import Network, Row
+from methods.diffusion.prompts import Prompt
 from methods.stableseg import StableSeg
 
 SHAPES = {

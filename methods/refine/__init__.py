@@ -19,7 +19,7 @@ from harness.contracts import MethodError, Parts
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion_features import DiffusionFeatures
+    from methods.diffusion.features import DiffusionFeatures
 
 
 class Refiner(Protocol):

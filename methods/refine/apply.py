@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.contracts import Parts
-from methods.layers import own_part
+from methods.diffusion.layers import own_part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion_features import DiffusionFeatures
+    from methods.diffusion.features import DiffusionFeatures
 
 
 @dataclass(frozen=True)
 class Apply:
-    """resolution: layers of one side (methods.layers). power: how often. rows: S of all prompts (`mean`) or `first`."""
+    """resolution: layers of one side (see layers). power: how often. rows: S of all prompts (`mean`) or `first`."""
 
     resolution: str = "largest"
     power: int = 1
@@ -30,7 +30,7 @@ class Apply:
         return frozenset({own_part(self.resolution, self.rows)})
 
     def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
-        from methods.maps import resized
+        from methods.diffusion.maps import resized
 
         inner = resized(maps, features.side(self.resolution))
         spread = features.propagate(inner, self.resolution, self.power, self.rows)

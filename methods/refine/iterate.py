@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.contracts import Parts
-from methods.layers import own_part
+from methods.diffusion.layers import own_part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion_features import DiffusionFeatures
+    from methods.diffusion.features import DiffusionFeatures
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Iterate:
         return frozenset({own_part(self.resolution, self.rows)})
 
     def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
-        from methods.maps import resized
+        from methods.diffusion.maps import resized
 
         inner = resized(maps, features.side(self.resolution))
         links = thinned(features.self_attention(self.resolution, self.rows), self.gamma)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.contracts import Parts
-from methods.layers import own_part
+from methods.diffusion.layers import own_part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion_features import DiffusionFeatures
+    from methods.diffusion.features import DiffusionFeatures
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class MultiScale:
     def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
         import torch
 
-        from methods.layers import select
-        from methods.maps import resized
+        from methods.diffusion.layers import select
+        from methods.diffusion.maps import resized
 
         inner = resized(maps, features.latent)
         chosen = [features.layers[index] for index in select(self.layers, features.layers)]

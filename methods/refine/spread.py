@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.contracts import Parts
-from methods.layers import own_part
+from methods.diffusion.layers import own_part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion_features import DiffusionFeatures
+    from methods.diffusion.features import DiffusionFeatures
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Spread:
         return frozenset({own_part(self.resolutions, self.rows)})
 
     def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
-        from methods.maps import resized, scaled
+        from methods.diffusion.maps import resized, scaled
 
         inner = maps
         for side in self.resolutions.split("+"):

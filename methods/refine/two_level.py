@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.contracts import Parts
-from methods.layers import own_part
+from methods.diffusion.layers import own_part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion_features import DiffusionFeatures
+    from methods.diffusion.features import DiffusionFeatures
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TwoLevel:
     def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
         import torch
 
-        from methods.maps import resized
+        from methods.diffusion.maps import resized
 
         inner = resized(maps, features.side(self.first.split("+")[0]))
         for level in (self.first, self.second):

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.contracts import Parts
-from methods.layers import own_part
+from methods.diffusion.layers import own_part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion_features import DiffusionFeatures
+    from methods.diffusion.features import DiffusionFeatures
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Vote:
     def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
         import torch
 
-        from methods.maps import resized
+        from methods.diffusion.maps import resized
 
         side = features.side(self.resolution)
         inner = resized(maps, side).flatten(1)

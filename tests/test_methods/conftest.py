@@ -190,8 +190,8 @@ def plain_latents(network: Any, queries: Sequence[Query], timestep: int, seed: i
     import torch
     from diffusers import DDPMScheduler
 
-    from methods.diffusion_images import fit_image
-    from methods.diffusion_network import normal
+    from methods.diffusion.images import fit_image
+    from methods.diffusion.network import normal
 
     schedule = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     found = []

@@ -15,8 +15,8 @@ from transformers import CLIPConfig, CLIPModel
 
 from methods.clearclip import ClearCLIP
 from methods.clip import ClipReader
-from methods.clip_network import ClipNetwork
-from methods.clip_pixels import CLIP_MEAN, CLIP_STD, Normalisation
+from methods.clip.network import ClipNetwork
+from methods.clip.pixels import CLIP_MEAN, CLIP_STD, Normalisation
 from methods.gem import GEM
 from methods.maskclip import MaskCLIP
 from methods.naclip import NACLIP

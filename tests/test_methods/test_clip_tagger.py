@@ -14,7 +14,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from benchmarks.shapes import Shapes
 from harness.contracts import ModelError, Tagger, Vocabulary
 from methods.checkpoints import SHIPPED
-from methods.clip_pixels import Normalisation, normalised
+from methods.clip.pixels import Normalisation, normalised
 from methods.clip_tagger import ClipTagger
 
 VOCABULARY = Vocabulary((("cat",), ("dog", "hound"), ("car",), ("tree",)), templates=("a photo of a {}", "the {}"))

@@ -7,7 +7,7 @@ import pytest
 
 from harness.contracts import Method, MethodError, Vocabulary
 from methods.controls import OneClass, RandomLabels, WrongPrompt
-from methods.prompts import other_words
+from methods.diffusion.prompts import other_words
 
 OFFERED = Vocabulary((("dog",), ("cat",), ("car",)), (("sky",), ("tree",), ("boat",), ("bird",)))
 

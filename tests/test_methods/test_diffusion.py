@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from harness.contracts import ModelError, Query, Recipe, Vocabulary
-from methods.attention import Wanted, attend, probabilities, reading
 from methods.diffusion import Diffusion, DiffusionPass
-from methods.diffusion_images import fit_image
-from methods.diffusion_network import normal
+from methods.diffusion.attention import Wanted, attend, probabilities, reading
+from methods.diffusion.images import fit_image
+from methods.diffusion.network import normal
 
 EVERYTHING = frozenset({"cross:all", "self:all"})
 Ask = Callable[..., Query]

@@ -15,7 +15,7 @@ from benchmarks.shapes import Shapes
 from harness.contracts import Query, Vocabulary
 from methods.checkpoints import SHIPPED
 from methods.clip import Clip, ClipReader
-from methods.clip_pixels import Tiling
+from methods.clip.pixels import Tiling
 from methods.maskclip import DROPPED, MaskCLIP, denoised, smoothed
 from methods.plain_clip import CLIP
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.contracts import ModelError
-from methods.prompts import joiner_for, joint_prompts, single_prompts
+from methods.diffusion.prompts import joiner_for, joint_prompts, single_prompts
 
 TEMPLATE = "a photo of a {}"
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from harness.contracts import Query, Recipe, Vocabulary
 from methods.diffusion import Diffusion, DiffusionPass
-from methods.diffusion_features import DiffusionFeatures
-from methods.diffusion_files import Opened
-from methods.diffusion_network import Network
+from methods.diffusion.features import DiffusionFeatures
+from methods.diffusion.files import Opened
+from methods.diffusion.network import Network
 from methods.refine import refiner
 from methods.refine.box import boxes
 from methods.stableseg import StableSeg
@@ -53,7 +53,7 @@ def network(
     """Text encoder, tokenizer and a VAE of factor 8 from a small model, and a UNet of the real size."""
     from diffusers import UNet2DConditionModel
 
-    from methods.diffusion_files import open_files
+    from methods.diffusion.files import open_files
 
     thin = stable_diffusion_1 | {"block_out_channels": (8, 8, 8, 8), "attention_head_dim": 1, "norm_num_groups": 4}
     folder = write_diffusion(tmp_path_factory.mktemp("real") / "thin", thin, 77)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from harness.contracts import MethodError
-from methods.diffusion_features import DiffusionFeatures
-from methods.layers import Layer
-from methods.maps import scaled
+from methods.diffusion.features import DiffusionFeatures
+from methods.diffusion.layers import Layer
+from methods.diffusion.maps import scaled
 from methods.refine import REFINERS, refiner, source_stamp
 from methods.refine.box import boxes
 from methods.refine.multiscale import enlarging

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 
 from harness.contracts import MethodError, ModelError, Query, Reader, Vocabulary
 from methods.diffusion import Diffusion
+from methods.diffusion.layers import Layer, select
 from methods.layer_weights import layer_weights
-from methods.layers import Layer, select
 from methods.refine import REFINERS
 from methods.stableseg import StableSeg
 

@@ -16,7 +16,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from harness.contracts import IGNORED, Image, MethodError, ModelError, Truth, Vocabulary
 from methods.student import Student
-from methods.student_crops import Crops, normalised, padded
+from methods.student.crops import Crops, normalised, padded
 
 NAMES = (("red",), ("green", "lime"), ("blue",))
 SMALL = Student(
@@ -91,7 +91,7 @@ def test_crops_change_image_and_mask_alike() -> None:
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
-    from methods import student_training
+    from methods.student import training as student_training
 
     lessons = ColourLessons()
     SMALL.fit(lessons, whole := _folder(tmp_path / "whole"))
@@ -168,7 +168,7 @@ def test_the_head_of_texts_is_frozen(tmp_path: Path) -> None:
     student = replace(SMALL, head="text", text_model="shapes")
     lessons = ColourLessons(vocabulary=Vocabulary((("circle",), ("square",), ("star",))))
     student.fit(lessons, _folder(tmp_path / "fit"))
-    from methods.student_network import text_vectors
+    from methods.student.network import text_vectors
 
     held = weights_of(tmp_path / "fit")["segmentation_head.0.texts"]
     vectors = text_vectors("shapes", lessons.vocabulary.names, lessons.vocabulary.templates).numpy()

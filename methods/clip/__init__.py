@@ -1,7 +1,7 @@
 """Settings flow in; the CLIP pass, the backbone that serves it and the ground plan of its readers flow out, no torch.
 
 The tower runs once an image up to the input of its last block; every method of the family then finishes that block in
-its own way (see `methods.clip_network.ClipFeatures`).
+its own way (see `methods.clip.network.ClipFeatures`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from methods.checkpoints import fingerprint
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip_network import ClipFeatures, ClipNetwork
+    from methods.clip.network import ClipFeatures, ClipNetwork
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch16"
 PORTS = ("clean", "official")
 DTYPES = ("float32", "bfloat16", "float16")
-SOURCES = ("clip.py", "clip_network.py", "clip_pixels.py", "clip_text.py")
+SOURCES = ("__init__.py", "network.py", "pixels.py", "text.py")
 
 
 def block_inputs(depth: int) -> Parts:
@@ -89,7 +89,7 @@ class Clip:
     @cached_property
     def network(self) -> ClipNetwork:
         """The opened model."""
-        from methods.clip_network import open_network
+        from methods.clip.network import open_network
 
         return open_network(self)
 

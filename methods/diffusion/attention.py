@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.contracts import ModelError
-from methods.layers import Layer
+from methods.diffusion.layers import Layer
 
 Take = Callable[[str, int, Tensor, Tensor], None]  # kind, layer index, queries and keys (rows, heads, positions, width)
 
@@ -134,8 +134,15 @@ def _remember(queries: list[Tensor], module: nn.Module, inputs: Any, output: Ten
 
 
 def _hand_over(
-    attention: Any, name: str, index: int, queries: list[Tensor], take: Take, last: bool,
-    module: nn.Module, inputs: Any, output: Tensor,
+    attention: Any,
+    name: str,
+    index: int,
+    queries: list[Tensor],
+    take: Take,
+    last: bool,
+    module: nn.Module,
+    inputs: Any,
+    output: Tensor,
 ) -> None:
     query, key = (_by_heads(flat, attention.heads) for flat in (queries.pop(), output))
     norm_query, norm_key = getattr(attention, "norm_q", None), getattr(attention, "norm_k", None)
@@ -149,5 +156,3 @@ def _hand_over(
 def _by_heads(flat: Tensor, heads: int) -> Tensor:
     """(rows, positions, heads * width) -> (rows, heads, positions, width), a view."""
     return flat.view(*flat.shape[:2], heads, -1).transpose(1, 2)
-
-

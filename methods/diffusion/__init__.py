@@ -1,6 +1,6 @@
 """What is asked of a latent diffusion model flows in as frozen values; its attention on images flows out as features.
 
-The network itself (methods.diffusion_network) is imported on the first run: this file needs no torch.
+The network itself (methods.diffusion.network) is imported on the first run: this file needs no torch.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from harness.contracts import ModelError, Parts, Pass, Query, Recipe
 from methods import checkpoints
 
 if TYPE_CHECKING:
-    from methods.diffusion_features import DiffusionFeatures
-    from methods.diffusion_network import Network
+    from methods.diffusion.features import DiffusionFeatures
+    from methods.diffusion.network import Network
 
 STABLE_DIFFUSION = "CompVis/stable-diffusion-v1-4"
 CHOICES = {
-    "prompt": ("joint", "per_class"), "latent": ("mean", "sample"), "whose_names": ("own", "others"),
-    "dtype": ("float32", "bfloat16", "float16"), "latents": ("float32", "float16"), "resize": ("stretch", "pad"),
+    "prompt": ("joint", "per_class"),
+    "latent": ("mean", "sample"),
+    "whose_names": ("own", "others"),
+    "dtype": ("float32", "bfloat16", "float16"),
+    "latents": ("float32", "float16"),
+    "resize": ("stretch", "pad"),
 }
 
 
@@ -76,9 +80,9 @@ class Diffusion:
     or (height, width), that images are brought to; None is the model's own. resize: `stretch`, or `pad` (the longer
     side fits, the rest is grey and is cut off again). rows: UNet rows a call; None is one an image of the batch.
     latents: `float16` rounds the encoded images; then latent_cache may name a folder in which they are kept, for all
-    sweeps to come (methods.latent_cache).
+    sweeps to come (methods.diffusion.latent_cache).
 
-    Parts of a pass (methods.layers): `cross:SPEC` class maps of layers, `self:SPEC` self-attention of layers from all
+    Parts of a pass (methods.diffusion.layers): `cross:SPEC` class maps of layers, `self:SPEC` self-attention of layers from all
     prompts of the image, `self-first:SPEC` from its first prompt only, `heads` keeps the heads of class maps apart.
     """
 
@@ -106,7 +110,7 @@ class Diffusion:
     @cached_property
     def network(self) -> Network:
         """The opened network, on the GPU when there is one. ModelError when it cannot be opened."""
-        from methods.diffusion_network import Network
+        from methods.diffusion.network import Network
 
         return Network.open(self)
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from harness.contracts import Image, MethodError
-from methods.attention import attend, probabilities
-from methods.layers import Layer, Spec, canonical, select
+from methods.diffusion.attention import attend, probabilities
+from methods.diffusion.layers import Layer, Spec, canonical, select
 
 Places: TypeAlias = "tuple[tuple[int, tuple[int, ...]], ...]"  # (class, its columns among those kept of a row)
 

@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from harness.contracts import BACKGROUND, IGNORED, Image, Lessons, MethodError, ModelError, Truth, Vocabulary
-from methods import student_network as networks
-from methods.student_crops import Crops
-from methods.student_network import Shape
-from methods.student_training import Course, train
+from methods.student import network as networks
+from methods.student.crops import Crops
+from methods.student.network import Shape
+from methods.student.training import Course, train
 
 if TYPE_CHECKING:
     from methods.student import Student

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from harness.contracts import Image, ModelError, Parts, Query
-from methods import layers as wishes
-from methods.attention import Wanted, layers_of, probabilities, reading
 from methods.diffusion import Diffusion, DiffusionPass
-from methods.diffusion_features import DiffusionFeatures
-from methods.diffusion_files import Opened, open_files
-from methods.diffusion_images import fit_image
-from methods.diffusion_text import TextSide
-from methods.latent_cache import LatentCache
-from methods.prompts import Prompt
+from methods.diffusion import layers as wishes
+from methods.diffusion.attention import Wanted, layers_of, probabilities, reading
+from methods.diffusion.features import DiffusionFeatures
+from methods.diffusion.files import Opened, open_files
+from methods.diffusion.images import fit_image
+from methods.diffusion.latent_cache import LatentCache
+from methods.diffusion.prompts import Prompt
+from methods.diffusion.text import TextSide
 
 
 class Posterior(NamedTuple):
@@ -123,7 +123,12 @@ class Network:
 
     @torch.no_grad()
     def forward(
-        self, latents: Tensor, timestep: int, rows: Sequence[Row], wanted: Wanted, queries: Sequence[Query],
+        self,
+        latents: Tensor,
+        timestep: int,
+        rows: Sequence[Row],
+        wanted: Wanted,
+        queries: Sequence[Query],
         contents: Sequence[tuple[int, int]],
     ) -> list[DiffusionFeatures]:
         """All rows through the UNet, a fixed number a call (the last call is filled up with copies)."""
@@ -138,9 +143,7 @@ class Network:
                 self.unet(latents[[row.image for row in full]], timestep, encoder_hidden_states=states)
         return features
 
-    def _features(
-        self, place: int, query: Query, rows: Sequence[Row], content: tuple[int, int]
-    ) -> DiffusionFeatures:
+    def _features(self, place: int, query: Query, rows: Sequence[Row], content: tuple[int, int]) -> DiffusionFeatures:
         places = []
         for row in rows:
             if row.image == place:
@@ -181,8 +184,13 @@ def _columns(prompt: Prompt) -> list[int]:
 
 
 def _take(
-    features: Sequence[DiffusionFeatures], rows: Sequence[Row], wanted: Wanted,
-    name: str, index: int, queries: Tensor, keys: Tensor,
+    features: Sequence[DiffusionFeatures],
+    rows: Sequence[Row],
+    wanted: Wanted,
+    name: str,
+    index: int,
+    queries: Tensor,
+    keys: Tensor,
 ) -> None:
     """Keeps of one layer what is wanted of every row; copies that fill a call up are left out."""
     for number, row in enumerate(rows):
@@ -195,5 +203,3 @@ def _take(
             kept.own.setdefault(index, []).append((queries[number], keys[number]))
         elif row.place == 0:
             kept.own[index] = [(queries[number].clone(), keys[number].clone())]
-
-

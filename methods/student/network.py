@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts import Image, ModelError
-from methods.student_crops import normalised, padded
+from methods.student.crops import normalised, padded
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,11 @@ def build(shape: Shape, encoder_weights: str | None = None) -> nn.Module:
 
     try:
         network: nn.Module = networks.DeepLabV3Plus(
-            encoder_name=shape.encoder, encoder_weights=encoder_weights, decoder_channels=shape.decoder,
-            decoder_aspp_dropout=shape.dropout, classes=shape.classes,
+            encoder_name=shape.encoder,
+            encoder_weights=encoder_weights,
+            decoder_channels=shape.decoder,
+            decoder_aspp_dropout=shape.dropout,
+            classes=shape.classes,
         )
     except KeyError as problem:
         raise ModelError(

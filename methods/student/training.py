@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.contracts import IGNORED, Image, Truth
-from methods.student_crops import normalised
-from methods.student_network import groups, logits
+from methods.student.crops import normalised
+from methods.student.network import groups, logits
 
 CHECKPOINTS = 10  # of one training
 LINES = 50  # of the loss curve
@@ -156,8 +156,12 @@ def validate(network: nn.Module, material: Material) -> dict[str, float]:
 
 
 def _step(
-    network: nn.Module, optimiser: torch.optim.Optimizer, course: Course, step: int,
-    batch: Sequence[tuple[int, list[Example]]], world: int,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    course: Course,
+    step: int,
+    batch: Sequence[tuple[int, list[Example]]],
+    world: int,
 ) -> float:
     """One update from the groups of a batch that this worker has; the mean loss a pixel over all workers."""
     for settings in optimiser.param_groups:
@@ -222,6 +226,7 @@ def _batches(
 ) -> Iterator[list[tuple[int, list[Example]]]]:
     """Step by step the groups of this worker: (number of the group, its examples), read one step ahead."""
     with ThreadPoolExecutor(max(1, min(8, (os.cpu_count() or 2) // 2)), thread_name_prefix="lessons") as pool:
+
         def ask(step: int) -> list[tuple[int, list[Future[Example]]]]:
             mine = range(rank, course.batch // course.group, world)
             return [

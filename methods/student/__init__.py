@@ -1,6 +1,6 @@
 """A teacher's pseudo masks flow in; a DeepLabV3+ that was trained on them flows out: StableSeg+, MaskCLIP+.
 
-The network and its training (methods.student_fit) are imported when a fit begins or an image comes: no torch here.
+The network and its training (methods.student.fit) are imported when a fit begins or an image comes: no torch here.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from harness.contracts import Image, Lessons, MethodError, Scores, Vocabulary
 from methods.taught import Taught
 
 if TYPE_CHECKING:
-    from methods.student_fit import Trained
+    from methods.student.fit import Trained
 
 CHOICES = {
-    "optimiser": ("sgd", "adamw"), "decay": ("poly", "cosine"), "head": ("classifier", "text"),
-    "pseudo": ("stored", "same_crop"), "precision": ("auto", "float32"),
+    "optimiser": ("sgd", "adamw"),
+    "decay": ("poly", "cosine"),
+    "head": ("classifier", "text"),
+    "pseudo": ("stored", "same_crop"),
+    "precision": ("auto", "float32"),
 }
 
 
@@ -97,7 +100,7 @@ class Student(Taught):
 
     def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
         """Train, alone or as one worker of several; what is told of it."""
-        from methods.student_fit import fit
+        from methods.student.fit import fit
 
         return fit(self, lessons, folder)
 
@@ -149,6 +152,6 @@ class TrainedStudent:
     @cached_property
     def trained(self) -> Trained:
         """The opened network, on the GPU when there is one."""
-        from methods.student_fit import Trained
+        from methods.student.fit import Trained
 
         return Trained.open(self.folder)

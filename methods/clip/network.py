@@ -15,8 +15,8 @@ from transformers.utils import logging as transformers_logging
 
 from harness.contracts import Image, ModelError, Vocabulary
 from methods.checkpoints import fetch, reason
-from methods.clip_pixels import IMAGENET_MEAN, IMAGENET_STD, Normalisation, Tiling, normalised, target_size, tile
-from methods.clip_text import TextBank
+from methods.clip.pixels import IMAGENET_MEAN, IMAGENET_STD, Normalisation, Tiling, normalised, target_size, tile
+from methods.clip.text import TextBank
 
 if TYPE_CHECKING:
     from methods.clip import Clip, ClipPass

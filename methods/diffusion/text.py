@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.contracts import Query
 from methods.diffusion import DiffusionPass
-from methods.prompts import Prompt, joint_prompts, other_words, single_prompts
+from methods.diffusion.prompts import Prompt, joint_prompts, other_words, single_prompts
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
