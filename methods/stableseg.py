@@ -45,7 +45,7 @@ class StableSeg:
     model, revision, dtype, size, resize, latents, latent_cache: the backbone (methods.diffusion:Diffusion).
     timestep, add_noise, seed, latent, prompt, template, joiner, whose_names: the pass (DiffusionPass).
     noise_draws: refined maps are averaged over them.
-    layers: `all`, a side `1/2`, indices `4-8` (diffusion.layers). layer_weights: `uniform`, numbers, `1/8:.3, 1/4:.5`, or
+    layers: `all`, a side `1/2`, indices `4-8`. layer_weights: `uniform`, numbers, `1/8:.3, 1/4:.5`, or
     a .json file. head_agg, subtoken_agg: how heads and tokens of a name are joined. map_size: `latent`, a share of it
     (`1/2`), or `HxW`. map_norm: scale of a map before layers are joined; norm_order: after resizing or before.
     refine: a key of methods.refine with settings in brackets; refine_resolution and refine_power replace the key's.

@@ -82,7 +82,7 @@ class Diffusion:
     latents: `float16` rounds the encoded images; then latent_cache may name a folder in which they are kept, for all
     sweeps to come (methods.diffusion.latent_cache).
 
-    Parts of a pass (methods.diffusion.layers): `cross:SPEC` class maps of layers, `self:SPEC` self-attention of layers from all
+    Parts of a pass (see layers): `cross:SPEC` class maps of layers, `self:SPEC` self-attention of layers from all
     prompts of the image, `self-first:SPEC` from its first prompt only, `heads` keeps the heads of class maps apart.
     """
 
