@@ -72,6 +72,8 @@ def summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
             f"Backbones: {cost.passes} passes and {cost.encodings} image encodings; without sharing it would be "
             f"{cost.passes_unshared} passes and {cost.encodings_unshared} encodings."
         )
+        if any(planned.run.protocol.window and planned.passes for planned in plan.work):
+            lines.append("Some images are cut into windows, as many as their sizes ask for: they count once here.")
     seconds = estimate(plan, timings, workers)
     if plan.images_missing and seconds is not None:
         lines.append(

@@ -14,6 +14,7 @@ from toy_cells import Cell, reader
 
 from harness.contracts import BatchDone, ModelError, NameFile, ProtocolSettings, Recipe, Row
 from harness.planning import plan as plans
+from harness.planning import report
 from harness.protocol import views
 from harness.work.worker import Worker
 
@@ -77,6 +78,13 @@ def test_a_batch_keeps_its_shape_window_by_window_and_counts_what_it_costs() -> 
     assert toy_world.COUNTS["shape 4"] == toy_world.COUNTS["calls"] == sum(most)
     assert sum(one.encodings for one in done) == sum(windows)
     assert sum(one.passes for one in done) == 2 * sum(windows)
+
+
+def test_the_plan_says_that_it_counts_images_and_not_windows() -> None:
+    def said(protocol: ProtocolSettings) -> str:
+        return " ".join(report.summary(plans.make("toy", under(protocol, reader(100)), 4), {}, 1))
+
+    assert "cut into windows" in said(SLIDING) and "cut into windows" not in said(ProtocolSettings())
 
 
 def test_the_result_of_an_image_depends_on_no_company() -> None:
