@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import methods
-from harness.checks import main
+from harness.checks.__main__ import main
 from harness.checks.method_answers import difference, gap_between
 from harness.checks.module_watch import left_behind, watched
 
