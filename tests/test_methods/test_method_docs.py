@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.checks import main
+from harness.checks.__main__ import main
 from harness.checks.method_trials import PROMISES
 from harness.grid import reading as grids
 from harness.planning import plan as plans
