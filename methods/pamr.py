@@ -29,8 +29,8 @@ class PAMR(AroundReader):
     place of the paper's squared one, are those of the authors' code (visinf/1-stage-wseg, models/mods/pamr.py). Every a
     sums to 1, so scores stay within their range. Defaults: NACLIP's, 10 iterations and dilations 8 and 16.
 
-    method: a reader with its settings, `methods.naclip:NACLIP(model=shapes, window=64)`; the features of its passes
-    must offer `image`. short_side: pixels at which it is done; None is the image's own size.
+    method: see AroundReader; the features of its passes must offer `image`. short_side: pixels at which it is done;
+    None is the image's own size.
     Left out: align_corners in enlarging.
     """
 
