@@ -17,7 +17,8 @@ class FTTM(StableSeg):
     self-attention of layer 11; minmax before and after. t = 150. Which layers its numbers 4..8 and 11 are is inferred
     from the order of its list. A network of other layers needs its own `layers` and `refine_resolution`.
     Left out: 10 noise draws on VOC (`noise_draws: 10`, ten passes), its prompt "a photo including c1, c2, {background
-    words of the class}" (`template`, `joiner`), an input of 704 pixels or more (`size`), and the dense CRF behind it.
+    words of the class}" (`template`, `joiner`), an input of 704 pixels or more (`size`), and the dense CRF behind it
+    (methods.dense_crf).
     """
 
     version: ClassVar[int] = 100 * StableSeg.version + 1  # results follow StableSeg's version and their own

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import Features, Image, MethodError, Parts, Pass, Reader, Vocabulary
-from methods.calls import built, stamp_of
+from harness.contracts import Features, MethodError, Pass, Vocabulary
+from methods.around_reader import AroundReader, check_short_side, enlarged
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +20,7 @@ SLICE = 2**25  # classes are refined in slices of about this many numbers
 
 
 @dataclass(frozen=True)
-class PAMR:
+class PAMR(AroundReader):
     """Pixel-adaptive mask refinement (Araslanov and Roth, CVPR 2020, arXiv 2005.08104) behind any reader.
 
     Scores are enlarged to the image; then `iterations` times M(p) <- sum over q of a(p, q) M(q), where q are the 8
@@ -30,14 +29,13 @@ class PAMR:
     place of the paper's squared one, are those of the authors' code (visinf/1-stage-wseg, models/mods/pamr.py). Every a
     sums to 1, so scores stay within their range. Defaults: NACLIP's, 10 iterations and dilations 8 and 16.
 
-    method: a reader with its settings, `methods.naclip:NACLIP(model=shapes, window=64)`; the features of its passes
-    must offer `image`. short_side: pixels at which it is done; None is the image's own size.
+    method: see AroundReader; the features of its passes must offer `image`. short_side: pixels at which it is done;
+    None is the image's own size.
     Left out: align_corners in enlarging.
     """
 
     version: ClassVar[int] = 1
 
-    method: str
     iterations: int = 10
     dilations: tuple[int, ...] = (8, 16)
     short_side: int | None = None
@@ -48,54 +46,23 @@ class PAMR:
                 f"PAMR was given {self.iterations} iterations and the dilations {self.dilations}; "
                 "give 0 iterations or more, and dilations of 1 pixel or more."
             )
-        if self.short_side is not None and self.short_side < 2:
-            raise MethodError(f"PAMR's short side is {self.short_side}; give at least 2 pixels, or null.")
+        check_short_side("PAMR", self.short_side)
         _ = self.inner
-
-    @cached_property
-    def inner(self) -> Reader:
-        """The method whose scores are refined. MethodError when it is no reader."""
-        found = built(self.method)
-        if not isinstance(found, Reader):
-            raise MethodError(f"PAMR refines the scores of a reader, and {self.method!r} has no `passes` and `read`.")
-        return found
-
-    def fingerprint(self) -> str:
-        """Stands for the inner method's code and for the files that it reads."""
-        return stamp_of(self.inner)
-
-    def passes(self) -> Mapping[Pass, Parts]:
-        """The inner method's."""
-        return self.inner.passes()
 
     def read(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Tensor:
         """Scores (classes, height, width) at the image's size, float32."""
         import torch
-        from torch.nn.functional import interpolate
 
         scores = torch.as_tensor(self.inner.read(features, vocabulary)).float()
-        pixels = self._pixels(_image_of(features)).to(scores.device)
+        pixels = self.pixels(features, self.short_side).to(scores.device)
         size = (pixels.shape[1], pixels.shape[2])
         weights = affinities(pixels, self.dilations)
         step = max(1, SLICE // (size[0] * size[1]))
         refined = scores.new_empty(len(scores), *size)
         for start in range(0, len(scores), step):
-            large = interpolate(scores[start : start + step][None], size=size, mode="bilinear", align_corners=False)[0]
+            large = enlarged(scores[start : start + step], size)
             refined[start : start + step] = spread(large, weights, self.dilations, self.iterations)
         return refined
-
-    def _pixels(self, image: Image) -> Tensor:
-        """The image as float32 (3, height, width) on 0..1, shrunk where a short side is set."""
-        import numpy as np
-        import torch
-        from torch.nn.functional import interpolate
-
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255.0
-        if self.short_side is None or self.short_side >= min(image.shape[:2]):
-            return pixels
-        share = self.short_side / min(image.shape[:2])
-        size = (round(image.shape[0] * share), round(image.shape[1] * share))
-        return interpolate(pixels[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
 def affinities(pixels: Tensor, dilations: tuple[int, ...]) -> Tensor:
@@ -134,13 +101,3 @@ def _shifted(planes: Tensor, dilation: int) -> list[Tensor]:
     wide = pad(planes[None], [dilation] * 4, mode="replicate")[0]
     starts = [(dilation * (1 + down), dilation * (1 + right)) for down, right in NEIGHBOURS]
     return [wide[:, top : top + height, left : left + width] for top, left in starts]
-
-
-def _image_of(features: Mapping[Pass, Features]) -> Image:
-    """The image that the features are of. MethodError when no pass tells."""
-    for held in features.values():
-        image = getattr(held, "image", None)
-        if image is not None:
-            found: Image = image
-            return found
-    raise MethodError("PAMR needs the image, and none of the passes' features offer `image`.")

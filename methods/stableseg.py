@@ -54,6 +54,10 @@ class StableSeg:
 
     version: ClassVar[int] = 1
     places: ClassVar[tuple[str, ...]] = ("latent_cache",)
+    refused: ClassVar[Mapping[str, str]] = {
+        "guidance": "guidance mixes two noise predictions, and none is read; the attention of the conditional half, "
+        "which is read, would stay as it is, at twice the UNet rows an image"
+    }
 
     model: str = STABLE_DIFFUSION
     revision: str | None = None

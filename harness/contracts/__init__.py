@@ -10,6 +10,8 @@ Three optional attributes let a plug-in say what its results depend on besides i
 - `places`: a class attribute, the names of settings that only say where files lie. They are in no id.
 - `fingerprint()`: a method that returns a short string that stands for the content of files it reads (weights,
   manifests). It runs while planning, so it must not import torch.
+
+A fourth, `refused`, is a class attribute: settings that one may look for in vain, each with a clause that says why.
 """
 
 from harness.contracts.nouns import (

@@ -46,7 +46,8 @@ def check(cls: type, name: str, value: Any) -> Any:
     if name not in parameters(cls):
         if _takes_any_name(cls):
             return freeze(value)
-        raise SettingsError(f"{address(cls)} has no setting {name!r}{_valid_names(cls, name)}")
+        why = getattr(cls, "refused", {}).get(name)
+        raise SettingsError(f"{address(cls)} has no setting {name!r}{f': {why}' if why else _valid_names(cls, name)}")
     adapter = _adapters(cls).get(name)
     try:
         text = json.dumps(value)

@@ -49,7 +49,8 @@ class DiffusionPass:
     latent: the posterior's `mean` or a `sample`.
     whose_names: `own` or, as a control, `others`: classes that are not offered.
 
-    There is no guidance: it doubles the cost and leaves the conditional half, which is what is read, as it is.
+    There is no guidance: it doubles the cost and leaves the conditional half, which is what is read, as it is
+    (docs/methods/stableseg.md).
     """
 
     backbone: Recipe

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -141,6 +141,17 @@ UNFITTING = [
     ("fixed", 1, "has no setting 'fixed'"),
     ("cuont", 1, "has no setting 'cuont'; did you mean 'count'? (settings: count, share, on"),
 ]
+
+
+class Firm(Plain):
+    refused: ClassVar[dict[str, str]] = {"deeper": "deep is as deep as it gets"}
+
+
+def test_a_setting_that_is_looked_for_in_vain_is_refused_with_its_reason() -> None:
+    with pytest.raises(SettingsError, match=rf"^{HERE}:Firm has no setting 'deeper': deep is as deep as it gets$"):
+        construct(Firm, {"size": 1, "deeper": 2})
+    with pytest.raises(SettingsError, match=r"no setting 'depe'; did you mean 'deep'\?"):
+        construct(Firm, {"size": 1, "depe": 2})
 
 
 @pytest.mark.parametrize(("name", "given", "words"), UNFITTING)

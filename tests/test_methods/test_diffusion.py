@@ -98,6 +98,29 @@ def test_maps_equal_a_plain_reading(
         assert off(features.propagate(given, side, 4), expected) < 1e-4
 
 
+def test_guidance_would_change_nothing_that_is_read(ask: Ask, plain: SimpleNamespace) -> None:
+    """Both halves in one call, as tools with guidance run them: the conditional half is what a pass reads anyway."""
+    query = ask("one", "circle", "star")
+    network = Diffusion("shapes").network
+    recipe = Recipe.of("methods.diffusion:Diffusion", model="shapes")
+    features = one(Diffusion("shapes"), query, DiffusionPass(recipe, 100))
+    tokenizer, prompt = network.text.tokenizer, "a photo of a circle and a star"
+    ids = tokenizer(["", prompt], padding="max_length", return_tensors="pt").input_ids
+    with torch.no_grad():
+        states = network.text.encoder(input_ids=ids).last_hidden_state
+    latents = plain.latents(network, [query], 100)
+    attention = plain.read(network.unet, latents.expand(2, -1, -1, -1), 100, states)
+    tokens = [plain.tokens_of(tokenizer, prompt, name) for name in ("circle", "star")]
+    moved = 0.0
+    for layer, maps in features.class_maps("all"):
+        own, cross = attention[layer.index]
+        expected = torch.stack([cross[1].mean(dim=0)[:, places].mean(dim=-1) for places in tokens])
+        assert off(maps.flatten(1), expected) < 1e-4
+        assert off(features.self_attention(str(layer.index)), own[1].mean(dim=0)) < 1e-4
+        moved = max(moved, off(own[0], own[1]), off(cross[0], cross[1]))
+    assert moved > 0.1  # the halves themselves are far from alike
+
+
 def test_the_first_prompt_alone_can_refine(backbone: Diffusion, recipe: Recipe, ask: Ask) -> None:
     query = ask("one", "dog", "cat", "car")
     request = DiffusionPass(recipe, 1, "per_class")

@@ -66,6 +66,12 @@ def test_the_relatives_run_as_their_page_says(tmp_path: Path) -> None:
     assert all(method["name"] in board for method in methods)
 
 
+def test_dense_crf_is_called_as_its_page_says() -> None:
+    entries = yaml.safe_load(snippets("refiners", "yaml")[1])
+    built = [loading.construct(loading.load_class(entry["use"]), entry["with"]) for entry in entries]
+    assert [type(one.inner).__name__ for one in built] == ["StableSeg", "FTTM"]
+
+
 def test_pamr_is_called_as_its_page_says() -> None:
     (entry,) = yaml.safe_load(snippets("refiners", "yaml")[0])
     settings = entry["with"] | {"iterations": entry["with"]["iterations"][1]}
@@ -80,5 +86,6 @@ def test_every_address_on_the_pages_exists(page: str) -> None:
 
 
 def test_every_refiner_is_on_its_page() -> None:
-    named = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", PAGES["refiners"], flags=re.MULTILINE))))
+    table = PAGES["refiners"].split("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE))))
     assert named == set(REFINERS)

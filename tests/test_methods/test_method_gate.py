@@ -39,6 +39,7 @@ OTHERS = {
     "controls:OneClass": (), "controls:RandomLabels": ("side=0",),
     "cliper:CLIPer": (CLIP, "diffusion=shapes", "resize=96"),
     "pamr:PAMR": ("method='methods.maskclip:MaskCLIP(model=shapes)'", "iterations=3", "dilations=[1,4]"),
+    "dense_crf:DenseCRF": (f"method='methods.stableseg:StableSeg({CLIP})'", "unary=share", "short_side=48"),
 }  # fmt: skip
 OURS = {name: (CLIP, *more) for name, more in {**CLIPS, **DIFFUSION}.items()} | OTHERS
 ELSEWHERE = {"openclip_resnet:MaskCLIPResNet"}  # tried below, with a model that is made for it
@@ -154,6 +155,7 @@ def test_a_sound_method_on_the_toys_and_one_that_loads_torch_at_once(capsys: pyt
         (("methods.stablesegg:StableSeg",), "did you mean 'methods.stableseg'?"),
         (("benchmarks.shapes:Shapes",), "cannot be used as a method: it has neither `segment` nor both `passes`"),
         (("methods.stableseg:StableSeg", "--with", "refin=sar"), "did you mean 'refine'?"),
+        (("methods.fttm:FTTM", "--with", "guidance=7.5"), "no setting 'guidance': guidance mixes two noise"),
         (("methods.stableseg:StableSeg", "--with", "refine"), "--with 'refine' is not a setting; write key=value"),
         (("methods.stableseg:StableSeg", "--with", "model=nowhere"), "There is no model 'nowhere'"),
         (("methods.controls:OneClass", "--benchmark", "methods.controls:OneClass"), "cannot be used as a benchmark"),
