@@ -16,6 +16,8 @@ PAGES = ("index", "tables", "classes", "images", "cost", "failures", "runs")
 CELLS = "[...document.querySelectorAll('#board-1 tbody tr:not([hidden])')].map(r => r.cells[{}].innerText.trim())"
 LISTED = "[...document.querySelectorAll('#images li')].map(l => l.querySelector('span').textContent)"
 NUMBERS = "[...document.querySelectorAll('#images li b')].map(b => b.textContent)"
+LEGEND = "[...document.querySelectorAll('#legend li')].map(l => l.textContent)"
+LEGEND_END = "not scored"
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +144,37 @@ def test_image_truth_maps_and_errors_stand_side_by_side(browser: Chromium, pages
     assert not any("errors" in source for source in browser.value(overlays))
     browser.value("document.querySelector('[value=errors]').click()")
     assert [("errors" in source) for source in browser.value(overlays)] == [False, *[True] * (len(captions) - 2)]
+    assert LEGEND_END in browser.value(f"{LEGEND}.at(-1)")
+    assert browser.value("document.getElementById('rest').disabled")  # an error map has nothing to say of them
     browser.until("[...document.images].every(i => i.complete)")
     assert browser.value("[...document.querySelectorAll('.panels img')].every(i => i.naturalWidth > 0)")
+    assert browser.complaints == []
+
+
+def test_unscored_pixels_are_hatched_and_a_key_brings_them_back(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "images.html")
+    panels = browser.value("document.querySelectorAll('.panels figure').length")
+    number = "document.querySelectorAll('.panels img.{}').length"
+    rest = "[...document.querySelectorAll('.panels .over')].filter(i => i.src.endsWith('-rest.png')).length"
+    assert browser.value(number.format("hatch")) == panels - 1  # the image itself has none
+    assert browser.value(rest) == 0
+    before = browser.value(LEGEND)
+    assert before[-1] == LEGEND_END
+    browser.value("document.querySelector('[value=map]').focus()")
+    browser.press("Tab")
+    assert browser.value("document.activeElement.id") == "rest"
+    browser.press("Space")
+    assert browser.value(number.format("hatch")) == 1  # the truth's
+    assert browser.value(rest) == panels - 2
+    place = browser.value("document.querySelector('#images [aria-selected=true]').id").removeprefix("image-")
+    given = (
+        f"window.ROOMS[0].runs.slice(0, 4).map(r => r.cells[{place}]).flatMap(c => [...c.classes, ...c.rest_classes])"
+    )
+    names = [toy_results.CLASSES[number - 1] for number in sorted(set(browser.value(given)))]
+    assert browser.value(LEGEND) == [*names, f"{LEGEND_END} (hatched in the truth)"]
+    browser.until("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    browser.press("Space")
+    assert browser.value(LEGEND) == before
     assert browser.complaints == []
 
 
@@ -166,4 +197,4 @@ def test_everything_that_can_be_done_can_be_reached_by_tab(browser: Chromium, pa
     for _ in range(40):
         browser.press("Tab")
         reached.add(browser.value("document.activeElement.id || document.activeElement.name || 'link'"))
-    assert {"room", "class", "run-a", "run-b", "order", "view", "overlay", "images", "link"} <= reached
+    assert {"room", "class", "run-a", "run-b", "order", "view", "rest", "overlay", "images", "link"} <= reached
