@@ -12,6 +12,8 @@ import pytest
 import toy_results
 from chromium import Chromium
 
+from results.store import Store
+
 PAGES = ("index", "tables", "classes", "images", "cost", "failures", "runs")
 CELLS = "[...document.querySelectorAll('#board-1 tbody tr:not([hidden])')].map(r => r.cells[{}].innerText.trim())"
 LISTED = "[...document.querySelectorAll('#images li')].map(l => l.querySelector('span').textContent)"
@@ -44,6 +46,19 @@ def test_a_page_loads_in_silence_and_asks_nobody(browser: Chromium, pages: Path,
     assert browser.value("[...document.querySelectorAll('[data-chart] svg')].length") == browser.value(
         "document.querySelectorAll('[data-chart]').length"
     )
+
+
+def test_a_table_of_its_own_follows_the_light_and_scrolls_by_itself(browser: Chromium, toys: Store) -> None:
+    paper = "getComputedStyle(document.querySelector('td')).color"
+    ink = []
+    for dark in (False, True):
+        browser.look(390, 844, dark=dark, phone=True)
+        browser.open(toys.folder / "tables" / "main.html")
+        assert browser.value("document.title") == "main"
+        assert browser.value("document.documentElement.scrollWidth <= innerWidth && innerWidth === 390")
+        ink.append(browser.value(paper))
+        assert browser.complaints == [] and browser.requests == []
+    assert ink[0] != ink[1]
 
 
 def test_a_complaint_and_a_request_would_be_seen(browser: Chromium, tmp_path: Path) -> None:
