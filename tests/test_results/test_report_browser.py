@@ -12,6 +12,7 @@ import pytest
 import toy_results
 from chromium import Chromium
 
+from results import report
 from results.store import Store
 
 PAGES = ("index", "tables", "classes", "images", "cost", "failures", "runs")
@@ -46,6 +47,44 @@ def test_a_page_loads_in_silence_and_asks_nobody(browser: Chromium, pages: Path,
     assert browser.value("[...document.querySelectorAll('[data-chart] svg')].length") == browser.value(
         "document.querySelectorAll('[data-chart]').length"
     )
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a report in which names are long words, and no run has every image."""
+    store = toy_results.fill(tmp_path_factory.mktemp("long"), images=6, keep=2)
+    for run_id, recipe in store.raw_recipes().items():
+        names = {key: str(recipe[key]) + "WithoutAnySpace" * 6 for key in ("method_name", "benchmark_name")}
+        variant = f"{recipe['variant']} checkpoint=/models/{'x' * 80}"
+        store.write_recipe(run_id, {**recipe, **names, "variant": variant, "images": 9})
+    return report.write(store).parent
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_long_names_break_no_page(browser: Chromium, long_names: Path, page: str) -> None:
+    for width in (1440, 390):
+        browser.look(width, 844, phone=width < 500)
+        browser.open(long_names / f"{page}.html")
+        browser.until("[...document.querySelectorAll('[data-chart]')].every(e => e.dataset.drawn)")
+        assert browser.complaints == []  # a curve without intervals neither
+        assert browser.value("document.documentElement.scrollWidth") <= width
+        # Neither is the name squeezed to a column of letters, nor do the numbers leave the window.
+        cells = "[...document.querySelectorAll('tbody .text.fixed')].map(c => c.offsetWidth).filter(Boolean)"
+        assert all(110 < cell <= width / 2 for cell in browser.value(cells))
+        links = "[...document.querySelectorAll('nav a')].every(a => a.getBoundingClientRect().right <= innerWidth)"
+        assert browser.value(links)  # every page can be seen and reached
+
+
+def test_what_has_the_focus_bears_a_ring(browser: Chromium, pages: Path) -> None:
+    for page in ("index", "images", "runs"):
+        browser.look(1440, 900)
+        browser.open(pages / f"{page}.html")
+        for _ in range(25):
+            browser.press("Tab")
+            ring = "(s => s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 1)"
+            if browser.value("document.activeElement !== document.body"):
+                place = browser.value("document.activeElement.outerHTML.slice(0, 80)")
+                assert browser.value(f"{ring}(getComputedStyle(document.activeElement))"), (page, place)
 
 
 def test_a_table_of_its_own_follows_the_light_and_scrolls_by_itself(browser: Chromium, toys: Store) -> None:
