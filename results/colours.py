@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -15,12 +16,14 @@ Rgb = tuple[int, int, int]
 Labels = NDArray[np.uint8]  # (height, width), numbered as a truth
 
 RIGHT, WRONG, NOT_SCORED = 0, 1, 2
+HATCH = 20  # pixels from one line of a hatching to the next
 _FIRST: tuple[Rgb, ...] = (  # far apart for most eyes, on light and on dark pages
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (213, 94, 0), (204, 121, 167), (240, 228, 66), (0, 114, 178),
     (148, 103, 189), (140, 86, 75), (127, 201, 127), (253, 174, 160), (31, 90, 60), (166, 206, 227), (177, 15, 46),
 )  # fmt: skip
 _GREY: Rgb = (120, 124, 130)
 _ERRORS = ((0, 114, 178, 90), (214, 40, 57, 235), (128, 128, 128, 0))
+_HATCHING = ((0, 0, 0, 0), (236, 239, 241, 105), (38, 44, 50, 120))  # nothing, veil, line: seen on dark and on light
 _GOLDEN = 0.618033988749895  # turns of hue that never come close to each other soon
 
 
@@ -51,16 +54,30 @@ def paint(labels: Labels, background: bool) -> Pillow.Image:
     return _indexed(labels, colours, bytes(alpha))
 
 
+def scored(truth: Labels, background: bool) -> NDArray[np.bool_]:
+    """Which pixels (height, width) count: those with a true class, background only where it is one."""
+    counts: NDArray[np.bool_] = (truth != IGNORED) & (background | (truth != BACKGROUND))
+    return counts
+
+
 def errors(predicted: Labels, truth: Labels, background: bool) -> Labels:
     """RIGHT, WRONG or NOT_SCORED for every pixel (height, width)."""
-    scored = (truth != IGNORED) & (background | (truth != BACKGROUND))
-    return np.where(scored, np.where(predicted == truth, RIGHT, WRONG), NOT_SCORED).astype(np.uint8)
+    return np.where(scored(truth, background), np.where(predicted == truth, RIGHT, WRONG), NOT_SCORED).astype(np.uint8)
 
 
 def paint_errors(wrong: Labels) -> Pillow.Image:
     """An error map in colours: wrong red, right a breath of blue, what is not scored see-through."""
-    colours = [channel for *rgb, _ in _ERRORS for channel in rgb]
-    return _indexed(wrong, colours, bytes(alpha for *_, alpha in _ERRORS))
+    return _tinted(wrong, _ERRORS)
+
+
+def hatch(mask: NDArray[np.bool_]) -> Pillow.Image:
+    """Slanting lines on a veil where a mask (height, width) is true, nothing elsewhere."""
+    slant = np.add.outer(np.arange(mask.shape[0]), np.arange(mask.shape[1])) % HATCH
+    return _tinted(np.where(mask, np.where(slant < HATCH // 5, 2, 1), 0).astype(np.uint8), _HATCHING)
+
+
+def _tinted(index: Labels, colours: Sequence[tuple[int, int, int, int]]) -> Pillow.Image:
+    return _indexed(index, [channel for *rgb, _ in colours for channel in rgb], bytes(alpha for *_, alpha in colours))
 
 
 def _indexed(index: Labels, colours: list[int], alpha: bytes) -> Pillow.Image:

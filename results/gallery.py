@@ -67,8 +67,8 @@ def read_image(path: Path) -> Pillow.Image:
         raise StoreError(f"{path} cannot be read ({error}); delete it and run the sweep again") from None
 
 
-def fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """(width, height) made small enough that no side is longer than `longest`."""
-    factor = min(1.0, longest / max(size))
+def fit(size: tuple[int, int], longest: int, enlarge: bool = False) -> tuple[int, int]:
+    """(width, height) made small enough that no side is longer than `longest`; or so large that one is."""
+    factor = longest / max(size) if enlarge else min(1.0, longest / max(size))
     width, height = (max(1, round(side * factor)) for side in size)
     return width, height

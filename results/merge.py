@@ -1,7 +1,8 @@
-"""Results folders of several machines go in; one folder with all their rows and recipes comes out.
+"""Results folders of several machines go in; one folder comes out with their rows, recipes, artefacts and pictures.
 
 `python -m results.merge A B --into C` may be given folders in any order, any number of times. Rows of the same run
-and image that differ in a count are a reproducibility failure: the images are printed, nothing is written, exit 3.
+and image that differ in a count are a reproducibility failure, and so are artefacts of one id and label maps that
+differ: what differs is printed, nothing is written, exit 3.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from harness.errors import HarnessError, StoreError
+from results import cargo
+from results.keepsakes import key_of
 from results.recipes import RunRecipe, recipe_text
 from results.rows import KEY, SCHEMA, Contradiction, defeated
 from results.store import Store, Table
@@ -27,31 +31,41 @@ NOT_REPRODUCED = 3
 _HELD = 500_000  # rows that are compared at a time
 
 
-def merge(sources: Sequence[Store], target: Store) -> int:
-    """Bring everything that `sources` hold into `target`, which keeps what it has; the number of rows brought.
+@dataclass(frozen=True)
+class Brought:
+    """What a merge has brought: the number of rows, and of files beside them."""
 
-    The target's folder is made when it is not there.
+    rows: int
+    files: int
 
-    Contradiction when ok rows differ in a count, StoreError when recipes of one id do: then nothing is written.
+
+def merge(sources: Sequence[Store], target: Store) -> Brought:
+    """Bring everything that `sources` hold into `target`, which keeps what it has.
+
+    The target's folder is made when it is not there. Contradiction when ok rows differ in a count, or artefacts or
+    label maps differ, StoreError when recipes of one id do: then nothing is written.
     """
     stores = [target, *sources]
     recipes = _joined_recipes(stores)
     table = _joined_table([t for t in (store.table() for store in stores) if t], recipes)
     groups = _groups(stores)
-    _refuse_contradictions(stores, groups)
-    brought = 0
+    beside = cargo.find([store.folder for store in stores])
+    _refuse_contradictions(stores, groups, beside.wrong)
+    rows = 0
     with Store.open(target.folder).writer() as writer:
+        cargo.bring(beside, target.folder)
         for run_ids in groups:
             new = _new_rows(stores, run_ids)
             if new.height:
                 writer.write(new)
-            brought += new.height
+            rows += new.height
         for run_id, content in recipes.items():
             target.write_recipe(run_id, content)
         if table:
             target.set_table(table.name, table.run_ids, table.tables)
-        target.event({"event": "merged", "sources": [str(s.folder) for s in sources], "rows": brought})
-    return brought
+        folders, files = [str(s.folder) for s in sources], len(beside.copies)
+        target.event({"event": "merged", "sources": folders, "rows": rows, "files": files})
+    return Brought(rows, files)
 
 
 def _groups(stores: Sequence[Store]) -> list[list[str]]:
@@ -70,22 +84,36 @@ def _groups(stores: Sequence[Store]) -> list[list[str]]:
     return groups
 
 
-def _refuse_contradictions(stores: Sequence[Store], groups: Sequence[Sequence[str]]) -> None:
-    """Look at every run before anything is written, and tell of all that contradict each other at once."""
+def _refuse_contradictions(
+    stores: Sequence[Store], groups: Sequence[Sequence[str]], files: Sequence[tuple[Path, str]]
+) -> None:
+    """Look at everything before anything is written, and tell of all that contradicts at once."""
     wrong = []
     for run_ids in groups:
         try:
             _new_rows(stores, run_ids)
         except Contradiction as error:
             wrong.append(error.frame)
+    said = []
     if wrong:
         images = pl.concat(wrong)
-        runs = images["run_id"].n_unique()
+        said.append(f"{images.height} images of {images['run_id'].n_unique()} runs have different counts")
+    if files:
+        wrong.append(_named(stores, files))
+        said.append(f"{len(files)} artefacts' files or label maps differ")
+    if said:
         raise Contradiction(
-            f"{images.height} images of {runs} runs have different counts in these folders: the runs are not "
-            "reproducible, or something that changes pixels is missing in their ids; nothing was merged",
-            images,
+            f"{' and '.join(said)} in these folders: the runs are not reproducible, or something that changes pixels "
+            "is missing in their ids; nothing was merged",
+            pl.concat(wrong),
         )
+
+
+def _named(stores: Sequence[Store], files: Sequence[tuple[Path, str]]) -> pl.DataFrame:
+    """Files that differ in the form of a Contradiction: their folder, and the image whose map it is or the name."""
+    images = {key_of(image): image for store in stores for own in store.stored().values() for image in own}
+    lines = [(unit.as_posix(), images.get(Path(name).stem, name)) for unit, name in files]
+    return pl.DataFrame(lines, schema={name: SCHEMA[name] for name in KEY}, orient="row")
 
 
 def _new_rows(stores: Sequence[Store], run_ids: Sequence[str]) -> pl.DataFrame:
@@ -156,7 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(f"{brought} rows from {len(sources)} folders brought into {options.into}")
+    what = f"{brought.rows} rows and {brought.files} files beside them"
+    print(f"{what} from {len(sources)} folders brought into {options.into}")
     return 0
 
 

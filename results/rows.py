@@ -30,7 +30,7 @@ _SHOWN = 5  # images named in a sentence
 class Contradiction(StoreError):
     """Rows of the same run and image hold different counts: the run is not reproducible, or its id says too little.
 
-    frame: run_id, image_id of the contradictions.
+    frame: run_id, image_id of the contradictions; of a merge also folders and files of what was learned or kept.
     """
 
     def __init__(self, message: str, frame: pl.DataFrame) -> None:

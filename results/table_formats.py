@@ -27,6 +27,18 @@ _LATEX = {
     "–": "--", "≤": r"$\leq$",
 }  # fmt: skip
 _WORDS = {"miou": "mIoU", "image_miou": "mIoU of single images, averaged,", "pixel_accuracy": "Pixel accuracy"}
+_HEAD = """
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+<style>
+body { font: 16px/1.4 system-ui, sans-serif; margin: 1.5rem; } div { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { text-align: left; padding-bottom: .6rem; max-width: 60rem; min-width: min(36rem, 85vw); }
+th, td { padding: .3rem .8rem; text-align: right; vertical-align: top; font-weight: 400; }
+th:first-child { text-align: left; }
+thead { border-block: 2px solid; border-bottom-width: 1px; } tbody { border-bottom: 2px solid; }
+small { display: block; opacity: .75; } .interval { display: inline-block; margin-left: .5rem; white-space: nowrap; }
+</style>
+"""
 Mark = Callable[[str], str]
 
 
@@ -99,10 +111,9 @@ def to_latex(matrix: Matrix) -> str:
 
 
 def to_page(matrix: Matrix) -> str:
-    """A whole HTML page around the table."""
-    style = "body{font:16px system-ui}td,th{padding:.2rem .8rem;text-align:right}th:first-child{text-align:left}"
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(matrix.spec.name)}</title>'
-    return f"{head}<style>{style}</style>{to_html(matrix)}</html>\n"
+    """A whole HTML page around the table, for paper, light and dark screens, and phones."""
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(matrix.spec.name)}</title>{_HEAD}'
+    return f"{head}<div>{to_html(matrix)}</div></html>\n"
 
 
 def to_html(matrix: Matrix, link: str = "", extra: Mapping[str, str] | None = None, legend: bool = True) -> str:

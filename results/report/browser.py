@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from results.colours import colour, errors, hex_of, paint, paint_errors
+from harness.contracts import IGNORED
+from results.colours import Labels, colour, errors, hatch, hex_of, paint, paint_errors, scored
 from results.evidence import Evidence
 from results.gallery import Room, fit, read_image, read_labels
 from results.significance import ImageCounts, image_counts
@@ -57,22 +59,43 @@ def _image(room: Room, image_id: str, folder: Path, place: Path) -> dict[str, An
     photo.resize(size).save(folder / f"{place}.jpg", quality=88)
     painted = paint(truth, room.recipe.scores_background)
     _save(painted, size, folder / f"{place}.png")
+    unscored = _hatching(~scored(truth, room.recipe.scores_background), folder, place)
     present = [int(k) for k in np.unique(truth) if k <= len(room.recipe.classes)]
     if not room.recipe.scores_background:
         present = [k for k in present if k > 0]
-    return {"id": image_id, "image": f"{place}.jpg", "truth": f"{place}.png", "classes": present, "size": size}
+    return {
+        "id": image_id, "image": f"{place}.jpg", "truth": f"{place}.png", "unscored": unscored, "classes": present,
+        "size": size,
+    }  # fmt: skip
+
+
+def _hatching(mask: NDArray[np.bool_], folder: Path, place: Path) -> str | None:
+    """Write a hatching over pixels, as large as pictures get, so that lines are fine on small images too."""
+    if not mask.any():
+        return None
+    size = fit((mask.shape[1], mask.shape[0]), LONGEST, enlarge=True)
+    large = np.asarray(Pillow.fromarray(mask).resize(size, Pillow.Resampling.NEAREST))
+    _save(hatch(large), size, folder / f"{place}-unscored.png")
+    return f"{place}-unscored.png"
 
 
 def _map(room: Room, path: Path, image_id: str, score: float | None, folder: Path, place: Path) -> dict[str, Any]:
-    """Write a label map and its error map; what the browser knows of them."""
+    """Write a label map, what of it is not scored by itself, and its error map; what the browser knows of them."""
     truth, predicted = read_labels(room.pictures[image_id][1]), read_labels(path)
     background = room.recipe.scores_background
+    counts = scored(truth, background)
+    layers = {"map": np.where(counts, predicted, IGNORED), "rest": np.where(counts, IGNORED, predicted)}
     size = fit((predicted.shape[1], predicted.shape[0]), LONGEST)
-    _save(paint(predicted, background), size, folder / f"{place}.png")
-    wrong = errors(predicted, truth, background)
-    _save(paint_errors(wrong), size, folder / f"{place}-errors.png")
-    given = [int(k) for k in np.unique(predicted) if k <= len(room.recipe.classes)]
-    return {"map": f"{place}.png", "errors": f"{place}-errors.png", "miou": score, "classes": given}
+    known: dict[str, Any] = {"miou": score, "errors": f"{place}-errors.png"}
+    _save(paint_errors(errors(predicted, truth, background)), size, folder / known["errors"])
+    for name, labels in layers.items():
+        known[name] = f"{place}-{name}.png"
+        _save(paint(labels, background), size, folder / known[name])
+    return {**known, "classes": _given(layers["map"], room), "rest_classes": _given(layers["rest"], room)}
+
+
+def _given(labels: Labels, room: Room) -> list[int]:
+    return [int(k) for k in np.unique(labels) if k <= len(room.recipe.classes)]
 
 
 def _save(picture: Pillow.Image, size: tuple[int, int], path: Path) -> None:

@@ -60,8 +60,10 @@ def timestep(evidence: Evidence, column: Column) -> Chart | None:
     band = base.mark_area(opacity=0.16).encode(y=alt.Y("low:Q", scale=scale, title="mIoU (%)"), y2="high:Q")
     line = base.mark_line(strokeWidth=2).encode(y=alt.Y("miou:Q", scale=scale, title="mIoU (%)"))
     point = base.mark_point(filled=True, size=70, opacity=1).encode(y=alt.Y("miou:Q", scale=scale), tooltip=tooltip)
-    chart = alt.layer(band, line, point).properties(width="container", height=320)
-    what = f"mIoU over the timestep on {column.benchmark}, a line a refinement; bands are 95 % intervals."
+    bounded = any("low" in row for row in rows)  # Vega warns of a band without any bound
+    chart = alt.layer(*([band] if bounded else []), line, point).properties(width="container", height=320)
+    bands = "; bands are 95 % intervals" if bounded else ""
+    what = f"mIoU over the timestep on {column.benchmark}, a line a refinement{bands}."
     return Chart(f"Timestep, {column.benchmark}", what, _spec(chart))
 
 
@@ -185,11 +187,12 @@ def cost(evidence: Evidence, column: Column, speed: Mapping[str, float]) -> Char
     ]
     if not rows:
         return None
+    rare = alt.Axis(grid=False, tickCount=5)  # a log scale has a line for every digit otherwise
     chart = (
         _chart(rows)
         .mark_point(filled=True, size=90, opacity=0.9)
         .encode(
-            x=alt.X("speed:Q", title="images a second (log)", scale=alt.Scale(type="log", nice=True)),
+            x=alt.X("speed:Q", title="images a second (log)", scale=alt.Scale(type="log"), axis=rare),
             y=alt.Y("miou:Q", title="mIoU (%)", scale=alt.Scale(zero=False, padding=12)),
             color=alt.Color("method:N", title=None, legend=alt.Legend(orient="top")),
             shape=alt.Shape("method:N", title=None),

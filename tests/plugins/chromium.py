@@ -102,11 +102,14 @@ class Chromium:
 
     def press(self, key: str) -> None:
         """Press and release a key of the keyboard."""
-        codes = {"Tab": 9, "Enter": 13, "ArrowDown": 40, "ArrowUp": 38, "Home": 36, "End": 35}
-        text = {"text": "\r"} if key == "Enter" else {}
+        codes = {"Tab": 9, "Enter": 13, "ArrowDown": 40, "ArrowUp": 38, "Home": 36, "End": 35, "Space": 32}
+        text = {"Enter": {"text": "\r"}, "Space": {"text": " "}}.get(key, {})
+        name = " " if key == "Space" else key
         for kind in ("keyDown", "keyUp"):
             extra = text if kind == "keyDown" else {}
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key], **extra)
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=name, code=key, windowsVirtualKeyCode=codes[key], **extra
+            )
 
     def look(self, width: int, height: int, dark: bool = False, phone: bool = False) -> None:
         """Set the window's size in CSS pixels and the colour scheme."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import tempfile
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as Pillow
 
-from harness.contracts import Row
+from harness.contracts import Picture, Row
 from harness.errors import StoreError
+from results import artefacts, keepsakes
 from results.leaderboard import build, leaderboard_csv
-from results.merge import merge
+from results.merge import Brought, merge
 from results.recipes import RunRecipe
 from results.rows import Contradiction
 from results.store import Store
@@ -29,6 +32,10 @@ contents = st.dictionaries(
     st.tuples(st.sampled_from(["ok", "failed"]), st.sampled_from([0.5, 1.0])),
     max_size=5,
 )
+# What lies beside rows: of an artefact when it was finished; of label maps and pictures how well the PNG is packed.
+Beside = dict[str, int]
+besides = st.dictionaries(st.sampled_from(["feed01", "feed02", "map 0", "map 1", "picture 0"]), st.integers(0, 2))
+MAP = np.array([[0, 1, 2, 255], [2, 2, 1, 0]], np.uint8)
 
 
 def row(run_id: str, image_id: str, status: str = "ok", seconds: float = 1.0, extra: int = 0) -> Row:
@@ -58,9 +65,47 @@ def filled(folder: Path, content: Content, commit: str = "c") -> Store:
     return store
 
 
+def png(labels: np.ndarray, level: int = 6) -> bytes:
+    stream = io.BytesIO()
+    Pillow.fromarray(labels).save(stream, "PNG", compress_level=level)
+    return stream.getvalue()
+
+
+def learn(folder: Path, artefact_id: str, weights: bytes, turn: int = 0) -> Path:
+    """An artefact as a learner leaves it, and beside it what an unfinished one has."""
+    place = artefacts.artefact_path(folder, artefact_id)
+    (place / "heads").mkdir(parents=True)
+    (place / "heads" / "weights.bin").write_bytes(weights)
+    (place / "curve.jsonl").write_text(f'{{"step": 1, "loss": 0.5, "seconds": {turn}.25}}\n')
+    tells = {"device": f"gpu {turn}", "last": {"loss": 0.5, "seconds": turn}}
+    artefacts.finish(folder, artefact_id, {"labels": "r1", "learner_tells": tells, "finished": f"2026-01-0{3 - turn}"})
+    half = artefacts.gathered_path(folder, artefact_id, "0")
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    return place
+
+
+def keep_beside(folder: Path, beside: Beside) -> None:
+    for name, turn in beside.items():
+        if name.startswith("feed"):
+            learn(folder, name, name.encode() * 1000, turn)
+        elif name.startswith("map"):
+            keepsakes.keep_label_maps(folder, [Row("r1", name[-1], "ok", 1.0, None, label_map=png(MAP, 3 * turn))])
+        else:
+            pictures = [Picture(name[-1], bytes([turn]), png(MAP, 3 * turn))]
+            keepsakes.keep_pictures(folder, {"use": "b:B"}, pictures)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All that is carried beside rows, and a learner's leftovers if a merge took them."""
+    places = ("artefacts", "label_maps", "pictures", "ledger")
+    paths = [path for place in places for path in (folder / place).rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
 def what(store: Store) -> tuple[object, ...]:
     rows = store.rows().to_dict(as_series=False)
-    return rows, store.raw_recipes(), store.table()
+    return rows, store.raw_recipes(), store.table(), files(store.folder)
 
 
 def joined(folder: Path, *sources: Store) -> Store:
@@ -70,20 +115,26 @@ def joined(folder: Path, *sources: Store) -> Store:
 
 
 @settings(max_examples=15, deadline=None)
-@given(contents, contents, contents)
-def test_merging_is_commutative_associative_and_idempotent(a: Content, b: Content, c: Content) -> None:
+@given(st.tuples(contents, besides), st.tuples(contents, besides), st.tuples(contents, besides))
+def test_merging_is_commutative_associative_and_idempotent(
+    a: tuple[Content, Beside], b: tuple[Content, Beside], c: tuple[Content, Beside]
+) -> None:
     with tempfile.TemporaryDirectory() as temporary, patch("os.fsync"):  # the disk's pace is not under test
         here = Path(temporary)
-        one, two, three = (filled(here / n, content, n) for n, content in zip("abc", (a, b, c), strict=True))
+        one, two, three = (filled(here / n, content[0], n) for n, content in zip("abc", (a, b, c), strict=True))
+        for store, (_, beside) in zip((one, two, three), (a, b, c), strict=True):
+            keep_beside(store.folder, beside)
         whole = joined(here / "abc", one, two, three)
         assert what(joined(here / "cba", three, two, one)) == what(whole)
         assert what(joined(here / "ab_c", joined(here / "ab", one, two), three)) == what(whole)
         assert what(joined(here / "a_bc", one, joined(here / "bc", two, three))) == what(whole)
         before = what(whole)
-        assert merge([one, two, three, whole], whole) == 0
+        assert merge([one, two, three, whole], whole) == Brought(0, 0)
         assert what(whole) == before
-        assert what(joined(here / "aa", one, one)) == what(one)
-        if a or b or c:
+        assert what(joined(here / "aa", one, one)) == what(joined(here / "a1", one))
+        everything = {name for store in (one, two, three) for name in files(store.folder)}
+        assert set(files(whole.folder)) == {name for name in everything if "/unfinished/" not in name}
+        if a[0] or b[0] or c[0]:
             texts = {leaderboard_csv(build(Store(here / name))) for name in ("abc", "cba", "ab_c", "a_bc")}
             assert len(texts) == 1
 
@@ -91,7 +142,7 @@ def test_merging_is_commutative_associative_and_idempotent(a: Content, b: Conten
 def test_the_union_is_there_and_ok_beats_failed(tmp_path: Path) -> None:
     one = filled(tmp_path / "a", {("r1", "0"): ("failed", 1.0), ("r1", "1"): ("ok", 1.0)})
     two = filled(tmp_path / "b", {("r1", "0"): ("ok", 1.0), ("r2", "0"): ("ok", 1.0)})
-    assert merge([one, two], Store(tmp_path / "c")) == 3
+    assert merge([one, two], Store(tmp_path / "c")) == Brought(3, 0)
     assert Store.open(tmp_path / "c", create=False).stored() == {"r1": {"0": "ok", "1": "ok"}, "r2": {"0": "ok"}}
 
 
@@ -126,7 +177,7 @@ def test_the_command_merges_and_refuses_a_wrong_folder(tmp_path: Path) -> None:
     one = filled(tmp_path / "a", {("r1", "0"): ("ok", 1.0)})
     done = command(one.folder, "--into", tmp_path / "c")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("1 rows from 1 folders")
+    assert done.stdout.startswith("1 rows and 0 files beside them from 1 folders")
     wrong = command(one.folder, tmp_path / "none", "--into", tmp_path / "d")
     assert wrong.returncode == 2
     assert "does not exist" in wrong.stderr

@@ -155,18 +155,45 @@ def test_the_browser_shows_what_is_stored(toys: Store, pages: Path) -> None:
         assert cell["miou"] == pytest.approx(float(recount.miou(total, CLASSES)), abs=1e-12)
         for number, iou in cell["iou"].items():
             assert iou == pytest.approx(float(recount.class_iou(total, int(number)) or 0), abs=1e-4)
-        _same_picture(toys, run["id"], image, pages / cell["map"], pages / cell["errors"])
+        _same_picture(toys, run["id"], image, cell, pages)
 
 
-def _same_picture(toys: Store, run_id: str, image: dict[str, Any], painted: Path, wrong: Path) -> None:
-    labels_stored = np.asarray(Pillow.open(keepsakes.label_map_path(toys.folder, run_id, image["id"])))
+def _same_picture(toys: Store, run_id: str, image: dict[str, Any], cell: dict[str, Any], pages: Path) -> None:
+    stored = np.asarray(Pillow.open(keepsakes.label_map_path(toys.folder, run_id, image["id"])))
     recipe = toys.recipes()[run_id]
     truth = np.asarray(Pillow.open(keepsakes.picture_paths(toys.folder, recipe.benchmark, image["id"])[1]))
-    assert np.array_equal(np.asarray(Pillow.open(painted)), labels_stored)
-    shown = np.asarray(Pillow.open(wrong).convert("RGBA"))
-    scored = (truth > 0) & (truth < 255)
+    scored = (truth > 0) & (truth < 255)  # the toys ignore the background
+    assert scored.any() and not scored.all()
+    layers = {name: np.asarray(Pillow.open(pages / cell[name])) for name in ("map", "rest")}
+    assert np.array_equal(layers["map"], np.where(scored, stored, 255))
+    assert np.array_equal(layers["rest"], np.where(scored, 255, stored))
+    seen = {name: np.asarray(Pillow.open(pages / cell[name]).convert("RGBA"))[..., 3] > 0 for name in layers}
+    assert np.array_equal(seen["map"], scored) and not (seen["rest"] & scored).any()
+    assert cell["classes"] == sorted(set(stored[scored].tolist()))
+    assert cell["rest_classes"] == sorted(set(stored[~scored].tolist()))
+    shown = np.asarray(Pillow.open(pages / cell["errors"]).convert("RGBA"))
     assert np.array_equal(shown[..., 3] > 0, scored)
-    assert np.array_equal((shown[..., 0] > 200) & scored, (labels_stored != truth) & scored)
+    assert np.array_equal((shown[..., 0] > 200) & scored, (stored != truth) & scored)
+    hatching = np.asarray(Pillow.open(pages / image["unscored"]).convert("RGBA"))
+    sides = zip(hatching.shape[:2], truth.shape, strict=True)
+    rows, columns = (((2 * np.arange(large) + 1) * small) // (2 * large) for large, small in sides)
+    assert max(hatching.shape) == 640
+    assert np.array_equal(hatching[..., 3] > 0, ~scored[np.ix_(rows, columns)])
+    assert len(np.unique(hatching[hatching[..., 3] > 0], axis=0)) == 2  # lines and what is between them
+
+
+def test_where_everything_is_scored_nothing_is_hatched(tmp_path: Path) -> None:
+    store = toy_results.fill(tmp_path, images=3, keep=1, tables=[])
+    for run_id, recipe in store.raw_recipes().items():
+        store.write_recipe(run_id, {**recipe, "protocol": {**recipe["protocol"], "background": "class"}})
+    for path in (tmp_path / "pictures").rglob("*.png"):
+        truth = np.array(Pillow.open(path))
+        path.write_bytes(toy_results._png(np.where(truth == 255, 0, truth).astype(np.uint8)))
+    page = report.write(store, partial=True).parent / "rooms.js"
+    rooms = json.loads(page.read_text(encoding="utf-8").removeprefix("window.ROOMS = ").rstrip(";\n"))
+    assert [image["unscored"] for room in rooms for image in room["images"]] == [None, None]
+    assert all(cell["rest_classes"] == [] for room in rooms for run in room["runs"] for cell in run["cells"])
+    assert not list(page.parent.rglob("*-unscored.png"))
 
 
 def test_no_name_from_data_is_a_path(pages: Path) -> None:
@@ -179,6 +206,7 @@ def test_pictures_are_made_small(tmp_path: Path) -> None:
     assert fit((2048, 1024), 640) == (640, 320)
     assert fit((30, 18), 640) == (30, 18)
     assert fit((10000, 3), 640) == (640, 1)
+    assert fit((30, 18), 640, enlarge=True) == (640, 384)
 
 
 def test_a_report_is_replaced_whole(tmp_path: Path) -> None:

@@ -12,10 +12,15 @@ import pytest
 import toy_results
 from chromium import Chromium
 
+from results import report
+from results.store import Store
+
 PAGES = ("index", "tables", "classes", "images", "cost", "failures", "runs")
 CELLS = "[...document.querySelectorAll('#board-1 tbody tr:not([hidden])')].map(r => r.cells[{}].innerText.trim())"
 LISTED = "[...document.querySelectorAll('#images li')].map(l => l.querySelector('span').textContent)"
 NUMBERS = "[...document.querySelectorAll('#images li b')].map(b => b.textContent)"
+LEGEND = "[...document.querySelectorAll('#legend li')].map(l => l.textContent)"
+LEGEND_END = "not scored"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,57 @@ def test_a_page_loads_in_silence_and_asks_nobody(browser: Chromium, pages: Path,
     assert browser.value("[...document.querySelectorAll('[data-chart] svg')].length") == browser.value(
         "document.querySelectorAll('[data-chart]').length"
     )
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a report in which names are long words, and no run has every image."""
+    store = toy_results.fill(tmp_path_factory.mktemp("long"), images=6, keep=2)
+    for run_id, recipe in store.raw_recipes().items():
+        names = {key: str(recipe[key]) + "WithoutAnySpace" * 6 for key in ("method_name", "benchmark_name")}
+        variant = f"{recipe['variant']} checkpoint=/models/{'x' * 80}"
+        store.write_recipe(run_id, {**recipe, **names, "variant": variant, "images": 9})
+    return report.write(store).parent
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_long_names_break_no_page(browser: Chromium, long_names: Path, page: str) -> None:
+    for width in (1440, 390):
+        browser.look(width, 844, phone=width < 500)
+        browser.open(long_names / f"{page}.html")
+        browser.until("[...document.querySelectorAll('[data-chart]')].every(e => e.dataset.drawn)")
+        assert browser.complaints == []  # a curve without intervals neither
+        assert browser.value("document.documentElement.scrollWidth") <= width
+        # Neither is the name squeezed to a column of letters, nor do the numbers leave the window.
+        cells = "[...document.querySelectorAll('tbody .text.fixed')].map(c => c.offsetWidth).filter(Boolean)"
+        assert all(110 < cell <= width / 2 for cell in browser.value(cells))
+        links = "[...document.querySelectorAll('nav a')].every(a => a.getBoundingClientRect().right <= innerWidth)"
+        assert browser.value(links)  # every page can be seen and reached
+
+
+def test_what_has_the_focus_bears_a_ring(browser: Chromium, pages: Path) -> None:
+    for page in ("index", "images", "runs"):
+        browser.look(1440, 900)
+        browser.open(pages / f"{page}.html")
+        for _ in range(25):
+            browser.press("Tab")
+            ring = "(s => s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 1)"
+            if browser.value("document.activeElement !== document.body"):
+                place = browser.value("document.activeElement.outerHTML.slice(0, 80)")
+                assert browser.value(f"{ring}(getComputedStyle(document.activeElement))"), (page, place)
+
+
+def test_a_table_of_its_own_follows_the_light_and_scrolls_by_itself(browser: Chromium, toys: Store) -> None:
+    paper = "getComputedStyle(document.querySelector('td')).color"
+    ink = []
+    for dark in (False, True):
+        browser.look(390, 844, dark=dark, phone=True)
+        browser.open(toys.folder / "tables" / "main.html")
+        assert browser.value("document.title") == "main"
+        assert browser.value("document.documentElement.scrollWidth <= innerWidth && innerWidth === 390")
+        ink.append(browser.value(paper))
+        assert browser.complaints == [] and browser.requests == []
+    assert ink[0] != ink[1]
 
 
 def test_a_complaint_and_a_request_would_be_seen(browser: Chromium, tmp_path: Path) -> None:
@@ -142,8 +198,37 @@ def test_image_truth_maps_and_errors_stand_side_by_side(browser: Chromium, pages
     assert not any("errors" in source for source in browser.value(overlays))
     browser.value("document.querySelector('[value=errors]').click()")
     assert [("errors" in source) for source in browser.value(overlays)] == [False, *[True] * (len(captions) - 2)]
+    assert LEGEND_END in browser.value(f"{LEGEND}.at(-1)")
+    assert browser.value("document.getElementById('rest').disabled")  # an error map has nothing to say of them
     browser.until("[...document.images].every(i => i.complete)")
     assert browser.value("[...document.querySelectorAll('.panels img')].every(i => i.naturalWidth > 0)")
+    assert browser.complaints == []
+
+
+def test_unscored_pixels_are_hatched_and_a_key_brings_them_back(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "images.html")
+    panels = browser.value("document.querySelectorAll('.panels figure').length")
+    number = "document.querySelectorAll('.panels img.{}').length"
+    rest = "[...document.querySelectorAll('.panels .over')].filter(i => i.src.endsWith('-rest.png')).length"
+    assert browser.value(number.format("hatch")) == panels - 1  # the image itself has none
+    assert browser.value(rest) == 0
+    before = browser.value(LEGEND)
+    assert before[-1] == LEGEND_END
+    browser.value("document.querySelector('[value=map]').focus()")
+    browser.press("Tab")
+    assert browser.value("document.activeElement.id") == "rest"
+    browser.press("Space")
+    assert browser.value(number.format("hatch")) == 1  # the truth's
+    assert browser.value(rest) == panels - 2
+    place = browser.value("document.querySelector('#images [aria-selected=true]').id").removeprefix("image-")
+    given = (
+        f"window.ROOMS[0].runs.slice(0, 4).map(r => r.cells[{place}]).flatMap(c => [...c.classes, ...c.rest_classes])"
+    )
+    names = [toy_results.CLASSES[number - 1] for number in sorted(set(browser.value(given)))]
+    assert browser.value(LEGEND) == [*names, f"{LEGEND_END} (hatched in the truth)"]
+    browser.until("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    browser.press("Space")
+    assert browser.value(LEGEND) == before
     assert browser.complaints == []
 
 
@@ -166,4 +251,4 @@ def test_everything_that_can_be_done_can_be_reached_by_tab(browser: Chromium, pa
     for _ in range(40):
         browser.press("Tab")
         reached.add(browser.value("document.activeElement.id || document.activeElement.name || 'link'"))
-    assert {"room", "class", "run-a", "run-b", "order", "view", "overlay", "images", "link"} <= reached
+    assert {"room", "class", "run-a", "run-b", "order", "view", "rest", "overlay", "images", "link"} <= reached

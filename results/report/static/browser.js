@@ -3,7 +3,7 @@
 (() => {
   const rooms = window.ROOMS;
   const at = (id) => document.getElementById(id);
-  const state = { room: 0, class: 0, a: 0, b: 1, order: "apart", view: "map", image: 0, shown: new Set() };
+  const state = { room: 0, class: 0, a: 0, b: 1, order: "apart", view: "map", rest: false, image: 0, shown: new Set() };
   const element = (tag, text, cls) => {
     const made = document.createElement(tag);
     if (text !== undefined) made.textContent = text;
@@ -93,43 +93,57 @@
     show();
   }
 
-  function panel(caption, number, photo, over, cls) {
+  /* Layers lie over the photograph: [source, class, what it is]; those without a source are left out. */
+  function panel(caption, number, photo, layers, cls) {
     const figure = element("figure", undefined, cls), words = element("figcaption");
     const stack = element("div", photo ? undefined : "no label map kept", photo ? "stack" : "stack none");
-    for (const [source, kind] of photo ? [[photo, ""], [over, "over"]] : []) {
+    for (const [source, kind, what] of photo ? [[photo, "", ""], ...layers] : []) {
       if (!source) continue;
       const picture = element("img", undefined, kind);
-      Object.assign(picture, { src: source, alt: kind ? `${caption}, drawn over the image` : caption });
+      Object.assign(picture, { src: source, alt: kind ? what : caption });
       stack.append(picture);
     }
     words.append(element("span", caption));
     if (number) words.append(element("b", number));
+    words.title = caption;
     figure.append(stack, words);
     return figure;
   }
 
+  /* What is not scored is hatched; over label maps it can be taken away, so that the whole map is seen. */
+  const whole = () => state.rest && state.view === "map";
+  function layers(image, cell, caption) {
+    const rest = whole() ? [cell.rest, "over", `${caption}, where it is not scored`] : [image.unscored, "hatch", ""];
+    return [[cell[state.view], "over", `${caption}, drawn over the image`], rest];
+  }
+
   function show() {
-    const { images, runs, classes, colours, background } = room(), image = images[state.image];
+    const { images, runs } = room(), image = images[state.image];
     at("title").textContent = image ? image.id : "No image of this class is kept";
     if (!image) { at("panels").replaceChildren(); at("legend").replaceChildren(); return; }
     const wanted = [...new Set([state.a, state.b, ...[...state.shown].sort((a, b) => a - b)])];
     const panels = wanted.map((n) => {
       const cell = runs[n].cells[state.image], letter = n === state.a ? "A · " : n === state.b ? "B · " : "";
-      const kept = cell ? [image.image, cell[state.view]] : [null, null];
-      return panel(letter + runs[n].label, percent(score(n, state.image)), ...kept, letter && "chosen");
+      const caption = letter + runs[n].label, kept = cell ? [image.image, layers(image, cell, caption)] : [null, []];
+      return panel(caption, percent(score(n, state.image)), ...kept, letter && "chosen");
     });
-    at("panels").replaceChildren(panel("Image", "", image.image, ""), panel("Truth", "", image.image, image.truth), ...panels);
-    legend(wanted.flatMap((n) => runs[n].cells[state.image]?.classes ?? []).concat(image.classes), classes, colours, background);
+    const truth = [[image.truth, "over", "Truth, drawn over the image"], [image.unscored, "hatch", ""]];
+    at("panels").replaceChildren(panel("Image", "", image.image, []), panel("Truth", "", image.image, truth), ...panels);
+    const cells = wanted.map((n) => runs[n].cells[state.image]).filter(Boolean);
+    const given = cells.flatMap((cell) => (whole() ? [...cell.classes, ...cell.rest_classes] : cell.classes));
+    legend([...given, ...image.classes], image.unscored);
   }
 
-  function legend(numbers, classes, colours, background) {
+  function legend(numbers, unscored) {
+    const { classes, colours, background } = room();
     const seen = [...new Set(numbers)].filter((k) => k || background).sort((a, b) => a - b);
     const lines = state.view === "errors"
       ? [["#d62839", "wrong"], ["#0072b25a", "right"]]
       : seen.map((k) => [colours[k], classes[k]]);
+    if (unscored) lines.push(["", whole() ? "not scored (hatched in the truth)" : "not scored"]);
     at("legend").replaceChildren(...lines.map(([colour, name]) => {
-      const line = element("li"), swatch = element("i");
-      swatch.style.background = colour;
+      const line = element("li"), swatch = element("i", undefined, colour ? "" : "unscored");
+      if (colour) swatch.style.background = colour;
       line.append(swatch, name);
       return line;
     }));
@@ -141,8 +155,9 @@
   at("order").addEventListener("change", (event) => { state.order = event.target.value; list(true); });
   at("overlay").addEventListener("input", (event) => document.documentElement.style.setProperty("--overlay", event.target.value / 100));
   for (const radio of document.querySelectorAll("[name=view]")) {
-    radio.addEventListener("change", () => { state.view = radio.value; show(); });
+    radio.addEventListener("change", () => { state.view = radio.value; at("rest").disabled = state.view !== "map"; show(); });
   }
+  at("rest").addEventListener("change", (event) => { state.rest = event.target.checked; show(); });
   at("images").addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowRight: 1, j: 1, ArrowUp: -1, ArrowLeft: -1, k: -1 }[event.key];
     const ends = { Home: 0, End: -1 }[event.key];
