@@ -188,7 +188,7 @@ def test_settings_that_no_other_process_could_spell_are_refused() -> None:
     with pytest.raises(SettingsError, match="setting 'free' holds a object"):
         loading.settings_of(Typed(free=object()))
     nested = Typed(free={"b": np.float32(0.5), "a": PurePosixPath("x/y"), "c": Recipe.of("m:C", n=1)})
-    inner = ("harness.contracts:Recipe", ("use", "m:C"), ("settings", (("n", 1),)))
+    inner = ("harness.contracts.nouns:Recipe", ("use", "m:C"), ("settings", (("n", 1),)))
     assert loading.settings_of(nested)["free"] == (("a", "x/y"), ("b", 0.5), ("c", inner))
 
 

@@ -1,0 +1,127 @@
+"""Nothing flows in; a GPU that is none flows out: tensors of a CPU that say they are on `cuda`, and mix with no others.
+
+What fails first on a real GPU is an operation between a tensor there and one left behind. This finds it without a GPU:
+inside `pretend_gpu()` everything that is moved or made there is marked, computed where it is, and an operation over
+marked and unmarked tensors raises what torch would raise. Nothing else of a GPU is imitated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+THERE = torch.device("cuda", 0)
+MOVES = {torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda, torch.Tensor.copy_, torch.Tensor.__setitem__}
+INDEXED = {torch.Tensor.__getitem__}  # an index may lie on the CPU
+
+
+class Marked(torch.Tensor):
+    """A tensor of the CPU that counts as one of the GPU."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+
+class _Pretence(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.device:
+            return func(*args, **kwargs)
+        tensors = [one for one in tree_flatten((args, kwargs))[0] if isinstance(one, torch.Tensor)]
+        here = any(isinstance(one, Marked) for one in tensors)
+        if func == torch.Tensor.device.__get__:
+            return THERE if here else func(*args)
+        if func == torch.Tensor.is_cuda.__get__:
+            return here
+        if func in (torch.Tensor.numpy, torch.Tensor.__array__) and here:
+            raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
+        args, kwargs, wish = _on_cpu(args, kwargs)
+        if func is torch.Tensor.cpu or (wish is not None and wish.type == "cpu"):
+            return _unmarked(func(*args, **kwargs))
+        if here and func not in MOVES | INDEXED:
+            _refuse_mixtures(func, tensors)
+        answer = func(*args, **kwargs)
+        follows = func is torch.Tensor.to and any(isinstance(one, Marked) for one in tensors)
+        if func in (torch.Tensor.copy_, torch.Tensor.__setitem__):
+            return answer
+        return _marked(answer) if wish is not None or follows or here else answer
+
+
+def _on_cpu(args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any], torch.device | None]:
+    """The same call with the CPU wherever it names a device, and the device that it named."""
+    wishes = [torch.device(one) for one in (*args, kwargs.get("device")) if _is_place(one)]
+    positional = tuple(torch.device("cpu") if _is_place(one) else one for one in args)
+    named = {name: torch.device("cpu") if name == "device" and _is_place(one) else one for name, one in kwargs.items()}
+    return positional, named, wishes[-1] if wishes else None
+
+
+def _is_place(word: Any) -> bool:
+    """Whether it names the CPU or the GPU (and not, say, `meta`, on which models are built before they are read)."""
+    return isinstance(word, torch.device | str) and str(word).partition(":")[0] in ("cuda", "cpu")
+
+
+def _refuse_mixtures(func: Callable[..., Any], tensors: list[torch.Tensor]) -> None:
+    left = [one for one in tensors if not isinstance(one, Marked) and one.ndim]  # a number may come along
+    if left:
+        name = getattr(func, "__name__", str(func))
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu! ({name}, "
+            f"of shapes {[tuple(one.shape) for one in tensors]})"
+        )
+
+
+def _marked(answer: Any) -> Any:
+    return tree_map(lambda one: one.as_subclass(Marked) if type(one) is torch.Tensor else one, answer)
+
+
+def _unmarked(answer: Any) -> Any:
+    return tree_map(lambda one: one.as_subclass(torch.Tensor) if isinstance(one, Marked) else one, answer)
+
+
+def _to(module: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+    """In place of Module.to: parameters and buffers are marked one by one."""
+    rest, options, wish = _on_cpu(args, kwargs)
+    with torch._C.DisableTorchFunction():
+        _real_to(module, *rest, **options)
+        if wish is None or wish.type != "cuda":
+            return module
+        for part in module.modules():
+            for name, held in part._parameters.items():
+                if held is not None:
+                    part._parameters[name] = _parameter(held)
+            for name, kept in part._buffers.items():
+                if kept is not None:
+                    part._buffers[name] = kept.as_subclass(Marked)
+    return module
+
+
+def _parameter(held: torch.Tensor) -> Any:
+    marked: Any = held.data.as_subclass(Marked)
+    marked._is_param = True  # what makes a tensor of another class a parameter
+    return marked
+
+
+_real_to = nn.Module.to
+
+
+@contextmanager
+def pretend_gpu() -> Iterator[None]:
+    """While it is open, torch says that there is a GPU."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(torch.cuda, "is_available", lambda: True)
+    patch.setattr(torch.cuda, "current_device", lambda: 0)
+    patch.setattr(torch.cuda, "get_device_name", lambda device=None: "a pretended GPU")
+    patch.setattr(nn.Module, "to", _to)
+    try:
+        with _Pretence():
+            yield
+    finally:
+        patch.undo()

@@ -1,0 +1,70 @@
+"""Every method of ours on a pretended GPU: nothing is left behind on the CPU, and the answers are the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from our_methods import OURS
+from pretend_gpu import Marked, pretend_gpu
+
+from harness.checks.with_words import settings_of_words
+from harness.contracts import Pass, ProtocolSettings, Query, Reader, Recipe, Vocabulary
+from harness.protocol.decision import predict
+from harness.protocol.offering import Offer
+from harness.recipes import loading
+
+NAMES = (("circle",), ("star", "pentagram"), ("moon",))
+READERS = [name for name in OURS if not name.startswith("controls:") or "WrongPrompt" in name]
+
+
+def answers(recipe: Recipe, images: list[np.ndarray]) -> list[Any]:
+    """What a reader says of two images, with everything opened anew."""
+    reader = loading.build(recipe)
+    assert isinstance(reader, Reader)
+    vocabulary = Vocabulary(NAMES, others=(("cross",), ("ring",), ("heart",)))
+    queries = [Query(f"image {number}", image, vocabulary) for number, image in enumerate(images)]
+    features: list[dict[Pass, Any]] = [{} for _ in queries]
+    requests = reader.passes()
+    for backbone in dict.fromkeys(request.backbone for request in requests):
+        mine = {request: parts for request, parts in requests.items() if request.backbone == backbone}
+        for request, found in loading.build(backbone).run(queries, mine):
+            for held, one in zip(features, found, strict=True):
+                held[request] = one
+    return [reader.read(held, vocabulary) for held in features]
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_method_keeps_to_its_device(name: str, lots: np.random.Generator) -> None:
+    use = f"methods.{name}"
+    recipe = Recipe.of(use, **settings_of_words(OURS[name]))
+    images = [lots.integers(0, 256, (80, 112, 3)).astype(np.uint8) for _ in range(2)]
+    offered = Offer(Vocabulary(NAMES), (1, 4, 8))
+    with pretend_gpu():
+        there = answers(recipe, images)
+        maps = [predict(scores, offered, (80, 112), ProtocolSettings()) for scores in there]
+    here = answers(recipe, images)
+    for one, other, labels in zip(there, here, maps, strict=True):
+        assert isinstance(one, Marked)
+        assert np.allclose(one.as_subclass(torch.Tensor).numpy(), other.numpy(), rtol=1e-5, atol=1e-6)
+        assert set(np.unique(labels)) <= {1, 4, 8}
+
+
+def test_the_pretence_refuses_what_a_gpu_would() -> None:
+    left = torch.ones(3)
+    with pretend_gpu():
+        moved = left.to("cuda")
+        assert moved.device.type == "cuda" and left.device.type == "cpu" and torch.zeros(2, device="cuda").is_cuda
+        assert (moved * 2 + torch.tensor(1.0)).cpu().tolist() == [3.0, 3.0, 3.0]
+        for mixed in (torch.add, torch.dot, lambda one, other: torch.stack([one, other])):
+            with pytest.raises(RuntimeError, match="Expected all tensors to be on the same device"):
+                mixed(moved, left)
+        with pytest.raises(TypeError, match="convert cuda"):
+            moved.numpy()
+        layer = torch.nn.Linear(3, 2).to("cuda")
+        assert layer(moved).is_cuda
+        with pytest.raises(RuntimeError, match="same device"):
+            layer(left)
+    assert left.to("cpu") is left
