@@ -219,7 +219,7 @@ class RayExecutor:
         from harness.executors import cluster_fit  # Ray Train is imported only where something is trained
 
         self._let_go()  # the fit takes the place of the workers
-        cluster_fit.fit(job, self._connected(), self._workers)
+        cluster_fit.fit(job, self._connected(), self._workers, self._threads)
 
     def close(self) -> None:
         self._let_go()

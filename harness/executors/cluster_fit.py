@@ -9,23 +9,27 @@ from __future__ import annotations
 from typing import Any
 
 from harness.errors import ClusterError
-from harness.executors.placement import Place
+from harness.executors.placement import Place, choose
 from harness.learning import fitting
 from harness.learning.fitting import FitJob
 
 RETRIES = 2  # after a worker was lost; the fit goes on from its last checkpoint
 
 
-def fit(job: FitJob, place: Place, at_most: int | None) -> None:
-    """Fit with as many workers as there is room and use for. place: what one of them takes."""
+def fit(job: FitJob, place: Place, at_most: int | None, threads: int | None) -> None:
+    """Fit with as many workers as there is room and use for. place: what one of them takes, and more where few share
+    the CPUs. threads: per worker, if that was asked for."""
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from harness.executors.cluster import alive
 
-    room = place.slots(alive(ray))
+    nodes = alive(ray)
+    room = place.slots(nodes)
     workers = max(1, min(at_most or room, room, fitting.most_workers(job) or 1))
+    if workers < room and not place.gpus:
+        place = choose(nodes, workers, threads, gpus_per_worker=0.0)
     share = {"GPU": place.gpus} if place.gpus else {"CPU": place.cpus}
     trainer = TorchTrainer(
         work,

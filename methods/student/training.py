@@ -259,8 +259,8 @@ def _number(seed: int, step: int, group: int) -> int:
 def _optimiser(network: nn.Module, course: Course) -> torch.optim.Optimizer:
     parts = groups(network, course.learning_rate, course.encoder_rate)
     if course.optimiser == "sgd":
-        return torch.optim.SGD(parts, momentum=course.momentum, weight_decay=course.weight_decay)
-    return torch.optim.AdamW(parts, betas=(course.momentum, 0.999), weight_decay=course.weight_decay)
+        return torch.optim.SGD(parts, momentum=course.momentum, weight_decay=course.weight_decay, fused=True)
+    return torch.optim.AdamW(parts, betas=(course.momentum, 0.999), weight_decay=course.weight_decay, fused=True)
 
 
 def _resume(checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> int:
