@@ -147,7 +147,7 @@ def check_beside(use: str, folder: str | Path) -> None:
 
 def refuse_foreign_packages(names: Sequence[str] = PACKAGES) -> None:
     """AddressError when a package of one of our names, but not ours, comes first on the path."""
-    home = Path(__file__).resolve().parent.parent
+    home = Path(__file__).resolve().parents[2]
     for name in names:
         place = _place(name)
         if place is not None and place != home / name:
