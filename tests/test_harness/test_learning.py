@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from toy_chain import CHAIN, cards, door, events, tables
 
 from harness.contracts import IGNORED, LabelRule, MethodError, ProtocolSettings, Vocabulary
 from harness.errors import GridError
@@ -23,37 +22,6 @@ from harness.work.lesson_masks import lesson, positions
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "tests" / "plugins"
-
-CHAIN = """
-name: chain
-methods:
-  - {name: Bright, use: toy_learners:Brightest}
-  - {name: Plus, use: toy_learners:Colours, with: {teacher: Bright}}
-  - {name: Gains, use: toy_learners:Gains, with: {teacher: Plus}}
-  - {name: PlusPlus, use: toy_learners:Colours, with: {teacher: Gains, low: 0.1}}
-benchmarks:
-  - {name: Boxes, use: toy_learners:SplitBoxes, with: {images: 6}, train: {split: train, images: 7}}
-batch: 3
-"""
-
-
-def door(folder: Path, *more: str, interrupted: str | None = None, results: str = "runs") -> int:
-    """Run the grid of a folder; the exit code."""
-    wish = folder / "interrupt"
-    if interrupted is not None:
-        wish.write_text(interrupted)
-    environment = {
-        **os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{PLUGINS}", "TOY_INTERRUPT": str(wish), "COLUMNS": "150",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "harness.sweep", "grid.yaml", "--no-report", "--results", results, *more]
-    answer = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=250, check=False
-    )
-    (folder / "stdout").write_text(answer.stdout)
-    (folder / "stderr").write_text(answer.stderr)
-    assert "Traceback" not in answer.stderr, answer.stderr
-    assert interrupted is None or not wish.exists(), f"{interrupted} was never reached: {answer.stdout} {answer.stderr}"
-    return answer.returncode
 
 
 @pytest.fixture
@@ -69,20 +37,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "grid.yaml").write_text(CHAIN)
     assert door(place, "--local") == 0
     return place
-
-
-def events(folder: Path, kind: str) -> list[dict[str, Any]]:
-    lines = (folder / "runs" / "events.jsonl").read_text().splitlines()
-    return [event for event in map(json.loads, lines) if event["event"] == kind]
-
-
-def tables(folder: Path) -> tuple[bytes, bytes]:
-    return (folder / "runs" / "leaderboard.csv").read_bytes(), (folder / "runs" / "matrix.csv").read_bytes()
-
-
-def cards(folder: Path) -> dict[str, dict[str, Any]]:
-    found = [json.loads(path.read_text()) for path in (folder / "runs" / "artefacts").glob("*/card.json")]
-    return {card["method_name"]: card for card in found}
 
 
 def test_the_chain_is_fitted_in_order_and_every_card_says_from_what(whole: Path) -> None:
@@ -142,9 +96,9 @@ def test_the_plan_prints_the_graph(folder: Path) -> None:
     assert len(places) == len(steps) == 11
 
 
-@pytest.mark.parametrize("place", ["label 0", "fit 4", "gather", "score"])
-def test_a_driver_that_is_killed_anywhere_ends_in_the_same_table(whole: Path, folder: Path, place: str) -> None:
-    assert door(folder, "--local", interrupted=place) == 130
+@pytest.mark.parametrize("place", ["label 0", "fit 4", "gather", "answer 0.1"])
+def test_a_driver_that_is_interrupted_anywhere_ends_in_the_same_table(whole: Path, folder: Path, place: str) -> None:
+    assert door(folder, "--local", wish=f"stop at {place}") == 130
     assert door(folder, "--local") == 0
     assert tables(folder) == tables(whole)
     if place == "fit 4":

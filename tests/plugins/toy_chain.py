@@ -1,0 +1,78 @@
+"""A chain of toy learners and the door for it: a folder with a grid goes in, an exit code and result files come out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+CHAIN = """
+name: chain
+methods:
+  - {name: Bright, use: toy_learners:Brightest}
+  - {name: Plus, use: toy_learners:Colours, with: {teacher: Bright}}
+  - {name: Gains, use: toy_learners:Gains, with: {teacher: Plus}}
+  - {name: PlusPlus, use: toy_learners:Colours, with: {teacher: Gains, low: 0.1}}
+benchmarks:
+  - {name: Boxes, use: toy_learners:SplitBoxes, with: {images: 6}, train: {split: train, images: 7}}
+batch: 3
+"""
+
+
+def start(folder: Path, *more: str, wish: str | None = None, temporary: Path | None = None) -> subprocess.Popen[bytes]:
+    """The sweep of a folder's grid, running; its output goes to files there.
+
+    wish: where it is to stop, see toy_learners.interrupt. temporary: where a Ray has its sockets and logs.
+    """
+    (folder / "wish.met").unlink(missing_ok=True)
+    if wish is not None:
+        (folder / "wish").write_text(wish)
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "plugins"))), "COLUMNS": "150",
+        "TOY_INTERRUPT": str(folder / "wish"), "RAY_worker_niceness": "0",
+        **({} if temporary is None else {"TMPDIR": str(temporary)}),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "harness.sweep", "grid.yaml", "--no-report", *more]
+    with (folder / "stdout").open("wb") as told, (folder / "stderr").open("wb") as errors:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=told, stderr=errors)
+
+
+def door(folder: Path, *more: str, wish: str | None = None) -> int:
+    """Run the grid of a folder; the exit code."""
+    driver = start(folder, *more, wish=wish)
+    try:
+        code = driver.wait(timeout=250)
+    finally:
+        driver.kill()
+    said = (folder / "stdout").read_text() + (folder / "stderr").read_text()
+    assert "Traceback" not in said, said
+    assert wish is None or (folder / "wish.met").exists(), f"never came to {wish}: {said}"
+    return code
+
+
+def until_met(folder: Path, driver: subprocess.Popen[bytes], seconds: float = 240.0) -> None:
+    """Wait until the sweep has come to where its wish said."""
+    end = time.monotonic() + seconds
+    while not (folder / "wish.met").exists():
+        assert driver.poll() is None and time.monotonic() < end, (folder / "stderr").read_text()
+        time.sleep(0.05)
+
+
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    lines = (folder / "runs" / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def tables(folder: Path) -> tuple[bytes, bytes]:
+    return (folder / "runs" / "leaderboard.csv").read_bytes(), (folder / "runs" / "matrix.csv").read_bytes()
+
+
+def cards(folder: Path) -> dict[str, dict[str, Any]]:
+    found = [json.loads(path.read_text()) for path in (folder / "runs" / "artefacts").glob("*/card.json")]
+    return {card["method_name"]: card for card in found}
