@@ -2,7 +2,7 @@
 
 Both sides run in one process, one after the other and alternating, with the networks open before the clock starts. The
 bare loop is what a careful person would write: per batch of images the backbone's passes once, every reader on them,
-the decision at the truth's size and a confusion matrix; no rows, no protocol checks, no store.
+the decision at the truth's size and a confusion matrix; no rows, no protocol checks, no store. Learners are left out.
 
     python -m perf.sharing [grid.yaml] [--rounds 3]
 """
@@ -91,8 +91,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     grid = grids.read(options.grid)
-    plan = plans.make(grid.name, grid.cells, grid.batch)
-    warm = plans.make(grid.name, grid.cells, grid.batch, limit=grid.batch)
+    cells = [cell for cell in grid.cells if cell.teacher is None]
+    plan = plans.make(grid.name, cells, grid.batch)
+    warm = plans.make(grid.name, cells, grid.batch, limit=grid.batch)
     bare, executor = BareLoop(plan), LocalExecutor(Recipe.of("harness.work.worker:Worker", folder=grid.folder))
     image_ids = plan.runs[0].image_ids
 
