@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.errors import ClusterError
-from harness.executors.placement import Place, choose
+from harness.executors.placement import Place, joined
 from harness.learning import fitting
 from harness.learning.fitting import FitJob
 
@@ -17,19 +17,15 @@ RETRIES = 2  # after a worker was lost; the fit goes on from its last checkpoint
 
 
 def fit(job: FitJob, place: Place, at_most: int | None, threads: int | None) -> None:
-    """Fit with as many workers as there is room and use for. place: what one of them takes, and more where few share
-    the CPUs. threads: per worker, if that was asked for."""
+    """Fit with as many workers as there is room and use for. place, threads: see placement.joined."""
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from harness.executors.cluster import alive
 
-    nodes = alive(ray)
-    room = place.slots(nodes)
-    workers = max(1, min(at_most or room, room, fitting.most_workers(job) or 1))
-    if workers < room and not place.gpus:
-        place = choose(nodes, workers, threads, gpus_per_worker=0.0)
+    most = fitting.most_workers(job) or 1
+    workers, place = joined(alive(ray), place, min(at_most or most, most), threads)
     share = {"GPU": place.gpus} if place.gpus else {"CPU": place.cpus}
     trainer = TorchTrainer(
         work,

@@ -45,6 +45,18 @@ def choose(nodes: Sequence[Node], workers: int | None, threads: int | None, gpus
     return Place(cpus, 0.0, threads or max(1, int(cpus + ROUNDING)))
 
 
+def joined(nodes: Sequence[Node], place: Place, most: int, threads: int | None) -> tuple[int, Place]:
+    """How many workers do one job that at most `most` can share, and what each takes.
+
+    Where fewer than would fit share CPUs, they take those of the others too. threads: per worker, if asked for.
+    """
+    room = place.slots(nodes)
+    workers = max(1, min(most, room))
+    if workers < room and not place.gpus:
+        return workers, choose(nodes, workers, threads, gpus_per_worker=0.0)
+    return workers, place
+
+
 def workers_here(threads: int | None) -> int:
     """How many CPU workers this machine alone would be given by itself: what an estimate of time counts on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -47,3 +47,21 @@ def test_choose(
 def test_an_estimate_counts_on_what_this_machine_would_be_given() -> None:
     assert 1 <= placement.workers_here(None) <= placement.MOST_ON_CPUS
     assert placement.workers_here(10**6) == 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "place", "most", "threads", "workers", "taken"),
+    [
+        ([{"CPU": 2.0}], Place(1.0, 0.0, 1), 1, None, 1, Place(2.0, 0.0, 2)),  # one worker: the whole machine
+        ([{"CPU": 2.0}], Place(1.0, 0.0, 1), 2, None, 2, Place(1.0, 0.0, 1)),
+        ([{"CPU": 8.0}], Place(1.0, 0.0, 1), 3, None, 3, Place(2.0, 0.0, 2)),
+        ([{"CPU": 2.0}, {"CPU": 4.0}], Place(1.0, 0.0, 1), 1, None, 1, Place(4.0, 0.0, 4)),
+        ([{"CPU": 4.0}], Place(1.0, 0.0, 1), 1, 2, 1, Place(4.0, 0.0, 2)),  # threads that were asked for stay
+        ([{"CPU": 16.0, "GPU": 4.0}], Place(0.0, 1.0, 4), 2, None, 2, Place(0.0, 1.0, 4)),
+        ([{"CPU": 4.0}], Place(1.0, 0.0, 1), 9, None, 4, Place(1.0, 0.0, 1)),
+    ],
+)
+def test_workers_of_one_job_take_what_others_leave(
+    nodes: list[dict[str, float]], place: Place, most: int, threads: int | None, workers: int, taken: Place
+) -> None:
+    assert placement.joined(nodes, place, most, threads) == (workers, taken)
