@@ -66,7 +66,6 @@ def catalogue(name: str) -> Catalogue:
     )
 
 
-
 def read_user_names(path: Path, data_set: str, classes: tuple[str, ...]) -> Words:
     """A user's name file: a mapping from every class to a word or a list of words. DataError says what does not fit."""
     try:

@@ -33,7 +33,8 @@ class Student(Taught):
     Length and optimiser default to those of MaskCLIP+'s annotation-free recipe (SGD .01, momentum .9, weight decay
     5e-4, poly to 1 %, 2000 steps of 4, scale 0.5 to 2, mirror, colours); the poster tells none.
     encoder: a name of segmentation_models_pytorch; encoder_weights: `imagenet`, fetched once, or null; encoder_rate:
-    factor on its learning rate. decoder: channels. crop: side in pixels. colours: share by which brightness, contrast
+    factor on its learning rate; depth: its stages (3 to 5); stride: how many times smaller than the image its last map
+    is (8 or 16). decoder: channels. crop: side in pixels. colours: share by which brightness, contrast
     and saturation change. group: images that go through the network together (2 or more; null: the batch), of which a
     step adds up batch / group: workers share groups. momentum: AdamW's first beta too. held_out: share of the lessons
     that only validates, against their pseudo masks, every `validate_every` steps. precision: `auto` is bfloat16 on a
@@ -47,6 +48,8 @@ class Student(Taught):
     encoder: str = "resnet50"
     encoder_weights: str | None = "imagenet"
     encoder_rate: float = 1.0
+    depth: int = 5
+    stride: int = 16
     decoder: int = 256
     dropout: float = 0.5
     crop: int = 512
@@ -77,6 +80,10 @@ class Student(Taught):
                 raise MethodError(f"The setting {name} is {value!r}; it can be {' or '.join(map(repr, allowed))}.")
         if self.crop < 32 or self.crop % 16:
             raise MethodError(f"The crop is {self.crop}; give a multiple of 16 from 32 on.")
+        if self.depth not in (3, 4, 5) or self.stride not in (8, 16):
+            raise MethodError(
+                f"depth is {self.depth} and stride {self.stride}; depth can be 3, 4 or 5, and stride 8 or 16."
+            )
         if self.steps < 1 or self.grouped < 2 or self.batch % self.grouped:
             raise MethodError(
                 f"steps is {self.steps}, batch {self.batch}, group {self.grouped}: train 1 step or more with a batch "
@@ -120,8 +127,10 @@ class ShapesStudent(Student):
 
     label_low: float = 0.5
     label_below: str = "background"
-    encoder: str = "resnet18"
+    encoder: str = "tu-resnet10t"  # of timm, its smallest ResNet, without the last stage
     encoder_weights: str | None = None
+    depth: int = 4
+    stride: int = 8
     decoder: int = 64
     dropout: float = 0.1
     crop: int = 64

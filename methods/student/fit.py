@@ -157,7 +157,8 @@ def _shape(student: Student, lessons: Lessons) -> Shape:
     named = len(lessons.vocabulary)
     outputs = named + int(_has_background(lessons))
     text = _text_width(student, lessons) if student.text_model is not None else None
-    return Shape(student.encoder, student.decoder, student.dropout, outputs, text, named if text else 0)
+    return Shape(student.encoder, student.decoder, student.dropout, outputs, text, named if text else 0,
+                 student.depth, student.stride)  # fmt: skip
 
 
 def _text_width(student: Student, lessons: Lessons) -> int:

@@ -16,7 +16,8 @@ from methods.student.crops import normalised, padded
 class Shape:
     """What decides the form of a network. classes: its outputs. text: width of the frozen text vectors, None for none.
 
-    named: how many of the outputs are text vectors; the others (background) are learned.
+    named: how many of the outputs are text vectors; the others (background) are learned. depth: stages of the encoder,
+    stride: how many times smaller than the image its last map is.
     """
 
     encoder: str
@@ -25,6 +26,8 @@ class Shape:
     classes: int
     text: int | None = None
     named: int = 0
+    depth: int = 5
+    stride: int = 16
 
 
 class TextHead(nn.Module):
@@ -45,7 +48,7 @@ class TextHead(nn.Module):
 
 
 def build(shape: Shape, encoder_weights: str | None = None) -> nn.Module:
-    """DeepLabV3+ (arXiv 1802.02611) of segmentation_models_pytorch, output stride 16; logits at the input's size.
+    """DeepLabV3+ (arXiv 1802.02611) of segmentation_models_pytorch; logits at the input's size.
 
     ModelError when there is no such encoder or its weights cannot be had.
     """
@@ -54,25 +57,32 @@ def build(shape: Shape, encoder_weights: str | None = None) -> nn.Module:
     try:
         network: nn.Module = networks.DeepLabV3Plus(
             encoder_name=shape.encoder,
+            encoder_depth=shape.depth,
             encoder_weights=encoder_weights,
+            encoder_output_stride=shape.stride,
             decoder_channels=shape.decoder,
             decoder_aspp_dropout=shape.dropout,
             classes=shape.classes,
         )
-    except KeyError as problem:
-        raise ModelError(
-            f"There is no encoder {shape.encoder!r} with weights {encoder_weights!r} in segmentation_models_pytorch: "
-            f"{' '.join(str(problem).split())[:200]}."
-        ) from problem
-    except Exception as problem:
-        raise ModelError(
-            f"The {encoder_weights!r} weights of the encoder {shape.encoder!r} cannot be had "
-            f"({type(problem).__name__}); fetch them once where there is a network, or give encoder_weights: null."
-        ) from problem
+    except Exception as problem:  # of many kinds, by who makes the encoder
+        raise ModelError(_refusal(shape, encoder_weights, problem)) from problem
     if shape.text is not None:
         head = TextHead(shape.decoder, shape.text, shape.named, shape.classes - shape.named)
         network.segmentation_head = nn.Sequential(head, nn.UpsamplingBilinear2d(scale_factor=4))
     return network
+
+
+def _refusal(shape: Shape, encoder_weights: str | None, problem: Exception) -> str:
+    """Why there is no such network: without weights to fetch, or by name, it is the encoder; else it is the weights."""
+    if encoder_weights is None or isinstance(problem, KeyError) or "Unknown model" in str(problem):
+        return (
+            f"segmentation_models_pytorch makes no encoder {shape.encoder!r} of {shape.depth} stages at stride "
+            f"{shape.stride} with weights {encoder_weights!r}: {' '.join(str(problem).split())[:200]}"
+        )
+    return (
+        f"The {encoder_weights!r} weights of the encoder {shape.encoder!r} cannot be had ({type(problem).__name__}); "
+        "fetch them once where there is a network, or give encoder_weights: null."
+    )
 
 
 def set_texts(network: nn.Module, texts: Tensor) -> None:

@@ -165,6 +165,20 @@ def test_a_learned_background_takes_part_in_the_probabilities(tmp_path: Path) ->
     assert both.sum(dim=0).numpy() == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.parametrize(("depth", "stride", "coarsest"), [(3, 8, 128), (4, 16, 256), (5, 8, 512)])
+def test_depth_and_stride_are_those_of_the_network_that_is_opened(
+    tmp_path: Path, depth: int, stride: int, coarsest: int
+) -> None:
+    """On an image of 40 x 56, filled up to 48 x 64, the encoder's last map has the sides and channels asked for."""
+    student = replace(SMALL, encoder="tu-resnet10t", depth=depth, stride=stride, steps=1)
+    student.fit(ColourLessons(), _folder(tmp_path / "fit"))
+    trained, image = student.fitted(tmp_path / "fit").trained, ColourLessons().image("i000")
+    maps: list[Any] = []
+    trained.network.get_submodule("encoder").register_forward_hook(lambda *given: maps.append(given[2][-1]))
+    assert trained.scores(image, Vocabulary(NAMES)).shape == (3, 40, 56)
+    assert maps[0].shape == (1, coarsest, 48 // stride, 64 // stride)
+
+
 def test_the_head_of_texts_is_frozen(tmp_path: Path) -> None:
     student = replace(SMALL, head="text", text_model="shapes")
     lessons = ColourLessons(vocabulary=Vocabulary((("circle",), ("square",), ("star",))))
@@ -183,7 +197,8 @@ def test_the_head_of_texts_is_frozen(tmp_path: Path) -> None:
         ({"batch": 3, "group": 2}, "multiple of the group"), ({"group": 1}, "groups of 2 or more"),
         ({"crop": 50}, "multiple of 16"), ({"decay": "linear"}, "'poly' or 'cosine'"),
         ({"head": "text"}, "needs a text_model"), ({"label_below": "dark"}, "'ignored' or 'background'"),
-        ({"held_out": 1.0}, "share from 0 to below 1"),
+        ({"held_out": 1.0}, "share from 0 to below 1"), ({"depth": 6}, "depth can be 3, 4 or 5"),
+        ({"stride": 32}, "stride 8 or 16"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(change: dict[str, Any], words: str) -> None:
@@ -192,8 +207,10 @@ def test_settings_that_make_no_sense_are_refused(change: dict[str, Any], words: 
 
 
 def test_no_such_encoder_and_no_artefact_are_said(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no encoder 'resnet19'"):
-        replace(SMALL, encoder="resnet19").fit(ColourLessons(), _folder(tmp_path / "none"))
+    folder = _folder(tmp_path / "none")
+    for encoder, reason in (("resnet19", "Wrong encoder name"), ("tu-resnet19", "Unknown"), ("densenet121", "dilated")):
+        with pytest.raises(ModelError, match=f"no encoder '{encoder}' of 5 stages at stride 16 .*{reason}"):
+            replace(SMALL, encoder=encoder).fit(ColourLessons(), folder)
     with pytest.raises(ModelError, match="cannot be opened"):
         SMALL.fitted(tmp_path / "none").segment(np.zeros((32, 32, 3), np.uint8), Vocabulary(NAMES))
 
