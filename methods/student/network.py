@@ -52,18 +52,8 @@ def build(shape: Shape, encoder_weights: str | None = None) -> nn.Module:
 
     ModelError when there is no such encoder or its weights cannot be had.
     """
-    import segmentation_models_pytorch as networks
-
     try:
-        network: nn.Module = networks.DeepLabV3Plus(
-            encoder_name=shape.encoder,
-            encoder_depth=shape.depth,
-            encoder_weights=encoder_weights,
-            encoder_output_stride=shape.stride,
-            decoder_channels=shape.decoder,
-            decoder_aspp_dropout=shape.dropout,
-            classes=shape.classes,
-        )
+        network = _deeplab(shape, encoder_weights)
     except Exception as problem:  # of many kinds, by who makes the encoder
         raise ModelError(_refusal(shape, encoder_weights, problem)) from problem
     if shape.text is not None:
@@ -72,17 +62,41 @@ def build(shape: Shape, encoder_weights: str | None = None) -> nn.Module:
     return network
 
 
-def _refusal(shape: Shape, encoder_weights: str | None, problem: Exception) -> str:
-    """Why there is no such network: without weights to fetch, or by name, it is the encoder; else it is the weights."""
-    if encoder_weights is None or isinstance(problem, KeyError) or "Unknown model" in str(problem):
-        return (
-            f"segmentation_models_pytorch makes no encoder {shape.encoder!r} of {shape.depth} stages at stride "
-            f"{shape.stride} with weights {encoder_weights!r}: {' '.join(str(problem).split())[:200]}"
-        )
-    return (
-        f"The {encoder_weights!r} weights of the encoder {shape.encoder!r} cannot be had ({type(problem).__name__}); "
-        "fetch them once where there is a network, or give encoder_weights: null."
+def _deeplab(shape: Shape, encoder_weights: str | None) -> nn.Module:
+    import segmentation_models_pytorch as networks
+
+    network: nn.Module = networks.DeepLabV3Plus(
+        encoder_name=shape.encoder,
+        encoder_depth=shape.depth,
+        encoder_weights=encoder_weights,
+        encoder_output_stride=shape.stride,
+        decoder_channels=shape.decoder,
+        decoder_aspp_dropout=shape.dropout,
+        classes=shape.classes,
     )
+    return network
+
+
+def _refusal(shape: Shape, encoder_weights: str | None, problem: Exception) -> str:
+    """It is the weights if there is such a network without them, and the encoder if not."""
+    if encoder_weights is not None:
+        try:
+            _deeplab(shape, None)
+        except Exception as other:
+            problem = other
+        else:
+            return (
+                f"The {encoder_weights!r} weights of the encoder {shape.encoder!r} cannot be had ({_line(problem)}); "
+                "fetch them once where there is a network, or give encoder_weights: null."
+            )
+    return (
+        f"segmentation_models_pytorch makes no encoder {shape.encoder!r} of {shape.depth} stages at stride "
+        f"{shape.stride}: {_line(problem)}"
+    )
+
+
+def _line(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
 
 
 def set_texts(network: nn.Module, texts: Tensor) -> None:

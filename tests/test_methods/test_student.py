@@ -17,6 +17,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from harness.contracts import IGNORED, Image, MethodError, ModelError, Truth, Vocabulary
 from methods.student import Student
 from methods.student.crops import Crops, normalised, padded
+from methods.student.network import Shape, build
 
 NAMES = (("red",), ("green", "lime"), ("blue",))
 SMALL = Student(
@@ -206,11 +207,29 @@ def test_settings_that_make_no_sense_are_refused(change: dict[str, Any], words: 
         replace(SMALL, **change)
 
 
-def test_no_such_encoder_and_no_artefact_are_said(tmp_path: Path) -> None:
-    folder = _folder(tmp_path / "none")
-    for encoder, reason in (("resnet19", "Wrong encoder name"), ("tu-resnet19", "Unknown"), ("densenet121", "dilated")):
-        with pytest.raises(ModelError, match=f"no encoder '{encoder}' of 5 stages at stride 16 .*{reason}"):
-            replace(SMALL, encoder=encoder).fit(ColourLessons(), folder)
+@pytest.mark.parametrize("weights", [None, "imagenet"])
+@pytest.mark.parametrize(
+    ("encoder", "reason"), [("resnet19", "Wrong encoder name"), ("tu-resnet19", "Unknown"), ("densenet121", "dilated")]
+)
+def test_an_encoder_that_cannot_be_made_is_said(
+    monkeypatch: pytest.MonkeyPatch, encoder: str, weights: str | None, reason: str
+) -> None:
+    """Also where its weights would be asked for first, and there is no network."""
+    monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", _offline)
+    with pytest.raises(ModelError, match=f"no encoder '{encoder}' of 5 stages at stride 16: .*{reason}"):
+        build(Shape(encoder, 16, 0.1, 3), weights)
+
+
+@pytest.mark.parametrize(("weights", "reason"), [("imagenet", "OSError: no network"), ("moon", "Available options")])
+def test_weights_that_cannot_be_had_are_said(monkeypatch: pytest.MonkeyPatch, weights: str, reason: str) -> None:
+    monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", _offline)
+    told = f"'{weights}' weights of the encoder 'resnet18' cannot be had .*{reason}.*encoder_weights: null"
+    with pytest.raises(ModelError, match=told):
+        build(Shape("resnet18", 16, 0.1, 3), weights)
+
+
+def test_no_artefact_is_said(tmp_path: Path) -> None:
+    _folder(tmp_path / "none")
     with pytest.raises(ModelError, match="cannot be opened"):
         SMALL.fitted(tmp_path / "none").segment(np.zeros((32, 32, 3), np.uint8), Vocabulary(NAMES))
 
@@ -218,3 +237,7 @@ def test_no_such_encoder_and_no_artefact_are_said(tmp_path: Path) -> None:
 def _folder(path: Path) -> Path:
     path.mkdir(parents=True)
     return path
+
+
+def _offline(*_: Any, **__: Any) -> None:
+    raise OSError("no network")
