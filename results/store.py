@@ -23,7 +23,7 @@ from harness.errors import StoreError
 from results import lock
 from results.durable import remove_leftovers, write_text, write_whole
 from results.recipes import RunRecipe, read_json, recipe_path, recipe_text
-from results.rows import KEY, SCHEMA, checked, defeated, frame_of
+from results.rows import KEY, LATER, SCHEMA, checked, defeated, frame_of
 
 CHUNK = 4096  # rows handed out at a time: an estimator that spreads them over 256 classes takes 8 MB an array
 
@@ -224,7 +224,10 @@ class Writer:
 def _read(path: Path, columns: Sequence[str] = tuple(SCHEMA)) -> pl.DataFrame:
     """Some columns of a part, with the row's position in it. StoreError when it is not a part or damaged."""
     try:
-        frame = pl.read_parquet(path, columns=list(columns), row_index_name="index", memory_map=False)
+        held = pl.read_parquet_schema(path) if set(columns) & set(LATER) else columns
+        there = [c for c in columns if c in held or c not in LATER]
+        frame = pl.read_parquet(path, columns=there, row_index_name="index", memory_map=False)
+        frame = frame.with_columns(pl.lit(None).alias(c) for c in columns if c not in there)
         return frame.select(pl.col("index").cast(pl.UInt32), *(pl.col(c).cast(SCHEMA[c]) for c in columns))
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).splitlines()[0]

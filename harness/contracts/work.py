@@ -68,6 +68,8 @@ class Row:
     Classes are numbered as in a truth: 0 background, k = classes[k - 1]; predicted 255 = no class was given. Pixels
     that are not scored under the run's protocol are not counted. label_map: the predicted map as an 8-bit PNG, where it
     was asked for. gathered: what a learner's `gather` gave, as an .npz; such a row counts nothing and is not stored.
+    sample: the digest of the image and truth that it was computed from, as they were decoded (harness.recipes.origins);
+    None where there was nothing to decode, and in rows of former versions.
     """
 
     run_id: str
@@ -80,6 +82,7 @@ class Row:
     pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     label_map: bytes | None = None
     gathered: bytes | None = None
+    sample: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from harness.contracts import Batch, Benchmark, ProtocolSettings, Query, Sample,
 from harness.errors import HarnessError
 from harness.protocol.offering import Offer, numbers_of, offer, tagged
 from harness.protocol.views import Tiling, queries, tiling
+from harness.recipes import origins
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +19,7 @@ class Slot:
     """One place of a batch: an image that was read, one that could not be read (error), or a filler (no id).
 
     queries: what networks see of the place, window by window; none where there is nothing to see. An image without an
-    offer waits for the tagger.
+    offer waits for the tagger. digest: of the sample.
     """
 
     image_id: str | None = None
@@ -27,6 +28,7 @@ class Slot:
     cut: Tiling | None = None
     queries: tuple[Query, ...] = ()
     error: str | None = None
+    digest: str | None = None
 
     @property
     def seen(self) -> bool:
@@ -55,9 +57,10 @@ def _read(benchmark: Benchmark, names: Words, rules: ProtocolSettings, image_id:
         return Slot()
     try:
         sample = benchmark.load(image_id)
+        slot = Slot(image_id, sample, digest=origins.digest(sample))
         if rules.vocabulary == "predicted":
-            return Slot(image_id, sample)
-        return _offered(image_id, sample, numbers_of(sample.truth, len(names), rules), names, rules)
+            return slot
+        return _offered(slot, sample, numbers_of(sample.truth, len(names), rules), names, rules)
     except Exception as error:
         return Slot(image_id, error=explain(error))
 
@@ -67,14 +70,15 @@ def tag(slot: Slot, tagger: Tagger, names: Words, rules: ProtocolSettings) -> Sl
     if slot.image_id is None or slot.sample is None:
         return slot
     try:
-        return _offered(slot.image_id, slot.sample, tagged(tagger, slot.sample.image, names, rules), names, rules)
+        return _offered(slot, slot.sample, tagged(tagger, slot.sample.image, names, rules), names, rules)
     except Exception as error:
-        return Slot(slot.image_id, error=explain(error))
+        return Slot(slot.image_id, error=explain(error), digest=slot.digest)
 
 
-def _offered(image_id: str, sample: Sample, numbers: Iterable[int], names: Words, rules: ProtocolSettings) -> Slot:
+def _offered(slot: Slot, sample: Sample, numbers: Iterable[int], names: Words, rules: ProtocolSettings) -> Slot:
+    assert slot.image_id is not None
     offered = offer(numbers, names, rules)
     height, width = sample.image.shape[:2]
     cut = tiling((height, width), rules)
-    shown = queries(image_id, sample.image, offered.vocabulary, cut) if offered.tells_apart else ()
-    return Slot(image_id, sample, offered, cut, shown)
+    shown = queries(slot.image_id, sample.image, offered.vocabulary, cut) if offered.tells_apart else ()
+    return replace(slot, offered=offered, cut=cut, queries=shown)

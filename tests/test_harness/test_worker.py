@@ -1,5 +1,6 @@
 """The worker over the toy world: rows, sharing, and every failure a row."""
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -93,3 +94,12 @@ def test_an_image_without_scored_classes_is_an_ok_row_without_counts(monkeypatch
     rows = rows_of([reader(1), FLAT])
     blank = [row for row in rows.values() if row.image_id == "001"]
     assert [row.status for row in blank] == ["ok", "ok"] and all(len(row.pixels) == 0 for row in blank)
+
+
+def test_rows_keep_the_digest_of_the_image_and_truth_that_they_were_computed_from() -> None:
+    rows = rows_of([FLAT, Cell(Recipe.of("toy_world:Moody"))])
+    for (_, image_id), row in rows.items():
+        sample = toy_world.Boxes().load(image_id)
+        told = b"".join(f"|u1{a.shape}".encode() + a.tobytes() for a in (sample.image, sample.truth))
+        assert row.sample == hashlib.blake2b(told, digest_size=16).hexdigest(), "of failed rows too"
+    assert len({row.sample for row in rows.values()}) == 10

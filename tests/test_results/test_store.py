@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import pytest
 from harness.contracts import Row
 from harness.errors import StoreError
 from results.recipes import RunRecipe
-from results.rows import Contradiction
+from results.rows import Contradiction, OtherData
 from results.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,7 @@ def test_rows_come_back_in_canonical_order(tmp_path: Path) -> None:
     assert rows["image_id"].to_list() == ["0", "1", "2"]
     assert rows.row(2, named=True) == {
         "run_id": "b", "image_id": "2", "status": "ok", "seconds": 1.0, "error": None,
-        "true": [1, 2], "predicted": [1, 255], "pixels": [7, 3],
+        "true": [1, 2], "predicted": [1, 255], "pixels": [7, 3], "sample": None,
     }  # fmt: skip
     assert rows.schema["pixels"] == pl.List(pl.UInt32)
     assert rows["error"].to_list() == [None, "it broke", None]
@@ -278,6 +279,30 @@ def test_recipes_table_and_events(tmp_path: Path) -> None:
     store.event({"event": "end"})
     assert [event["event"] for event in store.events()] == ["start", "end"]
     assert all("time" in event for event in store.events())
+
+
+OLD, NEW = "0" * 32, "f" * 32
+
+
+def test_rows_of_former_versions_are_read_and_a_row_that_names_its_data_stands(tmp_path: Path) -> None:
+    store = filled(tmp_path, [ok("a", "0"), ok("a", "1")])
+    (part,) = parts_of(store)
+    pl.read_parquet(part).drop("sample").write_parquet(part)
+    assert store.rows()["sample"].to_list() == [None, None]
+    filled(tmp_path, [replace(ok("a", "0", seconds=9.0), sample=NEW)])
+    assert store.rows().select("image_id", "seconds", "sample").rows() == [("0", 9.0, NEW), ("1", 1.0, None)]
+
+
+def test_rows_of_one_image_from_different_data_are_refused_even_where_their_counts_are_equal(tmp_path: Path) -> None:
+    store = filled(tmp_path, [replace(ok("a", "0"), sample=OLD)], [replace(ok("a", "0"), sample=NEW)])
+    with pytest.raises(OtherData, match=r"run a for the same images from different data.*: 0; run the sweep again"):
+        store.rows()
+
+
+@pytest.mark.parametrize("sample", ["", "0" * 31, "G" * 32, "0" * 32 + "\n"])
+def test_what_is_no_digest_is_refused(tmp_path: Path, sample: str) -> None:
+    with Store.open(tmp_path).writer() as writer, pytest.raises(StoreError, match="32 hex digits"):
+        writer.append([replace(ok("a", "0"), sample=sample)])
 
 
 def test_a_run_id_is_never_a_path_and_a_bad_recipe_is_named(tmp_path: Path) -> None:
