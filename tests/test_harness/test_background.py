@@ -50,10 +50,9 @@ def expected(scores: np.ndarray, numbers: tuple[int, ...], rules: ProtocolSettin
 @pytest.mark.parametrize(
     "rule", ["ignored", "class", "constant", "power", "hinge_power", "prompts", "prompts_constant"]
 )
-def test_a_rule_equals_its_formula_pixel_by_pixel(rule: str, scale: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    seed = int(np.random.default_rng().integers(2**32))
-    print(f"seed {seed}")
-    rng = np.random.default_rng(seed)
+def test_a_rule_equals_its_formula_pixel_by_pixel(
+    rule: str, scale: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rules = ProtocolSettings(
         "all", rule, threshold=0.45, power=1.5, scale=scale, logit_scale=3.0, context=("sky", "road"),
         background_names=("background", "nothing"),
@@ -145,7 +144,6 @@ def test_a_tagger_that_gives_no_positions_gets_a_sentence(answer: object, words:
     assert words in str(caught.value)
 
 
-def test_presence_equals_what_numpy_finds() -> None:
-    rng = np.random.default_rng()
+def test_presence_equals_what_numpy_finds(rng: np.random.Generator) -> None:
     truth = rng.choice([0, 2, 7, 150, 255], (9, 14)).astype(np.uint8)
     assert numbers_of(truth, 150, ProtocolSettings()) == tuple(int(k) for k in np.unique(truth) if 0 < k < 255)

@@ -32,8 +32,7 @@ def test_present_classes_are_offered_in_order_and_ignored_pixels_are_not_present
     assert len(offer(truth_of([0, 255]), NAMES, PRESENT).vocabulary) == 0
 
 
-def test_scores_are_enlarged_before_the_decision_and_positions_become_class_numbers() -> None:
-    rng = np.random.default_rng()
+def test_scores_are_enlarged_before_the_decision_and_positions_become_class_numbers(rng: np.random.Generator) -> None:
     offered = offer(truth_of([3, 0, 1, 2]), NAMES, ALL)
     scores = rng.normal(size=(3, 5, 7))
     expected = torch.nn.functional.interpolate(torch.tensor(scores)[None], (33, 20), mode="bilinear")[0].argmax(0) + 1
@@ -94,8 +93,7 @@ def test_ignored_background_is_not_scored() -> None:
     assert scored_truth(truth, CONSTANT).tolist() == truth.tolist()
 
 
-def test_overlaps_equal_a_count_pixel_by_pixel_for_150_classes() -> None:
-    rng = np.random.default_rng()
+def test_overlaps_equal_a_count_pixel_by_pixel_for_150_classes(rng: np.random.Generator) -> None:
     truth = rng.integers(0, 151, (31, 47)).astype(np.uint8)
     truth[rng.random(truth.shape) < 0.2] = 255
     predicted = rng.integers(0, 151, truth.shape).astype(np.uint8)

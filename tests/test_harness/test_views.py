@@ -53,9 +53,9 @@ def test_windows_are_those_of_mmseg_and_cover_every_pixel(size: tuple[int, int],
         (ProtocolSettings(resize="stretch", size=(64, 96)), (64, 96)),
     ],
 )
-def test_the_resize_rule(rules: ProtocolSettings, size: tuple[int, int]) -> None:
+def test_the_resize_rule(rules: ProtocolSettings, size: tuple[int, int], rng: np.random.Generator) -> None:
     assert views.resized_size((375, 500), rules) == size
-    image = np.random.default_rng().integers(0, 256, (375, 500, 3), dtype=np.uint8)
+    image = rng.integers(0, 256, (375, 500, 3), dtype=np.uint8)
     shown = views.resized(image, size)
     assert shown.shape == (*size, 3)
     again = np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
@@ -68,8 +68,8 @@ def test_the_short_side_is_rounded_half_up_in_either_orientation() -> None:
     assert views.resized_size((333, 100), rules) == (17, 5)  # 16.65
 
 
-def test_views_show_their_pixels_under_their_own_names() -> None:
-    image = np.random.default_rng().integers(0, 256, (10, 13, 3), dtype=np.uint8)
+def test_views_show_their_pixels_under_their_own_names(rng: np.random.Generator) -> None:
+    image = rng.integers(0, 256, (10, 13, 3), dtype=np.uint8)
     cut = views.tiling((10, 13), sliding(6, 4))
     shown = views.queries("x", image, WORDS, cut)
     assert [query.image_id for query in shown] == ["x@0,0", "x@0,4", "x@0,7", "x@4,0", "x@4,4", "x@4,7"]
@@ -83,10 +83,9 @@ def test_views_show_their_pixels_under_their_own_names() -> None:
 
 @pytest.mark.parametrize("rule", ["ignored", "constant"])
 @pytest.mark.parametrize(("window", "stride"), [(8, 5), (9, 9), (20, 7)])
-def test_scores_of_windows_are_averaged_where_they_overlap(rule: str, window: int, stride: int) -> None:
-    seed = int(np.random.default_rng().integers(2**32))
-    print(f"seed {seed}")
-    rng = np.random.default_rng(seed)
+def test_scores_of_windows_are_averaged_where_they_overlap(
+    rule: str, window: int, stride: int, rng: np.random.Generator
+) -> None:
     size, rules = (13, 22), sliding(window, stride, background=rule)
     cut = views.tiling(size, rules)
     offered = offering.offer((1, 2, 3), NAMES, rules)
@@ -104,8 +103,8 @@ def test_scores_of_windows_are_averaged_where_they_overlap(rule: str, window: in
     assert (found == wanted)[sure].all() and sure.mean() > 0.9
 
 
-def test_one_window_decides_as_the_whole_image() -> None:
-    scores = np.random.default_rng().random((3, 4, 5)).astype(np.float32)
+def test_one_window_decides_as_the_whole_image(rng: np.random.Generator) -> None:
+    scores = rng.random((3, 4, 5)).astype(np.float32)
     rules = sliding(64, 32)
     offered, cut = offering.offer((1, 2, 3), NAMES, rules), views.tiling((13, 22), rules)
     assert len(cut.boxes) == 1
@@ -113,8 +112,9 @@ def test_one_window_decides_as_the_whole_image() -> None:
     assert (found == predict(scores, offered, (13, 22), ProtocolSettings("all"))).all()
 
 
-def test_label_maps_of_windows_are_votes_the_first_of_equals_wins_and_silence_is_no_class() -> None:
-    rng = np.random.default_rng()
+def test_label_maps_of_windows_are_votes_the_first_of_equals_wins_and_silence_is_no_class(
+    rng: np.random.Generator,
+) -> None:
     size, rules = (9, 14), sliding(6, 3)
     cut, offered = views.tiling(size, rules), offering.offer((1, 2, 3), NAMES, rules)
     maps = [rng.integers(-1, 3, (box.height, box.width)) for box in cut.boxes]

@@ -114,11 +114,9 @@ def stable_diffusion_1() -> dict[str, Any]:
 
 
 @pytest.fixture
-def lots(request: pytest.FixtureRequest) -> np.random.Generator:
-    """Fresh random numbers; the seed is printed."""
-    seed = int.from_bytes(np.random.default_rng().bytes(4), "big")
-    print(f"seed of {request.node.name}: {seed}")
-    return np.random.default_rng(seed)
+def lots(rng: np.random.Generator) -> np.random.Generator:
+    """Random numbers of this test's own."""
+    return rng
 
 
 @pytest.fixture

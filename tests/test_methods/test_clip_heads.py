@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from seeds import seed_of
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
@@ -39,8 +39,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")
+    seed = seed_of("clip heads")
     torch.manual_seed(seed)
     text = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision = {

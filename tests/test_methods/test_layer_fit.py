@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,13 +10,6 @@ from harness.contracts import MethodError
 from methods.layer_fit import CrossEntropy, Gram, Positions, nonnegative, one_hot, ridge, softmax_ce, total
 
 LAYERS, CLASSES = 5, 3
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")
-    return np.random.default_rng(seed)
 
 
 def images(rng: np.random.Generator, count: int) -> list[tuple[NDArray[np.float64], NDArray[np.int16]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,13 +17,6 @@ from methods.clip import Clip, ClipReader
 from methods.clip.pixels import Tiling
 from methods.maskclip import DROPPED, MaskCLIP, denoised, smoothed
 from methods.plain_clip import CLIP
-
-
-@pytest.fixture
-def seed() -> int:
-    chosen = secrets.randbits(32)
-    print(f"seed {chosen}")
-    return chosen
 
 
 def cosines(seed: int, classes: int = 4, height: int = 3, width: int = 5, spread: float = 0.02) -> Tensor:

@@ -181,8 +181,8 @@ def test_what_hangs_on_modules_is_seen_wherever_they_are() -> None:
     assert left_behind(before, watched(holder)) == []
 
 
-def test_differences_between_answers_in_words() -> None:
-    scores = np.random.default_rng().random((2, 3, 5))
+def test_differences_between_answers_in_words(rng: np.random.Generator) -> None:
+    scores = rng.random((2, 3, 5))
     assert difference(scores, scores + 1e-8, 1e-6) == ""
     assert "scores differ by up to" in difference(scores, scores + 1e-3, 1e-6)
     assert "scores differ" in difference(scores, scores * np.nan, 1e-6)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import secrets
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from seeds import seed_of
 
 from harness.contracts import ModelError, Query, Reader, Vocabulary
 from methods.maskclip import smoothed
@@ -27,9 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vision = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
     text = {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
     config = {"embed_dim": 24, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")
-    torch.manual_seed(seed)
+    torch.manual_seed(seed_of("openclip resnet"))
     model = open_clip.CLIP(embed_dim=24, vision_cfg=vision, text_cfg=text, quick_gelu=True)
     for name, weight in model.named_parameters():  # the library's start zeroes the last norm of every residual branch
         if name.endswith("bn3.weight"):
@@ -51,9 +49,7 @@ def read(reader: MaskCLIPResNet, *images: np.ndarray) -> list[torch.Tensor]:
 
 def picture(height: int, width: int) -> np.ndarray:
     """Cells of 16 pixels of one colour each: noise alone would give every position nearly the same features."""
-    seed = secrets.randbits(32)
-    print(f"picture {seed}")
-    cells = np.random.default_rng(seed).integers(0, 256, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
+    cells = np.random.randint(0, 256, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
     return np.ascontiguousarray(cells.repeat(16, axis=0).repeat(16, axis=1)[:height, :width])
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 import pytest
 import toy_results
+from seeds import seed_of
 
 from results import report
 from results.evidence import Evidence, gather
@@ -16,9 +16,7 @@ from results.store import Store
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The filled folder with its report."""
-    seed = secrets.randbits(32)
-    print("seed", seed)
-    store = toy_results.fill(tmp_path_factory.mktemp("toys"), seed=seed)
+    store = toy_results.fill(tmp_path_factory.mktemp("toys"), seed=seed_of("toys"))
     report.write(store)
     return store
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from seeds import seed_of
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score, recall_score
 
 from harness.contracts import IGNORED, Row
@@ -20,7 +20,7 @@ from results.rows import checked, frame_of
 from results.tally import Tally, tally
 
 Map = NDArray[np.uint8]
-SEED = secrets.randbits(32)
+SEED = seed_of(__name__)
 
 
 def row_of(truth: Map, label_map: Map, run_id: str = "r", image_id: str = "0", background: bool = True) -> Row:
@@ -106,7 +106,6 @@ def flat(maps: Sequence[tuple[Map, Map]]) -> tuple[NDArray[np.int64], NDArray[np
 
 @pytest.mark.parametrize("classes", [2, 19, 59, 150])
 def test_scores_equal_scikit_learn(classes: int) -> None:
-    print("seed", SEED)
     maps = random_maps(np.random.default_rng(SEED), classes, images=12)
     truth, label_map = flat(maps)
     found = counts(maps, classes)  # background and classes 1..classes, the last never labelled
@@ -137,7 +136,6 @@ def test_scores_equal_scikit_learn(classes: int) -> None:
 
 @pytest.mark.parametrize("classes", [19, 150])
 def test_pixels_without_a_class_are_misses_of_their_own_class_only(classes: int) -> None:
-    print("seed", SEED)
     maps = random_maps(np.random.default_rng(SEED + 1), classes, images=8, no_class=True)
     truth, label_map = flat(maps)
     seen = np.setdiff1d(np.union1d(truth, label_map), [255])
@@ -154,7 +152,6 @@ def test_counts_equal_torchmetrics(classes: int) -> None:
     torch = pytest.importorskip("torch")
     from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-    print("seed", SEED)
     maps = random_maps(np.random.default_rng(SEED + 2), classes, images=6)
     size = classes + 1
     matrix = MulticlassConfusionMatrix(size, ignore_index=IGNORED)
@@ -171,7 +168,6 @@ def test_counts_equal_torchmetrics(classes: int) -> None:
 
 
 def test_confusions_equal_scikit_learn_and_name_the_words() -> None:
-    print("seed", SEED)
     maps = random_maps(np.random.default_rng(SEED + 3), 5, images=4)
     truth, label_map = flat(maps)
     names = ["cat", "dog", "cow", "hen", "pig"]
@@ -195,7 +191,6 @@ def test_confusions_equal_scikit_learn_and_name_the_words() -> None:
 
 def test_where_background_is_not_scored_it_is_neither_truth_nor_class() -> None:
     """Even if rows held it: its pixels are left out, and who calls a pixel background gives it no class."""
-    print("seed", SEED)
     maps = random_maps(np.random.default_rng(SEED + 4), 5, images=6)
     rows = [frame_of([row_of(t, p, "r", f"{i:04d}", background=True) for i, (t, p) in enumerate(maps)])]
     without = [

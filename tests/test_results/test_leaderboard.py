@@ -158,9 +158,7 @@ def test_rows_of_more_classes_than_the_recipe_names_are_refused(tmp_path: Path) 
         leaderboard.build(filled(tmp_path, [recipe("r1", "A")], [row]))
 
 
-def test_the_bytes_depend_on_no_order_and_no_number_of_parts(tmp_path: Path) -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print("seed", seed)
+def test_the_bytes_depend_on_no_order_and_no_number_of_parts(tmp_path: Path, seed: int) -> None:
     rng, random_order = np.random.default_rng(seed), random.Random(seed)
     recipes = [recipe(f"r{i}", f"M{i}", images=30, classes=tuple("abcdefg")) for i in range(3)]
     data = []

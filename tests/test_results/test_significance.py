@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
+from seeds import seed_of
 
 from harness.contracts import Row
 from harness.errors import StoreError
@@ -16,7 +15,7 @@ from results.rows import frame_of
 from results.significance import Bootstrap, Comparison, ImageCounts, bootstrap, compare, holm, image_counts, tie_groups
 from results.tally import tally
 
-SEED = secrets.randbits(32)
+SEED = seed_of(__name__)
 
 
 def simulated(rng: np.random.Generator, gains: list[float], images: int = 120, classes: int = 6) -> ImageCounts:
@@ -41,7 +40,6 @@ def plain_miou(counts: ImageCounts, run: int, weights: NDArray[np.int64]) -> flo
 
 
 def test_every_resample_is_the_miou_of_its_weights() -> None:
-    print("seed", SEED)
     rng = np.random.default_rng(SEED)
     counts = simulated(rng, [0.0, 0.1, 0.2], images=9)
     counts.union[:, :, 4] = counts.intersection[:, :, 4] = 0  # a class that is absent everywhere
@@ -77,7 +75,6 @@ def test_a_run_against_itself_ties() -> None:
 
 
 def test_a_planted_gain_is_found_and_ordered() -> None:
-    print("seed", SEED)
     counts = simulated(np.random.default_rng(SEED), [0.0, 0.15, 0.0005, 0.3])
     result = bootstrap(counts, 2000)
     pairs = compare(result)
@@ -113,7 +110,6 @@ def test_false_positives_stay_at_alpha_and_power_is_that_of_the_t_test() -> None
 
     A planted gain is found about as often as a paired t-test on a plain mean finds it.
     """
-    print("seed", SEED)
     rng = np.random.default_rng(SEED)
     alpha, trials, images = 0.05, 1000, 60
     called = covered = found = found_by_t = 0
@@ -139,7 +135,6 @@ def test_false_positives_stay_at_alpha_and_power_is_that_of_the_t_test() -> None
 
 
 def test_familywise_errors_of_many_equal_runs_stay_below_alpha() -> None:
-    print("seed", SEED)
     rng = np.random.default_rng(SEED)
     trials, wrong = 60, 0
     for _ in range(trials):
