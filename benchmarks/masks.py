@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from benchmarks.faults import StrayLabel, UnreadableFile, WrongMode
-from benchmarks.pictures import Blob, decode
+from benchmarks.pictures import MAGIC, Blob, decode
 from harness.contracts import IGNORED, Truth
 
 RawLabels = NDArray[np.unsignedinteger[Any]]  # (height, width), uint8 or uint16, the values in the file
-_PNG = b"\x89PNG\r\n\x1a\n"
 _BIT_DEPTH_AT = 24  # offset of the bit depth in a PNG: signature, then length, name, width and height of the header
 
 
@@ -78,7 +77,7 @@ def in_words(values: Iterable[int]) -> str:
 
 def decode_mask(blob: Blob, modes: tuple[str, ...] = ("P", "L", "I;16")) -> Pillow.Image:
     """A mask as it is stored, never converted. WrongMode when its values would not be the labels."""
-    if not blob.data.startswith(_PNG):
+    if not blob.data.startswith(MAGIC["PNG"]):
         raise UnreadableFile(f"{blob.where} is not a PNG file; label masks are, other formats change the labels.")
     mask = decode(blob, ("PNG",))
     if mask.mode not in modes:

@@ -18,6 +18,7 @@ from harness.contracts import Image
 MAX_PIXELS = 89_478_485  # Pillow's own line between a large picture and a decompression bomb
 IMAGE_MODES = frozenset({"RGB", "L", "P", "RGBA", "CMYK"})  # what converts to RGB without a choice
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error)
+MAGIC = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n"}  # how files of a format begin
 _BOMB = (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning)
 
 
@@ -50,6 +51,9 @@ def decode(blob: Blob, formats: tuple[str, ...] = ("JPEG", "PNG")) -> Pillow.Ima
             picture.load()
             return picture
     except UnidentifiedImageError:
+        if any(blob.data.startswith(MAGIC[name]) for name in formats):
+            text = "cannot be decoded (it ends, or breaks, within its header); it is truncated or damaged."
+            raise UnreadableFile(f"{blob.where} {text}") from None
         raise UnreadableFile(f"{blob.where} is not a {' or '.join(formats)} file; fetch it again.") from None
     except _BOMB:
         raise UnreadableFile(f"{blob.where} claims more than {MAX_PIXELS} pixels; it is damaged or foreign.") from None

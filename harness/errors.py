@@ -48,3 +48,28 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The clause `; did you mean 'x'?` for the closest known word, or an empty string."""
     close = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+LONGEST = 500  # characters of a foreign message that are kept
+
+
+def in_words(error: BaseException) -> str:
+    """An exception in one printable line of bounded length: a sentence of ours as it is, a foreign one with its type.
+
+    Nothing that the exception does when it is asked for its text passes through.
+    """
+    try:
+        text = bounded(str(error))
+    except BaseException as other:  # its own __str__ may raise, exit or never have been meant to be called
+        text = f"(its text cannot be had: {bounded(type(other).__name__)})"
+    name = bounded(type(error).__name__)
+    return text if isinstance(error, HarnessError) and text else f"{name}: {text}".rstrip(": ")
+
+
+def bounded(text: str, longest: int = LONGEST) -> str:
+    """Foreign text on one line: control characters spelled out, and its middle left out where it is too long."""
+    size = len(text)
+    if size > longest:
+        text = f"{text[: longest - 100]} ... ({size} characters) ... {text[-60:]}"
+    line = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)

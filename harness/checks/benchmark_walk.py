@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import IGNORED, Benchmark, DataError, Sample
+from harness.protocol.given import CONTRACT, about_classes, about_ids, checked_sample
 
-CONTRACT = "broken contract"
 KINDS = (
     "wrong root", "broken list", "count", "missing file", "unreadable file", "wrong mode", "stray label",
     "size mismatch", CONTRACT, "other",
@@ -54,14 +54,18 @@ def list_ids(benchmark: Benchmark, findings: Findings) -> None:
     """The ids, and what is wrong with them or with the classes or the number of images."""
     with _listening(findings.remarks):
         try:
-            findings.ids = tuple(benchmark.ids())
-            classes = tuple(benchmark.classes)
+            ids, classes = benchmark.ids(), benchmark.classes
+            faults = [f"classes {text}" for text in about_classes(classes)]
+            faults += [f"ids() {text}" for text in about_ids(ids)]
         except Exception as error:  # a stranger's benchmark may raise anything; the gate says what it was
             findings.problems.append(_problem(error, None))
             return
-    findings.problems += [Problem(CONTRACT, None, text) for text in _about_ids(findings.ids)]
-    findings.problems += [Problem(CONTRACT, None, text) for text in _about_classes(classes)]
-    _compare_count(benchmark, findings)
+    findings.problems += [Problem(CONTRACT, None, text) for text in faults]
+    if not faults:
+        findings.ids = tuple(ids)
+        _compare_count(benchmark, findings)
+        if list(ids) != sorted(ids):
+            findings.remarks.append("ids() is not sorted; the harness takes the images in the order of their ids")
 
 
 def spread(ids: Sequence[str], limit: int | None) -> tuple[str, ...]:
@@ -78,53 +82,17 @@ def walk(benchmark: Benchmark, ids: Iterable[str], findings: Findings) -> Iterat
     for image_id in ids:
         with _listening(findings.remarks):
             try:
-                sample = benchmark.load(image_id)
-                _check(sample, image_id, classes)
-                findings.add(sample)
+                findings.add(checked_sample(benchmark.load(image_id), image_id, classes))
             except Exception as error:  # one bad image is one problem; the walk goes on
                 findings.problems.append(_problem(error, image_id))
         findings.walked += 1
         yield image_id
 
 
-def _check(sample: Sample, image_id: str, classes: int) -> None:
-    """ValueError when a sample is not what the contract promises."""
-    image, truth = sample.image, sample.truth
-    if sample.image_id != image_id:
-        raise ValueError(f"the sample calls itself {sample.image_id!r}")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"the image is {image.dtype} {image.shape}; it must be uint8 (height, width, 3)")
-    if truth.dtype != np.uint8 or truth.shape != image.shape[:2]:
-        raise ValueError(f"the truth is {truth.dtype} {truth.shape}; it must be uint8 {image.shape[:2]}, as the image")
-    strays = np.unique(truth[(truth > classes) & (truth != IGNORED)])
-    if strays.size:
-        raise ValueError(f"the truth holds {strays.tolist()}; it may hold 0 to {classes} and {IGNORED}")
-
-
 def _problem(error: Exception, image_id: str | None) -> Problem:
     if isinstance(error, DataError):
         return Problem(str(getattr(error, "kind", "other")), image_id, str(error))
     return Problem(CONTRACT, image_id, f"{type(error).__name__}: {' '.join(str(error).split())}")
-
-
-def _about_ids(ids: tuple[str, ...]) -> Iterator[str]:
-    if not ids:
-        yield "ids() gives no image"
-    if not all(isinstance(image_id, str) for image_id in ids):
-        yield "ids() gives something other than text"
-    elif list(ids) != sorted(ids):
-        yield "ids() is not sorted"
-    doubled = [image_id for image_id, count in Counter(ids).items() if count > 1]
-    if doubled:
-        yield f"ids() names images more than once: {', '.join(map(str, doubled[:5]))}"
-
-
-def _about_classes(classes: tuple[str, ...]) -> Iterator[str]:
-    if not 1 <= len(classes) < IGNORED:
-        yield f"there are {len(classes)} classes; there can be 1 to {IGNORED - 1}"
-    doubled = [name for name, count in Counter(classes).items() if count > 1]
-    if doubled:
-        yield f"classes have the same name: {', '.join(doubled[:5])}"
 
 
 def _compare_count(benchmark: Benchmark, findings: Findings) -> None:

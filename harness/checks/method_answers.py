@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import ProtocolSettings, Query
-from harness.protocol.decision import predict
+from harness.protocol.decision import plain, predict
 from harness.protocol.offering import Offer
 
 SAME_SHAPE = 1e-6  # scores of equal calls may differ by this share of the largest one
@@ -25,7 +25,7 @@ def array_of(answer: Any) -> NDArray[Any]:
     if hasattr(answer, "detach"):
         answer = answer.detach().cpu()
         answer = answer.float() if answer.is_floating_point() else answer
-    return np.array(answer)
+    return np.array(plain(answer))
 
 
 def decided(answer: NDArray[Any], query: Query) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from harness.checks.method_world import scene
 from harness.checks.with_words import add_settings, settings_of_words
 from harness.contracts import Benchmark, Image, Recipe
 from harness.errors import DataError, SettingsError
+from harness.protocol.given import checked_sample, classes_of, ids_of
 from harness.recipes import loading
 
 NAME = "method"
@@ -62,10 +63,11 @@ def _pictures(recipe: Recipe) -> tuple[list[tuple[str, Image]], tuple[str, ...]]
     """The first images of a benchmark with their ids, and its classes. DataError when it has too few images."""
     loading.check_role(loading.load_class(recipe.use), "benchmark", recipe.use)
     benchmark: Benchmark = loading.build(recipe)
-    image_ids = list(benchmark.ids())[:IMAGES]
+    image_ids, classes = ids_of(benchmark, recipe.use)[:IMAGES], classes_of(benchmark, recipe.use)
     if len(image_ids) < IMAGES:
         raise DataError(f"{recipe.use} has {len(image_ids)} images; the gate for methods needs {IMAGES}.")
-    return [(image_id, benchmark.load(image_id).image) for image_id in image_ids], tuple(benchmark.classes)
+    samples = [checked_sample(benchmark.load(image_id), image_id, len(classes)) for image_id in image_ids]
+    return [(sample.image_id, sample.image) for sample in samples], classes
 
 
 def _table(verdicts: list[Verdict]) -> Table:

@@ -17,7 +17,9 @@ A fourth, `refused`, is a class attribute: settings that one may look for in vai
 from harness.contracts.nouns import (
     BACKGROUND,
     IGNORED,
+    MOST_CLASSES,
     NO_CLASS,
+    TRUTH_TYPE,
     Features,
     Image,
     LabelMap,
@@ -39,7 +41,9 @@ from harness.errors import DataError, MethodError, ModelError
 __all__ = [
     "BACKGROUND",
     "IGNORED",
+    "MOST_CLASSES",
     "NO_CLASS",
+    "TRUTH_TYPE",
     "Backbone",
     "Batch",
     "BatchDone",

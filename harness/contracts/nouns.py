@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 BACKGROUND = 0  # in a truth: no class of the benchmark
 IGNORED = 255  # in a truth: not scored; in stored overlaps, as a prediction: no class was given
+TRUTH_TYPE = np.uint8
+MOST_CLASSES = IGNORED - 1  # what a truth can number besides background and ignored
 NO_CLASS = -1  # in a label map: the method gives no class to this pixel
 
 Image: TypeAlias = NDArray[np.uint8]  # (height, width, 3), RGB

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import DataError, Image, Reader, Recipe, Run, Truth, Vocabulary, Words
+from harness.contracts import DataError, Image, Reader, Recipe, Run, Sample, Truth, Vocabulary, Words
 from harness.protocol.decision import checked
+from harness.protocol.given import checked_sample
 from harness.protocol.offering import Offer, numbers_of, offer, tagged
 from harness.protocol.rules import WORDED
 from harness.protocol.views import Box, Tiling, queries
@@ -57,8 +58,7 @@ class StoredLessons:
         return (rule is not None and rule.below == "background") or self._run.protocol.background in {"class", *WORDED}
 
     def image(self, image_id: str) -> Image:
-        image: Image = self._benchmark.load(image_id).image
-        return image
+        return self._sample(image_id).image
 
     def mask(self, image_id: str) -> Truth:
         path = Path(self._book.masks[image_id])
@@ -96,10 +96,13 @@ class StoredLessons:
 
     def _offered(self, image_id: str) -> Offer:
         """The classes that the teacher was offered for an image: what the protocol lets it know."""
-        sample, rules = self._benchmark.load(image_id), self._run.protocol
+        sample, rules = self._sample(image_id), self._run.protocol
         if rules.tagger is not None:
             return offer(tagged(self._network(rules.tagger), sample.image, self._names, rules), self._names, rules)
         return offer(numbers_of(sample.truth, len(self._names), rules), self._names, rules)
+
+    def _sample(self, image_id: str) -> Sample:
+        return checked_sample(self._benchmark.load(image_id), image_id, len(self._names))
 
     @cached_property
     def _benchmark(self) -> Any:

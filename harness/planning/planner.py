@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 from harness.contracts import LabelRule, ModelError, Parts, Pass, ProtocolSettings, Reader, Recipe, Run, Words
 from harness.errors import GridError
 from harness.planning.planned import Kind, PlannedFit, PlannedRun
-from harness.protocol import naming
+from harness.protocol import given, naming
 from harness.protocol.rules import effective
 from harness.recipes import identity, loading
 
@@ -95,7 +95,7 @@ class Planner:
         return planned
 
     def _planned(self, cell: Cell, kind: Kind, rule: LabelRule | None) -> PlannedRun:
-        place, method = self._benchmark(cell.benchmark), self._method(cell)
+        place, method = self._benchmark(cell.benchmark, cell.benchmark_name), self._method(cell)
         teacher = getattr(cell, "teacher", None)
         fit = None if teacher is None else self._fit(cell, teacher, method)
         run, record = self._run(cell, place, method, fit, rule)
@@ -183,12 +183,12 @@ class Planner:
         except ModelError as error:
             raise ModelError(f"the tagger: {error}") from error
 
-    def _benchmark(self, recipe: Recipe) -> Place:
+    def _benchmark(self, recipe: Recipe, called: str) -> Place:
         if recipe not in self._benchmarks:
             built = loading.build(recipe)
-            image_ids = tuple(sorted(built.ids()))
+            classes, image_ids = given.classes_of(built, called), given.ids_of(built, called)
             facts = identity.benchmark_facts(recipe, built, image_ids)
-            self._benchmarks[recipe] = Place(built, facts, image_ids, tuple(built.classes))
+            self._benchmarks[recipe] = Place(built, facts, image_ids, classes)
         return self._benchmarks[recipe]
 
     def _network(self, recipe: Recipe) -> dict[str, Any]:

@@ -71,8 +71,10 @@ def _abstained(settings: ProtocolSettings) -> int:
 def checked(answer: Any, positions: int, size: tuple[int, int]) -> Any:
     """A method's answer for an image of `size`: scores as a float32 tensor, or a label map as int64 positions.
 
-    MethodError when its form is wrong, a number is not finite, or a label is outside the vocabulary.
+    numpy's arrays may have any strides and byte order. MethodError when the form is wrong, a number is not finite, or
+    a label is outside the vocabulary.
     """
+    answer = plain(answer)
     axes = getattr(answer, "ndim", None)
     if axes == 3:
         return _checked_scores(answer, positions)
@@ -82,6 +84,22 @@ def checked(answer: Any, positions: int, size: tuple[int, int]) -> Any:
         f"the method gave {_describe(answer)}; expected a label map (height, width) of integers or scores "
         "(classes, height, width) of floats"
     )
+
+
+def plain(answer: Any) -> Any:
+    """An array of numpy as torch can read it: in one piece, in this machine's byte order; anything else as it is.
+
+    MethodError for a masked array, whose holes would count as what lies under them.
+    """
+    if isinstance(answer, np.ma.MaskedArray):
+        raise MethodError(
+            "the method gave a masked array; give a plain one, with its holes filled: `.filled(-1)` for a label map"
+        )
+    if not isinstance(answer, np.ndarray):
+        return answer
+    wide = answer.dtype.kind == "f" and answer.dtype.itemsize > 8  # numpy's longdouble, which torch does not have
+    found = np.ascontiguousarray(answer, np.float64 if wide else answer.dtype.newbyteorder("="))
+    return found if found.flags.writeable else found.copy()  # torch warns of arrays that it may not write to
 
 
 class Planes:
@@ -191,6 +209,8 @@ def _checked_scores(answer: Any, positions: int) -> Any:
     """Scores as a float32 tensor, where they are; MethodError when their form is wrong or a number is not finite."""
     import torch
 
+    if isinstance(answer, np.ndarray) and answer.dtype.kind not in "fiub":
+        raise MethodError(f"the method gave scores of type {answer.dtype}; expected floating point")
     scores = torch.as_tensor(answer)
     if scores.shape[0] != positions or 0 in scores.shape:
         raise MethodError(f"the method gave scores of shape {tuple(scores.shape)}; {positions} classes were offered")

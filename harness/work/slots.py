@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.contracts import Batch, Benchmark, ProtocolSettings, Query, Sample, Tagger, Vocabulary, Words
 from harness.errors import HarnessError
+from harness.protocol.given import checked_sample
 from harness.protocol.offering import Offer, numbers_of, offer, tagged
 from harness.protocol.views import Tiling, queries, tiling
 from harness.recipes import origins
@@ -56,7 +57,7 @@ def _read(benchmark: Benchmark, names: Words, rules: ProtocolSettings, image_id:
     if image_id is None:
         return Slot()
     try:
-        sample = benchmark.load(image_id)
+        sample = checked_sample(benchmark.load(image_id), image_id, len(names))
         slot = Slot(image_id, sample, digest=origins.digest(sample))
         if rules.vocabulary == "predicted":
             return slot

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from malformed_cases import CASES, Case
+from PIL import Image
 
 from benchmarks.ade20k import ADE20K
 from benchmarks.cityscapes import Cityscapes
+from benchmarks.faults import UnreadableFile
 from benchmarks.foodpix import FoodPix
 from benchmarks.foodseg import FoodSeg
 from benchmarks.pascal_context import PascalContext
 from benchmarks.pascal_voc import PascalVOC
+from benchmarks.pictures import Blob, decode
 from harness.contracts import DataError
 
 
@@ -83,3 +87,12 @@ def test_context_is_told_and_never_guesses(settings: dict[str, Any], says: str) 
 def test_settings_that_no_data_set_has(reader: type, settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"has no .*; it has "):
         reader(root="x", **settings)
+
+
+def test_a_picture_cut_anywhere_within_its_header_is_told_as_truncated(rng: np.random.Generator) -> None:
+    for kind, start in (("JPEG", 3), ("PNG", 8)):
+        stream = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (37, 52, 3), dtype=np.uint8)).save(stream, kind)
+        for size in range(start, 700):
+            with pytest.raises(UnreadableFile, match=r"is truncated or damaged\.$"):
+                decode(Blob(stream.getvalue()[:size], "picture"), (kind,))

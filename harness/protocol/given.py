@@ -1,0 +1,130 @@
+"""What a benchmark gives flows in: classes, ids, a sample; the same flows out, or a DataError that says what is off.
+
+One rule for all: the sweep asks it before anything is computed and for every image, the gate for data sets too.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from harness.contracts import IGNORED, MOST_CLASSES, TRUTH_TYPE, DataError, Sample
+from harness.errors import HarnessError, bounded, in_words
+
+CONTRACT = "broken contract"  # the kind under which the gate counts it
+LONGEST = 1000  # characters of an id, or of a class's name
+SHOWN = 3
+_UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # kinds of characters that break a line, or that no file can hold
+
+
+class BrokenContract(DataError):
+    """A benchmark gives something other than the contract says."""
+
+    kind: ClassVar[str] = CONTRACT
+
+
+def classes_of(benchmark: Any, called: str) -> tuple[str, ...]:
+    """The classes of a benchmark in order. called: its name, for the sentence."""
+    return _sound(benchmark, "classes", about_classes, called)
+
+
+def ids_of(benchmark: Any, called: str) -> tuple[str, ...]:
+    """The ids of a benchmark's images, sorted as text."""
+    return tuple(sorted(_sound(benchmark, "ids()", about_ids, called)))
+
+
+def about_classes(classes: Any) -> Iterator[str]:
+    """What is wrong with classes: they are a tuple of 1 to MOST_CLASSES distinct, printable names."""
+    if not isinstance(classes, tuple):
+        yield f"is {_kind(classes)}; it must be a tuple of names"
+        return
+    if not 1 <= len(classes) <= MOST_CLASSES:
+        yield f"has {len(classes)} entries; there can be 1 to {MOST_CLASSES}"
+    yield from _about_words(classes)
+
+
+def about_ids(ids: Any) -> Iterator[str]:
+    """What is wrong with ids: they are distinct, printable texts, at least one, in a list or the like."""
+    if isinstance(ids, str | bytes) or not isinstance(ids, Collection):
+        yield f"gives {_kind(ids)}; it must give a list of texts"
+        return
+    if not len(ids):
+        yield "gives no image"
+    yield from _about_words(ids)
+
+
+def checked_sample(sample: Any, image_id: str, classes: int) -> Sample:
+    """The sample as it is, its arrays in one piece; BrokenContract when it is not what the contract promises."""
+    if not isinstance(sample, Sample):
+        raise BrokenContract(f"load() gave {_kind(sample)}; it must give a Sample")
+    if sample.image_id != image_id:
+        raise BrokenContract(f"the sample calls itself {bounded(repr(sample.image_id))}; it was loaded as {image_id!r}")
+    image, truth = sample.image, sample.truth
+    for name, array in (("image", image), ("truth", truth)):
+        if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+            raise BrokenContract(f"the {name} is {_kind(array)}; it must be a plain numpy array")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise BrokenContract(f"the image is {image.dtype} {image.shape}; it must be uint8 (height, width, 3), RGB")
+    if truth.dtype != TRUTH_TYPE or truth.shape != image.shape[:2]:
+        wanted = f"{TRUTH_TYPE.__name__} {image.shape[:2]}"
+        raise BrokenContract(f"the truth is {truth.dtype} {truth.shape}; it must be {wanted}, as the image")
+    stray = (truth > classes) & (truth != IGNORED)
+    if stray.any():
+        raise BrokenContract(_about_strays(np.unique(truth[stray]).tolist(), int(stray.sum()), classes))
+    return Sample(image_id, np.ascontiguousarray(image), np.ascontiguousarray(truth))
+
+
+def _sound(benchmark: Any, verb: str, about: Callable[[Any], Iterator[str]], called: str) -> tuple[str, ...]:
+    """What a benchmark answers, as plain texts. Whatever it raises becomes a BrokenContract."""
+    try:
+        given = benchmark.classes if verb == "classes" else benchmark.ids()
+        fault = next(about(given), None)
+        words = () if fault else tuple(str(word) for word in given)
+    except HarnessError:
+        raise
+    except Exception as error:
+        raise BrokenContract(f"{called}: {verb} cannot be had: {in_words(error)}") from error
+    if fault:
+        raise BrokenContract(f"{called}: {verb} {fault}")
+    return words
+
+
+def _about_words(words: Collection[Any]) -> Iterator[str]:
+    """What is wrong with words that have to be told apart, written down and read again."""
+    others = [word for word in words if not isinstance(word, str)]
+    if others:
+        yield f"holds {_kind(others[0])}, {bounded(repr(others[0]), 200)}; it must hold texts"
+        return
+    for fault, unfit in (
+        ("an empty text", lambda word: not word.strip()),
+        (f"a text of more than {LONGEST} characters", lambda word: len(word) > LONGEST),
+        ("a text with control characters, or bytes that are no UTF-8", _is_unwritable),
+    ):
+        found = [word for word in words if unfit(word)]
+        if found:
+            yield f"holds {fault}: {_shown(found)}"
+    doubled = [word for word, count in Counter(words).items() if count > 1]
+    if doubled:
+        yield f"holds {len(doubled)} texts more than once: {_shown(doubled)}"
+
+
+def _is_unwritable(word: str) -> bool:
+    return not word.isprintable() and any(unicodedata.category(letter) in _UNWRITABLE for letter in word)
+
+
+def _about_strays(labels: list[int], pixels: int, classes: int) -> str:
+    held = ", ".join(map(str, labels[:SHOWN])) + (" ..." if len(labels) > SHOWN else "")
+    return f"the truth holds {held} in {pixels} pixels; it may hold 0 to {classes} and {IGNORED}"
+
+
+def _shown(words: Sequence[str]) -> str:
+    return ", ".join(bounded(repr(word), 200) for word in words[:SHOWN]) + (" ..." if len(words) > SHOWN else "")
+
+
+def _kind(thing: Any) -> str:
+    name = type(thing).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
