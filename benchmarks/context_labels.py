@@ -50,6 +50,9 @@ class MergedJson:
         where = f"{self.path}, image {image_id}"
         return self.table.apply(render(self.canvases[image_id], where), where)
 
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        return self.canvases[image_id].image, self.path
+
     def manifest(self) -> Iterator[str]:
         labels = file_size(self.path)
         for image_id in self.ids():

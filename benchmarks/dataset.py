@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 from benchmarks.classnames import OWN, Catalogue, Words, catalogue
@@ -74,6 +75,10 @@ class DataSet(ABC):
         pixels, where = self._source.picture(image_id)
         height, width = truth.shape
         return Sample(image_id, to_rgb(upright(pixels, (height, width), where), where), truth)
+
+    def files(self, image_id: str) -> Sequence[Path]:
+        """The files that hold an image and its truth."""
+        return self._source.files(image_id)
 
     def names(self, name_set: str = OWN) -> Words:
         """The words for every class in a name set of this data set, or in a user's own file."""

@@ -46,6 +46,9 @@ class ParquetRows:
         blob = self._blob(image_id, "label")
         return self.table.apply(read_labels(blob), blob.where)
 
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        return (self.cells[image_id].path,)
+
     def manifest(self) -> Iterator[str]:
         sizes = {path: file_size(path) for path in {cell.path for cell in self.cells.values()}}
         for image_id in self.ids():

@@ -53,6 +53,10 @@ class Shapes:
         image, labels = draw_scene(self.split, self._index(image_id), self.seed)
         return Sample(image_id=image_id, image=image, truth=mark_border(labels))
 
+    def files(self, image_id: str) -> Sequence[Path]:
+        """None: an image is drawn."""
+        return ()
+
     def _index(self, image_id: str) -> int:
         split, _, digits = image_id.rpartition("-")
         if split != self.split or not digits.isdecimal() or int(digits) >= self.images:

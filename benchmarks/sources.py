@@ -34,6 +34,10 @@ class Source(Protocol):
 
     def truth(self, image_id: str) -> Truth: ...
 
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        """Those that picture and truth are read from."""
+        ...
+
     def manifest(self) -> Iterator[str]:
         """One line for every image that changes when its files are exchanged: names and sizes, never the content."""
         ...
@@ -65,6 +69,9 @@ class PairedFiles:
         pair = self.pairs[image_id]
         blob = read_blob(pair.mask, f"the mask of {image_id!r}")
         return pair.table.apply(self.read(blob), blob.where)
+
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        return self.pairs[image_id].image, self.pairs[image_id].mask
 
     def manifest(self) -> Iterator[str]:
         for image_id in self.ids():

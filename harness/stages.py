@@ -16,33 +16,53 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.contracts import BatchDone, Row, Shard
+from harness.contracts import BatchDone, Recipe, Row, Shard
 from harness.executors.seam import Executor
 from harness.learning import fitting
 from harness.learning.fit_progress import FitProgress
 from harness.learning.fitting import FitJob
 from harness.learning.lessons import LessonBook
+from harness.planning.data_now import DataNow, behind
 from harness.planning.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
 from harness.work.slots import explain
-from results import artefacts, keepsakes
+from results import artefacts, keepsakes, origins
 from results.store import Store, Writer
 
 
 def shelf(store: Store) -> Shelf:
-    """What a results folder holds besides rows, for the plan."""
+    """What a results folder holds besides the status of rows, for the plan."""
     return Shelf(
         partial(keepsakes.has_label_map, store.folder),
         partial(artefacts.has_gathered, store.folder),
         partial(artefacts.has_artefact, store.folder),
         str(artefacts.artefacts(store.folder)),
+        store.samples(),
+        partial(origins.recall, store.folder),
+        partial(artefacts.taught, store.folder),
+        lambda said: print(said, file=sys.stderr, flush=True),
     )
+
+
+def set_aside(store: Store, writer: Writer, plan: Plan) -> None:
+    """Move what rests on data that changed since out of the way, and remember the files that were read again."""
+    if plan.changed:
+        writer.set_aside({planned.run.run_id: planned.changed for planned in plan.changed})
+        store.event({"event": "changed", "images": {one.run.run_id: sorted(one.changed) for one in plan.changed}})
+    for planned in plan.changed:
+        keepsakes.forget(store.folder, planned.run.run_id, planned.record["benchmark"], planned.changed)
+    for fit in plan.fits:
+        if fit.outdated:
+            artefacts.set_aside(store.folder, fit.artefact_id)
+    for data in plan.data.values():
+        if data.renewed:
+            origins.renew(store.folder, data.key, data.known.values())
 
 
 @dataclass(frozen=True)
 class Desk:
     """Where the work of a plan comes in. folder: that of the grid. around: versions and commit, for cards.
 
-    errors: by run, the last error of an image, to be told when a fit cannot be done for want of it.
+    errors: by run, the last error of an image, to be told when a fit cannot be done for want of it. data: of the plan.
     """
 
     store: Store
@@ -51,6 +71,7 @@ class Desk:
     console: Console
     folder: str
     around: Mapping[str, Any]
+    data: Mapping[Recipe, DataNow] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
     def work(self, plan: Plan, shard_batches: int | None) -> Iterator[tuple[BatchDone, list[Row]]]:
@@ -69,6 +90,7 @@ class Desk:
         wanted = [row for row in done.rows if row.image_id in planned[row.run_id].missing]
         rows = [row for row in wanted if planned[row.run_id].kind != "gather"]
         self.errors.update({row.run_id: row.error for row in wanted if row.error})
+        self._remember(done, planned[done.rows[0].run_id])
         self.writer.append(rows)
         keepsakes.keep_label_maps(self.store.folder, rows)
         artefacts.keep_gathered(self.store.folder, wanted)
@@ -79,6 +101,12 @@ class Desk:
         kept = {"event": "batch", "shard": done.shard_id, "batch": done.index, "rows": len(rows), "kind": first.kind}
         self.store.event({**kept, **spent, "errors": sorted({row.error for row in wanted if row.error})})
         return [row for row in rows if planned[row.run_id].kind == "score"]
+
+    def _remember(self, done: BatchDone, planned: PlannedRun) -> None:
+        """Where the images came from, before the rows that rest on them are stored."""
+        data = self.data.get(planned.run.benchmark)
+        if data is not None and (news := data.news(done.origins)):
+            origins.remember(self.store.folder, data.key, news)
 
     def _ready(self, stage: Stage) -> Stage:
         """What of a stage can be done: after a failure, lessons or what should have been learned may be missing."""
@@ -134,7 +162,9 @@ class Desk:
         except Exception as error:
             self._give_up(fit, explain(error))
             return
-        artefacts.finish(self.store.folder, fit.artefact_id, {**card(fit), **self.around, **told})
+        samples = behind(self.store.samples()(fit.labels.run.run_id), fit.labels.image_ids)
+        content = {**card(fit), "samples": samples, **self.around, **told}
+        artefacts.finish(self.store.folder, fit.artefact_id, content)
         name = {"method": fit.method_name, "seconds": told["seconds"]}
         self.store.event({"event": "fit", "artefact": fit.artefact_id, **name})
 

@@ -62,6 +62,7 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
     store = Store.open(options.results)
     with store.writer() as writer:
         plan = _plan(options, grid, store)
+        stages.set_aside(store, writer, plan)
         _record(store, plan, grid)
         for line in plan_report.summary(plan, overview.seconds_per_image(store), _workers(options, grid)):
             console.print(line, highlight=False)
@@ -101,7 +102,7 @@ def _run(
     cost = asdict(plan.cost)
     store.event({"event": "sweep", "name": plan.name, "runs": len(plan.runs), "images": plan.images_missing, **cost})
     with closing(_executor(options, grid, store)) as executor, Progress(plan, scores.miou, console) as progress:
-        desk = stages.Desk(store, writer, executor, console, grid.folder, _around())
+        desk = stages.Desk(store, writer, executor, console, grid.folder, _around(), plan.data)
         for done, rows in desk.work(plan, grid.cluster.shard_batches):
             scores.add(rows)
             progress.update(done)

@@ -8,11 +8,13 @@ card is whole. What only serves to go on after a crash (checkpoints, what worker
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.contracts import Row
+from harness.errors import StoreError
 from results.durable import write_text, write_whole
 from results.keepsakes import key_of
 from results.recipes import read_json, recipe_path, recipe_text
@@ -38,6 +40,25 @@ def has_artefact(folder: Path, artefact_id: str) -> bool:
 def card(folder: Path, artefact_id: str) -> dict[str, Any]:
     """What an artefact's card says. StoreError when it cannot be read."""
     return read_json(artefact_path(folder, artefact_id) / "card.json")
+
+
+def taught(folder: Path, artefact_id: str) -> str | None:
+    """What stands for the images behind an artefact; None where there is none, or its card does not say."""
+    said = card(folder, artefact_id).get("samples") if has_artefact(folder, artefact_id) else None
+    return said if isinstance(said, str) else None
+
+
+def set_aside(folder: Path, artefact_id: str) -> None:
+    """Move an artefact, or what there is of one, to `outdated/`."""
+    path = artefact_path(folder, artefact_id)
+    if not path.exists():
+        return
+    aside = folder / "outdated" / f"{artefact_id}-{time.time_ns()}"
+    try:
+        aside.parent.mkdir(exist_ok=True)
+        path.rename(aside)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be moved to {aside} ({error.strerror}); mend the disk") from None
 
 
 def finish(folder: Path, artefact_id: str, content: Mapping[str, Any]) -> Path:

@@ -66,6 +66,13 @@ def kept_label_maps(folder: Path, images: Mapping[str, Iterable[str]]) -> dict[s
     return found
 
 
+def forget(folder: Path, run_id: str, benchmark: Mapping[str, Any], image_ids: Iterable[str]) -> None:
+    """Take away the label maps of a run, and the pictures of the benchmark, that show images as they are no more."""
+    for image_id in image_ids:
+        for path in (label_map_path(folder, run_id, image_id), *picture_paths(folder, benchmark, image_id)):
+            path.unlink(missing_ok=True)
+
+
 def has_label_map(folder: Path, run_id: str, image_id: str) -> bool:
     """Whether the label map of an image of a run is kept."""
     return label_map_path(folder, run_id, image_id).exists()

@@ -1,7 +1,7 @@
 """Rows, recipes and events go into a results folder and come back; what is in it survives any crash.
 
-The folder: `rows/` (parquet parts), `recipes/<run id>.json`, `events.jsonl`, `grid.json` (the last grid's runs in
-order) and, while somebody writes, `LOCK`.
+The folder: `rows/` (parquet parts), `outdated/` (rows whose data changed since, which nobody reads), `recipes/<run
+id>.json`, `events.jsonl`, `grid.json` (the last grid's runs in order) and, while somebody writes, `LOCK`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,6 +99,18 @@ class Store:
         keys = pl.concat(frames).sort(pl.col("status") == "ok", maintain_order=True)
         grouped = keys.group_by("run_id").agg("image_id", "status").sort("run_id")
         return {run_id: dict(zip(images, status, strict=True)) for run_id, images, status in grouped.iter_rows()}
+
+    def samples(self) -> Callable[[str], dict[str, str | None]]:
+        """Run id -> image id -> digest of the data behind its good row; None where none is said, "" where two are."""
+        columns = [*KEY, "status", "sample"]
+        frames = [_read(path, columns).filter(pl.col("status") == "ok") for path in self._parts()]
+        if not frames:
+            return lambda _: {}
+        said = pl.col("sample").drop_nulls()
+        one = pl.when(said.n_unique() > 1).then(pl.lit("")).otherwise(said.first()).alias("sample")
+        by_run = pl.concat(frames).group_by(KEY).agg(one).partition_by("run_id", as_dict=True)
+        none = pl.DataFrame(schema={name: SCHEMA[name] for name in ("image_id", "sample")})
+        return lambda run_id: dict(by_run.get((run_id,), none).select("image_id", "sample").iter_rows())
 
     def timings(self) -> dict[str, tuple[float, int]]:
         """Run id -> seconds of its good rows and how many they are, from three columns alone."""
@@ -214,11 +226,31 @@ class Writer:
             self._waiting = []
         self._flushed = time.monotonic()
 
+    def set_aside(self, changed: Mapping[str, Mapping[str, str]]) -> None:
+        """Move good rows whose data changed to `outdated/`: run id -> image id -> digest now; "" is none, so all go."""
+        lines = [(run_id, image, now) for run_id, images in changed.items() for image, now in images.items()]
+        now = pl.DataFrame(lines, schema={**{name: SCHEMA[name] for name in KEY}, "now": pl.String}, orient="row")
+        gone = (pl.col("status") == "ok") & ((pl.col("sample") != pl.col("now")) | (pl.col("now") == ""))
+        outdated = self._folder / "outdated"
+        for path in sorted(self._rows.glob("*.parquet")):
+            frame = _read(path).join(now, on=KEY, how="left").with_columns(gone=gone.fill_null(False))
+            if not frame["gone"].any():
+                continue
+            outdated.mkdir(exist_ok=True)
+            _write(outdated / path.name, frame.filter("gone").select(*SCHEMA))
+            if (rest := frame.filter(~pl.col("gone")).select(*SCHEMA)).height:
+                self.write(rest)
+            path.unlink()
+
     def write(self, frame: pl.DataFrame) -> None:
         """Write a frame of rows as one part, at once."""
         # The name says nothing: what a row belongs to is in its columns.
         path = self._rows / f"{time.time_ns():020d}-{secrets.token_hex(4)}.parquet"
-        write_whole(path, lambda file: frame.sort(KEY).write_parquet(file, compression="zstd"))
+        _write(path, frame)
+
+
+def _write(path: Path, frame: pl.DataFrame) -> None:
+    write_whole(path, lambda file: frame.sort(KEY).write_parquet(file, compression="zstd"))
 
 
 def _read(path: Path, columns: Sequence[str] = tuple(SCHEMA)) -> pl.DataFrame:

@@ -11,7 +11,11 @@ Three optional attributes let a plug-in say what its results depend on besides i
 - `fingerprint()`: a method that returns a short string that stands for the content of files it reads (weights,
   manifests). It runs while planning, so it must not import torch.
 
-A fourth, `refused`, is a class attribute: settings that one may look for in vain, each with a clause that says why.
+A benchmark may also name the files behind an image: `files(image_id)`, a sequence of paths, empty where an image is
+made by code alone. When one of them changes, the image is read again. Without it the files are those that Python opened
+while images were loaded; a benchmark that reads in another way, or keeps many files open, should name them.
+
+A last one, `refused`, is a class attribute: settings that one may look for in vain, each with a clause that says why.
 """
 
 from harness.contracts.nouns import (
@@ -35,7 +39,7 @@ from harness.contracts.nouns import (
 )
 from harness.contracts.plug_ins import Backbone, Benchmark, Learner, Lessons, Method, Pass, Reader, Tagger
 from harness.contracts.rules import LabelRule, NameFile, ProtocolSettings
-from harness.contracts.work import Batch, BatchDone, Picture, Row, Run, Shard
+from harness.contracts.work import Batch, BatchDone, Mark, Origin, Picture, Row, Run, Shard
 from harness.errors import DataError, MethodError, ModelError
 
 __all__ = [
@@ -55,10 +59,12 @@ __all__ = [
     "LabelRule",
     "Learner",
     "Lessons",
+    "Mark",
     "Method",
     "MethodError",
     "ModelError",
     "NameFile",
+    "Origin",
     "Parts",
     "Pass",
     "Picture",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,23 @@ class Row:
     sample: str | None = None
 
 
+class Mark(NamedTuple):
+    """A file as it was: absolute path, bytes, time of its last change in ns; -1 bytes where there was none."""
+
+    path: str
+    size: int
+    changed: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a sample came from: its digest, and the files behind it as they were before they were read, if known."""
+
+    image_id: str
+    sample: str
+    files: tuple[Mark, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     """A kept image for people to look at: JPEG bytes, and its truth as an 8-bit PNG."""
@@ -96,7 +114,8 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class BatchDone:
-    """What a worker says when one batch of a shard is done: its rows, what they cost, and pictures of kept images."""
+    """What a worker says when one batch of a shard is done: its rows, what they cost, pictures of kept images, and
+    where the images came from."""
 
     shard_id: str
     index: int
@@ -105,3 +124,4 @@ class BatchDone:
     passes: int = 0  # the same, times passes
     seconds: float = 0.0
     pictures: tuple[Picture, ...] = ()
+    origins: tuple[Origin, ...] = ()

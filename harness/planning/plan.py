@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from harness.contracts import Batch, Pass, Recipe, Shard
+from harness.planning.data_now import DataNow
 from harness.planning.planned import PlannedFit, PlannedRun, level
 from harness.planning.planner import Cell, Planner, Shelf, Stored
 
@@ -46,6 +47,7 @@ class Plan:
     """All runs of a grid in its order, what its learners need, and in which stages the rest of it is done.
 
     labels, fits: teachers' runs and what is learned from them, whether stored or to be done or needed by nobody.
+    data: the images of every benchmark as they are now.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Plan:
     stages: tuple[Stage, ...]
     labels: tuple[PlannedRun, ...] = ()
     fits: tuple[PlannedFit, ...] = ()
+    data: Mapping[Recipe, DataNow] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def groups(self) -> tuple[tuple[PlannedRun, ...], ...]:
@@ -69,6 +72,11 @@ class Plan:
     def fits_to_do(self) -> tuple[PlannedFit, ...]:
         """In the order in which they are done."""
         return tuple(fit for stage in self.stages for fit in stage.fits)
+
+    @property
+    def changed(self) -> tuple[PlannedRun, ...]:
+        """The runs with stored rows of images whose data changed since, those of teachers included."""
+        return tuple(planned for planned in (*self.runs, *self.labels) if planned.changed)
 
     @property
     def images_missing(self) -> int:
@@ -104,7 +112,7 @@ def make(
     planner = Planner(batch, stored or {}, limit, keep, shelf or Shelf())
     runs = tuple(planner.plan(cell) for cell in cells)
     labels, fits = tuple(planner.labels.values()), tuple(planner.fits.values())
-    return Plan(name, batch, runs, _stages(runs), labels, fits)
+    return Plan(name, batch, runs, _stages(runs), labels, fits, planner.data)
 
 
 def _stages(runs: Sequence[PlannedRun]) -> tuple[Stage, ...]:

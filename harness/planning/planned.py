@@ -16,7 +16,8 @@ class PlannedRun:
     """A run with its images, those of them that lack a good row or a wanted label map, and the passes it reads.
 
     keep: the images whose label maps are wanted. kind: what it is for: a cell of a table, a teacher's label maps, or
-    what a learner gathers of the train images. fit: what has to be learned first.
+    what a learner gathers of the train images. fit: what has to be learned first. changed: of the images whose stored
+    rows rest on data that changed since, the digest as it is now (see DataNow).
     """
 
     run: Run
@@ -29,6 +30,7 @@ class PlannedRun:
     record: Mapping[str, Any] = field(repr=False)  # what `recipes/` says of this run
     kind: Kind = "score"
     fit: PlannedFit | None = None
+    changed: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def reason(self) -> str:
@@ -37,10 +39,15 @@ class PlannedRun:
             return "stored"
         if self.stored == len(self.image_ids):
             return f"stored, but {len(self.missing)} label maps are wanted"
-        if len(self.missing) == len(self.image_ids):
+        if self.fit is not None and self.fit.outdated:
+            return "taught by images that changed since"
+        if len(self.missing) == len(self.changed):
+            return f"{len(self.changed)} images changed since"
+        if len(self.missing) == len(self.image_ids) and not self.changed:
             return "not stored" if not self.failed_before else f"{self.failed_before} images failed before"
         failed = f", {self.failed_before} of them failed before" if self.failed_before else ""
-        return f"{len(self.missing)} of {len(self.image_ids)} images missing{failed}"
+        changed = f", {len(self.changed)} of them changed since" if self.changed else ""
+        return f"{len(self.missing)} of {len(self.image_ids)} images missing{failed}{changed}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class PlannedFit:
     """A learner with its lessons. labels: the teacher's run on the train split; gathers: the learner's own, if any.
 
     teacher: its name. folder: where the artefact lies, or will. stored: it is there. record: what its card says of it.
+    outdated: what lies there was learned from images that changed since.
     """
 
     artefact_id: str
@@ -60,6 +68,7 @@ class PlannedFit:
     folder: str
     stored: bool
     record: Mapping[str, Any] = field(repr=False)
+    outdated: bool = False
 
     @property
     def level(self) -> int:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
-from harness.contracts import LabelRule, ModelError, Parts, Pass, ProtocolSettings, Reader, Recipe, Run, Words
+from harness.contracts import LabelRule, ModelError, Origin, Parts, Pass, ProtocolSettings, Reader, Recipe, Run, Words
 from harness.errors import GridError
+from harness.planning.data_now import UNREADABLE, DataNow, behind, key_of
 from harness.planning.planned import Kind, PlannedFit, PlannedRun
 from harness.protocol import given, naming
 from harness.protocol.rules import effective
 from harness.recipes import identity, loading
+from harness.recipes.origins import Source
 
 Stored: TypeAlias = Mapping[str, Mapping[str, str]]  # run id -> image id -> status
 
@@ -20,18 +22,28 @@ def _nothing(_first: str, _second: str = "") -> bool:
     return False
 
 
+def _nobody(_key: str) -> dict[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Shelf:
     """What a results folder holds besides rows.
 
     has_map: run id, image id -> whether its label map is kept. has_gathered: artefact id, image id -> whether what was
-    gathered is. has_artefact: artefact id -> whether it is whole. artefacts: the folder they lie in.
+    gathered is. has_artefact: artefact id -> whether it is whole. artefacts: the folder they lie in. samples: run id ->
+    image id -> digest of the data behind its good row, if it says so. origins: key of a benchmark -> where its images
+    came from. taught: artefact id -> digest of all images behind it, if its card says so. tell: what takes a while.
     """
 
     has_map: Callable[[str, str], bool] = _nothing
     has_gathered: Callable[[str, str], bool] = _nothing
     has_artefact: Callable[[str], bool] = _nothing
     artefacts: str = "artefacts"
+    samples: Callable[[str], Mapping[str, str | None]] = _nobody
+    origins: Callable[[str], dict[str, Origin]] = _nobody
+    taught: Callable[[str], str | None] = lambda _: None
+    tell: Callable[[str], None] = lambda _: None
 
 
 class Cell(Protocol):
@@ -58,12 +70,13 @@ class Cell(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """What is known of a benchmark: its facts, its images in order and its classes."""
+    """What is known of a benchmark: its facts, its images in order, its classes, and its data as they are now."""
 
     built: Any
     facts: dict[str, Any]
     image_ids: tuple[str, ...]
     classes: tuple[str, ...]
+    data: DataNow
 
 
 @dataclass(frozen=True)
@@ -102,10 +115,20 @@ class Planner:
         known = self._stored.get(run.run_id, {})
         wanted = place.image_ids[: self._limit]
         keep = frozenset(wanted) if kind == "label" else chosen(place.image_ids, self._keep) & frozenset(wanted)
-        lacking = frozenset(image for image in wanted if known.get(image) != "ok")
+        changed = self._changed(place, run, fit)
+        lacking = frozenset(image for image in wanted if known.get(image) != "ok" or image in changed)
         missing = lacking | frozenset(image for image in keep if not self._shelf.has_map(run.run_id, image))
-        failed, stored = sum(image in known for image in lacking), len(wanted) - len(lacking)
-        return PlannedRun(run, wanted, missing, failed, method.passes, keep, stored, record, kind, fit)
+        failed = sum(known.get(image) == "failed" for image in lacking)
+        stored = len(wanted) - len(lacking)
+        return PlannedRun(run, wanted, missing, failed, method.passes, keep, stored, record, kind, fit, changed)
+
+    def _changed(self, place: Place, run: Run, fit: PlannedFit | None) -> Mapping[str, str]:
+        """The stored images of a run whose data changed since; all of them, if that was behind what it has learned."""
+        if fit is not None and fit.outdated:
+            stored = self._stored.get(run.run_id, {})
+            return {image: UNREADABLE for image, status in stored.items() if status == "ok"}
+        samples = self._shelf.samples(run.run_id)
+        return place.data.changed({image: samples[image] for image in place.image_ids if image in samples})
 
     def _fit(self, cell: Cell, teacher: Cell, learner: _Method) -> PlannedFit:
         """What a learner's cell needs first. Its id: the learner, the teacher's label maps, the images."""
@@ -118,14 +141,22 @@ class Planner:
         }  # fmt: skip
         artefact_id = identity.digest(content)
         if artefact_id not in self.fits:
-            folder, stored = f"{self._shelf.artefacts}/{artefact_id}", self._shelf.has_artefact(artefact_id)
+            folder, there = f"{self._shelf.artefacts}/{artefact_id}", self._shelf.has_artefact(artefact_id)
+            outdated = self._outdated(artefact_id, labels)
             named = f"{teacher.method_name} {teacher.variant}".strip()
             record = {**content, "teacher": named, "benchmark": labels.record["benchmark"]}
             fit = PlannedFit(
-                artefact_id, cell.method_name, cell.variant, cell.method, named, labels, None, folder, stored, record
-            )
+                artefact_id, cell.method_name, cell.variant, cell.method, named, labels, None, folder,
+                there and not outdated, record, outdated,
+            )  # fmt: skip
             self.fits[artefact_id] = replace(fit, gathers=self._gathers(cell, fit, learner))
         return self.fits[artefact_id]
+
+    def _outdated(self, artefact_id: str, labels: PlannedRun) -> bool:
+        """Whether the images behind an artefact are not those of the teacher's label maps any more."""
+        taught, samples = self._shelf.taught(artefact_id), self._shelf.samples(labels.run.run_id)
+        now = behind(samples, labels.image_ids)
+        return bool(labels.changed) or (None not in (taught, now) and taught != now)
 
     def _gathers(self, cell: Cell, fit: PlannedFit, learner: _Method) -> PlannedRun | None:
         """What a learner gathers of the train images, where it does."""
@@ -134,7 +165,8 @@ class Planner:
         labels = fit.labels.run
         run = replace(labels, run_id=fit.artefact_id, method_name=cell.method_name, variant=cell.variant,
                       method=cell.method, artefact=None, gathers=True)  # fmt: skip
-        there = {image for image in fit.labels.image_ids if self._shelf.has_gathered(fit.artefact_id, image)}
+        ids = () if fit.outdated else fit.labels.image_ids
+        there = {image for image in ids if self._shelf.has_gathered(fit.artefact_id, image)}
         missing = frozenset(fit.labels.image_ids) - there
         nothing: frozenset[str] = frozenset()
         return PlannedRun(run, fit.labels.image_ids, missing, 0, learner.passes, nothing, len(there), {}, "gather", fit)
@@ -185,11 +217,19 @@ class Planner:
 
     def _benchmark(self, recipe: Recipe, called: str) -> Place:
         if recipe not in self._benchmarks:
-            built = loading.build(recipe)
-            classes, image_ids = given.classes_of(built, called), given.ids_of(built, called)
-            facts = identity.benchmark_facts(recipe, built, image_ids)
-            self._benchmarks[recipe] = Place(built, facts, image_ids, classes)
+            source = Source(recipe)
+            with source.asked():
+                classes, image_ids = given.classes_of(source.benchmark, called), given.ids_of(source.benchmark, called)
+            facts = identity.benchmark_facts(recipe, source.benchmark, image_ids)
+            key = key_of(recipe, facts, source.names_files)
+            data = DataNow(source, len(classes), key, self._shelf.origins(key), self._shelf.tell)
+            self._benchmarks[recipe] = Place(source.benchmark, facts, image_ids, classes, data)
         return self._benchmarks[recipe]
+
+    @property
+    def data(self) -> dict[Recipe, DataNow]:
+        """The data of every benchmark that was planned, train splits too."""
+        return {recipe: place.data for recipe, place in self._benchmarks.items()}
 
     def _network(self, recipe: Recipe) -> dict[str, Any]:
         if recipe not in self._networks:

@@ -64,6 +64,8 @@ def summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     cost = plan.cost
     stored = sum(not planned.missing for planned in plan.runs)
     lines = [f"{len(plan.runs)} runs, {stored} of them stored; {plan.images_missing} image results to do."]
+    if changed := sum(len(planned.changed) for planned in plan.changed):
+        lines.append(f"{changed} stored image results rest on data that changed since, and do not count.")
     if plan.fits:
         done = sum(fit.stored for fit in plan.fits)
         lines.append(f"{len(plan.fits)} fits, {done} of them stored, {len(plan.fits_to_do)} to do (in no estimate).")

@@ -54,9 +54,14 @@ def _add_fit(fit: PlannedFit, found: list[dict[str, Any]], seen: set[str]) -> No
         {
             "step": "fit", "id": fit.artefact_id, "method": fit.method_name, "variant": fit.variant,
             "benchmark": fit.labels.run.benchmark_name, "needs": needs, "images": len(fit.labels.image_ids),
-            "missing": int(not fit.stored), "why": "stored" if fit.stored else f"not stored; taught by {fit.teacher}",
+            "missing": int(not fit.stored), "why": _why(fit),
         }
     )  # fmt: skip
+
+
+def _why(fit: PlannedFit) -> str:
+    outdated = "taught by images that changed since" if fit.outdated else f"not stored; taught by {fit.teacher}"
+    return "stored" if fit.stored else outdated
 
 
 def _run(step: str, planned: PlannedRun) -> dict[str, Any]:

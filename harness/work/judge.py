@@ -70,7 +70,8 @@ class Judge:
     def row(self) -> Row:
         """The row; of an image that could not be read, or has no class to tell apart, without asking anybody."""
         row = self._row or self._unasked()  # before its seconds are read
-        return replace(row, seconds=self._seconds, sample=self._slot.digest)
+        origin = self._slot.origin
+        return replace(row, seconds=self._seconds, sample=None if origin is None else origin.sample)
 
     def _unasked(self) -> Row:
         if self._slot.error is not None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from harness.contracts import Batch, Benchmark, ProtocolSettings, Query, Sample, Tagger, Vocabulary, Words
+from harness.contracts import Batch, Origin, ProtocolSettings, Query, Sample, Tagger, Vocabulary, Words
 from harness.errors import HarnessError
 from harness.protocol.given import checked_sample
 from harness.protocol.offering import Offer, numbers_of, offer, tagged
 from harness.protocol.views import Tiling, queries, tiling
-from harness.recipes import origins
+from harness.recipes.origins import Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,7 @@ class Slot:
     """One place of a batch: an image that was read, one that could not be read (error), or a filler (no id).
 
     queries: what networks see of the place, window by window; none where there is nothing to see. An image without an
-    offer waits for the tagger. digest: of the sample.
+    offer waits for the tagger. origin: of the sample.
     """
 
     image_id: str | None = None
@@ -29,7 +30,7 @@ class Slot:
     cut: Tiling | None = None
     queries: tuple[Query, ...] = ()
     error: str | None = None
-    digest: str | None = None
+    origin: Origin | None = None
 
     @property
     def seen(self) -> bool:
@@ -48,17 +49,17 @@ def explain(error: BaseException) -> str:
     return text if isinstance(error, HarnessError) else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
-def read(benchmark: Benchmark, names: Words, rules: ProtocolSettings, batch: Batch) -> tuple[Slot, ...]:
+def read(source: Source, names: Words, rules: ProtocolSettings, batch: Batch) -> tuple[Slot, ...]:
     """The images of a batch; whatever the reading of one raises becomes its slot's error."""
-    return tuple(_read(benchmark, names, rules, image_id) for image_id in batch.slots)
+    return tuple(_read(source, names, rules, image_id) for image_id in batch.slots)
 
 
-def _read(benchmark: Benchmark, names: Words, rules: ProtocolSettings, image_id: str | None) -> Slot:
+def _read(source: Source, names: Words, rules: ProtocolSettings, image_id: str | None) -> Slot:
     if image_id is None:
         return Slot()
     try:
-        sample = checked_sample(benchmark.load(image_id), image_id, len(names))
-        slot = Slot(image_id, sample, digest=origins.digest(sample))
+        sample, origin = source.load(image_id, partial(checked_sample, image_id=image_id, classes=len(names)))
+        slot = Slot(image_id, sample, origin=origin)
         if rules.vocabulary == "predicted":
             return slot
         return _offered(slot, sample, numbers_of(sample.truth, len(names), rules), names, rules)
@@ -73,7 +74,7 @@ def tag(slot: Slot, tagger: Tagger, names: Words, rules: ProtocolSettings) -> Sl
     try:
         return _offered(slot, slot.sample, tagged(tagger, slot.sample.image, names, rules), names, rules)
     except Exception as error:
-        return Slot(slot.image_id, error=explain(error), digest=slot.digest)
+        return Slot(slot.image_id, error=explain(error), origin=slot.origin)
 
 
 def _offered(slot: Slot, sample: Sample, numbers: Iterable[int], names: Words, rules: ProtocolSettings) -> Slot:

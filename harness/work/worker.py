@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.contracts import Batch, BatchDone, Recipe, Run, Shard, Words
 from harness.recipes import loading
+from harness.recipes.origins import Source
 from harness.work import arithmetic, slots
 from harness.work.batch_work import BatchWork, reads
 from harness.work.pictures import picture
@@ -30,6 +31,7 @@ class Worker:
         arithmetic.prepare_environment(threads)
         self._threads, self._prepared = threads, False
         self._open: dict[Recipe, Any] = {}
+        self._sources: dict[Recipe, Source] = {}
         self._learned: dict[tuple[Recipe, str], Any] = {}
         self._backbones: dict[Recipe, Any] = {}
 
@@ -38,10 +40,10 @@ class Worker:
         self._prepare()
         methods = [(run, self._method(run)) for run in shard.runs]
         self._keep_backbones({request.backbone for run, one in methods if reads(run, one) for request in one.passes()})
-        benchmark, rules = self._opened(shard.runs[0].benchmark), shard.runs[0].protocol
-        names: Words = shard.runs[0].names or tuple((name,) for name in benchmark.classes)
+        source, rules = self._source(shard.runs[0].benchmark), shard.runs[0].protocol
+        names: Words = shard.runs[0].names or tuple((name,) for name in source.benchmark.classes)
         tagger = self._opened(rules.tagger) if rules.tagger else None
-        read = partial(slots.read, benchmark, names, rules)
+        read = partial(slots.read, source, names, rules)
         for batch, places in _read_ahead(shard.batches, read):
             started = time.perf_counter()
             if tagger is not None:  # a network: it stays in this thread
@@ -50,7 +52,8 @@ class Worker:
             rows = work.rows()
             seconds = time.perf_counter() - started
             kept = tuple(picture(slot.sample) for slot in places if slot.sample and slot.image_id in shard.keep)
-            yield BatchDone(shard.shard_id, batch.index, rows, work.encodings, work.passes, seconds, kept)
+            origins = tuple(slot.origin for slot in places if slot.origin)
+            yield BatchDone(shard.shard_id, batch.index, rows, work.encodings, work.passes, seconds, kept, origins)
 
     def _method(self, run: Run) -> Any:
         if run.artefact is None:
@@ -59,6 +62,11 @@ class Worker:
         if key not in self._learned:
             self._learned[key] = loading.open_method(*key)
         return self._learned[key]
+
+    def _source(self, recipe: Recipe) -> Source:
+        if recipe not in self._sources:
+            self._sources[recipe] = Source(recipe)
+        return self._sources[recipe]
 
     def _opened(self, recipe: Recipe) -> Any:
         if recipe not in self._open:

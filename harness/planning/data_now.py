@@ -1,0 +1,94 @@
+"""What is remembered of a benchmark's files, and the files as they are, flow in; which images changed flows out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from harness.contracts import Mark, Origin, Recipe
+from harness.protocol.given import checked_sample
+from harness.recipes import identity
+from harness.recipes.opened import mark_of
+from harness.recipes.origins import Source
+
+UNREADABLE = ""  # stands for the digest of an image that cannot be read: it equals none
+
+
+class DataNow:
+    """One benchmark's images as they are now: each file is looked at once, and read only if it changed.
+
+    key: under which it is remembered. known: origins by image, renewed by what was read again; `renewed` are those.
+    """
+
+    def __init__(
+        self, source: Source, classes: int, key: str, known: dict[str, Origin], tell: Callable[[str], None]
+    ) -> None:
+        self._source, self._classes, self._tell = source, classes, tell
+        self.key, self.known = key, known
+        self.renewed: dict[str, Origin] = {}
+        self._digests: dict[str, str | None] = {}
+        self._marks: dict[str, Mark] = {}
+
+    def changed(self, stored: Mapping[str, str | None]) -> dict[str, str]:
+        """Of stored rows' digests by image, those that are no longer right: image id -> digest as it is now.
+
+        Rows without a digest are left alone: nobody knows what they saw.
+        """
+        asked = {image_id: digest for image_id, digest in stored.items() if digest is not None}
+        unsure = [image_id for image_id in asked if image_id not in self._digests and not self._stands(image_id)]
+        if unsure:
+            self._tell(f"{len(unsure)} images of {self._source.use} are read again: their files changed, or are new")
+        for image_id in unsure:
+            self._read(image_id)
+        now = {image_id: self._digests[image_id] for image_id in asked}
+        return {image_id: found for image_id, found in now.items() if found not in (None, asked[image_id])}
+
+    def news(self, origins: Iterable[Origin]) -> list[Origin]:
+        """Those that say what is not known yet; they are known from now on."""
+        found = [origin for origin in origins if origin != self.known.get(origin.image_id)]
+        self.known |= {origin.image_id: origin for origin in found}
+        return found
+
+    def _stands(self, image_id: str) -> bool:
+        """Whether what is remembered of an image holds, as its files are what they were; then its digest is known."""
+        named = self._source.named(image_id)
+        if named == ():  # nothing but code makes it, and code is in the id
+            self._digests[image_id] = None
+            return True
+        entry = self.known.get(image_id)
+        if entry is None or (named is not None and named != tuple(mark.path for mark in entry.files)):
+            return False
+        if any(self._mark(mark.path) != mark for mark in entry.files):
+            return False
+        self._digests[image_id] = entry.sample
+        return True
+
+    def _mark(self, path: str) -> Mark:
+        if path not in self._marks:
+            self._marks[path] = mark_of(path)
+        return self._marks[path]
+
+    def _read(self, image_id: str) -> None:
+        try:
+            check = partial(checked_sample, image_id=image_id, classes=self._classes)
+            _, origin = self._source.load(image_id, check)
+        except Exception:  # a fresh sweep would leave a failed row, and so does this one
+            self._digests[image_id] = UNREADABLE
+            return
+        self._digests[image_id] = origin.sample
+        if origin != self.known.get(image_id):
+            self.known[image_id] = self.renewed[image_id] = origin
+
+
+def behind(samples: Mapping[str, str | None], image_ids: Iterable[str]) -> str | None:
+    """What stands for the data of some images together; None where one is not known."""
+    known = [(image_id, samples.get(image_id)) for image_id in sorted(image_ids)]
+    return None if any(digest is None for _, digest in known) else identity.digest(known)
+
+
+def key_of(recipe: Recipe, facts: Mapping[str, Any], names_files: bool) -> str:
+    """Under which a benchmark is remembered: its facts; where it names no files, also where they lie."""
+    place = [] if names_files else [sorted(map(repr, recipe.settings)), os.getcwd()]
+    return identity.digest([facts, place])

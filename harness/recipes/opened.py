@@ -1,0 +1,72 @@
+"""A piece of code runs; the files that it opened for reading flow out, each as it was when it was opened.
+
+Python tells of every file that it opens (an audit event). What a library in another language opens by itself is not
+told: of such a benchmark no file is known, and it should name its files itself (see harness.contracts).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from harness.contracts import Mark
+
+_CODE = (".py", ".pyc", ".pyd", ".so", ".pth")  # what imports open; code has stamps of its own
+_MACHINE = ("/proc/", "/sys/", "/dev/")
+_ear = threading.local()
+_lock = threading.Lock()
+_hooked: list[bool] = []
+
+Marks = dict[str, Mark]
+
+
+def mark_of(path: str) -> Mark:
+    """A file as it is: absolute path, bytes, time of its last change in ns; -1 bytes where there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return Mark(path, -1, 0)
+    return Mark(path, found.st_size, found.st_mtime_ns)
+
+
+@contextmanager
+def opened() -> Iterator[Marks]:
+    """What this thread opens for reading meanwhile: path -> mark. Files that are gone at the end are left out."""
+    _hook()
+    before, marks = getattr(_ear, "marks", None), Marks()
+    _ear.marks = marks
+    try:
+        yield marks
+    finally:
+        _ear.marks = before
+        for path, mark in list(marks.items()):
+            if mark.size >= 0 and not os.path.exists(path):  # a file made for the moment
+                del marks[path]
+
+
+def _hook() -> None:
+    """Listen, once a process: a hook cannot be taken off again."""
+    with _lock:
+        if not _hooked:
+            sys.addaudithook(_hear)
+            _hooked.append(True)
+
+
+def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "open":
+        return
+    marks = getattr(_ear, "marks", None)
+    if marks is None:
+        return
+    try:
+        name, _, flags = arguments
+        if isinstance(name, str | bytes | os.PathLike) and flags & os.O_ACCMODE == os.O_RDONLY:
+            path = os.path.abspath(os.fsdecode(name))
+            if path not in marks and not path.endswith(_CODE) and not path.startswith(_MACHINE):
+                marks[path] = mark_of(path)
+    except Exception:  # whoever opens a file must never see an error of ours
+        return

@@ -1,0 +1,116 @@
+"""Benchmarks in files, as strangers write them: a folder, one that names its files, an archive, a list that is kept."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.contracts import Sample
+
+LOADED: list[str] = []  # the ids that were loaded, by whichever of them
+CLASSES = ("red", "green", "blue")
+
+
+def picture(truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image (height, width, 3) whose colours say the classes."""
+    return np.stack([np.where(truth == number, 255, 0) for number in (1, 2, 3)], axis=-1).astype(np.uint8)
+
+
+def truth_of(number: int, seed: int = 0) -> NDArray[np.uint8]:
+    """(8, 12), with background and all classes."""
+    return np.random.default_rng([seed, number]).integers(0, 4, (8, 12)).astype(np.uint8)
+
+
+def write(root: Path, images: int = 5, seed: int = 0) -> Path:
+    """Images of seed 0 as PNG, and masks of a seed as arrays, which all have one size in bytes."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for number in range(images):
+        Image.fromarray(picture(truth_of(number))).save(root / "images" / f"{number:03d}.png")
+        np.save(root / "masks" / f"{number:03d}.npy", truth_of(number, seed))
+    return root
+
+
+@dataclass(frozen=True)
+class Folder:
+    """`root` says where; nothing says that it changes no pixel, and nothing that files may change."""
+
+    root: str
+    version: ClassVar[int] = 1
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return CLASSES
+
+    def ids(self) -> Sequence[str]:
+        return sorted(path.stem for path in Path(self.root, "images").iterdir())
+
+    def load(self, image_id: str) -> Sample:
+        LOADED.append(image_id)
+        with Image.open(Path(self.root, "images", f"{image_id}.png")) as image:
+            return Sample(image_id, np.array(image.convert("RGB")), self.truth(image_id))
+
+    def truth(self, image_id: str) -> NDArray[np.uint8]:
+        return np.load(Path(self.root, "masks", f"{image_id}.npy"))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Named(Folder):
+    """Names its files, and where they lie is no setting of its id."""
+
+    version: ClassVar[int] = 1
+    places: ClassVar[tuple[str, ...]] = ("root",)
+
+    def files(self, image_id: str) -> Sequence[Path]:
+        return [Path(self.root, "images", f"{image_id}.png"), Path(self.root, "masks", f"{image_id}.npy")]
+
+
+@dataclass(frozen=True)
+class Archive(Folder):
+    """The masks lie in one archive, which the first image opens and all others use."""
+
+    version: ClassVar[int] = 1
+
+    @cached_property
+    def _zip(self) -> zipfile.ZipFile:
+        return zipfile.ZipFile(Path(self.root, "masks.zip"))
+
+    def truth(self, image_id: str) -> NDArray[np.uint8]:
+        return np.load(io.BytesIO(self._zip.read(f"{image_id}.npy")))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Listed(Folder):
+    """A list that is read with the ids turns some masks upside down."""
+
+    version: ClassVar[int] = 1
+
+    @cached_property
+    def _list(self) -> dict[str, bool]:
+        return dict(json.loads(Path(self.root, "list.json").read_text()))
+
+    def ids(self) -> Sequence[str]:
+        return sorted(self._list)
+
+    def truth(self, image_id: str) -> NDArray[np.uint8]:
+        truth = super().truth(image_id)
+        return truth[::-1] if self._list[image_id] else truth
+
+
+def pack(root: Path, images: int = 5, seed: int = 0) -> None:
+    """The masks of a seed as an archive."""
+    with zipfile.ZipFile(root / "masks.zip", "w") as archive:
+        for number in range(images):
+            file = io.BytesIO()
+            np.save(file, truth_of(number, seed))
+            archive.writestr(f"{number:03d}.npy", file.getvalue())
