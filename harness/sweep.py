@@ -89,8 +89,9 @@ def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) 
 
 def _plan(options: argparse.Namespace, grid: grids.Grid, store: Store | None) -> Plan:
     if store is None:
-        return plans.make(grid.name, grid.cells, grid.batch, {}, options.limit, grid.keep)
-    return plans.make(grid.name, grid.cells, grid.batch, store.stored(), options.limit, grid.keep, stages.shelf(store))
+        return plans.make(grid.name, grid.cells, grid.batch, {}, options.limit, grid.keep, folder=grid.folder)
+    stored, shelf = store.stored(), stages.shelf(store)
+    return plans.make(grid.name, grid.cells, grid.batch, stored, options.limit, grid.keep, shelf, grid.folder)
 
 
 def _run(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from harness.contracts import Batch, Pass, Recipe, Shard
+from harness.planning import batches
 from harness.planning.data_now import DataNow
 from harness.planning.planned import PlannedFit, PlannedRun, level
 from harness.planning.planner import Cell, Planner, Shelf, Stored
@@ -103,13 +104,15 @@ def make(
     limit: int | None = None,
     keep: int | Sequence[str] = 0,
     shelf: Shelf | None = None,
+    folder: str = ".",
 ) -> Plan:
     """Plan a grid's cells.
 
     limit: only the first images of every benchmark in the order of their ids, train splits too. keep: the images whose
-    label maps are wanted, by id, or how many of each benchmark. shelf: what is stored besides rows.
+    label maps are wanted, by id, or how many of each benchmark. shelf: what is stored besides rows. folder: where the
+    paths in settings start.
     """
-    planner = Planner(batch, stored or {}, limit, keep, shelf or Shelf())
+    planner = Planner(batch, stored or {}, limit, keep, shelf or Shelf(), folder)
     runs = tuple(planner.plan(cell) for cell in cells)
     labels, fits = tuple(planner.labels.values()), tuple(planner.fits.values())
     return Plan(name, batch, runs, _stages(runs), labels, fits, planner.data)
@@ -194,10 +197,10 @@ def _cost(group: Sequence[PlannedRun]) -> Cost:
 
 def _shards(group: Sequence[PlannedRun], number: int, batch: int, size: int) -> list[Shard]:
     """Cut a group's sorted image ids into fixed batches; neighbours needed by the same runs share a shard."""
-    needed = [(runs, piece) for piece in _batches(group[0].image_ids, batch) if (runs := _needing(group, piece))]
+    needed = [(runs, piece) for piece in batches.fixed(group[0].image_ids, batch) if (runs := _needing(group, piece))]
     shards: list[Shard] = []
     for runs, neighbours in groupby(needed, key=lambda pair: pair[0]):
-        pieces = [_without_stored(piece, runs) for _, piece in neighbours]
+        pieces = [batches.without_stored(piece, _missing(runs)) for _, piece in neighbours]
         for start in range(0, len(pieces), size):
             part = tuple(pieces[start : start + size])
             name = f"{number}-{part[0].index}"
@@ -205,17 +208,9 @@ def _shards(group: Sequence[PlannedRun], number: int, batch: int, size: int) -> 
     return shards
 
 
-def _batches(image_ids: Sequence[str], batch: int) -> list[Batch]:
-    """The fixed partition: slice i of the sorted ids; the last slice is filled up, so that all have one shape."""
-    filled = [*image_ids, *[None] * (-len(image_ids) % batch)]
-    return [Batch(start // batch, tuple(filled[start : start + batch])) for start in range(0, len(filled), batch)]
-
-
 def _needing(group: Sequence[PlannedRun], piece: Batch) -> tuple[PlannedRun, ...]:
     return tuple(planned for planned in group if not planned.missing.isdisjoint(piece.image_ids))
 
 
-def _without_stored(piece: Batch, runs: Sequence[PlannedRun]) -> Batch:
-    """Images that no run of the shard misses become fillers: they keep the shape and cost no reading."""
-    missing = frozenset().union(*(planned.missing for planned in runs))
-    return Batch(piece.index, tuple(slot if slot in missing else None for slot in piece.slots))
+def _missing(runs: Sequence[PlannedRun]) -> frozenset[str]:
+    return frozenset().union(*(planned.missing for planned in runs))

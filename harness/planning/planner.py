@@ -12,7 +12,7 @@ from harness.planning.data_now import UNREADABLE, DataNow, behind, key_of
 from harness.planning.planned import Kind, PlannedFit, PlannedRun
 from harness.protocol import given, naming
 from harness.protocol.rules import effective
-from harness.recipes import identity, loading
+from harness.recipes import house, identity, loading
 from harness.recipes.origins import Source
 
 Stored: TypeAlias = Mapping[str, Mapping[str, str]]  # run id -> image id -> status
@@ -92,8 +92,11 @@ class _Method:
 class Planner:
     """Plans cells one by one; `labels` and `fits` are what the learners among them need, each once, in order."""
 
-    def __init__(self, batch: int, stored: Stored, limit: int | None, keep: int | Sequence[str], shelf: Shelf) -> None:
+    def __init__(
+        self, batch: int, stored: Stored, limit: int | None, keep: int | Sequence[str], shelf: Shelf, folder: str
+    ) -> None:
         self._batch, self._stored, self._limit, self._keep, self._shelf = batch, stored, limit, keep, shelf
+        self._folder = folder
         self._benchmarks: dict[Recipe, Place] = {}
         self._networks: dict[Recipe, dict[str, Any]] = {}
         self._names: dict[Hashable, Words] = {}
@@ -139,7 +142,10 @@ class Planner:
             "labels": labels.run.run_id, "images": identity.digest(list(labels.image_ids)),
             "batch": self._batch if learner.backbones else None,
         }  # fmt: skip
-        artefact_id = identity.digest(content)
+        artefact_id = identity.digest({
+            **content, "learner": identity.essence(learner.facts),
+            "backbones": sorted(map(identity.essence, learner.backbones), key=identity.digest),
+        })  # fmt: skip
         if artefact_id not in self.fits:
             folder, there = f"{self._shelf.artefacts}/{artefact_id}", self._shelf.has_artefact(artefact_id)
             outdated = self._outdated(artefact_id, labels)
@@ -185,9 +191,9 @@ class Planner:
             None if fit is None else fit.folder, rule,
         )  # fmt: skip
         record: dict[str, Any] = {
-            "method": facts, "backbones": method.backbones, "benchmark": place.facts, "classes": list(place.classes),
-            "names": names, "tagger": tagger, "images": len(place.image_ids),
-            "batch": self._batch if method.backbones else None,
+            "identity": identity.SCHEME, "harness": house.deciding(), "method": facts, "backbones": method.backbones,
+            "benchmark": place.facts, "classes": list(place.classes), "names": names, "tagger": tagger,
+            "images": len(place.image_ids), "batch": self._batch if method.backbones else None,
         }  # fmt: skip
         if fit is not None:
             record["artefact"] = {"id": fit.artefact_id, "teacher": fit.teacher, "labels": fit.labels.run.run_id}
@@ -199,7 +205,7 @@ class Planner:
             built = loading.build(cell.method)
             passes = dict(built.passes()) if callable(getattr(built, "passes", None)) and _reads(built) else {}
             backbones = [self._network(recipe) for recipe in dict.fromkeys(request.backbone for request in passes)]
-            return _Method(built, identity.facts(cell.method, built), passes, backbones)
+            return _Method(built, identity.facts(cell.method, built, self._folder), passes, backbones)
         except ModelError as error:
             raise ModelError(f"{cell.method_name}: {error}") from error
 
@@ -220,7 +226,7 @@ class Planner:
             source = Source(recipe)
             with source.asked():
                 classes, image_ids = given.classes_of(source.benchmark, called), given.ids_of(source.benchmark, called)
-            facts = identity.benchmark_facts(recipe, source.benchmark, image_ids)
+            facts = identity.benchmark_facts(recipe, source.benchmark, image_ids, self._folder)
             key = key_of(recipe, facts, source.names_files)
             data = DataNow(source, len(classes), key, self._shelf.origins(key), self._shelf.tell)
             self._benchmarks[recipe] = Place(source.benchmark, facts, image_ids, classes, data)
@@ -233,7 +239,7 @@ class Planner:
 
     def _network(self, recipe: Recipe) -> dict[str, Any]:
         if recipe not in self._networks:
-            self._networks[recipe] = identity.facts(recipe, loading.build(recipe))
+            self._networks[recipe] = identity.facts(recipe, loading.build(recipe), self._folder)
         return self._networks[recipe]
 
 

@@ -1,13 +1,11 @@
-"""A recipe -> the object it describes: its class found by address, its role and its source known."""
+"""A recipe -> the object it describes: its class found by address, its role known."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
 import pkgutil
-import re
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -17,15 +15,15 @@ from typing import Any, Literal
 
 from harness.contracts import Reader, Recipe
 from harness.errors import AddressError, HarnessError, SettingsError, nearest
-from harness.recipes.settings import address, construct, parameters, settings_of
+from harness.recipes.settings import address, construct, settings_of
+from harness.recipes.surroundings import HOME, PACKAGES
+from harness.recipes.syntax import ADDRESS
 
 __all__ = [
     "add_folder", "backbones", "build", "check_beside", "check_role", "kind_of", "learns", "load_class",
-    "open_method", "refuse_foreign_packages", "settings_of", "source_stamp",
+    "open_method", "refuse_foreign_packages", "settings_of",
 ]  # fmt: skip
 
-PACKAGES = ("harness", "methods", "benchmarks", "results")
-ADDRESS = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
 Kind = Literal["learner", "reader", "method", "benchmark"]
 VERBS: dict[Kind, tuple[str, ...]] = {
     "learner": ("fit", "fitted"),
@@ -112,22 +110,6 @@ def backbones(reader: Reader) -> tuple[Recipe, ...]:
         raise SettingsError(f"{address(type(reader))}: its passes cannot be told: {_describe(error)}") from error
 
 
-def source_stamp(cls: type) -> str:
-    """What stands for a class's code: `v<version>` if it defines one, else `src-<hash>` of its source file.
-
-    A setting that is called version is no such attribute. The files of parent classes outside the standard library
-    count too.
-    """
-    version = vars(cls).get("version")
-    if isinstance(version, int | str) and "version" not in parameters(cls):
-        return f"v{version}"
-    files = dict.fromkeys(_source(one) for one in cls.__mro__ if one is cls or not _is_standard(one))
-    digest = hashlib.blake2b(digest_size=6)
-    for file in files:
-        digest.update(file.read_bytes())
-    return f"src-{digest.hexdigest()}"
-
-
 def add_folder(folder: str | Path) -> None:
     """Make plug-ins in plain files of a folder importable, after everything that is installed."""
     if str(folder) not in sys.path:
@@ -147,13 +129,12 @@ def check_beside(use: str, folder: str | Path) -> None:
 
 def refuse_foreign_packages(names: Sequence[str] = PACKAGES) -> None:
     """AddressError when a package of one of our names, but not ours, comes first on the path."""
-    home = Path(__file__).resolve().parents[2]
     for name in names:
         place = _place(name)
-        if place is not None and place != home / name:
+        if place is not None and place != HOME / name:
             raise AddressError(
-                f"a foreign package {name!r} at {place} hides ours at {home / name}; remove it from the path, "
-                f"or start with `python -m` in {home}"
+                f"a foreign package {name!r} at {place} hides ours at {HOME / name}; remove it from the path, "
+                f"or start with `python -m` in {HOME}"
             )
 
 
@@ -206,14 +187,3 @@ def _describe(error: BaseException) -> str:
     """`KeyError: 'x'`, on one line, with the place when the source itself is wrong."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _is_standard(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] in sys.stdlib_module_names
-
-
-def _source(cls: type) -> Path:
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    if file is None or not Path(file).is_file():
-        raise AddressError(f"the source of {address(cls)} is in no file; give the class an attribute `version`")
-    return Path(file)

@@ -108,7 +108,7 @@ def _valid_names(cls: type, name: str) -> str:
 @lru_cache(maxsize=256)
 def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
     """What can check the value of each setting; settings without a type that can be checked are left out."""
-    hints = {**_hints(inspect.getattr_static(cls, "__init__")), **_hints(cls)}
+    hints = hints_of(cls)
     found = {}
     for name in parameters(cls):
         hint = hints.get(name, Any)
@@ -121,6 +121,11 @@ def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
         except (PydanticUserError, PydanticUndefinedAnnotation, TypeError):
             continue
     return found
+
+
+def hints_of(cls: type) -> dict[str, Any]:
+    """The types of a class's settings, as far as they can be resolved."""
+    return {**_hints(inspect.getattr_static(cls, "__init__")), **_hints(cls)}
 
 
 def _hints(annotated: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 import importlib
 import sys
 from collections.abc import Callable
@@ -278,35 +277,6 @@ def test_the_backbones_of_a_reader_are_told_once_each(module: Callable[[str, str
     assert found == (Recipe.of("m:N", size=1), Recipe.of("m:N", size=2))
     with pytest.raises(SettingsError, match="readers:Fails: its passes cannot be told: KeyError: 'p'"):
         loading.backbones(loading.build(Recipe.of(f"{name}:Fails")))
-
-
-def test_a_version_stands_for_the_source_of_the_class_that_bears_it(module: Callable[[str, str], str]) -> None:
-    text = "class A:\n    version = 3\nclass B(A):\n    pass\nclass C:\n    version = '1.2'\n"
-    text += "class D:\n    version = 'a'\n    def __init__(self, version='b'): ...\n"
-    name = module("stamped", text)
-    expected = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-    assert loading.source_stamp(loading.load_class(f"{name}:A")) == "v3"
-    assert loading.source_stamp(loading.load_class(f"{name}:C")) == "v1.2"
-    for letter in "BD":  # an inherited version, and a setting of that name, do not speak for the class
-        assert loading.source_stamp(loading.load_class(f"{name}:{letter}")) == f"src-{expected}"
-
-
-def test_an_edit_of_a_parent_in_another_file_changes_the_stamp(
-    module: Callable[[str, str], str], tmp_path: Path
-) -> None:
-    parent = module("stamp_parent", "import abc\nclass P(abc.ABC):\n    pass\n")
-    name = module("stamp_child", f"from {parent} import P\nclass K(P):\n    pass\n")
-    child = loading.load_class(f"{name}:K")
-    before = loading.source_stamp(child)
-    assert before == loading.source_stamp(child)
-    (tmp_path / "stamp_parent.py").write_text("# edited\n")
-    assert loading.source_stamp(child) != before
-
-
-def test_a_class_without_a_file_must_bear_a_version() -> None:
-    with pytest.raises(AddressError, match="give the class an attribute `version`"):
-        loading.source_stamp(type("Made", (), {"__module__": "nowhere_at_all"}))
-    assert loading.source_stamp(type("Made", (), {"__module__": "nowhere_at_all", "version": 2})) == "v2"
 
 
 def test_our_packages_are_ours() -> None:

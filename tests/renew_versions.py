@@ -1,0 +1,63 @@
+"""Brings harness/recipes/versions.txt in step with the sources: `python tests/renew_versions.py [--raise MODULE ...]`.
+
+Without `--raise`, digests are renewed only if the golden counts are still what they were. With it, the versions of the
+named modules go up and new golden counts are stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent / "plugins"), str(Path(__file__).parents[1])]
+
+from harness.work import arithmetic  # noqa: E402
+
+arithmetic.prepare_environment(threads=1)  # before torch is loaded: as the tests count
+
+import golden_runs  # noqa: E402
+import house_table  # noqa: E402
+
+from harness.recipes import house  # noqa: E402
+
+
+def main() -> int:
+    """0 when the table is in step, 1 with the reason when it cannot be brought there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--raise", dest="raised", nargs="+", default=[], metavar="MODULE", help="whose pixels change")
+    options = parser.parse_args()
+    modules, table = house_table.covered(), house_table.table()
+    if unknown := sorted(set(options.raised) - set(modules)):
+        print(f"{unknown[0]} is no module between an image and its counts; they are: {', '.join(modules)}")
+        return 1
+    wrong = house_table.out_of_step(table, modules)
+    new = house_table.renewed(table, modules, options.raised)
+    changed = sorted(name for name, clause in wrong.items() if name in table and name in modules and clause)
+    if wrong or options.raised:
+        with tempfile.TemporaryDirectory() as folder, golden_runs.entered() as entered:
+            counts = golden_runs.golden_counts(Path(folder))
+        if refusal := _refusal(counts, sorted(set(changed) - set(options.raised)), entered, bool(options.raised)):
+            print(refusal)
+            return 1
+        if options.raised or not golden_runs.COUNTS.exists():
+            golden_runs.keep(counts)
+        house.TABLE.write_text(house_table.spelled(new), encoding="utf-8")
+    print(f"{house.TABLE.name} is in step: {len(modules)} modules, {len(wrong)} lines renewed.")
+    return 0
+
+
+def _refusal(counts: golden_runs.Counts, changed: list[str], entered: set[Path], raised: bool) -> str:
+    """Why the digests cannot be renewed; empty when they can."""
+    if idle := house_table.not_exercised(changed, entered):
+        return f"The golden runs enter no function of {', '.join(idle)}: say --raise {' '.join(idle)}"
+    if raised or not golden_runs.COUNTS.exists() or not (moved := golden_runs.differences(counts)):
+        return ""
+    return "Pixels are counted otherwise than before:\n  " + "\n  ".join(moved) + (
+        f"\nSay which of the changed modules is to blame: --raise {' '.join(changed) or 'MODULE'}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
