@@ -26,7 +26,8 @@ from harness.planning.data_now import DataNow, behind
 from harness.planning.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
 from harness.work.slots import explain
 from results import artefacts, keepsakes, origins
-from results.store import Store, Writer
+from results.store import Store
+from results.writer import Writer
 
 
 def shelf(store: Store) -> Shelf:
@@ -63,6 +64,7 @@ class Desk:
     """Where the work of a plan comes in. folder: that of the grid. around: versions and commit, for cards.
 
     errors: by run, the last error of an image, to be told when a fit cannot be done for want of it. data: of the plan.
+    opened: by artefact, whether it is as it was learned.
     """
 
     store: Store
@@ -73,6 +75,7 @@ class Desk:
     around: Mapping[str, Any]
     data: Mapping[Recipe, DataNow] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    opened: dict[str, bool] = field(default_factory=dict)
 
     def work(self, plan: Plan, shard_batches: int | None) -> Iterator[tuple[BatchDone, list[Row]]]:
         """Do the plan; every batch done, with those of its rows that count for the tables, as they come."""
@@ -91,7 +94,6 @@ class Desk:
         rows = [row for row in wanted if planned[row.run_id].kind != "gather"]
         self.errors.update({row.run_id: row.error for row in wanted if row.error})
         self._remember(done, planned[done.rows[0].run_id])
-        self.writer.append(rows)
         keepsakes.keep_label_maps(self.store.folder, rows)
         artefacts.keep_gathered(self.store.folder, wanted)
         first = planned[done.rows[0].run_id]
@@ -99,7 +101,8 @@ class Desk:
             keepsakes.keep_pictures(self.store.folder, first.record["benchmark"], done.pictures)
         spent = {"encodings": done.encodings, "passes": done.passes, "seconds": done.seconds}
         kept = {"event": "batch", "shard": done.shard_id, "batch": done.index, "rows": len(rows), "kind": first.kind}
-        self.store.event({**kept, **spent, "errors": sorted({row.error for row in wanted if row.error})})
+        errors = sorted({row.error for row in wanted if row.error})
+        self.writer.append(rows, {**kept, **spent, "errors": errors})
         return [row for row in rows if planned[row.run_id].kind == "score"]
 
     def _remember(self, done: BatchDone, planned: PlannedRun) -> None:
@@ -117,11 +120,31 @@ class Desk:
         fit = planned.fit
         if planned.kind == "gather" and fit is not None:
             return not self._lacking(fit)
-        return fit is None or artefacts.has_artefact(self.store.folder, fit.artefact_id)
+        return fit is None or self._has_learned(fit)
+
+    def _has_learned(self, fit: PlannedFit) -> bool:
+        """Whether an artefact is there, with the bytes that were learned; one that is damaged is told of once."""
+        if not artefacts.has_artefact(self.store.folder, fit.artefact_id):
+            return False
+        if fit.artefact_id not in self.opened:
+            reason = artefacts.damage(self.store.folder, fit.artefact_id)
+            self.opened[fit.artefact_id] = not reason
+            if reason:
+                self._give_up(fit, reason, "cannot be used")
+        return self.opened[fit.artefact_id]
 
     def _lacking(self, fit: PlannedFit) -> int:
-        """How many label maps of the teacher are not there."""
-        return sum(not Path(path).exists() for path in self._masks(fit).values())
+        """How many label maps of the teacher are not there, or damaged."""
+        return self._unusable(fit.labels.run.run_id, self._masks(fit))
+
+    def _unusable(self, run_id: str, paths: Mapping[str, str]) -> int:
+        unusable = 0
+        for path in map(Path, paths.values()):
+            if reason := keepsakes.damage(path):
+                unusable += 1
+                if path.exists():
+                    self.errors[run_id] = reason
+        return unusable
 
     def _with_lessons(self, shard: Shard, stage: Stage) -> Shard:
         """The shard with the teacher's masks, where a learner gathers."""
@@ -131,7 +154,7 @@ class Desk:
         assert fit is not None
         masks = self._masks(fit)
         image_ids = [image_id for batch in shard.batches for image_id in batch.image_ids]
-        return replace(shard, lessons={image_id: Path(masks[image_id]).read_bytes() for image_id in image_ids})
+        return replace(shard, lessons={image_id: keepsakes.read(Path(masks[image_id])) for image_id in image_ids})
 
     def _masks(self, fit: PlannedFit) -> dict[str, str]:
         return self._paths(fit, partial(keepsakes.label_map_path, self.store.folder.absolute(), fit.labels.run.run_id))
@@ -147,11 +170,15 @@ class Desk:
     def _fit(self, fit: PlannedFit) -> None:
         """Fit, and write the card."""
         gathered = self._gathered(fit)
-        lacking = self._lacking(fit) + sum(not Path(path).exists() for path in gathered.values())
+        lacking = self._lacking(fit) + self._unusable(fit.artefact_id, gathered)
         if lacking:
             error = self.errors.get(fit.artefact_id) or self.errors.get(fit.labels.run.run_id)
             reason = f" (the last one: {error})" if error else ""
-            self._give_up(fit, f"{lacking} results on the train images failed or are missing{reason}")
+            self._give_up(fit, f"{lacking} results on the train images failed, are missing or damaged{reason}")
+            return
+        taught = fit.labels.fit
+        if taught and artefacts.has_artefact(self.store.folder, taught.artefact_id) and not self._has_learned(taught):
+            self._give_up(fit, "what its teacher had learned is damaged")
             return
         book = LessonBook(fit.labels.run, self._masks(fit), gathered, self.folder)
         job = FitJob(fit.artefact_id, fit.learner, book, fit.folder)
@@ -168,9 +195,9 @@ class Desk:
         name = {"method": fit.method_name, "seconds": told["seconds"]}
         self.store.event({"event": "fit", "artefact": fit.artefact_id, **name})
 
-    def _give_up(self, fit: PlannedFit, reason: str) -> None:
+    def _give_up(self, fit: PlannedFit, reason: str, what: str = "cannot be fitted") -> None:
         name = f"{fit.method_name} {fit.variant}".strip()
-        print(f"{name} cannot be fitted, and what needs it is left out: {reason}", file=sys.stderr)
+        print(f"{name} {what}, and what needs it is left out: {reason}", file=sys.stderr)
         self.store.event({"event": "fit failed", "artefact": fit.artefact_id, "error": reason})
 
 

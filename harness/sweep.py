@@ -29,8 +29,9 @@ from harness.planning.plan import Plan
 from harness.progress import Progress
 from harness.recipes import loading
 from results import leaderboard, overview
-from results.store import Store, Writer
+from results.store import Store
 from results.terminal import console_for_output, print_leaderboard
+from results.writer import Writer
 
 DONE, INCOMPLETE, INTERRUPTED = 0, 3, 130  # and 2, the user's input: HarnessError.exit_code
 ERRORS_SHOWN = 20

@@ -1,8 +1,9 @@
 """What learners have learned goes into a results folder and is found again, by the id of the fit.
 
-`artefacts/<id>/` holds what the learner wrote (weights), and `card.json`, which is written last: an artefact with a
-card is whole. What only serves to go on after a crash (checkpoints, what workers gathered) lies in
-`artefacts/<id>/unfinished/` and is thrown away when the card is written. Several machines see one such folder.
+`artefacts/<id>/` holds what the learner wrote (weights), and `card.json`, which is written last and lists the digests
+of all other files: an artefact with a card is whole. What only serves to go on after a crash (checkpoints, what workers
+gathered) lies in `artefacts/<id>/unfinished/` and is thrown away when the card is written. Several machines see one
+such folder.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import Any
 
 from harness.contracts import Row
 from harness.errors import StoreError
-from results.durable import write_text, write_whole
+from results.durable import ASIDE, write_text, write_whole
 from results.keepsakes import key_of
-from results.recipes import read_json, recipe_path, recipe_text
+from results.proof import file_digest, read_json, sealed, stamped
+from results.recipes import recipe_path, recipe_text
 
 UNFINISHED = "unfinished"
+DIGESTS = "file_digests"  # on a card: a file's path in the artefact -> its digest
 
 
 def artefacts(folder: Path) -> Path:
@@ -64,9 +67,38 @@ def set_aside(folder: Path, artefact_id: str) -> None:
 def finish(folder: Path, artefact_id: str, content: Mapping[str, Any]) -> Path:
     """Write the card, by which the artefact becomes whole, and throw away what served the fit; the card's path."""
     path = artefact_path(folder, artefact_id) / "card.json"
-    write_text(path, recipe_text(content))
+    digests = {name: file_digest(file) for name, file in _files(path.parent).items()}
+    write_text(path, recipe_text(sealed({**content, DIGESTS: digests})))
     shutil.rmtree(path.parent / UNFINISHED, ignore_errors=True)
     return path
+
+
+def damage(folder: Path, artefact_id: str) -> str:
+    """Why a whole artefact cannot be used, in a sentence; empty when it is as it was learned."""
+    try:
+        refuse_damaged(artefact_path(folder, artefact_id))
+    except StoreError as error:
+        return str(error)
+    return ""
+
+
+def refuse_damaged(place: Path) -> None:
+    """StoreError when a file of the artefact in a folder is not what its card says; cards of before say nothing."""
+    held = _files(place)
+    for name, digest in read_json(place / "card.json").get(DIGESTS, {}).items():
+        if name not in held or file_digest(held[name]) != digest:
+            what = "is damaged: its bytes are not those that were learned" if name in held else "is not there"
+            raise StoreError(
+                f"{place / name} {what}; move {place} away (`python -m results.verify DIR --set-aside` does) and run "
+                "the sweep again to learn it anew"
+            )
+
+
+def _files(place: Path) -> dict[str, Path]:
+    """The files that a card answers for, by their paths in the artefact."""
+    found = {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*")) if path.is_file()}
+    left_out = ("card.json", *(name for name in found if name.startswith(f"{UNFINISHED}/") or name.endswith(ASIDE)))
+    return {name: path for name, path in found.items() if name not in left_out}
 
 
 def gathered_path(folder: Path, artefact_id: str, image_id: str) -> Path:
@@ -88,4 +120,4 @@ def keep_gathered(folder: Path, rows: Iterable[Row]) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(content))
+    write_whole(path, lambda file: file.write(stamped(content)))

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from harness.errors import StoreError
-from results.artefacts import UNFINISHED
+from results import keepsakes
+from results.artefacts import UNFINISHED, refuse_damaged
 from results.durable import ASIDE, remove_leftovers, write_whole
 from results.sameness import CARD, Files, differing, equal, fingerprint, learned, seen, standing
 
@@ -32,7 +33,7 @@ class Cargo:
 def find(folders: Sequence[Path]) -> Cargo:
     """What the first folder lacks, or holds in a version that does not stand. Nothing is written.
 
-    StoreError for a link (none is followed, so that no path leaves a folder), a damaged map, ledgers that differ.
+    StoreError for a link (none is followed, so that no path leaves a folder), a damaged file, ledgers that differ.
     """
     units = [_units(folder) for folder in folders]
     copies: list[tuple[Path, Path]] = []
@@ -50,6 +51,8 @@ def find(folders: Sequence[Path]) -> Cargo:
 
 def bring(cargo: Cargo, folder: Path) -> None:
     """Copy every file, whole or not at all, the cards of artefacts last. StoreError when a disk refuses."""
+    for name in (name for _, name in cargo.copies if name.name == CARD):
+        (folder / name).unlink(missing_ok=True)  # until all its files are there, an artefact is not whole
     for path, name in sorted(cargo.copies, key=lambda copy: copy[1].name == CARD):
         target = folder / name
         try:
@@ -68,10 +71,14 @@ def _units(folder: Path) -> dict[Path, Files]:
     for place in _inner(folder / "artefacts"):
         files = {path.relative_to(place).as_posix(): path for path in _walk(place, UNFINISHED)}
         if CARD in files:
+            refuse_damaged(place)
             found[place.relative_to(folder)] = files
     for kind, endings in _ENDINGS.items():
         files = {path.relative_to(folder).as_posix(): path for path in _walk(folder / kind)}
-        found |= {Path(name): {"": path} for name, path in files.items() if path.suffix in endings}
+        files = {name: path for name, path in files.items() if path.suffix in endings}
+        for path in files.values() if kind in _OURS else ():
+            keepsakes.read(path)
+        found |= {Path(name): {"": path} for name, path in files.items()}
     return found
 
 

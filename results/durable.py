@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +24,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(aside, path)
         _sync_folder(path.parent)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
         reason = error.strerror or str(error)
         raise StoreError(f"{path} cannot be written ({reason}); free or mend the disk and run again") from error
 
@@ -31,14 +33,29 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_whole` of a UTF-8 text; a file that already holds this text is left as it is."""
     content = text.encode("utf-8")
-    if not (path.is_file() and path.read_bytes() == content):
+    try:
+        same = path.is_file() and path.read_bytes() == content
+    except OSError:  # what cannot be read is written anew
+        same = False
+    if not same:
         write_whole(path, lambda file: file.write(content))
+
+
+def read_whole(path: Path, cure: str) -> bytes:
+    """A file's bytes. StoreError, with the cure, when it cannot be read or is no file: nobody waits for a pipe."""
+    try:
+        if path.exists() and not path.is_file():
+            raise StoreError(f"{path} is no file; {cure}")
+        return path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror or error}); {cure}") from None
 
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what a crash left half written in the folder."""
     for aside in folder.glob(f"*{ASIDE}"):
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder of that name, or one that may not be touched, harms nobody
+            aside.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

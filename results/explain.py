@@ -20,7 +20,8 @@ from results.again import grid_text
 from results.durable import write_text
 from results.evidence import Evidence, gather
 from results.matrices import Cell, Matrix
-from results.recipes import RunRecipe, read_json, recipe_path
+from results.proof import read_json
+from results.recipes import RunRecipe, recipe_path
 from results.store import Store
 
 Section = tuple[str, list[str]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from harness.errors import StoreError
 from results import keepsakes
 from results.colours import Labels
 from results.evidence import Column, Evidence
+from results.proof import CURE, read_stamped
 from results.recipes import RunRecipe
 
 
@@ -49,22 +51,22 @@ def _room(evidence: Evidence, column: Column, kept: Mapping[str, Mapping[str, Pa
 def read_labels(path: Path) -> Labels:
     """A stored map (height, width), numbered as a truth. StoreError when the file is damaged."""
     try:
-        with Pillow.open(path) as picture:
+        with Pillow.open(io.BytesIO(read_stamped(path))) as picture:
             labels = np.asarray(picture)
     except (OSError, ValueError, SyntaxError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); delete it and run the sweep again") from None
+        raise StoreError(f"{path} cannot be read ({error}); {CURE}") from None
     if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise StoreError(f"{path} is no label map: it has another form; delete it and run the sweep again")
+        raise StoreError(f"{path} is no label map: it has another form; {CURE}")
     return labels
 
 
 def read_image(path: Path) -> Pillow.Image:
     """A stored image as RGB. StoreError when the file is damaged."""
     try:
-        with Pillow.open(path) as picture:
+        with Pillow.open(io.BytesIO(read_stamped(path))) as picture:
             return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); delete it and run the sweep again") from None
+        raise StoreError(f"{path} cannot be read ({error}); {CURE}") from None
 
 
 def fit(size: tuple[int, int], longest: int, enlarge: bool = False) -> tuple[int, int]:

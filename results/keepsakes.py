@@ -1,7 +1,7 @@
 """Label maps and images kept for people go into a results folder and are found again, by run, benchmark and image.
 
 `label_maps/<run id>/<key>.png` holds predicted maps, `pictures/<benchmark key>/<key>.jpg` and `.png` images and truths.
-Keys are hashes of ids: an id from a data set never becomes part of a path.
+Keys are hashes of ids: an id from a data set never becomes part of a path. Every file ends in its digest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts import Picture, Row
+from harness.errors import StoreError
 from results.durable import write_whole
+from results.proof import read_stamped, stamped
 from results.recipes import recipe_path
 
 
@@ -78,6 +80,20 @@ def has_label_map(folder: Path, run_id: str, image_id: str) -> bool:
     return label_map_path(folder, run_id, image_id).exists()
 
 
+def read(path: Path) -> bytes:
+    """A stored file's bytes. StoreError when they are not those that were written."""
+    return read_stamped(path)
+
+
+def damage(path: Path) -> str:
+    """Why a stored file cannot be used, in a sentence; empty when it is there and as it was written."""
+    try:
+        read_stamped(path)
+    except StoreError as error:
+        return str(error)
+    return ""
+
+
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(content))
+    write_whole(path, lambda file: file.write(stamped(content)))

@@ -20,6 +20,7 @@ import polars as pl
 
 from harness.errors import HarnessError, StoreError
 from results import estimators
+from results.agreement import agreeing
 from results.durable import write_text
 from results.protocols import differences
 from results.recipes import RunRecipe
@@ -82,7 +83,7 @@ def build(store: Store, partial: bool = False, everything: bool = False) -> Lead
     recipes = _recipes(store, everything)
     labels = _benchmark_labels(recipes.values())
     background = [run_id for run_id, recipe in recipes.items() if recipe.scores_background]
-    sums = tally(store.chunks(recipes), background)
+    sums = tally(agreeing(store.chunks(recipes), recipes), background)
     images = sums.images.partition_by("run_id", as_dict=True)
     confusions = sums.confusions.partition_by("run_id", as_dict=True)
     none_i, none_c = sums.images.clear(), sums.confusions.clear()

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StoreError
+from results.durable import read_whole
 
 LOCK = "LOCK"
+_PIDS = 2**31  # no process has a number so high
+_CURE = "delete it if you are sure that nobody writes to this folder"
 
 
 def acquire(folder: Path) -> None:
@@ -71,26 +74,37 @@ def _guard(folder: Path) -> Iterator[None]:
 
 
 def _myself() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+    here = {"host": socket.gethostname(), "namespace": _namespace()}
+    return {**here, "pid": os.getpid(), "started": _started(os.getpid())}
 
 
 def _owner(path: Path) -> dict[str, Any] | None:
-    """Who holds the lock; None without one. A lock whose text was never finished belongs to nobody alive."""
-    try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    """Who holds the lock; None without one, empty where its text was never finished. StoreError for a foreign thing."""
+    if not path.exists() and not path.is_symlink():
         return None
-    except ValueError:
+    text = read_whole(path, _CURE).decode("utf-8", errors="replace")
+    if not text.endswith("}"):
         return {}
-    return owner if isinstance(owner, dict) else {}
+    try:
+        owner = json.loads(text)
+    except (ValueError, RecursionError):
+        owner = None
+    if not isinstance(owner, dict):
+        raise StoreError(f"{path} is no lock that a sweep makes; {_CURE}")
+    return owner
 
 
 def _is_stale(owner: dict[str, Any]) -> bool:
-    """True when the owner was a process of this host that is no more, or whose number another process has now."""
-    pid = owner.get("pid")
-    if not isinstance(pid, int):
+    """True when the owner was a process of this host that is no more, or whose number another process has now.
+
+    What cannot be judged from here counts as alive: another host, another PID namespace, a number no process can have.
+    """
+    if not owner:
         return True
-    if owner.get("host") != socket.gethostname():
+    pid, here = owner.get("pid"), _myself()
+    if owner.get("host") != here["host"] or owner.get("namespace", here["namespace"]) != here["namespace"]:
+        return False
+    if not isinstance(pid, int) or not 0 < pid < _PIDS:
         return False
     try:
         os.kill(pid, 0)
@@ -99,6 +113,14 @@ def _is_stale(owner: dict[str, Any]) -> bool:
     except PermissionError:
         pass
     return owner.get("started") != _started(pid)
+
+
+def _namespace() -> str | None:
+    """In which namespace our process numbers mean something; None where the system knows none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
 
 
 def _started(pid: int) -> str | None:

@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import polars as pl
 
 from harness.errors import HarnessError, StoreError
 from results import cargo
+from results.agreement import agreeing
 from results.keepsakes import key_of
 from results.recipes import RunRecipe, recipe_text
 from results.rows import KEY, SCHEMA, Contradiction, defeated
@@ -42,8 +44,9 @@ class Brought:
 def merge(sources: Sequence[Store], target: Store) -> Brought:
     """Bring everything that `sources` hold into `target`, which keeps what it has.
 
-    The target's folder is made when it is not there. Contradiction when ok rows differ in a count, or artefacts or
-    label maps differ, StoreError when recipes of one id do: then nothing is written.
+    The target's folder is made when it is not there. Contradiction when ok rows differ in a count, artefacts or label
+    maps differ, or runs disagree about a truth; StoreError when recipes of one id differ, or anything is damaged: then
+    nothing is written.
     """
     stores = [target, *sources]
     recipes = _joined_recipes(stores)
@@ -51,6 +54,7 @@ def merge(sources: Sequence[Store], target: Store) -> Brought:
     groups = _groups(stores)
     beside = cargo.find([store.folder for store in stores])
     _refuse_contradictions(stores, groups, beside.wrong)
+    _refuse_disagreements(stores, recipes)
     rows = 0
     with Store.open(target.folder).writer() as writer:
         cargo.bring(beside, target.folder)
@@ -107,6 +111,13 @@ def _refuse_contradictions(
             "is missing in their ids; nothing was merged",
             pl.concat(wrong),
         )
+
+
+def _refuse_disagreements(stores: Sequence[Store], recipes: Mapping[str, dict[str, Any]]) -> None:
+    """Contradiction when runs, wherever they come from, disagree about the truth of an image."""
+    known = {run_id: RunRecipe.from_dict(content, f"the recipe of run {run_id}") for run_id, content in recipes.items()}
+    for _ in agreeing(chain.from_iterable(store.chunks() for store in stores), known):
+        pass
 
 
 def _named(stores: Sequence[Store], files: Sequence[tuple[Path, str]]) -> pl.DataFrame:

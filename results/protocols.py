@@ -29,6 +29,11 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, 
     return tuple(name for name in dict.fromkeys([*left, *right]) if left.get(name) != right.get(name))
 
 
+def scored_pixels(protocol: Mapping[str, Any]) -> str:
+    """Which pixels of a truth a protocol scores: the same word, the same pixels, whatever is offered or decided."""
+    return "all but void" if _filled(protocol)["background"] != "ignored" else "all but void and background"
+
+
 def _filled(protocol: Mapping[str, Any]) -> dict[str, Any]:
     return {**_DEFAULTS, **{name: _frozen(value) for name, value in protocol.items()}}
 

@@ -80,14 +80,3 @@ def recipe_path(folder: Path, run_id: str) -> Path:
 def recipe_text(content: Mapping[str, Any]) -> str:
     """The canonical JSON text, the same for equal content."""
     return json.dumps(content, indent=2, sort_keys=False, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object of a file. StoreError when it is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read as JSON ({error}); delete it and run the sweep again") from None
-    if not isinstance(content, dict):
-        raise StoreError(f"{path} holds no JSON object; delete it and run the sweep again")
-    return content

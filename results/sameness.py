@@ -8,14 +8,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from results.artefacts import DIGESTS
 from results.gallery import read_labels
-from results.recipes import read_json
+from results.proof import SEAL, read_json
 
 CARD = "card.json"
 Files = Mapping[str, Path]  # a name -> its file
 # In an artefact's JSON, at any depth: time, place and names, which may differ although the same was learned.
 MAY_DIFFER = frozenset(
-    ("finished", "seconds", "device", "workers", "host", "versions", "commit", "method_name", "variant", "teacher")
+    (
+        SEAL,
+        DIGESTS,
+        "finished",
+        "seconds",
+        "device",
+        "workers",
+        "host",
+        "versions",
+        "commit",
+        "method_name",
+        "variant",
+        "teacher",
+    )
 )
 
 

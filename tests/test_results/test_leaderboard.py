@@ -162,9 +162,12 @@ def test_the_bytes_depend_on_no_order_and_no_number_of_parts(tmp_path: Path, see
     rng, random_order = np.random.default_rng(seed), random.Random(seed)
     recipes = [recipe(f"r{i}", f"M{i}", images=30, classes=tuple("abcdefg")) for i in range(3)]
     data = []
+    truths = rng.integers(2, 99999, (30, 7))  # pixels by image and class, whichever run looks at them
     for i in range(90):
-        pairs = rng.choice(7 * 8, 9, replace=False)
-        overlap = pairs // 8 + 1, np.where(pairs % 8, pairs % 8, 255), rng.integers(1, 99999, 9)
+        given = np.array([rng.choice(8, 2, replace=False) for _ in range(7)])
+        first = rng.integers(1, truths[i // 3])
+        pixels = np.stack([first, truths[i // 3] - first], axis=1)
+        overlap = np.repeat(np.arange(1, 8), 2), np.where(given, given, 255).ravel(), pixels.ravel()
         data.append(Row(f"r{i % 3}", f"image {i // 3}", "ok", float(rng.random()), None, *overlap))
     texts = set()
     for number in (1, 2, 7):

@@ -42,7 +42,8 @@ def row(run_id: str, image_id: str, status: str = "ok", seconds: float = 1.0, ex
     if status == "failed":
         return Row(run_id, image_id, status, seconds, f"after {seconds} s")
     pixels = 10 * int(image_id) + int(run_id[1]) + extra
-    return Row(run_id, image_id, status, seconds, None, np.array([1, 1]), np.array([1, 2]), np.array([pixels, 5]))
+    counts = np.array([pixels, 100 - pixels])  # of one truth, whichever run looks at it
+    return Row(run_id, image_id, status, seconds, None, np.array([1, 1]), np.array([1, 2]), counts)
 
 
 def recipe(run_id: str, commit: str = "c", **changes: object) -> dict[str, object]:

@@ -132,7 +132,7 @@ def test_a_damaged_part_is_named_and_the_rest_survives_it(tmp_path: Path, damage
     else:
         path.write_bytes(whole[: len(whole) // 2] if damage == "half" else b"")
     for read in (store.rows, store.stored):
-        with pytest.raises(StoreError, match=rf"{path.name} cannot be read .*; move it out of rows/ and run"):
+        with pytest.raises(StoreError, match=rf"{path.name} is damaged: .*; move it away .* and run the sweep again"):
             read()
     path.unlink()
     assert store.stored() == {"a": {"1": "ok"}}
@@ -287,7 +287,8 @@ OLD, NEW = "0" * 32, "f" * 32
 def test_rows_of_former_versions_are_read_and_a_row_that_names_its_data_stands(tmp_path: Path) -> None:
     store = filled(tmp_path, [ok("a", "0"), ok("a", "1")])
     (part,) = parts_of(store)
-    pl.read_parquet(part).drop("sample").write_parquet(part)
+    pl.read_parquet(part).drop("sample").write_parquet(part.with_name("01700000000000000000-0123abcd.parquet"))
+    part.unlink()
     assert store.rows()["sample"].to_list() == [None, None]
     filled(tmp_path, [replace(ok("a", "0", seconds=9.0), sample=NEW)])
     assert store.rows().select("image_id", "seconds", "sample").rows() == [("0", 9.0, NEW), ("1", 1.0, None)]

@@ -1,0 +1,212 @@
+"""A results folder goes in; what in it is damaged, or contradicts itself, comes out, and can be set aside.
+
+`python -m results.verify DIR` reads every file: digests and seals, the rules of rows, two rows of one image, whether
+all runs agree about the truth that they met. 0 whole, 1 with the list of what is not, 2 when there is no folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.errors import HarnessError, StoreError
+from results import artefacts, events, gallery, lock, parts, proof
+from results.agreement import agreeing
+from results.durable import write_text
+from results.recipes import RunRecipe
+from results.rows import KEY, Contradiction
+from results.store import Store, read_recipe
+
+ASIDE = "set-aside"  # the folder below the results folder that takes what is damaged
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong, in a sentence. path: what can be set aside for it. images: (run id, image id) that contradict."""
+
+    text: str
+    path: Path | None = None
+    images: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class Look:
+    """All that a look at a folder found: what is wrong, how many things there are, how many files carry no digest."""
+
+    findings: list[Finding] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    unproven: int = 0
+
+    def counted(self, what: str, number: int, proven: int) -> None:
+        """Take in how many of something there are, and how many of them carry a digest."""
+        self.counts[what] = number
+        self.unproven += number - proven
+
+
+def look(store: Store) -> Look:
+    """Read everything that numbers, tables and pictures rest on. Nothing is changed."""
+    found = Look()
+    recipes = _recipes(store, found)
+    whole = _parts(store, found)
+    _rows(store, whole, recipes, found)
+    _table(store, recipes, found)
+    _events(store, found)
+    _artefacts(store.folder, found)
+    _pictures(store.folder, found)
+    return found
+
+
+def _sound(paths: Iterable[Path], read: Callable[[Path], object], found: Look) -> Iterator[Path]:
+    """The paths that can be read; the others become findings."""
+    for path in paths:
+        try:
+            read(path)
+        except StoreError as error:
+            found.findings.append(Finding(str(error), path))
+        else:
+            yield path
+
+
+def _recipes(store: Store, found: Look) -> dict[str, RunRecipe]:
+    recipes: dict[str, RunRecipe] = {}
+
+    def read(path: Path) -> None:
+        recipes[path.stem] = RunRecipe.from_dict(read_recipe(path), str(path))
+
+    sound = list(_sound(sorted((store.folder / "recipes").glob("*.json")), read, found))
+    found.counted("recipes", len(sound), sum(_is_sealed(path) for path in sound))
+    return recipes
+
+
+def _parts(store: Store, found: Look) -> list[Path]:
+    whole = list(_sound(parts.listed(store.folder / "rows"), parts.read, found))
+    found.counted("parts", len(whole), sum(map(parts.is_proven, whole)))
+    return whole
+
+
+def _rows(store: Store, whole: Sequence[Path], recipes: dict[str, RunRecipe], found: Look) -> None:
+    """Two rows of one image, rows without a recipe, and what runs say of the truth that they met."""
+    rows: dict[str, int] = {}
+    try:
+        for chunk in agreeing(store.chunks(paths=whole), recipes):
+            for run_id, number in chunk["run_id"].value_counts().iter_rows():
+                rows[run_id] = rows.get(run_id, 0) + number
+    except Contradiction as error:
+        found.findings.append(Finding(str(error), images=tuple(error.frame.select(KEY).iter_rows())))
+    except StoreError as error:
+        found.findings.append(Finding(str(error)))
+    for run_id in sorted(set(rows) - set(recipes)):
+        missing = f"{store.folder}/recipes lacks run {run_id}, of which there are {rows[run_id]} rows"
+        found.findings.append(Finding(f"{missing}; run its sweep again to write the recipe anew"))
+    found.counts["rows"] = sum(rows.values())
+
+
+def _table(store: Store, recipes: dict[str, RunRecipe], found: Look) -> None:
+    path = store.folder / "grid.json"
+    try:
+        table = store.table()
+    except StoreError as error:
+        found.findings.append(Finding(str(error), path))
+        return
+    lacking = [run_id for run_id in table.run_ids if run_id not in recipes] if table else []
+    if lacking:
+        text = f"{store.folder}/recipes lacks {', '.join(lacking[:5])} of the last grid; run the sweep again"
+        found.findings.append(Finding(text))
+    found.counted("grid", int(table is not None), int(table is not None and _is_sealed(path)))
+
+
+def _events(store: Store, found: Look) -> None:
+    path = store.folder / "events.jsonl"
+    try:
+        told = store.told()
+    except StoreError as error:
+        found.findings.append(Finding(str(error), path))
+        return
+    for number in told.damaged:
+        found.findings.append(Finding(f"{path}, line {number} is damaged, or was cut short, and is left out", path))
+
+
+def _artefacts(folder: Path, found: Look) -> None:
+    places = [path.parent for path in sorted((folder / "artefacts").glob("*/card.json"))]
+    whole = list(_sound(places, artefacts.refuse_damaged, found))
+    sealed = sum(artefacts.DIGESTS in proof.read_json(place / "card.json") for place in whole)
+    found.counted("artefacts", len(whole), sealed)
+    gathered = sorted((folder / "artefacts").glob(f"*/{artefacts.UNFINISHED}/gathered/*.npz"))
+    for _ in _sound(gathered, proof.read_stamped, found):
+        pass
+
+
+def _pictures(folder: Path, found: Look) -> None:
+    maps = [*sorted((folder / "label_maps").rglob("*.png")), *sorted((folder / "pictures").rglob("*.png"))]
+    photos = sorted((folder / "pictures").rglob("*.jpg"))
+    whole = [*_sound(maps, gallery.read_labels, found), *_sound(photos, gallery.read_image, found)]
+    found.counted("pictures", len(whole), sum(proof.is_stamped(path.read_bytes()) for path in whole))
+
+
+def _is_sealed(path: Path) -> bool:
+    return proof.SEAL in json.loads(path.read_bytes())
+
+
+def set_aside(store: Store, found: Look) -> list[Path]:
+    """Move what is damaged into a folder of its own, under the same paths; where it lies now.
+
+    StoreError when somebody writes to the folder, or the disk refuses.
+    """
+    moved: list[Path] = []
+    lock.acquire(store.folder)
+    try:
+        for path in dict.fromkeys(finding.path for finding in found.findings if finding.path):
+            target = _free(store.folder / ASIDE / path.relative_to(store.folder))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            kept = store.told().events if path.name == "events.jsonl" and path.is_file() else ()
+            os.replace(path, target)
+            if kept:
+                write_text(path, events.text(kept))
+            moved.append(target)
+    except OSError as error:
+        raise StoreError(f"what is damaged cannot be moved to {store.folder / ASIDE} ({error.strerror})") from None
+    finally:
+        lock.release(store.folder)
+    return moved
+
+
+def _free(path: Path) -> Path:
+    """The path, or with a number behind it where something was set aside before."""
+    taken = (path.with_name(f"{path.name}.{number}") for number in range(1, 1_000_000))
+    return path if not path.exists() else next(one for one in taken if not one.exists())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify a results folder; 0 whole, 1 with the list of what is not, 2 with one sentence when there is none."""
+    parser = argparse.ArgumentParser(prog="python -m results.verify", description=main.__doc__)
+    parser.add_argument("folder", metavar="DIR", help="the results folder of a sweep")
+    parser.add_argument("--set-aside", action="store_true", help=f"move what is damaged into DIR/{ASIDE}/")
+    options = parser.parse_args(arguments)
+    try:
+        store = Store.open(options.folder, create=False)
+        found = look(store)
+        for finding in found.findings:
+            print(finding.text)
+            for run_id, image_id in finding.images:
+                print(f"{run_id}\t{image_id}")
+        for path in set_aside(store, found) if options.set_aside else ():
+            print(f"moved to {path}")
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if found.findings:
+        print(f"{options.folder}: {len(found.findings)} things are not as they were written", file=sys.stderr)
+        return 1
+    what = ", ".join(f"{number} {name}" for name, number in found.counts.items() if number)
+    before = f"; {found.unproven} files are of before there were digests" if found.unproven else ""
+    print(f"{options.folder} is whole: {what or 'nothing in it'}{before}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,384 @@
+"""What is stored proves itself: rows that no store writes, runs that disagree about a truth, foreign things."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image as Pillow
+
+from harness.contracts import Row
+from harness.errors import StoreError
+from results import artefacts, keepsakes, leaderboard, parts, verify
+from results.durable import write_whole
+from results.merge import merge
+from results.recipes import RunRecipe
+from results.rows import SCHEMA, Contradiction
+from results.store import Store
+
+IMAGES = ("0", "1", "2")
+
+
+def row(run_id: str, image_id: str, right: int = 60) -> Row:
+    """100 pixels of class 1 and 50 of class 2, `right` of the first and all of the second given their own class."""
+    return Row(
+        run_id, image_id, "ok", 0.5, None, np.array([1, 1, 2]), np.array([1, 2, 2]), np.array([right, 100 - right, 50])
+    )
+
+
+def recipe(run_id: str, background: str = "ignored", images: int = 3) -> RunRecipe:
+    protocol = {"vocabulary": "all", "background": background}
+    facts = {"use": "m:M", "settings": {"id": run_id}}
+    return RunRecipe(run_id, f"M {run_id}", "", facts, "B", {"use": "b:B"}, protocol, ("x", "y"), images)
+
+
+def filled(folder: Path, *run_ids: str) -> Store:
+    """A store with one part a run."""
+    store = Store.open(folder)
+    for place, run_id in enumerate(run_ids):
+        with store.writer() as writer:
+            writer.append([row(run_id, image, 60 + place) for image in IMAGES])
+        store.write_recipe(run_id, recipe(run_id).as_dict())
+    store.set_table("t", run_ids)
+    return store
+
+
+def part(store: Store, number: int = 0) -> Path:
+    return parts.listed(store.folder / "rows")[number]
+
+
+def rewritten(store: Store, proven: bool, **columns: Any) -> None:
+    """The first part, changed by somebody who knows how names are made, or as a part of before names were proof."""
+    path = part(store)
+    frame = pl.read_parquet(path).with_columns(**columns)
+    path.unlink()
+    if proven:
+        parts.write(path.parent, frame)
+    else:
+        frame.write_parquet(path.with_name("01700000000000000000-0123abcd.parquet"))
+
+
+def listed(store: Store, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
+    code = verify.main([str(store.folder), *options])
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    return code, said.out + said.err
+
+
+CUT = {name: pl.col(name).list.head(1) for name in ("true", "predicted", "pixels")}
+
+
+@pytest.mark.parametrize("proven", [True, False])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"status": pl.lit("great")},
+        {"pixels": pl.lit(None, SCHEMA["pixels"])},
+        {"pixels": pl.col("pixels").list.head(1)},
+        {"pixels": pl.lit([0, 100, 50], SCHEMA["pixels"])},
+        {"pixels": pl.lit([60, None, 50], SCHEMA["pixels"])},
+        {"pixels": pl.lit([60, 40, -50], pl.List(pl.Int64))},
+        {"true": pl.lit([1, 1, 255], SCHEMA["true"])},
+        {"true": pl.lit([1, 1, 1], SCHEMA["true"])},  # (1, 2) twice
+        {"status": pl.lit("failed")},
+        {"seconds": pl.lit(float("nan"))},
+        {"seconds": pl.lit(None, pl.Float64)},
+        {"image_id": pl.lit(None, pl.String)},
+    ],
+)
+def test_rows_that_no_store_writes_are_refused_by_table_merge_and_verify(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], proven: bool, columns: dict[str, pl.Expr]
+) -> None:
+    store = filled(tmp_path / "a", "r1", "r2")
+    rewritten(store, proven, **columns)
+    with pytest.raises(StoreError, match=r"cannot be (believed|read)"):
+        leaderboard.build(store)
+    with pytest.raises(StoreError, match=r"cannot be (believed|read)"):
+        merge([store], Store(tmp_path / "c"))
+    assert not (tmp_path / "c").exists()
+    code, said = listed(store, capsys)
+    assert code == 1 and "rows/" in said
+
+
+def test_lists_cut_to_one_entry_are_found_by_what_other_runs_say_of_the_truth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = filled(tmp_path / "a", "r1", "r2", "r3")
+    whole = leaderboard.leaderboard_csv(leaderboard.build(store))
+    rewritten(store, True, **CUT)  # all of class 1 is right and class 2 is gone: 100 % mIoU, alone
+    with pytest.raises(
+        Contradiction, match=r"run r1, M r1, counts other pixels of the true classes .*: 0, 1, 2;"
+    ) as found:
+        leaderboard.build(store)
+    assert found.value.frame.rows() == [("r1", image) for image in IMAGES]
+    with pytest.raises(Contradiction, match="run r1"):
+        merge([store], Store(tmp_path / "c"))
+    code, said = listed(store, capsys)
+    assert code == 1 and "run r1, M r1, counts other" in said and said.count("r1\t") == 3
+    part(store, -1).unlink()
+    with store.writer() as writer:
+        writer.append([row("r1", image) for image in IMAGES])
+    assert leaderboard.leaderboard_csv(leaderboard.build(store)) == whole
+
+
+def test_merged_folders_whose_runs_met_other_truths_contradict_each_other(tmp_path: Path) -> None:
+    one, two = filled(tmp_path / "a", "r1"), filled(tmp_path / "b", "r2")
+    rewritten(two, True, **CUT)
+    assert leaderboard.build(two).entries[0].miou == 1.0  # by itself nobody can tell
+    with pytest.raises(Contradiction, match="counts other pixels") as found:
+        merge([one, two], Store(tmp_path / "c"))
+    assert len(found.value.frame) == 6  # two runs: nobody has a majority
+    assert not (tmp_path / "c").exists()
+
+
+def test_runs_that_score_other_pixels_or_other_images_need_not_agree(tmp_path: Path) -> None:
+    store = filled(tmp_path, "r1", "r2")
+    other = Row("r3", "0", "ok", 0.5, None, np.array([0, 1]), np.array([0, 1]), np.array([30, 100]))
+    with store.writer() as writer:
+        writer.append([other, Row("r2", "3", "failed", 0.5, "broke")])
+    store.write_recipe("r3", recipe("r3", background="class").as_dict())
+    assert len(leaderboard.build(store, everything=True).entries) == 3
+
+
+def test_a_whole_folder_says_so_and_folders_of_before_are_read_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = filled(tmp_path, "r1", "r2")
+    whole = leaderboard.leaderboard_csv(leaderboard.build(store))
+    code, said = listed(store, capsys)
+    assert code == 0 and said == f"{tmp_path} is whole: 2 recipes, 2 parts, 6 rows, 1 grid\n"
+    rewritten(store, False, seconds=pl.col("seconds"))
+    path = tmp_path / "recipes" / "r1.json"
+    content = json.loads(path.read_text())
+    del content["seal"]
+    path.write_text(json.dumps(content))
+    assert leaderboard.leaderboard_csv(leaderboard.build(store)) == whole
+    code, said = listed(store, capsys)
+    assert code == 0 and said.endswith("; 2 files are of before there were digests\n")
+    assert verify.main([str(tmp_path / "none")]) == 2
+
+
+def test_what_is_damaged_is_set_aside_and_the_rest_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = filled(tmp_path, "r1", "r2")
+    store.event({"event": "one"})
+    store.event({"event": "two"})
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(events.read_bytes().replace(b'"one"', b'"ome"'))
+    damaged = part(store)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    code, said = listed(store, capsys, "--set-aside")
+    assert code == 1 and said.count("moved to") == 2 and "events.jsonl, line 1 is damaged" in said
+    assert (tmp_path / "set-aside" / "rows" / damaged.name).exists()
+    assert [event["event"] for event in store.events()] == ["two"]
+    assert listed(store, capsys)[0] == 0
+    assert set(store.stored()) == {"r2"}
+
+
+def test_a_recipe_under_another_name_and_a_table_that_lists_none_are_told(tmp_path: Path) -> None:
+    store = filled(tmp_path, "r1", "r2")
+    (tmp_path / "recipes" / "r1.json").write_bytes((tmp_path / "recipes" / "r2.json").read_bytes())
+    with pytest.raises(StoreError, match=r"r1\.json is the recipe of run 'r2', under another run's name"):
+        leaderboard.build(store)
+    (tmp_path / "grid.json").write_text('{"name": "t", "runs": "r1"}')
+    with pytest.raises(StoreError, match=r"grid\.json lists no runs"):
+        store.table()
+
+
+def test_an_artefact_and_what_was_kept_are_refused_when_a_byte_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = filled(tmp_path / "a", "r1")
+    place = artefacts.artefact_path(store.folder, "feed01")
+    place.mkdir(parents=True)
+    (place / "weights.bin").write_bytes(b"weights")
+    artefacts.finish(store.folder, "feed01", {"learner_tells": {}})
+    png = io.BytesIO()
+    Pillow.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(png, "PNG")
+    keepsakes.keep_label_maps(store.folder, [Row("r1", "0", "ok", 0.0, label_map=png.getvalue())])
+    kept = keepsakes.label_map_path(store.folder, "r1", "0")
+    assert keepsakes.read(kept) == png.getvalue() and not artefacts.damage(store.folder, "feed01")
+    assert listed(store, capsys)[0] == 0
+    for path in (place / "weights.bin", kept):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:3] + bytes([whole[3] ^ 1]) + whole[4:])
+        with pytest.raises(StoreError, match="is damaged"):
+            merge([store], Store(tmp_path / "c"))
+        code, said = listed(store, capsys)
+        assert code == 1 and f"{path} is damaged" in said
+        path.write_bytes(whole)
+    (place / "weights.bin").unlink()
+    assert "weights.bin is not there" in artefacts.damage(store.folder, "feed01")
+
+
+FOREIGN = {
+    "LOCK": "delete it if you are sure", "grid.json": "is no file", "events.jsonl": "is no file",
+    "recipes/r1.json": "is no file", "rows/00000000000000000000-pipe.parquet": "is no file",
+}  # fmt: skip
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+@pytest.mark.parametrize(("name", "sentence"), FOREIGN.items())
+def test_pipes_and_folders_in_place_of_files_are_sentences(tmp_path: Path, name: str, sentence: str, kind: str) -> None:
+    store = filled(tmp_path, "r1")
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name) if kind == "pipe" else (tmp_path / name).mkdir()
+
+    def use() -> None:
+        with store.writer() as writer:
+            writer.append([row("r1", "3")], {"event": "batch"})
+        leaderboard.build(store)
+
+    with pytest.raises(StoreError, match=sentence):
+        use()
+
+
+def test_a_folder_in_the_place_of_a_leftover_is_left_alone(tmp_path: Path) -> None:
+    store = filled(tmp_path, "r1")
+    (tmp_path / "rows" / "x.tmp").mkdir()
+    with store.writer():
+        pass
+    assert set(store.stored()) == {"r1"}
+
+
+HERE = socket.gethostname()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (json.dumps({"host": HERE, "pid": 2**31, "started": "1"}), "written by process 2147483648"),
+        (json.dumps({"host": HERE, "pid": 2**99, "started": "1"}), "written by process"),
+        (json.dumps({"host": HERE, "pid": -1, "started": "1"}), "written by process -1"),
+        (json.dumps({"host": HERE, "pid": 2**22 + 1, "namespace": "pid:[7]"}), "written by process"),
+        (json.dumps({"host": HERE, "pid": "7"}), "written by process 7"),
+        ("a word {}", "is no lock that a sweep makes"),
+    ],
+)
+def test_an_owner_that_cannot_be_judged_from_here_counts_as_alive(tmp_path: Path, text: str, sentence: str) -> None:
+    store = filled(tmp_path, "r1")
+    (tmp_path / "LOCK").write_text(text)
+    with pytest.raises(StoreError, match=f"{sentence}.*delete"):
+        store.writer().__enter__()
+
+
+def test_rows_are_flushed_by_the_clock_when_nothing_more_arrives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(Path(os.path.relpath(tmp_path)))
+    with store.writer(max_seconds=0.05) as writer:
+        writer.append([row("r1", "0")], {"event": "batch", "rows": 1})
+        monkeypatch.chdir("/")  # as a foreign method may do meanwhile
+        until = time.monotonic() + 10
+        while not (tmp_path / "events.jsonl").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert Store(tmp_path).stored() == {"r1": {"0": "ok"}}
+        assert [event["rows"] for event in Store(tmp_path).events()] == [1]
+
+
+def test_an_event_tells_of_rows_only_when_they_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path)
+    with store.writer(max_seconds=1e9) as writer:
+        writer.append([row("r1", "0")], {"event": "batch", "rows": 1})
+        assert store.events() == []
+        with monkeypatch.context() as patched:
+            patched.setattr("results.parts.write_whole", full_disk)
+            with pytest.raises(StoreError, match="No space left"):
+                writer.flush()
+            assert store.events() == []
+        writer.flush()
+        assert [event["rows"] for event in store.events()] == [1]
+        assert store.stored() == {"r1": {"0": "ok"}}
+
+
+def full_disk(path: Path, write: object) -> None:
+    """A device that takes nothing, as `write_whole` meets it."""
+    write_whole(path, lambda _file: Path("/dev/full").write_bytes(b"x"))
+
+
+def test_a_disk_that_was_full_when_the_clock_struck_is_told_by_the_next_append(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("results.parts.write_whole", full_disk)
+        told = pytest.raises(StoreError, match=r"cannot be written \(No space left on device\); free or mend the disk")
+        with told, store.writer(max_seconds=0.05) as writer:
+            writer.append([row("r1", "0")])
+            time.sleep(0.3)
+            writer.append([row("r1", "1")])
+    assert not (tmp_path / "LOCK").exists() and not list((tmp_path / "rows").iterdir())
+
+
+def many(folder: Path, count: int) -> Store:
+    store = Store.open(folder)
+    with store.writer(max_rows=1) as writer:
+        for number in range(count):
+            writer.append([row("r1", f"{number:04d}")])
+    store.write_recipe("r1", recipe("r1", images=count).as_dict())
+    return store
+
+
+def test_many_small_parts_become_few_with_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("results.parts.MANY", 8)
+    store = many(tmp_path, 29)
+    assert len(list((tmp_path / "rows").iterdir())) == 1 + 5  # three times eight, and what came since
+    assert len(store.stored()["r1"]) == 29 == store.rows().height
+    few = many(tmp_path / "few", 5)
+    assert len(list((few.folder / "rows").iterdir())) == 5  # few parts are left as they are
+
+
+def test_a_crash_between_a_joined_part_and_the_old_ones_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = many(tmp_path, 9)
+    whole, texts = store.rows(), leaderboard.leaderboard_csv(leaderboard.build(store))
+    monkeypatch.setattr("results.parts.MANY", 8)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            parts.join(tmp_path / "rows")
+    assert len(parts.listed(tmp_path / "rows")) == 10
+    assert store.rows().equals(whole)
+    assert leaderboard.leaderboard_csv(leaderboard.build(store)) == texts
+    parts.join(tmp_path / "rows")
+    assert len(parts.listed(tmp_path / "rows")) == 1 and store.rows().equals(whole)
+
+
+def test_parts_that_are_damaged_or_of_before_are_never_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("results.parts.MANY", 2)
+    store = Store.open(tmp_path)
+    for name in ("01700000000000000000-0123abcd.parquet", "01700000000000000001-0123abcd.parquet"):
+        row_frame = parts.read(parts.write(tmp_path / "rows", frame_of_one(name))).drop("index")
+        row_frame.write_parquet(tmp_path / "rows" / name)
+    parts.join(tmp_path / "rows")
+    names = [path.name for path in parts.listed(tmp_path / "rows")]
+    assert len(names) == 3 and names[0].endswith("0123abcd.parquet")
+    path = parts.listed(tmp_path / "rows")[-1]
+    path.write_bytes(path.read_bytes()[:-1])
+    parts.write(tmp_path / "rows", frame_of_one("3"))
+    with pytest.raises(StoreError, match="is damaged"):
+        parts.join(tmp_path / "rows")
+    assert len(parts.listed(tmp_path / "rows")) == 4
+    with store.writer():  # a writer leaves it to the next reader to tell
+        pass
+
+
+def frame_of_one(image_id: str) -> pl.DataFrame:
+    columns = {
+        "run_id": ["r1"],
+        "image_id": [image_id],
+        "status": ["ok"],
+        "seconds": [0.5],
+        "error": [None],
+        "sample": [None],
+    }
+    return pl.DataFrame({**columns, "true": [[1]], "predicted": [[1]], "pixels": [[9]]}, schema=SCHEMA)
