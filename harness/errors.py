@@ -58,12 +58,16 @@ def in_words(error: BaseException) -> str:
 
     Nothing that the exception does when it is asked for its text passes through.
     """
-    try:
-        text = bounded(str(error))
-    except BaseException as other:  # its own __str__ may raise, exit or never have been meant to be called
-        text = f"(its text cannot be had: {bounded(type(other).__name__)})"
-    name = bounded(type(error).__name__)
+    text, name = message(error), bounded(type(error).__name__)
     return text if isinstance(error, HarnessError) and text else f"{name}: {text}".rstrip(": ")
+
+
+def message(error: BaseException) -> str:
+    """What an exception says, bounded; a clause in brackets where its own `__str__` raises."""
+    try:
+        return bounded(str(error))
+    except BaseException as other:
+        return f"(its text cannot be had: {bounded(type(other).__name__)})"
 
 
 def bounded(text: str, longest: int = LONGEST) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from harness.contracts import BatchDone, Recipe, Row, Shard
+from harness.errors import in_words
 from harness.executors.seam import Executor
 from harness.learning import fitting
 from harness.learning.fit_progress import FitProgress
@@ -24,7 +25,6 @@ from harness.learning.fitting import FitJob
 from harness.learning.lessons import LessonBook
 from harness.planning.data_now import DataNow, behind
 from harness.planning.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
-from harness.work.slots import explain
 from results import artefacts, keepsakes, origins
 from results.store import Store
 from results.writer import Writer
@@ -187,7 +187,7 @@ class Desk:
                 self.executor.fit(job)
             told = fitting.told(job)
         except Exception as error:
-            self._give_up(fit, explain(error))
+            self._give_up(fit, in_words(error))
             return
         samples = behind(self.store.samples()(fit.labels.run.run_id), fit.labels.image_ids)
         content = {**card(fit), "samples": samples, **self.around, **told}

@@ -6,7 +6,6 @@ import argparse
 import importlib.metadata
 import json
 import platform
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from harness.contracts import Recipe
 from harness.errors import HarnessError
 from harness.executors import placement
 from harness.executors.seam import Executor, LocalExecutor
+from harness.foreign import interrupts
 from harness.grid import reading as grids
 from harness.planning import plan as plans
 from harness.planning import report as plan_report
@@ -43,10 +43,10 @@ VERSIONED = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        loading.refuse_foreign_packages()
-        return sweep(_arguments(arguments), console_for_output())
+        with interrupts.listening():
+            loading.refuse_foreign_packages()
+            return sweep(_arguments(arguments), console_for_output())
     except HarnessError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -192,10 +192,6 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None if answer.returncode == 0 else None
-
-
-def _interrupt(_signal: int, _frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

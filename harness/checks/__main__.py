@@ -11,6 +11,7 @@ from rich.console import Console
 
 from harness.checks import benchmark_gate, method_gate
 from harness.errors import HarnessError
+from harness.foreign import interrupts
 from harness.recipes import loading
 from results.terminal import console_for_output
 
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         loading.refuse_foreign_packages()
-        code: int = options.run(options, console_for_output())
+        with interrupts.listening():
+            code: int = options.run(options, console_for_output())
         return code
     except HarnessError as error:
         print(error, file=sys.stderr)

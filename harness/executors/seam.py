@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import Protocol, Self, cast
 
 from harness.contracts import Batch, BatchDone, Recipe, Shard
+from harness.errors import in_words
 from harness.executors.suspects import failures
+from harness.foreign import interrupts
 from harness.learning import fitting
 from harness.learning.fitting import FitJob
 from harness.recipes import loading
@@ -75,8 +77,8 @@ def steadily(worker: Worker, shard: Shard) -> Iterator[BatchDone]:
         try:
             batches = batches or worker.run(replace(shard, batches=shard.batches[position:]))
             outcome = [_checked(next(batches, None), shard, batch)]
-        except Exception as error:
-            reason = f"The worker broke on this batch: {type(error).__name__}: {error}"
+        except BaseException as raised:
+            reason = f"The worker broke on this batch: {in_words(interrupts.foreign(raised))}"
             outcome = list(failures(replace(shard, batches=(batch,)), shard.runs, reason))
             batches = None
         yield from outcome

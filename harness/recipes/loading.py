@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import io
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 from harness.contracts import Reader, Recipe
-from harness.errors import AddressError, HarnessError, SettingsError, nearest
+from harness.errors import AddressError, HarnessError, SettingsError, bounded, in_words, nearest
+from harness.foreign import interrupts
 from harness.recipes.settings import address, construct, settings_of
 from harness.recipes.surroundings import HOME, PACKAGES
 from harness.recipes.syntax import ADDRESS
@@ -44,8 +47,9 @@ def load_class(use: str) -> type:
     module = _import(parts[1], use)
     try:
         found = getattr(module, parts[2], None)
-    except Exception as error:  # a module's own __getattr__ may do anything
-        raise AddressError(f"{use!r}: looking up {parts[2]!r} failed: {_describe(error)}") from error
+    except BaseException as raised:  # a module's own __getattr__ may do anything
+        error = interrupts.foreign(raised)
+        raise AddressError(f"{use!r}: looking up {parts[2]!r} failed: {in_words(error)}") from error
     if found is None:
         raise AddressError(f"{use!r}: module {parts[1]!r} has no class {parts[2]!r}{_classes_there(module, parts[2])}")
     if not isinstance(found, type):
@@ -58,11 +62,13 @@ def build(recipe: Recipe) -> Any:
     """The object that a recipe describes; AddressError or SettingsError says why there is none."""
     cls = load_class(recipe.use)
     try:
-        return construct(cls, recipe.as_dict())
+        with _held_back() as said:
+            return construct(cls, recipe.as_dict())
     except HarnessError:
         raise
-    except Exception as error:
-        raise SettingsError(f"{recipe.use}: it cannot be built: {_describe(error)}") from error
+    except BaseException as raised:
+        error = interrupts.foreign(raised)
+        raise SettingsError(f"{recipe.use}: it cannot be built: {in_words(error)}{_last(said)}") from error
 
 
 def open_method(recipe: Recipe, artefact: str | None = None) -> Any:
@@ -106,8 +112,9 @@ def backbones(reader: Reader) -> tuple[Recipe, ...]:
         return tuple(dict.fromkeys(request.backbone for request in reader.passes()))
     except HarnessError:
         raise
-    except Exception as error:
-        raise SettingsError(f"{address(type(reader))}: its passes cannot be told: {_describe(error)}") from error
+    except BaseException as raised:
+        error = interrupts.foreign(raised)
+        raise SettingsError(f"{address(type(reader))}: its passes cannot be told: {in_words(error)}") from error
 
 
 def add_folder(folder: str | Path) -> None:
@@ -151,15 +158,33 @@ def _place(name: str) -> Path | None:
     return Path(found).resolve() if found and (folders or spec.has_location) else None
 
 
+@contextmanager
+def _held_back() -> Iterator[io.StringIO]:
+    """What is printed meanwhile comes afterwards on stderr; where something fails (argparse) our sentence is alone."""
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        yield said
+    if said.getvalue():
+        print(said.getvalue(), end="", file=sys.stderr)
+
+
+def _last(said: io.StringIO) -> str:
+    """The last line that was printed, in brackets."""
+    lines = said.getvalue().strip().splitlines()
+    return f" (it said: {bounded(lines[-1])})" if lines else ""
+
+
 def _import(name: str, use: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        with _held_back() as said:
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise AddressError(f"{use!r}: there is no module {name!r}{_nearest_module(name)}") from None
-        raise AddressError(f"{use!r}: importing {name!r} failed: {_describe(error)}") from error
-    except (Exception, SystemExit) as error:
-        raise AddressError(f"{use!r}: importing {name!r} failed: {_describe(error)}") from error
+        raise AddressError(f"{use!r}: importing {name!r} failed: {in_words(error)}") from error
+    except BaseException as raised:
+        foreign = interrupts.foreign(raised)
+        raise AddressError(f"{use!r}: importing {name!r} failed: {in_words(foreign)}{_last(said)}") from foreign
 
 
 def _nearest_module(name: str) -> str:
@@ -181,9 +206,3 @@ def _classes_there(module: ModuleType, name: str) -> str:
         if isinstance(value, type) and not key.startswith("_") and value.__module__.startswith(module.__name__)
     ]  # fmt: skip
     return nearest(name, found) or (f"; it has {', '.join(found[:8])}" if found else "")
-
-
-def _describe(error: BaseException) -> str:
-    """`KeyError: 'x'`, on one line, with the place when the source itself is wrong."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -16,7 +16,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from harness.contracts import freeze
-from harness.errors import SettingsError, nearest
+from harness.errors import SettingsError, message, nearest
 from harness.recipes.complaints import complaint, show
 
 GIVEN = "__harness_settings__"  # where `construct` leaves the arguments of an object that is no plain dataclass
@@ -75,7 +75,7 @@ def construct(cls: type, given: Mapping[str, Any]) -> Any:
     try:
         thing = cls(**fitting)
     except (TypeError, ValueError) as error:
-        raise SettingsError(f"{address(cls)}: {str(error) or type(error).__name__}") from error
+        raise SettingsError(f"{address(cls)}: {message(error) or type(error).__name__}") from error
     if not _is_plain_dataclass(cls):
         _remember(thing, cls, fitting)
     return thing

@@ -7,29 +7,42 @@ images that have no such window: what goes through a network together keeps its 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
-from harness.contracts import Backbone, Features, Parts, Pass, Query, Reader, Recipe, Row, Run
+from harness.contracts import Backbone, Features, MethodError, Parts, Pass, Query, Reader, Recipe, Row, Run
+from harness.foreign.calls import Guard
+from harness.foreign.lending import LentFeatures
 from harness.work import lesson_masks, pictures
 from harness.work.judge import Judge
 from harness.work.slots import Slot
 
 Waiting = tuple[Run, Reader, Mapping[Pass, Parts]]
-Left = dict[Pass, tuple[Sequence[Features], float]]  # features of every place, and the seconds a reader answers for
+Left = dict[Pass, tuple[Sequence[LentFeatures], float]]  # features of every place, and the seconds a reader answers for
+
+
+@dataclass(frozen=True)
+class Unopened:
+    """In place of a method: why it could not be opened."""
+
+    error: Exception
 
 
 class BatchWork:
     """One batch under all methods of a shard. blank: the query of a place that holds no image.
 
-    lessons: for runs that gather, the teacher's masks as files.
+    lessons: for runs that gather, the teacher's masks as files. rows: of every run for every image of the batch, run by
+    run in the order of the slots.
     """
 
     def __init__(
         self,
+        guard: Guard,
         methods: Sequence[tuple[Run, Any]],
         slots: Sequence[Slot],
         blank: Query,
@@ -37,7 +50,8 @@ class BatchWork:
         keep: frozenset[str] = frozenset(),
         lessons: Mapping[str, bytes] | None = None,
     ) -> None:
-        self._methods, self._slots, self._blank, self._backbone = methods, slots, blank, backbone
+        self._guard, self._slots, self._blank, self._backbone = guard, slots, blank, backbone
+        self._methods = [(run, method) for run, method in methods if not isinstance(method, Unopened)]
         self._lessons = lessons or {}
         self._judges = {
             (run.run_id, place): Judge(run, slot, slot.image_id in keep)
@@ -47,9 +61,13 @@ class BatchWork:
         }
         self.encodings = 0
         self.passes = 0
+        for run, method in methods:
+            if isinstance(method, Unopened):
+                self._fail(run, method.error)
+        self._work()
+        self.rows: tuple[Row, ...] = tuple(judge.row() for judge in self._judges.values())
 
-    def rows(self) -> tuple[Row, ...]:
-        """The rows of every run for every image of the batch, run by run in the order of the slots."""
+    def _work(self) -> None:
         readers = [(run, method) for run, method in self._methods if reads(run, method)]
         for view in range(max((len(slot.queries) for slot in self._slots), default=0)):
             places = [place for place, slot in enumerate(self._slots) if view < len(slot.queries)]
@@ -58,17 +76,32 @@ class BatchWork:
                     self._segment(run, method, view, places)
             if readers:
                 self._serve(readers, view, places)
-        return tuple(judge.row() for judge in self._judges.values())
+
+    def _fail(self, run: Run, error: Exception) -> None:
+        for (run_id, _), judge in self._judges.items():
+            if run_id == run.run_id:
+                judge.fail(error)
+
+    def _ask(
+        self, run: Run, place: int, view: int, verb: Callable[[], Any], lent: Sequence[LentFeatures] = ()
+    ) -> Callable[[], Any]:
+        """A question to a method about one window of an image, as a guarded call."""
+        slot = self._slots[place]
+        words = run.run_id, slot.queries[view].image_id
+        return partial(self._guard.call, run.method.use, words, verb, (*slot.shown(view), *lent))
 
     def _segment(self, run: Run, method: Any, view: int, places: Sequence[int]) -> None:
         for place in places:
             query = self._slots[place].queries[view]
-            self._judges[run.run_id, place].hear(partial(method.segment, query.image, query.vocabulary), 0.0)
+            verb = partial(method.segment, query.image, query.vocabulary)
+            self._judges[run.run_id, place].hear(self._ask(run, place, view, verb), 0.0)
 
     def _serve(self, readers: Sequence[tuple[Run, Reader]], view: int, places: Sequence[int]) -> None:
         """Run every requested pass once on one view of the images at some places, and let each reader read as soon as
-        all its passes are there. Where a backbone fails on several images, each is tried alone in the same shape."""
-        waiting: list[Waiting] = [(run, reader, dict(reader.passes())) for run, reader in readers]
+        all its passes are there. Where a backbone fails on several images, each is tried alone in the same shape; where
+        a reader writes into what it reads, the passes are made anew for those that come after it."""
+        asked = [(run, reader, self._needs(run, reader)) for run, reader in readers]
+        waiting: list[Waiting] = [one for one in asked if one[2]]
         requests = _joined(needs for _, _, needs in waiting)
         users = {request: sum(request in needs for _, _, needs in waiting) for request in requests}
         left: Left = {}
@@ -78,35 +111,70 @@ class BatchWork:
                     left[request] = features, seconds / users[request] / len(places)
                     for one in [one for one in waiting if one[2].keys() <= left.keys()]:
                         waiting.remove(one)
-                        self._read(one, left, view, places)
+                        unread = self._read(one, left, view, places)
+                        if unread is not None:
+                            return self._anew(one, unread, waiting, view, places)
                     _forget(left, waiting)
             except Exception as error:
                 lost = [(run, reader) for run, reader, needs in waiting if needs.keys() & wanted.keys()]
                 waiting = [one for one in waiting if not one[2].keys() & wanted.keys()]
                 self._lost(lost, error, view, places)
 
+    def _needs(self, run: Run, reader: Reader) -> dict[Pass, Parts]:
+        """The passes that a reader asks for; none, and failed rows, where it cannot say."""
+        try:
+            needs = self._guard.call(run.method.use, (run.run_id,), lambda: dict(reader.passes()))
+            if not needs:
+                raise MethodError("its `passes` asks for nothing, so there is nothing for it to read")
+            return needs
+        except Exception as error:
+            self._fail(run, error)
+            return {}
+
+    def _anew(
+        self, scribbler: Waiting, unread: Sequence[int], waiting: Sequence[Waiting], view: int, places: Sequence[int]
+    ) -> None:
+        """Serve those that wait without what was written into, and the one who wrote image by image."""
+        if waiting:
+            self._serve([(run, reader) for run, reader, _ in waiting], view, places)
+        for place in unread:
+            self._serve([scribbler[:2]], view, [place])
+
     def _timed(
         self, recipe: Recipe, wanted: Mapping[Pass, Parts], view: int, places: Sequence[int]
-    ) -> Iterable[tuple[Pass, Sequence[Features], float]]:
+    ) -> Iterator[tuple[Pass, Sequence[LentFeatures], float]]:
         """The passes of one backbone with the seconds each took, counting what they cost."""
         queries = [slot.queries[view] if place in places else self._blank for place, slot in enumerate(self._slots)]
         self.encodings += len(places) * len({request.encoding for request in wanted})
+        lent = [image for place in places for image in self._slots[place].shown(view)]
+        ask = partial(self._guard.call, recipe.use, (repr(recipe), str(view)), lent=lent)
         started = time.perf_counter()
-        for request, features in self._backbone(recipe).run(queries, wanted):
+        network = self._backbone(recipe)
+        passes = ask(function=lambda: iter(network.run(queries, wanted)))
+        while (found := ask(function=lambda: next(passes, None))) is not None:
+            request, features = found
             self.passes += len(places)
-            yield request, features, time.perf_counter() - started
+            yield request, [LentFeatures(one) for one in features], time.perf_counter() - started
             started = time.perf_counter()
 
-    def _read(self, one: Waiting, left: Left, view: int, places: Sequence[int]) -> None:
+    def _read(self, one: Waiting, left: Left, view: int, places: Sequence[int]) -> Sequence[int] | None:
+        """Let a reader read; where it wrote into what it reads, the places that it has not come to, else None."""
         run, reader, needs = one
         seconds = sum(left[request][1] for request in needs)
-        for place in places:
-            features = {request: left[request][0][place] for request in needs}
+        for number, place in enumerate(places):
+            lent = {request: left[request][0][place] for request in needs}
+            features = {request: held.features for request, held in lent.items()}
             vocabulary = self._slots[place].queries[view].vocabulary
-            answer: Callable[[], Any] = partial(reader.read, features, vocabulary)
+            verb: Callable[[], Any] = partial(reader.read, features, vocabulary)
             if run.gathers:
-                answer = partial(self._gathered, reader, features, place)
-            self._judges[run.run_id, place].hear(answer, seconds)
+                verb = partial(self._gathered, reader, features, place)
+            with ExitStack() as loan:
+                for held in lent.values():
+                    loan.enter_context(held)
+                self._judges[run.run_id, place].hear(self._ask(run, place, view, verb, tuple(lent.values())), seconds)
+            if any(held.damaged for held in lent.values()):
+                return places[number + 1 :]
+        return None
 
     def _gathered(self, learner: Any, features: Mapping[Pass, Features], place: int) -> Mapping[str, NDArray[Any]]:
         """What a learner takes of an image and its lesson."""

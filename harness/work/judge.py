@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import IGNORED, MethodError, Row, Run, Sample
+from harness.errors import in_words
+from harness.foreign import interrupts
 from harness.protocol.decision import checked, nothing_offered, predict_views
 from harness.protocol.offering import Offer, scored_truth
 from harness.protocol.views import Tiling
 from harness.work import lesson_masks, pictures
 from harness.work.scoring import overlaps
-from harness.work.slots import Slot, explain
+from harness.work.slots import Slot
 
 
 class Judge:
@@ -56,15 +58,15 @@ class Judge:
                     predicted = lesson_masks.lesson(self._answers, *rules, self._run.rule)
                 self._row = self._count(predicted)
                 self._answers = []
-        except Exception as error:
-            self.fail(error)
+        except BaseException as error:  # an answer is foreign too: an array's class may raise anything
+            self.fail(interrupts.foreign(error))
         finally:
             self._seconds += seconds + time.perf_counter() - started
 
     def fail(self, error: Exception) -> None:
         """Give the image up, if it is not done."""
         if self._row is None:
-            self._row = Row(self._run.run_id, self._image_id, "failed", 0.0, explain(error))
+            self._row = Row(self._run.run_id, self._image_id, "failed", 0.0, in_words(error))
             self._answers = []
 
     def row(self) -> Row:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from harness.contracts import Batch, BatchDone, Recipe, Run, Shard, Words
+from harness.contracts import BatchDone, ProtocolSettings, Recipe, Run, Shard, Words
+from harness.foreign.calls import Guard
+from harness.protocol.offering import tagged
 from harness.recipes import loading
 from harness.recipes.origins import Source
 from harness.work import arithmetic, slots
-from harness.work.batch_work import BatchWork, reads
+from harness.work.batch_work import BatchWork, Unopened, reads
 from harness.work.pictures import picture
+from harness.work.reading import Reading
 from harness.work.slots import Slot
-
-READ_AHEAD = 1  # batches decoded while one is computed
 
 
 class Worker:
@@ -31,51 +32,90 @@ class Worker:
         arithmetic.prepare_environment(threads)
         self._threads, self._prepared = threads, False
         self._open: dict[Recipe, Any] = {}
-        self._sources: dict[Recipe, Source] = {}
         self._learned: dict[tuple[Recipe, str], Any] = {}
         self._backbones: dict[Recipe, Any] = {}
+        self._readings: dict[Recipe, Reading] = {}
 
     def run(self, shard: Shard) -> Iterator[BatchDone]:
         """One BatchDone per batch of the shard, in order. A failure on an image is a failed row, never an exception."""
         self._prepare()
-        methods = [(run, self._method(run)) for run in shard.runs]
-        self._keep_backbones({request.backbone for run, one in methods if reads(run, one) for request in one.passes()})
-        source, rules = self._source(shard.runs[0].benchmark), shard.runs[0].protocol
-        names: Words = shard.runs[0].names or tuple((name,) for name in source.benchmark.classes)
-        tagger = self._opened(rules.tagger) if rules.tagger else None
-        read = partial(slots.read, source, names, rules)
-        for batch, places in _read_ahead(shard.batches, read):
+        first = shard.runs[0]
+        reading, rules = self._reading(first.benchmark), first.protocol
+        guard = Guard(reading.elsewhere)
+        guard.settle()
+        methods = [(run, self._method(guard, run)) for run in shard.runs]
+        self._keep_backbones({one for run, method in methods for one in self._networks(guard, run, method)})
+        names: Words = first.names or tuple((name,) for name in reading.classes())
+        guard.leave()
+        for batch, places in reading.batches(shard.batches, partial(slots.read, names, rules)):
             started = time.perf_counter()
-            if tagger is not None:  # a network: it stays in this thread
-                places = tuple(slots.tag(slot, tagger, names, rules) for slot in places)
-            work = BatchWork(methods, places, slots.filler(names), self._backbone, shard.keep, shard.lessons)
-            rows = work.rows()
+            guard.settle()
+            places = tuple(self._tagged(guard, slot, names, rules) for slot in places)
+            work = self._work(guard, shard, methods, places, names)
+            if guard.rare_traces() and not guard.careful:
+                guard.careful = True
+                work = self._work(guard, shard, methods, places, names)
+            guard.leave()
             seconds = time.perf_counter() - started
             kept = tuple(picture(slot.sample) for slot in places if slot.sample and slot.image_id in shard.keep)
             origins = tuple(slot.origin for slot in places if slot.origin)
-            yield BatchDone(shard.shard_id, batch.index, rows, work.encodings, work.passes, seconds, kept, origins)
+            yield BatchDone(shard.shard_id, batch.index, work.rows, work.encodings, work.passes, seconds, kept, origins)
 
-    def _method(self, run: Run) -> Any:
-        if run.artefact is None:
-            return self._opened(run.method)
-        key = run.method, run.artefact
-        if key not in self._learned:
-            self._learned[key] = loading.open_method(*key)
-        return self._learned[key]
+    def _work(
+        self, guard: Guard, shard: Shard, methods: Sequence[tuple[Run, Any]], places: Sequence[Slot], names: Words
+    ) -> BatchWork:
+        backbone = partial(self._backbone, guard)
+        return BatchWork(guard, methods, places, slots.filler(names), backbone, shard.keep, shard.lessons)
 
-    def _source(self, recipe: Recipe) -> Source:
-        if recipe not in self._sources:
-            self._sources[recipe] = Source(recipe)
-        return self._sources[recipe]
+    def _tagged(self, guard: Guard, slot: Slot, names: Words, rules: ProtocolSettings) -> Slot:
+        """The place with what the tagger, if the protocol has one, sees in it. A network: it stays in this thread."""
+        recipe = rules.tagger
+        if recipe is None:
+            return slot
 
-    def _opened(self, recipe: Recipe) -> Any:
+        def numbers(of: Slot) -> tuple[int, ...]:
+            tagger = self._opened(guard, recipe)
+            ask = partial(tagged, tagger, of.lent[0].image, names, rules)
+            return guard.call(recipe.use, (recipe.use, of.image_id or ""), ask, of.lent[:1])
+
+        return slots.tag(slot, numbers, names, rules)
+
+    def _method(self, guard: Guard, run: Run) -> Any:
+        """The method of a run, or why there is none."""
+        try:
+            if run.artefact is None:
+                return self._opened(guard, run.method)
+            key = run.method, run.artefact
+            if key not in self._learned:
+                self._learned[key] = _open(guard, run.method, partial(loading.open_method, *key))
+            return self._learned[key]
+        except Exception as error:
+            return Unopened(error)
+
+    def _networks(self, guard: Guard, run: Run, method: Any) -> set[Recipe]:
+        """The networks that a method reads; none where it cannot say, which its rows will tell."""
+        if isinstance(method, Unopened) or not reads(run, method):
+            return set()
+        with suppress(Exception):
+            return guard.call(run.method.use, (run.run_id,), lambda: {one.backbone for one in method.passes()})
+        return set()
+
+    def _reading(self, recipe: Recipe) -> Reading:
+        if recipe not in self._readings:
+            guard = Guard()
+            guard.settle()
+            self._readings[recipe] = Reading(_open(guard, recipe, partial(Source, recipe)))
+            guard.leave()
+        return self._readings[recipe]
+
+    def _opened(self, guard: Guard, recipe: Recipe) -> Any:
         if recipe not in self._open:
-            self._open[recipe] = loading.build(recipe)
+            self._open[recipe] = _open(guard, recipe, partial(loading.build, recipe))
         return self._open[recipe]
 
-    def _backbone(self, recipe: Recipe) -> Any:
+    def _backbone(self, guard: Guard, recipe: Recipe) -> Any:
         if recipe not in self._backbones:
-            self._backbones[recipe] = loading.build(recipe)
+            self._backbones[recipe] = _open(guard, recipe, partial(loading.build, recipe))
         return self._backbones[recipe]
 
     def _keep_backbones(self, needed: set[Recipe]) -> None:
@@ -90,13 +130,5 @@ class Worker:
             self._prepared = True
 
 
-def _read_ahead(
-    batches: Sequence[Batch], read: Callable[[Batch], tuple[Slot, ...]]
-) -> Iterator[tuple[Batch, tuple[Slot, ...]]]:
-    """Every batch with its images; the next ones are read in a thread meanwhile."""
-    with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
-        ahead: list[Future[tuple[Slot, ...]]] = []
-        for position, batch in enumerate(batches):
-            for coming in batches[position + len(ahead) : position + 1 + READ_AHEAD]:
-                ahead.append(pool.submit(read, coming))
-            yield batch, ahead.pop(0).result()
+def _open(guard: Guard, recipe: Recipe, build: Callable[[], Any]) -> Any:
+    return guard.call(recipe.use, (repr(recipe),), build)

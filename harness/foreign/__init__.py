@@ -1,0 +1,1 @@
+"""How plug-ins are called: with set generators, lent images and features, and a look at what they left behind."""

@@ -1,0 +1,145 @@
+"""Our loaded modules flow in; the functions that they rest on flow out, and which of them somebody replaced.
+
+What they rest on is read from themselves: the modules that their globals hold or their functions import, of those all
+functions and classes, and of the classes that they name the methods. Besides, what libraries rest on: Python's own
+functions, numpy's, and torch's with its tensors and layers.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from harness.foreign.watch import Trace
+
+ALWAYS = ("builtins", "numpy")
+NETWORKS = ("torch", "torch.nn.functional", "torch.nn")
+OURS = ("harness", "methods", "benchmarks")
+_GONE = object()
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The functions of a module or class. size: how many entries a class had; modules may grow."""
+
+    place: Any
+    names: tuple[str, ...]
+    values: tuple[Any, ...]
+    size: int | None
+
+    @classmethod
+    def of(cls, place: Any) -> _Known:
+        held = dict(vars(place))
+        names = tuple(name for name, value in held.items() if _is_function(value))
+        size = len(held) if isinstance(place, type) else None
+        return cls(place, names, tuple(held[name] for name in names), size)
+
+    def same(self) -> bool:
+        now = vars(self.place)
+        if self.size is not None and self.size != len(now):
+            return False
+        return all(map(operator.is_, map(now.get, self.names), self.values))
+
+    def replaced(self) -> Iterator[tuple[str, Any, Any]]:
+        """Name, what was there and what is there now; _GONE for nothing."""
+        now = dict(vars(self.place))
+        known = dict(zip(self.names, self.values, strict=True))
+        new = now.keys() - known.keys() if self.size is not None else set()
+        for name in (*self.names, *sorted(one for one in new if _is_function(now[one]))):
+            was, held = known.get(name, _GONE), now.get(name, _GONE)
+            if was is not held:
+                yield name, was, held
+
+
+class Functions:
+    """The functions that this process rests on, as they were when they were last taken for right."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Known] = {}
+        self._words: dict[str, set[str]] = {}  # what the code of each of our modules names
+        self._modules = 0
+
+    def settle(self) -> None:
+        """Take what is there for right, and take in what was loaded since the last time."""
+        for name in [name for name, one in self._known.items() if not one.same()]:
+            self._known[name] = _Known.of(self._known[name].place)
+        if len(sys.modules) == self._modules:
+            return
+        self._modules = len(sys.modules)
+        for name, place in self._places().items():
+            if name not in self._known:
+                self._known[name] = _Known.of(place)
+
+    def traces(self) -> list[Trace]:
+        """What was replaced, added to a class, or taken away."""
+        return [
+            Trace(f"{name}.{key} replaced", partial(_set, one.place, key, was), partial(_set, one.place, key, held))
+            for name, one in self._known.items() if not one.same() for key, was, held in one.replaced()
+        ]  # fmt: skip
+
+    def _places(self) -> dict[str, Any]:
+        """Modules and classes whose functions matter, by name."""
+        ours = {name: one for name, one in list(sys.modules.items()) if name.partition(".")[0] in OURS}
+        found: dict[str, Any] = dict(ours)
+        for name, module in ours.items():
+            if name not in self._words:
+                self._words[name] = {word for one in list(vars(module).values()) for word in _words(one)}
+            found |= {one.__name__: one for one in list(vars(module).values()) if isinstance(one, ModuleType)}
+        words = set().union(*self._words.values())
+        modules = {word for word in words if word in sys.modules}
+        parted = ((name, name.rpartition(".")) for name in list(sys.modules))
+        inner = {name for name, (outer, _, last) in parted if outer in modules and last in words}
+        loaded = {name for name in NETWORKS if hasattr(sys.modules.get("torch"), "compile")}
+        found |= {name: sys.modules[name] for name in modules | inner | loaded | {*ALWAYS}}
+        held = (vars(place) for place in list(found.values()))
+        named = [one for names in held for word in names.keys() & words if isinstance(one := names[word], type)]
+        own = [one for module in ours.values() for one in list(vars(module).values()) if isinstance(one, type)]
+        layers = [one for name in loaded for one in _layers(sys.modules[name])]
+        classes = [one for one in (*named, *own, *layers) if one.__module__ != "builtins"]
+        return found | {f"{one.__module__}.{one.__qualname__}": one for one in classes}
+
+
+def _set(place: Any, key: str, value: Any) -> None:
+    if value is _GONE:
+        delattr(place, key)
+    else:
+        setattr(place, key, value)
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) or isinstance(value, staticmethod | classmethod | property)
+
+
+def _layers(module: ModuleType) -> list[type]:
+    """Tensors, and the layers among a module's classes."""
+    torch = sys.modules["torch"]
+    classes = [one for one in list(vars(module).values()) if isinstance(one, type)]
+    return [one for one in classes if one is torch.Tensor or issubclass(one, torch.nn.Module)]
+
+
+def _words(value: Any) -> Iterator[str]:
+    """All names in the code of a function or of a class's functions."""
+    return (word for code in _codes(value) for word in code.co_names)
+
+
+def _codes(value: Any) -> Iterator[CodeType]:
+    """The code of a function, or of all functions of a class, with what is defined inside."""
+    if isinstance(value, FunctionType):
+        yield from _inner(value.__code__)
+    elif isinstance(value, type):
+        for one in list(vars(value).values()):
+            inside = getattr(one, "__func__", getattr(one, "fget", getattr(one, "func", one)))
+            if isinstance(inside, FunctionType):
+                yield from _inner(inside.__code__)
+
+
+def _inner(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from _inner(one)
