@@ -22,7 +22,6 @@ class ADE20K(DataSet):
 
     split: str = "validation"
 
-    version: ClassVar[int] = 1
     names_file: ClassVar[str] = "ade20k"
     official: ClassVar[Mapping[str, tuple[int, ...]]] = {"training": (20210,), "validation": (2000,)}
 

@@ -28,7 +28,6 @@ class Cityscapes(DataSet):
     split: str = "val"
     labels: str = "any"
 
-    version: ClassVar[int] = 1
     names_file: ClassVar[str] = "cityscapes"
     official: ClassVar[Mapping[str, tuple[int, ...]]] = {"train": (2975,), "val": (500,)}
 

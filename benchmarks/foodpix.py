@@ -31,7 +31,6 @@ class FoodPix(DataSet):
 
     split: str = "test"
 
-    version: ClassVar[int] = 1
     names_file: ClassVar[str] = "foodpix"
     official: ClassVar[Mapping[str, tuple[int, ...]]] = {"train": (9000,), "test": (1000,)}
 

@@ -28,7 +28,6 @@ class FoodSeg(DataSet):
     split: str = "test"
     layout: str = "folders"
 
-    version: ClassVar[int] = 1
     names_file: ClassVar[str] = "foodseg"
     official: ClassVar[Mapping[str, tuple[int, ...]]] = {"train": (4983,), "test": (2135,)}
 

@@ -34,7 +34,6 @@ class PascalContext(DataSet):
     label_offset: int | None = None
     masks: str = "SegmentationClassContext"
 
-    version: ClassVar[int] = 1
     names_file: ClassVar[str] = "pascal_context"
     official: ClassVar[Mapping[str, tuple[int, ...]]] = {"train": (4996, 4998), "val": (5104, 5105)}
 

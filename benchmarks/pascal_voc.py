@@ -30,7 +30,6 @@ class PascalVOC(DataSet):
     split: str = "val"
     masks: str = "SegmentationClass"
 
-    version: ClassVar[int] = 1
     names_file: ClassVar[str] = "pascal_voc"
     official: ClassVar[Mapping[str, tuple[int, ...]]] = {
         "train": (1464,), "val": (1449,), "trainval": (2913,), "trainaug": (10582,),

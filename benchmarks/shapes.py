@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks import shapes_world
 from benchmarks.shapes_world import CLASSES, OBJECTS, draw_scene, mark_border
 from harness.contracts import DataError, Sample
 
@@ -39,10 +36,6 @@ class Shapes:
     @property
     def classes(self) -> tuple[str, ...]:
         return CLASSES
-
-    def fingerprint(self) -> str:
-        """Stands for the file that draws; this file's own text is accounted for by the harness."""
-        return hashlib.blake2b(inspect.getsource(shapes_world).encode(), digest_size=8).hexdigest()
 
     def ids(self) -> Sequence[str]:
         """Names in the order of their index, for example `val-000007`."""

@@ -7,7 +7,7 @@ on.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -65,6 +65,7 @@ class Desk:
 
     errors: by run, the last error of an image, to be told when a fit cannot be done for want of it. data: of the plan.
     opened: by artefact, whether it is as it was learned.
+    signed: the runs whose recipes name this sweep.
     """
 
     store: Store
@@ -76,6 +77,7 @@ class Desk:
     data: Mapping[Recipe, DataNow] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     opened: dict[str, bool] = field(default_factory=dict)
+    signed: set[str] = field(default_factory=set)
 
     def work(self, plan: Plan, shard_batches: int | None) -> Iterator[tuple[BatchDone, list[Row]]]:
         """Do the plan; every batch done, with those of its rows that count for the tables, as they come."""
@@ -94,6 +96,7 @@ class Desk:
         rows = [row for row in wanted if planned[row.run_id].kind != "gather"]
         self.errors.update({row.run_id: row.error for row in wanted if row.error})
         self._remember(done, planned[done.rows[0].run_id])
+        self._sign(rows)
         keepsakes.keep_label_maps(self.store.folder, rows)
         artefacts.keep_gathered(self.store.folder, wanted)
         first = planned[done.rows[0].run_id]
@@ -104,6 +107,12 @@ class Desk:
         errors = sorted({row.error for row in wanted if row.error})
         self.writer.append(rows, {**kept, **spent, "errors": errors})
         return [row for row in rows if planned[row.run_id].kind == "score"]
+
+    def _sign(self, rows: Sequence[Row]) -> None:
+        """This sweep's versions and commit, in the recipe of every run that it adds rows to."""
+        for run_id in {row.run_id for row in rows} - self.signed:
+            self.store.sign(run_id, self.around)
+            self.signed.add(run_id)
 
     def _remember(self, done: BatchDone, planned: PlannedRun) -> None:
         """Where the images came from, before the rows that rest on them are stored."""

@@ -27,7 +27,7 @@ from harness.planning import plan as plans
 from harness.planning import report as plan_report
 from harness.planning.plan import Plan
 from harness.progress import Progress
-from harness.recipes import loading
+from harness.recipes import identity, loading
 from results import leaderboard, overview
 from results.store import Store
 from results.terminal import console_for_output, print_leaderboard
@@ -36,8 +36,8 @@ from results.writer import Writer
 DONE, INCOMPLETE, INTERRUPTED = 0, 3, 130  # and 2, the user's input: HarnessError.exit_code
 ERRORS_SHOWN = 20
 VERSIONED = (
-    "diffusers", "numpy", "pillow", "polars", "ray", "segmentation_models_pytorch", "stableseg-harness", "torch",
-    "transformers",
+    "diffusers", "numpy", "open_clip_torch", "pillow", "polars", "pyarrow", "ray", "safetensors", "scipy",
+    "segmentation_models_pytorch", "stableseg-harness", "timm", "tokenizers", "torch", "torchvision", "transformers",
 )  # fmt: skip
 
 
@@ -67,6 +67,7 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
         _record(store, plan, grid)
         for line in plan_report.summary(plan, overview.seconds_per_image(store), _workers(options, grid)):
             console.print(line, highlight=False)
+        _tell_of_before(store, console)
         if plan.stages:
             _run(plan, store, writer, options, grid, console)
     board = leaderboard.build(store, partial=options.partial)
@@ -82,10 +83,26 @@ def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) 
     store = Store.open(options.results, create=False) if Path(options.results).exists() else None
     plan, timings = _plan(options, grid, store), overview.seconds_per_image(store) if store else {}
     if options.json:
-        print(json.dumps(plan_report.as_dict(plan, timings, _workers(options, grid)), indent=2))
+        told = plan_report.as_dict(plan, timings, _workers(options, grid))
+        print(json.dumps({**told, "stored_under_an_earlier_identity": _of_before(store)}, indent=2))
     else:
         plan_report.show(plan, timings, _workers(options, grid), console)
+        _tell_of_before(store, console)
     return DONE
+
+
+def _of_before(store: Store | None) -> int:
+    return overview.runs_of_another_identity(store, identity.SCHEME) if store else 0
+
+
+def _tell_of_before(store: Store | None, console: Console) -> None:
+    """How many stored runs cannot be resumed, and why."""
+    if count := _of_before(store):
+        console.print(
+            f"{count} stored run{'s are' if count > 1 else ' is'} of an earlier identity and not resumed: not all that "
+            "can change a pixel (the harness, helpers, files) was in their ids. They can be read as before.",
+            highlight=False,
+        )  # fmt: skip
 
 
 def _plan(options: argparse.Namespace, grid: grids.Grid, store: Store | None) -> Plan:
@@ -145,12 +162,11 @@ def _report(store: Store, partial: bool) -> Path:
 
 def _record(store: Store, plan: Plan, grid: grids.Grid) -> None:
     """A recipe file for every run of the grid, and the list of its runs: the table that the leaderboard shows."""
-    around = _around()
     for planned in (*plan.runs, *plan.labels):
         run = planned.run
         names = {"run_id": run.run_id, "method_name": run.method_name, "variant": run.variant}
         rules = {"benchmark_name": run.benchmark_name, "protocol": asdict(run.protocol)}
-        store.write_recipe(run.run_id, {**names, **rules, **planned.record, **around})
+        store.write_recipe(run.run_id, {**names, **rules, **planned.record})
     store.set_table(plan.name, [planned.run.run_id for planned in plan.runs], grid.tables)
 
 

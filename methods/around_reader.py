@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness.contracts import Features, Image, MethodError, Parts, Pass, Reader
-from methods.calls import built, stamp_of
+from methods.calls import built, fingerprint_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,8 +37,8 @@ class AroundReader:
         return found
 
     def fingerprint(self) -> str:
-        """Stands for the inner method's code and for the files that it reads."""
-        return stamp_of(self.inner)
+        """Stands for the files that the inner method reads."""
+        return fingerprint_of(self.inner)
 
     def passes(self) -> Mapping[Pass, Parts]:
         """The inner method's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from methods.clip import ClipReader
 
@@ -20,8 +20,6 @@ class ClearCLIP(ClipReader):
     A = softmax(q qᵀ / sqrt d); u = W_o(A v) alone. Defaults: windows of 448 with stride 224 as published, on a short
     side of 448. Left out: the authors' other attentions (q-k, k-k, v-v, identity) and their probability thresholds.
     """
-
-    version: ClassVar[int] = 1
 
     resize: int | str = 448
     window: int | None = 448

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from harness.contracts import Image, Vocabulary
 from methods.clip import DEFAULT_MODEL, DTYPES, Clip
@@ -23,8 +23,6 @@ class ClipTagger:
     logit_scale: the softmax's scale; None is the checkpoint's own. The image is stretched to the model's square, so
     that nothing is cut off.
     """
-
-    version: ClassVar[int] = 1
 
     model: str = DEFAULT_MODEL
     revision: str | None = None
@@ -47,7 +45,7 @@ class ClipTagger:
         return Clip(self.model, self.revision, self.dtype)
 
     def fingerprint(self) -> str:
-        """As the model's: weights and the modules that use them."""
+        """As the model's."""
         return self.clip.fingerprint()
 
     def tags(self, image: Image, vocabulary: Vocabulary) -> Sequence[int]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from harness.contracts import Parts, Pass, Vocabulary
 from methods.clearclip import ClearCLIP
 from methods.diffusion import STABLE_DIFFUSION
-from methods.refine import Refiner, refiner, source_stamp
+from methods.refine import Refiner, refiner
 from methods.stableseg import StableSeg
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ class CLIPer(ClearCLIP):
     of an attention that is cut at a threshold and scaled by its columns' maxima, in place of the mean; the empty prompt
     (no cross-attention is read, and self-attention hardly depends on the prompt); Stable Diffusion 2.1.
     """
-
-    version: ClassVar[int] = 1
 
     resize: int | str = 336
     window: int | None = None
@@ -72,7 +70,3 @@ class CLIPer(ClearCLIP):
             return scores
         attention = features[self.diffusion_pass]
         return self.refiner.refine(resized(scores, attention.latent), attention)
-
-    def fingerprint(self) -> str:
-        """CLIP's, and that of a refiner from elsewhere; the diffusion model answers for itself."""
-        return super().fingerprint() + source_stamp(self.refiner)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import ClassVar
 
 import numpy as np
 
@@ -15,8 +14,6 @@ from methods.stableseg import StableSeg
 @dataclass(frozen=True)
 class OneClass:
     """The same class everywhere. position: in the vocabulary offered for the image, from 0, or back from -1."""
-
-    version: ClassVar[int] = 1
 
     position: int = 0
 
@@ -33,8 +30,6 @@ class RandomLabels:
 
     side: random scores on a grid of side x side, which are enlarged like those of any method; 0 draws every pixel.
     """
-
-    version: ClassVar[int] = 1
 
     side: int = 24
     seed: int = 0
@@ -56,7 +51,5 @@ class RandomLabels:
 @dataclass(frozen=True)
 class WrongPrompt(StableSeg):
     """StableSeg that is told as many names of classes that are not offered: is the text used at all?"""
-
-    version: ClassVar[int] = 1
 
     whose_names: str = "others"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from harness.contracts import Parts, Pass
 from methods.diffusion.layers import HEADS, Spec
@@ -25,8 +25,6 @@ class DAAM(StableSeg):
     Left out: it traces the generation of an image and sums over its steps; here one timestep of a given image is read.
     Its optional division by the sum over tokens.
     """
-
-    version: ClassVar[int] = 100 * StableSeg.version + 1  # results follow StableSeg's version and their own
 
     timestep: int = 100
     layers: Spec = "1/1+1/2+1/4"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from methods.diffusion.layers import Spec
 from methods.stableseg import StableSeg
@@ -18,8 +17,6 @@ class DatasetDiffusion(StableSeg):
     Left out: it generates its images and averages over 100 steps of that; here one timestep of a given image is read.
     Its prompt is a caption and the class names; its band of unsure scores (0.5 to 0.6) belongs to training labels.
     """
-
-    version: ClassVar[int] = 100 * StableSeg.version + 1  # results follow StableSeg's version and their own
 
     timestep: int = 100
     layers: Spec = "1/4"

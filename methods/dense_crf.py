@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +44,6 @@ class DenseCRF(AroundReader):
     gaussian_sxy, bilateral_sxy: pixels, of the image as it is refined. A weight of 0 leaves a kernel out.
     short_side: pixels at which it is done; None is the image's own size.
     """
-
-    version: ClassVar[int] = 1
 
     unary: str = "softmax"
     temperature: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from methods.layer_weights import Weights
 from methods.stableseg import StableSeg
@@ -25,8 +25,6 @@ class DiffSegmenter(StableSeg):
     (`template`), the class word's "++", the caption that a BLIP model adds, and an unseeded sample of the latent
     (`latent: sample`). Its background threshold, tuned on labels, is the protocol's business.
     """
-
-    version: ClassVar[int] = 100 * StableSeg.version + 1  # results follow StableSeg's version and their own
 
     timestep: int = 100
     layer_weights: Weights = "1/8:.3, 1/4:.5, 1/2:.1, 1/1:.1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from methods.diffusion.layers import Spec
 from methods.stableseg import StableSeg
@@ -20,8 +19,6 @@ class FTTM(StableSeg):
     words of the class}" (`template`, `joiner`), an input of 704 pixels or more (`size`), and the dense CRF behind it
     (methods.dense_crf).
     """
-
-    version: ClassVar[int] = 100 * StableSeg.version + 1  # results follow StableSeg's version and their own
 
     timestep: int = 150
     layers: Spec = "4-8"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from methods.clip import ClipReader
 
@@ -24,8 +24,6 @@ class GEM(ClipReader):
     LN1(x)) / sqrt d, or `inverse_temperature`. Defaults as in the authors' code (7 blocks, 1 iteration); input: short
     side 448, whole. Left out: their antialiased resize of position embeddings (here as transformers does it).
     """
-
-    version: ClassVar[int] = 1
 
     resize: int | str = 448
     depth: int = 7

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from harness.contracts import Features, Pass, Vocabulary
 from methods.stableseg import StableSeg
@@ -24,8 +24,6 @@ class GoCAVanilla(StableSeg):
     GPT-4o caption with the missing names and ", background". So the sum runs over the offered classes, not over all
     words of content, and a single class is not divided: it would be 1 everywhere.
     """
-
-    version: ClassVar[int] = 100 * StableSeg.version + 1  # results follow StableSeg's version and their own
 
     timestep: int = 100
     map_norm: str = "none"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from methods.diffusion.layers import Spec
 from methods.layer_weights import Weights
@@ -22,8 +21,6 @@ class ISeg(StableSeg):
     those of cross-attention on VOC), its list of 13 cross layers (here all of both sides), class tokens times 1.6 and
     the background words of its prompt.
     """
-
-    version: ClassVar[int] = 100 * StableSeg.version + 1  # results follow StableSeg's version and their own
 
     timestep: int = 100
     layers: Spec = "1/4+1/2"

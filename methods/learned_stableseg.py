@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,8 +45,6 @@ class LearnedStableSeg(Taught, StableSeg):
     level, rescale, learning_rate, steps: see methods.layer_fit.CrossEntropy; there is a background logit where the
     label rule gives background (`label_below: background`).
     """
-
-    version: ClassVar[int] = 1
 
     loss: str = "softmax_ce"
     per: str = "layer"
@@ -144,8 +142,6 @@ class LearnedStableSeg(Taught, StableSeg):
 @dataclass(frozen=True)
 class StableSegByHead(StableSeg):
     """StableSeg with one weight for every head of every layer: layer by layer, head by head."""
-
-    version: ClassVar[int] = 1
 
     def passes(self) -> Mapping[Pass, Parts]:
         """StableSeg's own, with the heads apart."""

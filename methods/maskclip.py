@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from harness.contracts import Pass, Vocabulary
 from methods.clip import Clip, ClipReader
@@ -33,8 +33,6 @@ class MaskCLIP(ClipReader):
     port: "clean", or "official" for the authors' deviations from CLIP (see `methods.clip:Clip`).
     Left out: their corner padding. Their 85 templates are the protocol's to give (`python -m methods.text_templates`).
     """
-
-    version: ClassVar[int] = 1
 
     form: str = "published"
     key_smoothing: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from methods.clip import ClipReader
 
@@ -23,8 +23,6 @@ class NACLIP(ClipReader):
     Defaults as published: std 5, short side 336 (560 for Cityscapes), windows of 224 with stride 112.
     Left out: PAMR (their best numbers use it) and probability thresholds.
     """
-
-    version: ClassVar[int] = 1
 
     resize: int | str = 336
     window: int | None = 224

@@ -8,10 +8,10 @@ from functools import cached_property
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from harness.contracts import ModelError, Parts, Pass, Query, Recipe, Vocabulary
-from methods.clip import DTYPES, ClipPass, source_digest
+from methods.clip import DTYPES, ClipPass
 from methods.maskclip import NORMS, denoised, smoothed
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from methods.openclip_network import ResNetFeatures, ResNetNetwork
 
 FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
-OWN_SOURCES = ("openclip_resnet.py", "openclip_network.py", "maskclip.py")
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,6 @@ class ClipResNet:
     open_clip_model.safetensors (the tag is then not used). Images of one call go through together only when they are
     stretched to the native square without windows, as with `methods.clip:Clip`.
     """
-
-    version: ClassVar[int] = 1
 
     model: str = "RN50-quickgelu"
     pretrained: str = "openai"
@@ -61,10 +58,8 @@ class ClipResNet:
             yield asked, [features for group in groups for features in self.network.features(group, asked)]
 
     def fingerprint(self) -> str:
-        """A folder's files, or the tag with open_clip's version, which fixes its meaning; and our own modules."""
-        total = blake2b(source_digest().encode(), digest_size=16)
-        for name in OWN_SOURCES:
-            total.update(Path(__file__).with_name(name).read_bytes())
+        """A folder's files, or the tag with open_clip's version, which fixes its meaning."""
+        total = blake2b(digest_size=16)
         folder = Path(self.model)
         if folder.is_dir():
             for name in FOLDER_FILES:
@@ -83,8 +78,6 @@ class MaskCLIPResNet:
     and the input settings are those of `methods.maskclip:MaskCLIP`.
     Left out: the ablation with true attention in the pool.
     """
-
-    version: ClassVar[int] = 1
 
     model: str = "RN50-quickgelu"
     pretrained: str = "openai"

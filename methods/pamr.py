@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from harness.contracts import Features, MethodError, Pass, Vocabulary
 from methods.around_reader import AroundReader, check_short_side, enlarged
@@ -33,8 +33,6 @@ class PAMR(AroundReader):
     None is the image's own size.
     Left out: align_corners in enlarging.
     """
-
-    version: ClassVar[int] = 1
 
     iterations: int = 10
     dilations: tuple[int, ...] = (8, 16)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from methods.clip import ClipReader
 
@@ -19,8 +19,6 @@ class CLIP(ClipReader):
 
     A = softmax(q kᵀ / sqrt d) in every head, residual and feed-forward kept; nothing is left out.
     """
-
-    version: ClassVar[int] = 1
 
     def embeddings(self, features: ClipFeatures) -> Tensor:
         """(rows, columns, width) of the ordinary last block."""

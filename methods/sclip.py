@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from methods.clip import ClipReader
 
@@ -21,8 +21,6 @@ class SCLIP(ClipReader):
     Defaults as published: short side 336 (560 for Cityscapes), windows of 224 with stride 112.
     Left out: PAMR, and the probability and area thresholds that the authors use where background is scored.
     """
-
-    version: ClassVar[int] = 1
 
     resize: int | str = 336
     window: int | None = 224

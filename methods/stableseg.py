@@ -16,7 +16,7 @@ from harness.contracts import Features, MethodError, Parts, Pass, Recipe, Scores
 from methods.diffusion import STABLE_DIFFUSION, Diffusion, DiffusionPass, check_choices
 from methods.diffusion.layers import CROSS, HEADS, Spec, canonical, select
 from methods.layer_weights import Weights, layer_weights, weights_stamp
-from methods.refine import Refiner, refiner, source_stamp
+from methods.refine import Refiner, refiner
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,6 @@ class StableSeg:
     prompt_self: with several prompts, S is their `mean` or that of the `first`. class_norm: the last scaling.
     """
 
-    version: ClassVar[int] = 1
     places: ClassVar[tuple[str, ...]] = ("latent_cache",)
     refused: ClassVar[Mapping[str, str]] = {
         "guidance": "guidance mixes two noise predictions, and none is read; the attention of the conditional half, "
@@ -95,8 +94,8 @@ class StableSeg:
             raise MethodError(f"noise_draws is {self.noise_draws}; at least one draw is needed.")
 
     def fingerprint(self) -> str:
-        """Stands for a file of layer weights and a refiner from elsewhere; the backbone answers for its own weights."""
-        return weights_stamp(self.layer_weights) + source_stamp(self.refiner)
+        """Stands for a file of layer weights; the backbone answers for its own weights."""
+        return weights_stamp(self.layer_weights)
 
     def passes(self) -> Mapping[Pass, Parts]:
         """One pass a noise draw, with the class maps of the layers and what the refiner reads."""

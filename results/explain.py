@@ -47,8 +47,8 @@ def receipt(evidence: Evidence, run_id: str, value: str = "miou") -> list[Sectio
         ("Method", _facts(recipe.method)),
         ("Weights", [line for backbone in recipe.backbones for line in _facts(backbone)] or ["no backbone"]),
         ("Benchmark", _facts(recipe.benchmark)),
-        ("Versions", _pairs(recipe.versions) or ["not recorded"]),
-        ("Commit", [recipe.commit or "not recorded"]),
+        *([("Harness", _pairs(raw["harness"]))] if (raw := _raw(evidence.store, recipe)).get("harness") else []),
+        *_sweeps(recipe),
         *_further(evidence.store, recipe),
     ]
 
@@ -93,9 +93,21 @@ def _pairs(content: Mapping[str, Any]) -> list[str]:
     return [f"{key} = {json.dumps(value, ensure_ascii=False, default=str)}" for key, value in content.items()]
 
 
+def _sweeps(recipe: RunRecipe) -> list[Section]:
+    """Versions and commit of everything that added rows."""
+    made_by = recipe.made_by or ({},)
+    versions = [_pairs(one.get("versions") or {}) or ["not recorded"] for one in made_by]
+    commits = [one.get("commit") or "not recorded" for one in made_by]
+    return [*(("Versions", lines) for lines in versions), ("Commit", list(dict.fromkeys(commits)))]
+
+
+def _raw(store: Store, recipe: RunRecipe) -> dict[str, Any]:
+    return read_json(recipe_path(store.folder / "recipes", recipe.run_id))
+
+
 def _further(store: Store, recipe: RunRecipe) -> list[Section]:
     """The card of what was learned, and what else the recipe says."""
-    known, raw = set(RunRecipe.__dataclass_fields__), read_json(recipe_path(store.folder / "recipes", recipe.run_id))
+    known, raw = {*RunRecipe.__dataclass_fields__, "harness"}, _raw(store, recipe)
     further = [(key.capitalize(), _lines(value)) for key, value in raw.items() if key not in known and value]
     if not recipe.artefact:
         return further

@@ -23,12 +23,12 @@ from harness.errors import HarnessError, StoreError
 from results import cargo
 from results.agreement import agreeing
 from results.keepsakes import key_of
-from results.recipes import RunRecipe, recipe_text
+from results.recipes import RunRecipe, joined_sweeps, recipe_text
 from results.rows import KEY, SCHEMA, Contradiction, defeated
 from results.store import Store, Table
 
 # What a run's id stands for; the rest of a recipe may differ between machines.
-_IDENTITY = ("method", "backbones", "benchmark", "protocol", "classes")
+_IDENTITY = ("identity", "harness", "method", "backbones", "benchmark", "protocol", "classes")
 NOT_REPRODUCED = 3
 _HELD = 500_000  # rows that are compared at a time
 
@@ -147,7 +147,8 @@ def _joined_recipes(stores: Sequence[Store]) -> dict[str, dict[str, Any]]:
                     f"the recipes of run {run_id} differ in {', '.join(differing)}, so its id does not stand for one "
                     f"run; merge without {store.folder}, or run its sweep again"
                 )
-            joined[run_id] = max(other, recipe, key=_seniority)
+            stands, sweeps = max(other, recipe, key=_seniority), joined_sweeps(other, recipe)
+            joined[run_id] = {**stands, "sweeps": sweeps} if sweeps else stands
     return joined
 
 

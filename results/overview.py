@@ -37,3 +37,9 @@ def errors(store: Store, run_ids: Sequence[str]) -> list[tuple[str, int]]:
         failed = chunk.filter(pl.col("status") != "ok")["error"].fill_null("no reason given")
         counted.update(failed.to_list())
     return sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def runs_of_another_identity(store: Store, scheme: int) -> int:
+    """How many runs with rows have ids of another kind than `scheme`, so that they are not resumed."""
+    stored = store.stored()
+    return sum(recipe.identity != scheme for run_id, recipe in store.recipes().items() if run_id in stored)

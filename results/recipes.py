@@ -22,6 +22,8 @@ class RunRecipe:
     method, benchmark and each of the backbones are facts: `{"use": address, "settings": {...}}` and what else decides
     pixels (a stamp of the source, a fingerprint of files). classes are the benchmark's, in order; images is how many
     the run should cover; batch is the number of images that go through a network together.
+    sweeps: versions and commit of all sweeps that added rows to it, each once; versions and commit by themselves are of
+    folders of before. identity: what kind of ids it is of, None before there was more than one.
     artefact, of a method that learns: `{"id": ..., "teacher": its name, "labels": run id of the teacher's label maps}`.
     """
 
@@ -39,13 +41,16 @@ class RunRecipe:
     versions: Mapping[str, str] = field(default_factory=dict)
     commit: str | None = None
     artefact: Mapping[str, Any] | None = None
+    sweeps: tuple[Mapping[str, Any], ...] = ()
+    identity: int | None = None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], origin: str = "a recipe") -> RunRecipe:
         """The recipe from its JSON object; unknown keys are left aside. StoreError names `origin` and what is wrong."""
         known = {f.name: content[f.name] for f in fields(cls) if f.name in content}
         try:
-            known["classes"], known["backbones"] = tuple(known["classes"]), tuple(known.get("backbones", ()))
+            known["classes"] = tuple(known["classes"])
+            known |= {name: tuple(known.get(name, ())) for name in ("backbones", "sweeps")}
             recipe = cls(**known)
         except (KeyError, TypeError) as error:
             raise StoreError(f"{origin} lacks what a recipe needs ({error}); run the sweep again to renew it") from None
@@ -58,6 +63,12 @@ class RunRecipe:
     def as_dict(self) -> dict[str, Any]:
         """The JSON object."""
         return asdict(self)
+
+    @property
+    def made_by(self) -> tuple[Mapping[str, Any], ...]:
+        """Versions and commit of every sweep that is known to have added rows."""
+        before = {"versions": self.versions, "commit": self.commit}
+        return self.sweeps or ((before,) if self.versions or self.commit else ())
 
     @property
     def scores_background(self) -> bool:
@@ -80,3 +91,9 @@ def recipe_path(folder: Path, run_id: str) -> Path:
 def recipe_text(content: Mapping[str, Any]) -> str:
     """The canonical JSON text, the same for equal content."""
     return json.dumps(content, indent=2, sort_keys=False, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def joined_sweeps(*recipes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The sweeps of several recipes of one run, each once, in an order that does not depend on theirs."""
+    found = {recipe_text(one): one for recipe in recipes for one in recipe.get("sweeps") or ()}
+    return [found[text] for text in sorted(found)]

@@ -8,6 +8,7 @@ docs/results_folder.md says what proves what.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from results import parts
 from results.durable import write_text
 from results.events import Told, tell, told
 from results.proof import CURE, read_json, sealed
-from results.recipes import RunRecipe, recipe_path, recipe_text
+from results.recipes import RunRecipe, joined_sweeps, recipe_path, recipe_text
 from results.rows import KEY, SCHEMA, defeated
 from results.writer import Writer
 
@@ -123,8 +124,18 @@ class Store:
         return {run_id: (seconds, rows) for run_id, seconds, rows in summed.iter_rows()}
 
     def write_recipe(self, run_id: str, content: Mapping[str, Any]) -> None:
-        """Store a run's recipe; the last one written stands."""
-        write_text(recipe_path(self._recipes, run_id), recipe_text(sealed(content)))
+        """Store a run's recipe; the last one written stands, and no sweep of an earlier one is forgotten."""
+        path = recipe_path(self._recipes, run_id)
+        earlier: Mapping[str, Any] = {}
+        with suppress(StoreError):  # none yet, or one that is renewed because it is damaged
+            earlier = read_json(path)
+        sweeps = joined_sweeps(earlier, content)
+        write_text(path, recipe_text(sealed({**content, "sweeps": sweeps} if sweeps else content)))
+
+    def sign(self, run_id: str, sweep: Mapping[str, Any]) -> None:
+        """Write versions and commit of a sweep into the recipe of a run to which it is about to add rows."""
+        with suppress(StoreError):  # a recipe that is not there tells nothing, whoever signs it
+            self.write_recipe(run_id, {**read_json(recipe_path(self._recipes, run_id)), "sweeps": [sweep]})
 
     def raw_recipes(self) -> dict[str, dict[str, Any]]:
         """Run id -> recipe as it was written, in order of the ids. StoreError for one that is damaged."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent / "plugins"), str(Path(__file__).parents[1])]
@@ -33,30 +34,38 @@ def main() -> int:
         print(f"{unknown[0]} is no module between an image and its counts; they are: {', '.join(modules)}")
         return 1
     wrong = house_table.out_of_step(table, modules)
-    new = house_table.renewed(table, modules, options.raised)
-    changed = sorted(name for name, clause in wrong.items() if name in table and name in modules and clause)
+    changed = sorted(name for name in wrong.keys() & table.keys() if name in modules)
     if wrong or options.raised:
-        with tempfile.TemporaryDirectory() as folder, golden_runs.entered() as entered:
-            counts = golden_runs.golden_counts(Path(folder))
-        if refusal := _refusal(counts, sorted(set(changed) - set(options.raised)), entered, bool(options.raised)):
+        if refusal := _raise_all() if options.raised else _compare(changed):
             print(refusal)
             return 1
-        if options.raised or not golden_runs.COUNTS.exists():
-            golden_runs.keep(counts)
+        new = house_table.renewed(table, modules, options.raised)
         house.TABLE.write_text(house_table.spelled(new), encoding="utf-8")
     print(f"{house.TABLE.name} is in step: {len(modules)} modules, {len(wrong)} lines renewed.")
     return 0
 
 
-def _refusal(counts: golden_runs.Counts, changed: list[str], entered: set[Path], raised: bool) -> str:
-    """Why the digests cannot be renewed; empty when they can."""
-    if idle := house_table.not_exercised(changed, entered):
-        return f"The golden runs enter no function of {', '.join(idle)}: say --raise {' '.join(idle)}"
-    if raised or not golden_runs.COUNTS.exists() or not (moved := golden_runs.differences(counts)):
-        return ""
-    return "Pixels are counted otherwise than before:\n  " + "\n  ".join(moved) + (
-        f"\nSay which of the changed modules is to blame: --raise {' '.join(changed) or 'MODULE'}"
-    )
+def _raise_all() -> str:
+    """Store new golden counts; nothing can refuse."""
+    with tempfile.TemporaryDirectory() as folder:
+        golden_runs.keep(golden_runs.golden_counts(Path(folder)))
+    return ""
+
+
+def _compare(changed: Sequence[str]) -> str:
+    """Why the digests cannot be renewed; empty when they can. Golden runs are made until every changed module acted."""
+    idle, moved = list(changed), list[str]()
+    for part in golden_runs.PARTS if changed else ():
+        with tempfile.TemporaryDirectory() as folder, golden_runs.entered() as entered:
+            counts = part(Path(folder))
+        moved += golden_runs.differences(counts)
+        if not (idle := house_table.not_exercised(idle, entered)):
+            break
+    if moved:
+        return "Pixels are counted otherwise than before:\n  " + "\n  ".join(moved) + (
+            f"\nSay which of the changed modules is to blame: --raise {' '.join(changed)}"
+        )
+    return f"The golden runs enter no function of {', '.join(idle)}: say --raise {' '.join(idle)}" if idle else ""
 
 
 if __name__ == "__main__":

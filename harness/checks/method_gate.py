@@ -12,6 +12,7 @@ from rich.table import Table
 
 from harness.checks.method_trials import Trial, Verdict
 from harness.checks.method_world import scene
+from harness.checks.told_of_code import told_of_code
 from harness.checks.with_words import add_settings, settings_of_words
 from harness.contracts import Benchmark, Image, Recipe
 from harness.errors import DataError, SettingsError
@@ -49,6 +50,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
     console.print(f"[bold]{escape(options.address)}[/]  {escape(' '.join(options.settings))}", soft_wrap=True)
     verdicts = list(Trial(recipe, queries, whole, options.artefact).verdicts())
     console.print(_table(verdicts))
+    for line in told_of_code([recipe, *_networks(recipe)]):
+        style, text = ("[yellow]note[/] ", line) if line.startswith("not in") else ("", line)
+        console.print(f"{style}{escape(text)}", soft_wrap=True)
     broken = sum(verdict.kept is False for verdict in verdicts)
     kept = sum(verdict.kept is True for verdict in verdicts)
     total = f"in {time.perf_counter() - started:.0f} s on {IMAGES} images of {escape(options.benchmark)}"
@@ -57,6 +61,11 @@ def run(options: argparse.Namespace, console: Console) -> int:
         else f"[green]All {kept} promises are kept[/], {total}."
     )  # fmt: skip
     return OFF if broken else SOUND
+
+
+def _networks(recipe: Recipe) -> tuple[Recipe, ...]:
+    built = loading.build(recipe)
+    return loading.backbones(built) if callable(getattr(built, "passes", None)) else ()
 
 
 def _pictures(recipe: Recipe) -> tuple[list[tuple[str, Image]], tuple[str, ...]]:

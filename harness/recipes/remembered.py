@@ -26,7 +26,8 @@ def digest_of_file(path: Path) -> str:
     """Hex digest of a file's bytes. SettingsError when it cannot be read."""
     try:
         about = path.stat()
-        state = [about.st_size, about.st_mtime_ns, about.st_ino]
+        # The second time is that of the last change of any kind, which nobody can set.
+        state = [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
         if about.st_size < LARGE:
             return hashed(path.read_bytes())
         note = cache_folder() / "digests" / f"{hashed(str(path.resolve()).encode())}.json"
@@ -36,7 +37,7 @@ def digest_of_file(path: Path) -> str:
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError as error:
         raise SettingsError(f"{path} is named by a setting and cannot be read ({error.strerror})") from None
-    if time.time_ns() - about.st_mtime_ns > SETTLED:
+    if time.time_ns() - about.st_ctime_ns > SETTLED:
         _note(note, json.dumps({"state": state, "digest": digest}))
     return digest
 

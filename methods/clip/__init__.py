@@ -9,10 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache, cached_property
-from hashlib import blake2b
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from harness.contracts import Parts, Pass, Query, Recipe, Vocabulary
 from methods.checkpoints import fingerprint
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "openai/clip-vit-base-patch16"
 PORTS = ("clean", "official")
 DTYPES = ("float32", "bfloat16", "float16")
-SOURCES = ("__init__.py", "network.py", "pixels.py", "text.py")
 
 
 def block_inputs(depth: int) -> Parts:
@@ -74,8 +71,6 @@ class Clip:
     are whole patches here).
     """
 
-    version: ClassVar[int] = 1
-
     model: str = DEFAULT_MODEL
     revision: str | None = None
     dtype: str = "float32"
@@ -105,8 +100,8 @@ class Clip:
             yield asked, [features for group in groups for features in self.network.features(group, asked, depth)]
 
     def fingerprint(self) -> str:
-        """Stands for the weights and for the text of the modules that use them."""
-        return f"{fingerprint(self.model, 'clip', self.revision)}-{source_digest()}"
+        """Stands for the weights, see methods.checkpoints.fingerprint."""
+        return fingerprint(self.model, "clip", self.revision)
 
 
 @dataclass(frozen=True)
@@ -160,12 +155,3 @@ class ClipReader(ABC):
     def fingerprint(self) -> str:
         """As the backbone's."""
         return self.backbone.fingerprint()
-
-
-@cache
-def source_digest() -> str:
-    """A hash of the modules all CLIP methods rest on, since a method's own file does not show an edit of theirs."""
-    total = blake2b(digest_size=8)
-    for name in SOURCES:
-        total.update(Path(__file__).with_name(name).read_bytes())
-    return total.hexdigest()

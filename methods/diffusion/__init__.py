@@ -87,7 +87,6 @@ class Diffusion:
     prompts of the image, `self-first:SPEC` from its first prompt only, `heads` keeps the heads of class maps apart.
     """
 
-    version: ClassVar[int] = 1
     places: ClassVar[tuple[str, ...]] = ("latent_cache",)
 
     model: str = STABLE_DIFFUSION

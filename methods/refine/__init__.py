@@ -7,11 +7,8 @@ a file of its own; formulas and sources stand there. None imports torch when it 
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import fields
-from hashlib import blake2b
 from importlib import import_module
-from inspect import getsource
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.contracts import MethodError, Parts
@@ -69,14 +66,6 @@ def refiner(text: str, **wishes: Any) -> Refiner:
         raise MethodError(f"The refiner {key!r} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none'}.")
     built: Refiner = kind(**given)
     return built
-
-
-def source_stamp(chosen: Refiner) -> str:
-    """A hash of the source of a refiner from elsewhere, so that an edited one is another; empty for those here."""
-    module = type(chosen).__module__
-    if module.startswith(f"{__name__}."):
-        return ""
-    return blake2b(getsource(sys.modules[module]).encode(), digest_size=8).hexdigest()
 
 
 def _settings(text: str, whole: str) -> dict[str, Any]:

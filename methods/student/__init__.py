@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from harness.contracts import Image, Lessons, MethodError, Scores, Vocabulary
 from methods.taught import Taught
@@ -42,8 +42,6 @@ class Student(Taught):
     head: `text` ends in frozen text vectors of the CLIP `text_model`, as MaskCLIP+ does. pseudo: `same_crop` asks the
     teacher about every changed crop, as MaskCLIP+ does, in place of its stored label maps.
     """
-
-    version: ClassVar[int] = 1
 
     encoder: str = "resnet50"
     encoder_weights: str | None = "imagenet"
@@ -123,8 +121,6 @@ class ShapesStudent(Student):
     The label rule makes what the teacher's scaled scores leave below a half background, which the network learns too.
     """
 
-    version: ClassVar[int] = 1
-
     label_low: float = 0.5
     label_below: str = "background"
     encoder: str = "tu-resnet10t"  # of timm, its smallest ResNet, without the last stage
@@ -149,8 +145,6 @@ class ShapesStudent(Student):
 @dataclass(frozen=True)
 class TrainedStudent:
     """Reads an image at its own size; scores are probabilities of the offered classes (and the learned background)."""
-
-    version: ClassVar[int] = 1
 
     folder: Path
 

@@ -77,8 +77,8 @@ def spelled(table: Mapping[str, Line]) -> str:
 
 
 def not_exercised(modules: Iterable[str], entered: set[Path]) -> list[str]:
-    """Modules with functions of which the golden runs entered none: equal counts say nothing of these."""
-    return [name for name in modules if (file := source_file(name)) and file not in entered and _acts(file)]
+    """Modules of which the golden runs entered no function: equal counts say nothing of these."""
+    return [name for name in modules if (file := source_file(name)) and file.resolve() not in entered and _acts(file)]
 
 
 def table() -> dict[str, Line]:

@@ -18,7 +18,6 @@ import torch.nn.functional as F
 
 from harness.contracts import MethodError, Parts, Pass, Query, Reader, Recipe, Vocabulary
 from harness.recipes.loading import build
-from methods.calls import stamp_of
 from methods.clip import ClipPass
 from methods.dense_crf import DenseCRF, log_shares, mean_field, symmetric
 from methods.maskclip import MaskCLIP
@@ -231,9 +230,8 @@ def test_bits_do_not_depend_on_the_number_of_threads(lots: np.random.Generator) 
     assert found["1"][1] == found["2"][1] != hashlib.sha256(b"").hexdigest()
 
 
-def test_the_inner_method_is_part_of_its_identity() -> None:
-    assert DenseCRF(MASKCLIP).fingerprint() == stamp_of(MaskCLIP("shapes"))
-    assert DenseCRF("methods.clearclip:ClearCLIP(model=shapes)").fingerprint() != DenseCRF(MASKCLIP).fingerprint()
+def test_the_inner_methods_files_are_part_of_its_identity() -> None:
+    assert DenseCRF(MASKCLIP).fingerprint() == MaskCLIP("shapes").fingerprint() != ""
 
 
 def test_wrong_settings_and_scores_are_said() -> None:

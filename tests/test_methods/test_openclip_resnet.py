@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from seeds import seed_of
+from tiny_resnet import write_resnet
 
 from harness.contracts import ModelError, Query, Reader, Vocabulary
 from methods.maskclip import smoothed
@@ -23,21 +24,8 @@ VOCABULARY = Vocabulary((("cat",), ("dog", "puppy")), templates=("a photo of a {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    open_clip = pytest.importorskip("open_clip", reason="open_clip is not installed")
-    vision = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
-    text = {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
-    config = {"embed_dim": 24, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
-    torch.manual_seed(seed_of("openclip resnet"))
-    model = open_clip.CLIP(embed_dim=24, vision_cfg=vision, text_cfg=text, quick_gelu=True)
-    for name, weight in model.named_parameters():  # the library's start zeroes the last norm of every residual branch
-        if name.endswith("bn3.weight"):
-            torch.nn.init.uniform_(weight, 0.5, 1.5)
-    place = tmp_path_factory.mktemp("resnet")
-    colours = {"mean": [0.5, 0.4, 0.3], "std": [0.3, 0.2, 0.1], "interpolation": "bicubic"}
-    (place / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": colours}))
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, place / "open_clip_model.safetensors")
-    return place
+    pytest.importorskip("open_clip", reason="open_clip is not installed")
+    return write_resnet(tmp_path_factory.mktemp("resnet"), seed_of("openclip resnet"))
 
 
 def read(reader: MaskCLIPResNet, *images: np.ndarray) -> list[torch.Tensor]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from harness.contracts import MethodError, Parts, Pass, Query, Reader, Recipe, Vocabulary
 from harness.recipes.loading import build
-from methods.calls import built, stamp_of
+from methods.calls import built
 from methods.clip import ClipPass
 from methods.maskclip import MaskCLIP
 from methods.naclip import NACLIP
@@ -131,10 +131,8 @@ def test_calls() -> None:
             built(text)
 
 
-def test_the_inner_method_is_part_of_its_identity() -> None:
-    stamps = {PAMR(text).fingerprint() for text in (MASKCLIP, "methods.clearclip:ClearCLIP(model=shapes)")}
-    assert len(stamps) == 2
-    assert stamp_of(MaskCLIP("shapes")) == PAMR(MASKCLIP).fingerprint()
+def test_the_inner_methods_files_are_part_of_its_identity() -> None:
+    assert PAMR(MASKCLIP).fingerprint() == MaskCLIP("shapes").fingerprint() != ""
 
 
 def test_wrong_settings_are_said() -> None:

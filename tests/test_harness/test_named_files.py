@@ -1,0 +1,158 @@
+"""Settings that name files stand for what is in the files; words, places and data sets' folders do not."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from harness.contracts import Recipe
+from harness.errors import SettingsError
+from harness.recipes import identity, remembered
+from harness.recipes.named_files import by_content, files_named
+from harness.recipes.remembered import LARGE, digest_of_file
+
+
+@dataclass(frozen=True)
+class Uses:
+    version: ClassVar[int] = 1
+    places: ClassVar[tuple[str, ...]] = ("scratch",)
+    checkpoint: str = "none"
+    folder: Path = Path("nowhere")
+    either: Path | None = None
+    many: tuple[str, ...] = ()
+    mode: str = "fast"
+    method: str = ""
+    scratch: str = ""
+    root: str = ""
+
+
+def stamped(folder: Path, /, benchmark: bool = False, **settings: Any) -> str:
+    """What an id would be made from, for a grid in a folder."""
+    recipe = Recipe.of(f"{__name__}:Uses", **settings)
+    known = identity.facts(recipe, Uses(**settings), str(folder), benchmark)
+    return identity.digest(identity.essence(known))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "stableseg-harness" / "digests"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("w.npy", {"checkpoint": "w.npy"}),
+        ("sub/weights", {"checkpoint": "sub/weights"}),
+        ("weights", {"folder": Path("weights")}),
+        ("weights", {"either": Path("weights")}),
+        ("model/a/model.safetensors", {"folder": Path("model")}),
+        ("any/words.txt", {"folder": Path("any")}),
+        ("model/w.npz", {"checkpoint": "model/"}),
+        ("b.pt", {"many": ("a.pt", "b.pt")}),
+        ("w.npy", {"method": "toy:Inner(size=3, checkpoint=w.npy)"}),
+        ("w.npy", {"many": (("use", "toy:Inner"), ("with", (("checkpoint", "w.npy"),)))}),
+    ],
+)
+def test_a_retrained_file_is_another_setting(name: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"old")
+    before = stamped(tmp_path, **settings)
+    assert stamped(tmp_path, **settings) == before
+    file.write_bytes(b"new")
+    assert stamped(tmp_path, **settings) != before
+
+
+def test_the_same_file_elsewhere_is_the_same_setting(tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "w.npy").write_bytes(b"weights")
+    one = stamped(tmp_path / "here", checkpoint="w.npy")
+    assert one == stamped(tmp_path / "there", checkpoint="w.npy")
+    assert one == stamped(tmp_path, checkpoint=str(tmp_path / "there" / "w.npy"))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"mode": "grid"}, {"scratch": "w.npy"}, {"checkpoint": "plain"}, {"checkpoint": "absent.npy"}]
+)
+def test_words_and_places_are_no_files(settings: dict[str, Any], tmp_path: Path) -> None:
+    before = stamped(tmp_path, **settings)
+    for name in ("grid", "w.npy"):
+        (tmp_path / name).write_bytes(b"content")
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "notes.txt").write_bytes(b"no model")
+    assert stamped(tmp_path, **settings) == before
+
+
+def test_a_benchmarks_folders_are_never_read(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "config.json").write_bytes(b"1")
+    known = {"root": "data/", "folder": "data"}
+    assert files_named(Uses, known, str(tmp_path), folders=False) == {}
+    assert set(files_named(Uses, known, str(tmp_path), folders=True)) == {"data/", "data"}
+    (tmp_path / "names.json").write_bytes(b"1")
+    before = stamped(tmp_path, benchmark=True, checkpoint="names.json", root="names.json")
+    (tmp_path / "names.json").write_bytes(b"2")
+    assert stamped(tmp_path, benchmark=True, checkpoint="names.json") != before
+    assert stamped(tmp_path, benchmark=True, root="names.json") == stamped(tmp_path, benchmark=True, root="names.json")
+
+
+def test_a_large_file_is_read_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "SETTLED", 0)
+    file = tmp_path / "large.bin"
+    file.write_bytes(b"\1" * LARGE)
+    os.utime(file, (1_000_000, 1_000_000))
+    first = digest_of_file(file)
+    assert len(list(cache.iterdir())) == 1
+    with monkeypatch.context() as context:
+        context.setattr(remembered.hashlib, "file_digest", lambda *_: pytest.fail("it was read again"))
+        assert digest_of_file(file) == first
+    file.write_bytes(b"\2" * LARGE)
+    assert digest_of_file(file) != first
+    os.utime(file, (1_000_000, 1_000_000))  # the size and time of before, but written since
+    assert digest_of_file(file) != first
+
+
+def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "large.bin").write_bytes(b"\1" * LARGE)
+    digest_of_file(tmp_path / "large.bin")
+    assert not cache.exists()
+
+
+def test_a_cache_that_cannot_be_written_or_read_costs_only_time(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered, "SETTLED", 0)
+    file = tmp_path / "large.bin"
+    file.write_bytes(b"\1" * LARGE)
+    first = digest_of_file(file)
+    (note,) = cache.iterdir()
+    note.write_text("[1")
+    assert digest_of_file(file) == first
+    (tmp_path / "no_folder").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "no_folder"))
+    assert digest_of_file(file) == first
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "w.npy").write_bytes(b"1")
+
+    def refuse(_path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(SettingsError, match=r"w\.npy is named by a setting and cannot be read \(Permission denied\)"):
+        files_named(Uses, {"checkpoint": "w.npy"}, str(tmp_path), folders=True)
+
+
+def test_content_stands_where_a_path_stood() -> None:
+    files = {"w.npy": "d1", "sub/w.npy": "d2"}
+    settings = {"a": "w.npy", "b": ("sub/w.npy", 3, None), "c": "m:C(checkpoint=sub/w.npy, k=w.npy)", "d": "w.npy!"}
+    assert by_content(settings, files) == {
+        "a": "file:d1", "b": ["file:d2", 3, None], "c": "m:C(checkpoint=file:d2, k=file:d1)", "d": "w.npy!",
+    }  # fmt: skip
