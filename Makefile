@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv demo test lint types models chromium clean
+.PHONY: venv demo test lint types models damages chromium clean
 
 venv: .venv/installed
 
@@ -30,6 +30,10 @@ types: venv
 
 models: venv
 	$(BIN)/python -m training.shapes
+
+# A thousand damages of a results folder's files; docs/results_folder.md holds what came out.
+damages: venv
+	$(BIN)/python -m perf.damages
 
 clean:
 	rm -rf .venv .cache runs

@@ -51,7 +51,10 @@ def _room(evidence: Evidence, column: Column, kept: Mapping[str, Mapping[str, Pa
 def read_labels(path: Path) -> Labels:
     """A stored map (height, width), numbered as a truth. StoreError when the file is damaged."""
     try:
-        with Pillow.open(io.BytesIO(read_stamped(path))) as picture:
+        content = read_stamped(path)
+        with Pillow.open(io.BytesIO(content)) as picture:
+            picture.verify()  # the sums that a PNG holds, which decoding alone does not compare
+        with Pillow.open(io.BytesIO(content)) as picture:
             labels = np.asarray(picture)
     except (OSError, ValueError, SyntaxError) as error:
         raise StoreError(f"{path} cannot be read ({error}); {CURE}") from None

@@ -121,7 +121,8 @@ def cost(evidence: Evidence, speed: Mapping[str, float]) -> Values:
         {"label": run_label(evidence, e.run_id), "benchmark": e.benchmark, "speed": speed.get(e.run_id), "miou": e.miou}
         for e in evidence.board.entries
     ]
-    return {"charts": drawn, "lines": lines, "sweeps": _sweeps(evidence.store.events())}
+    told = evidence.store.told()
+    return {"charts": drawn, "lines": lines, "sweeps": _sweeps(told.events), "damaged": len(told.damaged)}
 
 
 def _sweeps(events: Sequence[Mapping[str, Any]]) -> list[Values]:

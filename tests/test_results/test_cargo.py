@@ -109,7 +109,7 @@ def test_a_label_map_with_another_pixel_is_a_failure_that_names_the_image(tmp_pa
         merge([one, two], Store(tmp_path / "c"))
     assert caught.value.frame.rows() == [(f"label_maps/{run_id}", image)]
     path.write_bytes(b"no picture")
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match="is damaged"):
         merge([one, two], Store(tmp_path / "c"))
 
 

@@ -1,0 +1,57 @@
+"""What a learner left, and what it learns from, is looked at before it is used: a damaged file is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import in_process
+import pytest
+from toy_chain import CHAIN, cards, tables
+
+from results import verify
+from results.store import Store
+
+
+def flip(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-60] + bytes([content[-60] ^ 1]) + content[-59:])
+
+
+def forget_scores(folder: Path) -> None:
+    """Take away the rows of what the grid asked for; those of the teacher on the train images stay."""
+    store = Store(folder)
+    rows = store.rows()
+    scored = json.loads((folder / "grid.json").read_text())["runs"]
+    for part in (folder / "rows").iterdir():
+        part.unlink()
+    with store.writer() as writer:
+        writer.write(rows.filter(~rows["run_id"].is_in(scored)))
+
+
+def test_a_damaged_artefact_or_label_map_is_left_out_and_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chain = CHAIN.split("  - {name: Gains")[0] + "benchmarks:" + CHAIN.split("benchmarks:")[1]
+    (tmp_path / "grid.yaml").write_text(chain)
+    assert in_process.door("grid.yaml", cwd=tmp_path).returncode == 0
+    whole, runs = tables(tmp_path), tmp_path / "runs"
+    place = runs / "artefacts" / cards(tmp_path)["Plus"]["artefact_id"]
+    weights = max((path for path in place.iterdir() if path.name != "card.json"), key=lambda path: path.stat().st_size)
+    flip(weights)
+    forget_scores(runs)
+    answer = in_process.door("grid.yaml", cwd=tmp_path)
+    assert answer.returncode == 3
+    assert f"Plus cannot be used, and what needs it is left out: {weights} is damaged" in answer.stderr
+    shutil.rmtree(place)
+    flip(next((runs / "label_maps").rglob("*.png")))
+    answer = in_process.door("grid.yaml", cwd=tmp_path)
+    assert answer.returncode == 3
+    assert "Plus cannot be fitted" in answer.stderr and "1 results on the train images" in answer.stderr
+    assert ".png is damaged" in answer.stderr
+    assert verify.main([str(runs), "--set-aside"]) == 1
+    assert in_process.door("grid.yaml", cwd=tmp_path).returncode == 0
+    assert tables(tmp_path) == whole
+    capsys.readouterr()
+    assert verify.main([str(runs)]) == 0
