@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv demo test lint types models damages chromium clean
+.PHONY: venv demo test lint types models damages grids chromium clean
 
 venv: .venv/installed
 
@@ -34,6 +34,10 @@ models: venv
 # A thousand damages of a results folder's files; docs/results_folder.md holds what came out.
 damages: venv
 	$(BIN)/python -m perf.damages
+
+# A thousand spoilt grids, each of which has to get its sentence; the tests try a few of them.
+grids: venv
+	$(BIN)/python -m perf.malformed_grids
 
 clean:
 	rm -rf .venv .cache runs

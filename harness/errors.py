@@ -46,6 +46,8 @@ class ClusterError(HarnessError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The clause `; did you mean 'x'?` for the closest known word, or an empty string."""
+    if len(str(word)) > LONGEST:
+        return ""
     close = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 

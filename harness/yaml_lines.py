@@ -10,15 +10,18 @@ from typing import Any
 
 import yaml
 
-from harness.errors import GridError, nearest
+from harness.errors import GridError, bounded, nearest
 
 Where = tuple[str | int, ...]  # the way to a value from the top: keys and positions
 
 LARGEST_FILE = 2**20  # bytes
-MOST_VALUES = 100_000  # after aliases are followed
+MOST_VALUES = 20_000  # after aliases are followed
 DEEPEST = 30
+TOO_MANY = f"more than {MOST_VALUES} values, aliases included, are too many for a grid"
+TOO_DEEP = f"it is nested too deep; a grid needs at most {DEEPEST} levels"
 TAG = "tag:yaml.org,2002:"
 SCALARS = frozenset(TAG + kind for kind in ("str", "int", "float", "bool", "null"))
+FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML was built with it
 BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)  # PyYAML on malformed scalars
 
 
@@ -41,34 +44,56 @@ class Source:
         """A GridError that names the line of a value, or of what would have held it."""
         while where and where not in self.lines:
             where = where[:-1]
-        return GridError(f"{self.file}, line {self.lines.get(where, 1)}: {' '.join(sentence.splitlines())}")
+        return GridError(f"{self.file}, line {self.lines.get(where, 1)}: {bounded(sentence)}")
 
 
-def read(path: Path) -> Source:
-    """The content of a file; GridError when it cannot be read, is no YAML, or holds more than plain values."""
-    text = _text(path)
+def read(path: Path, called: str = "") -> Source:
+    """The content of a file; GridError when it cannot be read, is no YAML, or holds more than plain values.
+
+    called: how sentences name the file (else by its name alone).
+    """
+    called = called or path.name
+    text = _text(path, called)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = _composed(text, called)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         found = chr(error.character) if isinstance(error.character, int) else error.character
-        raise GridError(f"{path.name}, line {line}: the character {found!r} is not allowed in YAML") from None
+        raise GridError(f"{called}, line {line}: the character {found!r} is not allowed in YAML") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join((error.problem or error.context or "it cannot be parsed").split())
-        raise GridError(f"{path.name}, line {mark.line + 1 if mark else 1}: this is not YAML: {problem}") from None
-    except RecursionError:
-        raise GridError(f"{path.name}, line 1: it is nested too deep; a grid needs at most {DEEPEST} levels") from None
+        raise GridError(f"{called}, line {mark.line + 1 if mark else 1}: this is not YAML: {problem}") from None
     except (yaml.YAMLError, *BROKEN) as error:
-        raise GridError(f"{path.name}, line 1: this is not YAML: {' '.join(str(error).split())}") from None
+        raise GridError(f"{called}, line 1: this is not YAML: {' '.join(str(error).split())}") from None
     if root is None:
-        raise GridError(f"{path.name}, line 1: the file is empty; it needs name, methods and benchmarks")
-    walk = _Walk(path.name)
+        raise GridError(f"{called}, line 1: the file is empty; it needs name, methods and benchmarks")
+    walk = _Walk(called)
     data = walk.value(root, ())
-    return Source(path.name, data, walk.lines)
+    return Source(called, data, walk.lines)
 
 
-def _text(path: Path) -> str:
+def _composed(text: str, called: str) -> yaml.Node | None:
+    """The tree of a text that is neither too deep nor too long: what is built of events takes time and stack."""
+    try:
+        _refuse_large(text, called)
+        return yaml.compose(text, Loader=FAST)
+    except yaml.YAMLError:
+        return yaml.compose(text, Loader=yaml.SafeLoader)  # slow, and its errors say more
+
+
+def _refuse_large(text: str, called: str) -> None:
+    depth = values = 0
+    for event in yaml.parse(text, Loader=FAST):
+        ends = isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - ends
+        values += not ends
+        if depth > DEEPEST + 1 or values > MOST_VALUES:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise GridError(f"{called}, line {line}: {TOO_DEEP if depth > DEEPEST else TOO_MANY}")
+
+
+def _text(path: Path, called: str) -> str:
     """The file's text; a byte-order mark is dropped."""
     try:
         if path.is_dir():
@@ -86,7 +111,7 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise GridError(f"{path.name}, line {line}: the text is not UTF-8; save the file as UTF-8") from None
+        raise GridError(f"{called}, line {line}: the text is not UTF-8; save the file as UTF-8") from None
 
 
 class _Walk:
@@ -103,9 +128,9 @@ class _Walk:
         self.lines.setdefault(where, node.start_mark.line + 1)
         self._left -= 1
         if self._left < 0:
-            raise self._refuse(node, f"more than {MOST_VALUES} values, aliases included, are too many for a grid")
+            raise self._refuse(node, TOO_MANY)
         if len(where) > DEEPEST:
-            raise self._refuse(node, f"it is nested too deep; a grid needs at most {DEEPEST} levels")
+            raise self._refuse(node, TOO_DEEP)
         if isinstance(node, yaml.MappingNode) and node.tag == TAG + "map":
             return dict(self._items(node, where))
         if isinstance(node, yaml.SequenceNode) and node.tag == TAG + "seq":
@@ -146,4 +171,4 @@ class _Walk:
         return value
 
     def _refuse(self, node: yaml.Node, sentence: str) -> GridError:
-        return GridError(f"{self._file}, line {node.start_mark.line + 1}: {sentence}")
+        return GridError(f"{self._file}, line {node.start_mark.line + 1}: {bounded(sentence)}")
