@@ -38,7 +38,7 @@ class Catalogue:
         if name_set in self.sets:
             return self.sets[name_set]
         if name_set.endswith(_USER_FILES):
-            return read_user_names(Path(name_set).expanduser(), self.data_set, self.classes)
+            return read_user_names(Path(name_set), self.data_set, self.classes)
         raise DataError(
             f"{self.data_set} has no name set {name_set!r}; it has {', '.join((OWN, *sorted(self.sets)))}, "
             "or give the path of a .yaml file with a word or a list of words for every class."

@@ -39,11 +39,11 @@ class FoodPix(DataSet):
 
     def open_source(self) -> PairedFiles:
         name = self.catalogue.data_set
-        trail = find_inner(Path(self.root).expanduser(), self.split)
+        trail = find_inner(Path(self.root), self.split)
         if not trail:
             raise WrongRoot(
                 f"{self.root!r} is not a folder of {name}: looked for {self.split}/img in it and in folders named data "
-                f"or UECFOODPIXCOMPLETE (in any case) inside it; {contents(Path(self.root).expanduser())}."
+                f"or UECFOODPIXCOMPLETE (in any case) inside it; {contents(Path(self.root))}."
             )
         inner = trail[-1] / self.split
         table = offset_table(name, len(self.classes), first=1, also={0: 0})

@@ -41,7 +41,7 @@ class FoodSeg(DataSet):
             return self._folders(table)
         from benchmarks.foodseg_parquet import open_parquet
 
-        return open_parquet(Path(self.root).expanduser(), self.split, table)
+        return open_parquet(Path(self.root), self.split, table)
 
     def _folders(self, table: LabelTable) -> PairedFiles:
         base = find_base(self.root, self.catalogue.data_set, ("FoodSeg103",), f"Images/img_dir/{self.split}")

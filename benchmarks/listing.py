@@ -14,7 +14,7 @@ _SAFE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # no separators and no le
 
 def find_base(root: str, data_set: str, inside: Sequence[str], marker: str) -> Path:
     """The folder that holds `marker`: root itself or one of the named folders inside it. WrongRoot otherwise."""
-    top = Path(root).expanduser()
+    top = Path(root)
     for folder in (top, *(top / name for name in inside)):
         if (folder / marker).exists():
             return folder

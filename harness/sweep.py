@@ -17,18 +17,20 @@ from typing import Any
 from rich.console import Console
 
 from harness import stages
-from harness.contracts import Recipe
+from harness.contracts import Recipe, expanded
 from harness.errors import HarnessError
 from harness.executors import placement
 from harness.executors.seam import Executor, LocalExecutor
 from harness.foreign import interrupts
 from harness.grid import reading as grids
+from harness.grid.form import MOST_WORKERS
 from harness.planning import plan as plans
 from harness.planning import report as plan_report
 from harness.planning.plan import Plan
 from harness.progress import Progress
 from harness.recipes import identity, loading
 from results import leaderboard, overview
+from results.door import door
 from results.store import Store
 from results.terminal import console_for_output, print_leaderboard
 from results.writer import Writer
@@ -41,6 +43,7 @@ VERSIONED = (
 )  # fmt: skip
 
 
+@door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
@@ -80,7 +83,7 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
 
 def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) -> int:
     """What would be done; nothing is made or changed."""
-    store = Store.open(options.results, create=False) if Path(options.results).exists() else None
+    store = Store.open(options.results, create=False) if options.results.exists() else None
     plan, timings = _plan(options, grid, store), overview.seconds_per_image(store) if store else {}
     if options.json:
         told = plan_report.as_dict(plan, timings, _workers(options, grid))
@@ -216,15 +219,17 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Run a grid of methods and benchmarks and rank them. What is stored already is not run again.",
         epilog="Exit codes: 0 all done; 2 the input is at fault; 3 failed or missing images; 130 interrupted.",
     )
-    parser.add_argument("grid", help="the YAML file that says what to run")
-    parser.add_argument("--results", default="runs", metavar="DIR", help="results folder (default: runs)")
+    parser.add_argument("grid", type=expanded, help="the YAML file that says what to run")
+    parser.add_argument(
+        "--results", type=expanded, default="runs", metavar="DIR", help="results folder (default: runs)"
+    )
     parser.add_argument("--plan", action="store_true", help="show what would be done, and do nothing")
     parser.add_argument("--json", action="store_true", help="with --plan: as JSON")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--local", action="store_true", help="in this process, without Ray")
     where.add_argument("--address", metavar="A", help="a running Ray cluster: auto, HOST:PORT or ray://HOST:PORT")
     parser.add_argument(
-        "--workers", type=_positive, metavar="N", help="workers (default: one a GPU, else as CPUs allow)"
+        "--workers", type=_workers_asked, metavar="N", help="workers (default: one a GPU, else as CPUs allow)"
     )
     parser.add_argument("--limit", type=_positive, metavar="IMAGES", help="only the first images of every benchmark")
     parser.add_argument("--partial", action="store_true", help="rank runs with failed or missing images too")
@@ -238,6 +243,12 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _workers_asked(text: str) -> int:
+    if _positive(text) > MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text} are too many; give at most {MOST_WORKERS}")
     return int(text)
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
-from harness.contracts import ModelError
+from harness.contracts import ModelError, expanded
 
 SHIPPED = Path(__file__).parent / "pretrained"
 KINDS = ("diffusion", "clip")
@@ -30,7 +30,7 @@ def locate(model: str, kind: str) -> str:
     shipped = SHIPPED / model if re.fullmatch(r"\w+", model) else None
     if shipped is not None and (shipped.is_dir() or model == "shapes"):
         return str(_checked(shipped / kind, model, kind))
-    folder = Path(model).expanduser()
+    folder = expanded(model)
     if folder.is_dir():
         return str(_checked(folder, model, kind))
     if _HUB_ID.fullmatch(model) and not model.startswith("."):

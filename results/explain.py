@@ -11,12 +11,13 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from harness.contracts import expanded
 from harness.errors import HarnessError, StoreError, nearest
 from results import artefacts, matrices
 from results.again import grid_text
+from results.door import door
 from results.durable import write_text
 from results.evidence import Evidence, gather
 from results.matrices import Cell, Matrix
@@ -151,13 +152,14 @@ def explain(evidence: Evidence, words: Sequence[str]) -> tuple[str | None, list[
     return cell.run_id, [title, *hole, *(receipt(evidence, cell.run_id, matrix.spec.value) if cell.run_id else [])]
 
 
+@door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the receipt of a number; 0 done, 2 with one sentence when that cannot be."""
     parser = argparse.ArgumentParser(prog="python -m results.explain", description=main.__doc__)
     parser.add_argument("words", nargs="+", metavar="TABLE ROW COLUMN | RUN", help="a table's cell, or a run's id")
-    parser.add_argument("--results", default="runs", metavar="DIR", help="results folder (default: runs)")
+    parser.add_argument("--results", type=expanded, default="runs", metavar="DIR", help="the folder (default: runs)")
     parser.add_argument("--partial", action="store_true", help="runs with missing or failed images have numbers too")
-    parser.add_argument("--grid", metavar="FILE", help="write the grid that computes this run again")
+    parser.add_argument("--grid", type=expanded, metavar="FILE", help="write the grid that computes this run again")
     options = parser.parse_args(arguments)
     if len(options.words) not in (1, 3):
         parser.error("name a TABLE, a ROW and a COLUMN, or one RUN")
@@ -165,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         evidence = gather(Store.open(options.results, create=False), options.partial, _of_another_grid(options))
         run_id, sections = explain(evidence, options.words)
         if options.grid and run_id:
-            write_text(Path(options.grid), grid_text(evidence.store, evidence.recipes[run_id]))
+            write_text(options.grid, grid_text(evidence.store, evidence.recipes[run_id]))
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

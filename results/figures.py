@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
+from harness.contracts import expanded
 from harness.errors import HarnessError, StoreError, nearest
 from results.colours import colour, paint
+from results.door import door
 from results.durable import write_text, write_whole
 from results.evidence import Evidence, gather
 from results.figure_sheet import PANEL, Figure, to_png, to_svg
@@ -128,11 +130,12 @@ def _room(evidence: Evidence, benchmark: str | None) -> Room:
     return found[names.index(benchmark) if benchmark else 0]
 
 
+@door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw comparison and timestep strip of a results folder; 0 done, 2 with one sentence when that cannot be."""
     parser = argparse.ArgumentParser(prog="python -m results.figures", description=main.__doc__)
-    parser.add_argument("folder", metavar="DIR", help="the results folder of a sweep")
-    parser.add_argument("--out", metavar="DIR", help="where the pictures go (default: figures/ in the results folder)")
+    parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
+    parser.add_argument("--out", type=expanded, metavar="DIR", help="for the pictures (default: DIR/figures)")
     parser.add_argument("--benchmark", metavar="NAME", help="the benchmark (default: the first with kept label maps)")
     parser.add_argument("--runs", metavar="ID", nargs="+", default=[], help="the columns (default: the first in rank)")
     parser.add_argument("--images", metavar="ID", nargs="+", default=[], help="the rows (default: the first kept)")
@@ -146,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "comparison": comparison(evidence, room, options.runs, options.images),
             "timestep": timestep_strip(evidence, room, options.images),
         }
-        out = Path(options.out) if options.out else store.folder / "figures"
+        out = options.out or store.folder / "figures"
         written = [path for name, figure in figures.items() if figure for path in write(figure, name, out)]
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -18,9 +18,11 @@ from typing import Any
 
 import polars as pl
 
+from harness.contracts import expanded
 from harness.errors import HarnessError, StoreError
 from results import estimators
 from results.agreement import agreeing
+from results.door import door
 from results.durable import write_text
 from results.protocols import differences
 from results.recipes import RunRecipe
@@ -242,10 +244,11 @@ def write(board: Leaderboard, folder: Path) -> tuple[Path, Path]:
     return paths
 
 
+@door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rebuild the CSV files of a results folder; 0 done, 2 with one sentence when that cannot be."""
     parser = argparse.ArgumentParser(prog="python -m results.leaderboard", description=main.__doc__)
-    parser.add_argument("folder", metavar="DIR", help="the results folder of a sweep")
+    parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
     parser.add_argument("--partial", action="store_true", help="rank runs with missing or failed images too")
     parser.add_argument("--all", action="store_true", help="show every stored run, not only those of the last grid")
     options = parser.parse_args(arguments)

@@ -17,7 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.contracts import expanded
 from harness.errors import HarnessError, StoreError
+from results.door import door
 from results.durable import write_text
 from results.evidence import Evidence, gather
 from results.leaderboard import Entry
@@ -198,11 +200,12 @@ def write(found: Iterable[Verdict], folder: Path) -> Path:
     return folder / "ledger.csv"
 
 
+@door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Set published numbers beside those of a results folder; 0 done, 2 with one sentence when that cannot be."""
     parser = argparse.ArgumentParser(prog="python -m results.ledger", description=main.__doc__)
-    parser.add_argument("folder", metavar="DIR", help="the results folder of a sweep")
-    parser.add_argument("--ledger", metavar="FILE", action="append", default=[], help="a CSV file of further numbers")
+    parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
+    parser.add_argument("--ledger", type=expanded, metavar="FILE", action="append", default=[], help="more numbers")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, metavar="POINTS", help="still the same number")
     parser.add_argument("--partial", action="store_true", help="compare runs with missing or failed images too")
     options = parser.parse_args(arguments)

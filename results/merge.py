@@ -19,9 +19,11 @@ from typing import Any
 
 import polars as pl
 
+from harness.contracts import expanded
 from harness.errors import HarnessError, StoreError
 from results import cargo
 from results.agreement import agreeing
+from results.door import door
 from results.keepsakes import key_of
 from results.recipes import RunRecipe, joined_sweeps, recipe_text
 from results.rows import KEY, SCHEMA, Contradiction, defeated
@@ -179,15 +181,16 @@ def _place(recipe: RunRecipe) -> tuple[str, ...]:
     return (recipe.benchmark_name, recipe.protocol_text, recipe.method_name, recipe.variant)
 
 
+@door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Join results folders; 0 done, 2 with one sentence when that cannot be, 3 when rows contradict each other."""
     parser = argparse.ArgumentParser(prog="python -m results.merge", description=main.__doc__)
-    parser.add_argument("folders", metavar="DIR", nargs="+", help="results folders of sweeps")
-    parser.add_argument("--into", metavar="DIR", required=True, help="the folder that receives everything")
+    parser.add_argument("folders", type=expanded, metavar="DIR", nargs="+", help="results folders of sweeps")
+    parser.add_argument("--into", type=expanded, metavar="DIR", required=True, help="the folder that receives all")
     options = parser.parse_args(arguments)
     try:
         sources = [Store.open(folder, create=False) for folder in options.folders]
-        brought = merge(sources, Store(Path(options.into)))
+        brought = merge(sources, Store(options.into))
     except Contradiction as error:
         print(f"error: {error}", file=sys.stderr)
         for run_id, image_id in error.frame.select(KEY).iter_rows():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ _PIPED = 120  # columns when nobody says how many there are
 
 def console_for_output() -> Console:
     """A console on standard output; a pipe gets a fixed width, so that a log reads like a terminal."""
-    console = Console(highlight=False)
+    console = Console(file=sys.stdout, highlight=False)  # named, so that its encoding is seen
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _PIPED
     return console
@@ -38,7 +39,7 @@ def print_leaderboard(board: Leaderboard, console: Console | None = None) -> Non
     for (benchmark, protocol), group in groupby(board.entries, key=lambda e: (e.benchmark, e.protocol)):
         console.print()
         console.print(Text.assemble((benchmark, "bold cyan"), "  ", ("" if shared else protocol, "dim")))
-        console.print(_table(list(group), console.width))
+        console.print(_table(list(group), console.width, console.options.ascii_only))
     if board.differing:
         console.print(Text(f"Protocols differ in {', '.join(board.differing)}: they share no column.", style="yellow"))
     holes = [entry for entry in board.entries if not entry.complete]
@@ -46,7 +47,7 @@ def print_leaderboard(board: Leaderboard, console: Console | None = None) -> Non
         console.print(Text(_about_holes(holes, board.partial), style="yellow"))
 
 
-def _table(entries: Sequence[Entry], width: int) -> Table:
+def _table(entries: Sequence[Entry], width: int, ascii_only: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("method", overflow="fold", min_width=8)
@@ -59,7 +60,7 @@ def _table(entries: Sequence[Entry], width: int) -> Table:
         cells = [_shown(entry.miou), _shown(entry.image_miou), _shown(entry.pixel_accuracy)]
         line = [str(entry.rank or ""), escape(entry.method), escape(entry.variant), _images(entry), *cells]
         if width >= _WIDE:
-            line.append("━" * round(_BAR * (entry.miou or 0.0)))
+            line.append(("=" if ascii_only else "━") * round(_BAR * (entry.miou or 0.0)))
         table.add_row(*line, style="bold" if entry.rank == 1 else "" if entry.rank else "dim")
     return table
 

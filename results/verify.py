@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.contracts import expanded
 from harness.errors import HarnessError, StoreError
 from results import artefacts, events, gallery, lock, parts, proof
 from results.agreement import agreeing
+from results.door import door
 from results.durable import write_text
 from results.recipes import RunRecipe
 from results.rows import KEY, Contradiction
@@ -181,10 +183,11 @@ def _free(path: Path) -> Path:
     return path if not path.exists() else next(one for one in taken if not one.exists())
 
 
+@door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify a results folder; 0 whole, 1 with the list of what is not, 2 with one sentence when there is none."""
     parser = argparse.ArgumentParser(prog="python -m results.verify", description=main.__doc__)
-    parser.add_argument("folder", metavar="DIR", help="the results folder of a sweep")
+    parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
     parser.add_argument("--set-aside", action="store_true", help=f"move what is damaged into DIR/{ASIDE}/")
     options = parser.parse_args(arguments)
     try:

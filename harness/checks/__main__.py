@@ -13,6 +13,7 @@ from harness.checks import benchmark_gate, method_gate
 from harness.errors import HarnessError
 from harness.foreign import interrupts
 from harness.recipes import loading
+from results.door import door
 from results.terminal import console_for_output
 
 
@@ -30,6 +31,7 @@ class Check(Protocol):
 CHECKS: tuple[Check, ...] = (benchmark_gate, method_gate)
 
 
+@door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 sound, 1 something is off, 2 the command makes no sense."""
     parser = argparse.ArgumentParser(prog="python -m harness.checks", description=__doc__)

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from harness.checks.benchmark_walk import KINDS, Findings, list_ids, spread, walk
 from harness.checks.told_of_code import told_of_code
-from harness.checks.with_words import add_settings, settings_of_words
-from harness.contracts import IGNORED, Benchmark, Recipe
+from harness.checks.with_words import add_settings, recipe_of_words
+from harness.contracts import IGNORED, Benchmark
 from harness.recipes import loading
 
 NAME = "benchmark"
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, console: Console) -> int:
     """Walk and report; 0 when nothing is off, 1 otherwise. AddressError and SettingsError pass."""
     loading.check_role(loading.load_class(options.address), "benchmark", options.address)
-    recipe = Recipe.of(options.address, **settings_of_words(options.settings))
+    recipe = recipe_of_words(options.address, options.settings)
     benchmark: Benchmark = loading.build(recipe)
     findings = Findings()
     list_ids(benchmark, findings)
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         for _ in walk(benchmark, chosen, findings) if chosen else ():
             bar.advance(task)
     report(benchmark, findings, console, options.address)
-    for line in told_of_code([recipe], benchmark=True):
+    for line in told_of_code([recipe], benchmark=True) if findings.ids else ():  # else its files cannot be told
         style, text = ("[yellow]note[/] ", line) if line.startswith("not in") else ("", line)
         console.print(f"{style}{escape(text)}", soft_wrap=True)
     return OFF if findings.problems else SOUND

@@ -13,8 +13,8 @@ from rich.table import Table
 from harness.checks.method_trials import Trial, Verdict
 from harness.checks.method_world import scene
 from harness.checks.told_of_code import told_of_code
-from harness.checks.with_words import add_settings, settings_of_words
-from harness.contracts import Benchmark, Image, Recipe
+from harness.checks.with_words import add_settings, recipe_of_words
+from harness.contracts import Benchmark, Image, Recipe, expanded
 from harness.errors import DataError, SettingsError
 from harness.protocol.given import checked_sample, classes_of, ids_of
 from harness.recipes import loading
@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--benchmark", default="benchmarks.shapes:Shapes", metavar="ADDRESS", help="whose first images are used"
     )
     add_settings(parser, "--benchmark-with", "benchmark_settings", "that benchmark, for example root=/data/VOCdevkit")
-    parser.add_argument("--artefact", metavar="FOLDER", help="of a learner: where a grid left what it has learned")
+    artefact = "of a learner: where a grid left what it has learned"
+    parser.add_argument("--artefact", type=expanded, metavar="FOLDER", help=artefact)
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -42,8 +43,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     started = time.perf_counter()
     loading.add_folder(".")
     loading.check_role(loading.load_class(options.address), "method", options.address)
-    recipe = Recipe.of(options.address, **settings_of_words(options.settings))
-    wanted = Recipe.of(options.benchmark, **settings_of_words(options.benchmark_settings, "--benchmark-with"))
+    recipe = recipe_of_words(options.address, options.settings)
+    wanted = recipe_of_words(options.benchmark, options.benchmark_settings, "--benchmark-with")
     if loading.kind_of(loading.build(recipe)) == "learner" and options.artefact is None:
         raise SettingsError(f"{options.address} answers once a grid has fitted it: give the folder with --artefact")
     queries, whole = scene(*_pictures(wanted))

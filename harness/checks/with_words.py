@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from harness.contracts import Recipe
 from harness.errors import SettingsError
+from harness.recipes import loading, settings
 
 
 def add_settings(parser: argparse.ArgumentParser, option: str, dest: str, meaning: str) -> None:
@@ -18,17 +21,23 @@ def add_settings(parser: argparse.ArgumentParser, option: str, dest: str, meanin
     )
 
 
+def recipe_of_words(use: str, words: Sequence[str], option: str = "--with") -> Recipe:
+    """The recipe of an address with `key=value` words; paths are relative to the current folder."""
+    cls, given = loading.load_class(use), settings_of_words(words, option)
+    return Recipe.of(use, **{key: settings.placed(cls, key, value, Path.cwd()) for key, value in given.items()})
+
+
 def settings_of_words(words: Sequence[str], option: str = "--with") -> dict[str, Any]:
     """`key=value` words as settings; values as in a grid (numbers, true, false, null, text, [lists])."""
-    settings: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for word in words:
         key, sign, value = word.partition("=")
         if not sign or not key.isidentifier():
             raise SettingsError(f"{option} {word!r} is not a setting; write key=value, for example root=/data/voc")
-        if key in settings:
+        if key in found:
             raise SettingsError(f"{option} gives {key!r} twice; give it once")
         try:
-            settings[key] = yaml.safe_load(value)
+            found[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise SettingsError(f"{option} {word!r}: the value is not YAML; put it in quotes") from None
-    return settings
+    return found

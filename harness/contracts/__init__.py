@@ -7,7 +7,8 @@ Three optional attributes let a plug-in say what its results depend on besides i
 
 - `version`: a class attribute (int or str), raised by the author when any pixel can change. Without it the text of
   the module's source file stands for it, so that an edited plug-in never meets results of its former self.
-- `places`: a class attribute, the names of settings that only say where files lie. They are in no id.
+- `places`: a class attribute, the names of settings that only say where files lie. They are in no id. In a grid
+  they are relative to its folder, `~` and `$VAR` are filled in, and the plug-in is given the absolute path.
 - `fingerprint()`: a method that returns a short string that stands for the content of files it reads (weights,
   manifests). It runs while planning, so it must not import torch.
 
@@ -37,6 +38,7 @@ from harness.contracts.nouns import (
     Words,
     freeze,
 )
+from harness.contracts.paths import expanded
 from harness.contracts.plug_ins import Backbone, Benchmark, Learner, Lessons, Method, Pass, Reader, Tagger
 from harness.contracts.rules import LabelRule, NameFile, ProtocolSettings
 from harness.contracts.work import Batch, BatchDone, Mark, Origin, Picture, Row, Run, Shard
@@ -81,5 +83,6 @@ __all__ = [
     "Truth",
     "Vocabulary",
     "Words",
+    "expanded",
     "freeze",
 ]

@@ -76,7 +76,7 @@ def _usual_cpus(nodes: Sequence[Node], threads: int | None) -> float:
 
 def _cpus_each(cpus: Sequence[float], workers: int) -> float:
     """The largest share at which that many workers fit; below 1 it may be a fraction."""
-    shares = sorted({float(c / k) for c in cpus if c > 0 for k in range(1, workers + 1)}, reverse=True)
+    shares = sorted({float(c / k) for c in set(cpus) if c > 0 for k in range(1, workers + 1)}, reverse=True)
     whole = [float(int(share)) if share >= 1 else int(share * 1e4) / 1e4 for share in shares]
-    fitting = [share for share in whole if share > 0 and sum(int(c / share + ROUNDING) for c in cpus) >= workers]
-    return fitting[0] if fitting else 1.0
+    fitting = (share for share in whole if share > 0 and sum(int(c / share + ROUNDING) for c in cpus) >= workers)
+    return next(fitting, 1.0)

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import harness
 from harness.errors import ClusterError
 
+LONGEST_ADDRESS = 80  # letters of it that are shown
 LONGEST_FOLDER = 45  # bytes; Ray appends 62 and a socket's path may have 107
 ANYWHERE = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}  # workers run the interpreter that runs the driver
 ATTACHED = {**ANYWHERE, "RAY_NUM_REDIS_GET_RETRIES": "2"}  # tries of 40 s each at a port where something else listens
@@ -94,7 +95,8 @@ def check_reachable(address: str, seconds: float = 5.0) -> None:
     """ClusterError when nothing listens at `host:port` or `ray://host:port`; `auto` passes."""
     if address == "auto":
         return
-    form = f"--address {address}: write auto, HOST:PORT (as in `ray start`) or ray://HOST:PORT"
+    shown = address if len(address) <= LONGEST_ADDRESS else f"{address[:LONGEST_ADDRESS]}... ({len(address)} letters)"
+    form = f"--address {shown}: write auto, HOST:PORT (as in `ray start`) or ray://HOST:PORT"
     try:
         parts = urlsplit(address if "://" in address else f"//{address}")
         host, port = parts.hostname, parts.port
@@ -104,6 +106,6 @@ def check_reachable(address: str, seconds: float = 5.0) -> None:
         raise ClusterError(form)
     try:
         socket.create_connection((host, port), timeout=seconds).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no machine can have
         cure = "start one with `ray start --head`, or leave the address out"
-        raise ClusterError(f"No Ray cluster answers at {address} ({error}); {cure}.") from None
+        raise ClusterError(f"No Ray cluster answers at {shown} ({error}); {cure}.") from None

@@ -15,17 +15,18 @@ from harness.recipes import loading, settings
 from harness.recipes.complaints import spell
 from harness.yaml_lines import Source, Where
 
-MOST_COMBINATIONS = 100_000
+MOST_COMBINATIONS = 10_000  # each is built to be sure: some seconds in all
 
 Role = Literal["method", "benchmark"]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A value that a setting can take, and where it is written."""
+    """A value that a setting can take, where it is written, and what is written there."""
 
     value: Any
     where: Where
+    written: Any = None
 
 
 @dataclass(frozen=True)
@@ -45,28 +46,32 @@ class Combination:
         return f"{self.name} {self.variant}" if self.variant else self.name
 
 
+def count(written: Mapping[str, Any]) -> int:
+    """How many combinations the axes of an item make, as it is written, before any is dropped."""
+    return math.prod(len(value) for value in written.get("with", {}).values() if isinstance(value, list))
+
+
 class Item:
     """One entry of `methods:` or `benchmarks:` with its class at hand."""
 
     def __init__(self, source: Source, folder: str, where: Where, role: Role) -> None:
-        self._source, self._role, self.where = source, role, where
+        self._source, self._folder, self._role, self.where = source, folder, role, where
         written = source.value(where)
         self.name: str = written["name"]
         self.use: str = written["use"]
-        self.cls = self._class(folder)
+        self.cls = self._class()
         given = written.get("with", {})
         self._choices = {key: self._axis((*where, "with", key), value) for key, value in given.items()}
         self._axes = [key for key, value in given.items() if isinstance(value, list)]
         self._excludes = written.get("exclude", [])
-
-    def count(self) -> int:
-        """How many combinations the axes make, before any is dropped."""
-        return math.prod(len(choices) for choices in self._choices.values())
+        self._made: tuple[Combination, ...] | None = None
 
     def combinations(self) -> tuple[Combination, ...]:
         """Every combination that the item's own `exclude:` leaves, the last axis changing fastest."""
-        if self.count() > MOST_COMBINATIONS:
-            raise self._source.error((*self.where, "with"), f"more than {MOST_COMBINATIONS} combinations are too many")
+        self._made = self._made or self._multiplied()
+        return self._made
+
+    def _multiplied(self) -> tuple[Combination, ...]:
         rules = [self.rule((*self.where, "exclude", number), rule) for number, rule in enumerate(self._excludes)]
         used = [False] * len(rules)
         kept = []
@@ -96,7 +101,7 @@ class Item:
 
     def changed(self, one: Combination, where: Where, written: Mapping[str, Any]) -> Combination:
         """A combination with those settings replaced that are written at `where`; they stand in its variant."""
-        chosen = {key: Choice(value, self.where) for key, value in one.recipe.as_dict().items()}
+        chosen = {key: Choice(value, self.where, value) for key, value in one.recipe.as_dict().items()}
         for key, value in written.items():
             choices = self._axis((*where, key), value)
             if len(choices) > 1:
@@ -115,9 +120,9 @@ class Item:
         """Whether the class has all these settings."""
         return set(names) <= set(settings.parameters(self.cls))
 
-    def _class(self, folder: str) -> type:
+    def _class(self) -> type:
         try:
-            loading.check_beside(self.use, folder)
+            loading.check_beside(self.use, self._folder)
             cls = loading.load_class(self.use)
             loading.check_role(cls, self._role, self.use)
         except HarnessError as error:
@@ -130,7 +135,7 @@ class Item:
         if value == []:
             raise self._source.error(where, f"the {kind} {key!r} is empty: give it a value, or leave it out")
         places = [(*where, number) for number in range(len(value))] if isinstance(value, list) else [where]
-        choices = tuple(Choice(self._fitting(place), place) for place in places)
+        choices = tuple(Choice(self._fitting(place), place, self._source.value(place)) for place in places)
         first: dict[str, Where] = {}
         for choice in choices:
             if first.setdefault(repr(choice.value), choice.where) != choice.where:
@@ -144,7 +149,7 @@ class Item:
         if isinstance(value, dict):
             raise self._source.error(where, f"setting {key!r} cannot be a mapping; give it a word, a number or a list")
         try:
-            fitting = settings.check(self.cls, key, value)
+            fitting = settings.placed(self.cls, key, settings.check(self.cls, key, value), self._folder)
         except HarnessError as error:
             raise self._source.error(where, str(error)) from None
         return fitting if type(fitting) in (bool, int, float, str, tuple) else freeze(value)
@@ -158,7 +163,8 @@ class Item:
         except HarnessError as error:
             raise self._source.error(self._blamed(chosen, str(error)), str(error)) from None
         known = {**final, **recipe.as_dict()}
-        variant = " ".join(f"{key}={spell(known[key])}" for key in (*self._axes, *extra) if key in known)
+        shown = {**known, **{key: chosen[key].written for key in getattr(self.cls, "places", ()) if key in chosen}}
+        variant = " ".join(f"{key}={spell(shown[key])}" for key in (*self._axes, *extra) if key in shown)
         content = f"{settings.address(self.cls)} {sorted(final.items(), key=lambda item: item[0])!r}"
         return Combination(self.name, variant, recipe, known, self.where, content)
 

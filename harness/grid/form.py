@@ -14,6 +14,7 @@ from harness.recipes.complaints import complaint
 from harness.yaml_lines import Source, Where
 
 LONGEST_NAME = 100
+MOST_WORKERS, MOST_THREADS, LARGEST_BATCH = 10_000, 1024, 4096
 
 
 def _name(value: str) -> str:
@@ -60,9 +61,9 @@ class IncludeForm(Form):
 class ClusterForm(Form):
     """`cluster:`; see grid.ClusterSettings."""
 
-    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_WORKERS)] = "auto"
     address: Name | None = None
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
     gpus_per_worker: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     shard_batches: Annotated[int, Field(ge=1)] | None = None
     stall_seconds: Annotated[float, Field(gt=0)] | None = None
@@ -84,7 +85,7 @@ class GridForm(Form):
     include: list[IncludeForm] = Field(default_factory=list)
     protocol: Annotated[ProtocolForm, BeforeValidator(named)] = Field(default_factory=ProtocolForm)
     cluster: ClusterForm = Field(default_factory=ClusterForm)
-    batch: int = Field(default=8, ge=1)
+    batch: int = Field(default=8, ge=1, le=LARGEST_BATCH)
     keep: KeepForm = Field(default_factory=KeepForm)
     tables: list[TableForm] = Field(default_factory=list)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from harness.contracts import ProtocolSettings, Recipe
+from harness.contracts import ProtocolSettings, Recipe, expanded
 from harness.errors import GridError, HarnessError
 from harness.protocol import naming, presets
 from harness.protocol.rules import SCALED, THRESHOLDED, WORDED, effective
@@ -159,11 +159,11 @@ class _Written:
 
     def _templates(self, written: str) -> tuple[str, ...]:
         """The sentences of a text file."""
-        place = self._folder / Path(written).expanduser()
         if not written.lower().endswith(".txt"):
             how = presets.how_to_write("imagenet80")
             raise self._error("templates", f"templates {written!r} is no list and no .txt file; published sets: {how}")
         try:
+            place = self._folder / expanded(written)
             found = presets.sentences(naming.text(place))
         except GridError as error:
             raise self._error("templates", str(error)) from None
@@ -188,7 +188,7 @@ class _Written:
             fitting = {}
             for key, value in form.settings.items():
                 here = (*TOP, "tagger", "with", key)
-                fitting[key] = settings.check(cls, key, value)
+                fitting[key] = settings.placed(cls, key, settings.check(cls, key, value), self._folder)
             here = (*TOP, "tagger", "use")
             recipe = Recipe.of(form.use, **fitting)
             loading.build(recipe)

@@ -14,12 +14,16 @@ An item of `methods` or `benchmarks` has `name`, `use` (module:Class), `with` (i
 - A method that learns names a `teacher`, another method here, and `train: {split: train}` of a benchmark says which of
   its settings make it the split that is learned from (see harness.grid.teachers).
 
+Paths (of names, of templates, of the settings that a class lists in `places`) are relative to the folder of the file;
+`~` and `$VAR` are filled in.
+
 Cells come benchmark by benchmark, method by method, the last axis changing fastest; included cells last. The folder of
 the file is put at the end of the import path, so that `use: my_method:Mine` finds my_method.py beside the grid.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +34,7 @@ from harness.contracts import ProtocolSettings, Recipe
 from harness.errors import GridError, nearest
 from harness.grid import form as grid_form
 from harness.grid import protocol_form
-from harness.grid.combinations import MOST_COMBINATIONS, Combination, Item, Role, matches
+from harness.grid.combinations import MOST_COMBINATIONS, Combination, Item, Role, count, matches
 from harness.grid.teachers import Teacher, Teachers
 from harness.recipes import loading
 from harness.yaml_lines import Source, Where
@@ -126,11 +130,9 @@ class _Maker:
 
     def __init__(self, source: Source, form: grid_form.GridForm, folder: str) -> None:
         self._source, self._form = source, form
+        self._refuse_too_many()
         self._methods = self._items("methods", "method", folder)
         self._benchmarks = self._items("benchmarks", "benchmark", folder)
-        sizes = [sum(item.count() for item in items.values()) for items in (self._methods, self._benchmarks)]
-        if (total := sizes[0] * sizes[1]) > MOST_COMBINATIONS:
-            raise source.error(("methods",), f"{total} combinations are too many; {MOST_COMBINATIONS} are the most")
         self._places = [one for item in self._benchmarks.values() for one in item.combinations()]
         self._refuse_same_names()
         self._teachers = Teachers(source, self._methods, self._benchmarks)
@@ -227,9 +229,17 @@ class _Maker:
         )
 
     def _items(self, section: str, role: Role, folder: str) -> dict[str, Item]:
-        count = len(self._source.value((section,)))
-        items = (Item(self._source, folder, (section, number), role) for number in range(count))
+        numbers = range(len(self._source.value((section,))))
+        items = (Item(self._source, folder, (section, number), role) for number in numbers)
         return {item.name: item for item in items}
+
+    def _refuse_too_many(self) -> None:
+        """Before anything is built."""
+        total = math.prod(sum(map(count, self._source.value((section,)))) for section in ("methods", "benchmarks"))
+        if total > MOST_COMBINATIONS:
+            most = f"{MOST_COMBINATIONS} is the most: split the grid"
+            sentence = f"the axes make {total} combinations before any exclude; {most}"
+            raise self._source.error(("methods",), sentence)
 
     def _refuse_same_names(self) -> None:
         """`Shapes` with an axis may come to bear the name that another benchmark was given."""

@@ -184,15 +184,17 @@ def _backbones(planned: PlannedRun) -> set[Recipe]:
 
 def _cost(group: Sequence[PlannedRun]) -> Cost:
     """Passes and encodings of a group: per image, the distinct ones over the runs that miss it."""
-    passes: set[tuple[str, Pass]] = set()
-    encodings: set[tuple[str, Hashable]] = set()
+    passes: dict[Pass, set[str]] = {}
+    encodings: dict[Hashable, set[str]] = {}
     total = Cost()
     for planned in group:
         ways = {(request.backbone, request.encoding) for request in planned.passes}
-        passes.update((image, request) for image in planned.missing for request in planned.passes)
-        encodings.update((image, way) for image in planned.missing for way in ways)
+        for request in planned.passes:
+            passes.setdefault(request, set()).update(planned.missing)
+        for way in ways:
+            encodings.setdefault(way, set()).update(planned.missing)
         total += Cost(0, 0, len(ways) * len(planned.missing), len(planned.passes) * len(planned.missing))
-    return total + Cost(len(encodings), len(passes))
+    return total + Cost(sum(map(len, encodings.values())), sum(map(len, passes.values())))
 
 
 def _shards(group: Sequence[PlannedRun], number: int, batch: int, size: int) -> list[Shard]:

@@ -100,6 +100,7 @@ class Planner:
         self._benchmarks: dict[Recipe, Place] = {}
         self._networks: dict[Recipe, dict[str, Any]] = {}
         self._names: dict[Hashable, Words] = {}
+        self._together: dict[tuple[str, ...], frozenset[str]] = {}  # the images of a benchmark, held once for all runs
         self.labels: dict[str, PlannedRun] = {}
         self.fits: dict[str, PlannedFit] = {}
 
@@ -117,11 +118,13 @@ class Planner:
         run, record = self._run(cell, place, method, fit, rule)
         known = self._stored.get(run.run_id, {})
         wanted = place.image_ids[: self._limit]
-        keep = frozenset(wanted) if kind == "label" else chosen(place.image_ids, self._keep) & frozenset(wanted)
+        every = self._together.setdefault(wanted, frozenset(wanted))
+        keep = every if kind == "label" else chosen(place.image_ids, self._keep) & every
         changed = self._changed(place, run, fit)
-        lacking = frozenset(image for image in wanted if known.get(image) != "ok" or image in changed)
-        missing = lacking | frozenset(image for image in keep if not self._shelf.has_map(run.run_id, image))
-        failed = sum(known.get(image) == "failed" for image in lacking)
+        lacking = frozenset(i for i in wanted if known.get(i) != "ok" or i in changed) if known else every
+        unseen = [image for image in keep if not self._shelf.has_map(run.run_id, image)]
+        missing = lacking.union(unseen) if unseen else lacking
+        failed = sum(known.get(image) == "failed" for image in lacking) if known else 0
         stored = len(wanted) - len(lacking)
         return PlannedRun(run, wanted, missing, failed, method.passes, keep, stored, record, kind, fit, changed)
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from harness.planning import steps_report
 from harness.planning.plan import Plan, PlannedRun
 
+RUNS_SHOWN = 200  # a terminal takes milliseconds a line
 Timings = Mapping[str, float]  # method address -> mean seconds an image and run, from stored rows
 
 
@@ -49,11 +50,13 @@ def show(plan: Plan, timings: Timings, workers: int, console: Console) -> None:
     table.add_column("images", justify="right")
     table.add_column("to do", justify="right")
     table.add_column("why")
-    for planned in plan.runs:
+    for planned in plan.runs[:RUNS_SHOWN]:
         run = planned.run
         counts = str(len(planned.image_ids)), str(len(planned.missing))
         table.add_row(run.run_id, run.method_name, run.variant, run.benchmark_name, *counts, planned.reason)
     console.print(table)
+    if len(plan.runs) > RUNS_SHOWN:
+        console.print(f"... and {len(plan.runs) - RUNS_SHOWN} more; --plan --json lists all.", highlight=False)
     steps_report.show(plan, console)
     for line in summary(plan, timings, workers):
         console.print(line, highlight=False)

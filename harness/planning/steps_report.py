@@ -9,6 +9,8 @@ from rich.table import Table
 
 from harness.planning.plan import Plan, PlannedFit, PlannedRun
 
+STEPS_SHOWN = 200
+
 
 def steps(plan: Plan) -> list[dict[str, Any]]:
     """Every step with its id and the ids of those that it needs, each after what it needs."""
@@ -26,11 +28,14 @@ def show(plan: Plan, console: Console) -> None:
     table = Table(title="Steps", title_justify="left", box=None, pad_edge=False)
     for heading in ("step", "id", "method", "on", "needs", "images", "to do", "why"):
         table.add_column(heading, overflow="fold")
-    for step in steps(plan):
+    every = steps(plan)
+    for step in every[:STEPS_SHOWN]:
         name = f"{step['method']} {step['variant']}".strip()
         counts = str(step["images"]), str(step["missing"])
         table.add_row(step["step"], step["id"], name, step["benchmark"], " ".join(step["needs"]), *counts, step["why"])
     console.print(table)
+    if len(every) > STEPS_SHOWN:
+        console.print(f"... and {len(every) - STEPS_SHOWN} more; --plan --json lists all.", highlight=False)
 
 
 def _add_fit(fit: PlannedFit, found: list[dict[str, Any]], seen: set[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import yaml_lines
-from harness.contracts import NameFile, Words
+from harness.contracts import NameFile, Words, expanded
 from harness.errors import GridError, nearest
 
 FILES = (".json", ".yaml", ".yml")
@@ -26,7 +26,7 @@ def read_file(written: str, folder: Path) -> NameFile:
 
     It holds a list, a word or a list of words a class in the benchmark's order, or a mapping from class to words.
     """
-    path = folder / Path(written).expanduser()
+    path = folder / expanded(written)
     content = _content(path)
     entries = list(content.values()) if isinstance(content, Mapping) else content
     if not isinstance(entries, list) or not entries:
@@ -81,7 +81,7 @@ def _content(path: Path) -> Any:
     if path.is_file() and not text(path).strip():
         raise GridError(f"{path} is empty; give a word or a list of words for every class")
     if path.suffix.lower() != ".json":
-        return yaml_lines.read(path).data
+        return yaml_lines.read(path, str(path)).data
     try:
         return json.loads(text(path))
     except (ValueError, RecursionError) as error:

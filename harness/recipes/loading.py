@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from difflib import get_close_matches
+from os.path import isfile  # unlike Path.is_file it raises nothing, whatever the name
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -127,7 +128,7 @@ def add_folder(folder: str | Path) -> None:
 def check_beside(use: str, folder: str | Path) -> None:
     """AddressError when an address names a file of this folder, but another module of that name comes first."""
     top = use.partition(":")[0].partition(".")[0]
-    beside = [path for path in (Path(folder, f"{top}.py"), Path(folder, top, "__init__.py")) if path.is_file()]
+    beside = [path for path in (Path(folder, f"{top}.py"), Path(folder, top, "__init__.py")) if isfile(path)]
     first = _place(top) if beside else None
     if top in PACKAGES or not beside or first in [path.resolve() for path in (*beside, Path(folder, top))]:
         return

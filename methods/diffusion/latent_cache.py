@@ -24,7 +24,7 @@ class LatentCache:
     """A folder of latents in half precision. maker: stands for the network and how it is shown an image."""
 
     def __init__(self, folder: str, maker: str) -> None:
-        self._folder, self._maker = Path(folder).expanduser(), maker
+        self._folder, self._maker = Path(folder), maker
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -6,18 +6,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from harness.contracts import expanded
 from harness.errors import HarnessError
 from results import report
+from results.door import door
 from results.store import Store
 
 
+@door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report of a results folder; 0 done, 2 with one sentence when that cannot be."""
     parser = argparse.ArgumentParser(prog="python -m results.report", description=main.__doc__)
-    parser.add_argument("folder", metavar="DIR", help="the results folder of a sweep")
+    parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
     parser.add_argument("--partial", action="store_true", help="rank runs with missing or failed images too")
     parser.add_argument("--all", action="store_true", help="show every stored run, not only those of the last grid")
-    parser.add_argument("--ledger", metavar="FILE", action="append", default=[], help="further published numbers (CSV)")
+    parser.add_argument("--ledger", type=expanded, metavar="FILE", action="append", default=[], help="more numbers")
     options = parser.parse_args(arguments)
     try:
         path = report.write(Store.open(options.folder, create=False), options.partial, options.all, options.ledger)

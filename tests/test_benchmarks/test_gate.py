@@ -16,8 +16,8 @@ from PIL import Image
 
 from benchmarks.pascal_voc import PascalVOC
 from harness.checks.__main__ import main
-from harness.checks.benchmark_gate import settings_of_words
 from harness.checks.benchmark_walk import spread
+from harness.checks.with_words import settings_of_words
 from harness.contracts import Sample
 from harness.errors import SettingsError
 
