@@ -1,12 +1,16 @@
-"""What has to be set before torch is loaded, and the printed number that all random choices of the tests come from.
+"""What is set before torch is loaded, the printed number behind all random choices, and one Ray for all.
 
 `pytest --seed N` gives the same choices again. The sweep without a process of its own is `in_process.door`.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,8 @@ from seeds import of_run, seed_of
 from harness.work import arithmetic
 
 arithmetic.prepare_environment(threads=1)  # tests share the cores; and what is computed here has a worker's bits
+
+PLUGINS = Path(__file__).parent / "plugins"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,10 +44,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"the random choices of this run come again with --seed {of_run()}")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where processes share the tests, one has all of a file, and all files that share a Ray; these come first."""
+    on_ray = {item.path for item in items if "ray_address" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if item.path in on_ray else item.path.stem))
+    items.sort(key=lambda item: item.path not in on_ray)
+
+
 @pytest.fixture(autouse=True)
 def _begin_anew(request: pytest.FixtureRequest) -> None:
     """The generators that a test may use without saying so begin at its own seed, whatever ran before."""
-    number = seed_of(request.node.nodeid)
+    number = _seed_of(request.node)
     random.seed(number)
     np.random.seed(number)
     if "torch" in sys.modules:
@@ -51,10 +66,33 @@ def _begin_anew(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """32 bits of this test's own."""
-    return seed_of(request.node.nodeid)
+    return _seed_of(request.node)
+
+
+def _seed_of(item: pytest.Item) -> int:
+    """The same whether or not processes share the tests: then xdist adds the group to the name."""
+    (group,) = item.get_closest_marker("xdist_group").args
+    return seed_of(item.nodeid.removesuffix(f"@{group}"))
 
 
 @pytest.fixture
 def rng(seed: int) -> np.random.Generator:
     """Random numbers of this test's own."""
     return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """The address of a Ray of two nodes on this machine, in processes of its own, for every test that names this."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    variables |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    command = [sys.executable, str(PLUGINS / "two_raylets.py")]
+    process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        address = process.stdout.readline().strip()
+        assert address, "the Ray of the tests does not start; its message is on standard error"
+        yield address
+    finally:
+        process.stdin.close()
+        process.wait()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-import os
+import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from in_process import door
+
+from harness.executors.seam import LocalExecutor
 
 ROOT = Path(__file__).parent.parent
-PLUGINS = ROOT / "tests" / "plugins"
 
 SHAPES = """
 name: shapes
@@ -28,16 +29,9 @@ methods:
 benchmarks:
   - name: Shapes
     use: benchmarks.shapes:Shapes
-    with: {images: 12}
-batch: 4
+    with: {images: 6}
+batch: 2
 """
-
-
-def door(*arguments: str, cwd: Path, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    places = [str(ROOT), str(PLUGINS), *([str(path)] if path else [])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "COLUMNS": "120", "RAY_worker_niceness": "0"}
-    command = [sys.executable, "-m", "harness.sweep", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=280, check=False)
 
 
 def tables(folder: Path) -> tuple[bytes, bytes]:
@@ -54,34 +48,30 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the Shapes grid and its results as computed in one process."""
     folder = tmp_path_factory.mktemp("shapes")
     (folder / "grid.yaml").write_text(SHAPES)
-    answer = door("grid.yaml", "--local", "--results", "local", cwd=folder)
+    answer = door("grid.yaml", "--results", "local", cwd=folder)
     assert answer.returncode == 0, answer.stderr
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "shard"), [(1, 1), (2, 2)])
-def test_the_tables_are_the_same_bytes_from_ray_as_from_one_process(shapes: Path, workers: int, shard: int) -> None:
-    grid = shapes / f"grid{workers}.yaml"
+def test_the_tables_are_the_same_bytes_from_two_nodes_of_ray_as_from_one_process(
+    shapes: Path, ray_address: str, workers: int, shard: int
+) -> None:
+    grid, results = shapes / f"grid{workers}.yaml", f"ray{workers}"
     grid.write_text(SHAPES + f"cluster: {{shard_batches: {shard}}}\n")
-    results = f"ray{workers}"
-    answer = door(grid.name, "--workers", str(workers), "--results", results, cwd=shapes)
+    more = ("--address", ray_address, "--workers", str(workers), "--results", results)
+    answer = door(grid.name, *more, cwd=shapes)
     assert answer.returncode == 0, answer.stderr
     assert tables(shapes / results) == tables(shapes / "local")
 
 
-def test_shuffled_shards_of_any_size_give_the_same_bytes(shapes: Path) -> None:
-    code = """
-import random, sys
-from harness import sweep
-from harness.executors.seam import LocalExecutor
-run = LocalExecutor.run
-LocalExecutor.run = lambda self, shards: run(self, random.Random(3).sample(list(shards), len(shards)))
-sys.exit(sweep.main(["shuffled.yaml", "--local", "--results", "shuffled"]))
-"""
+def test_shuffled_shards_of_any_size_give_the_same_bytes(
+    shapes: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, order = LocalExecutor.run, random.Random(seed)
+    monkeypatch.setattr(LocalExecutor, "run", lambda self, shards: run(self, order.sample(shards, len(shards))))
     (shapes / "shuffled.yaml").write_text(SHAPES + "cluster: {shard_batches: 1}\n")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", code], cwd=shapes, env=environment, check=True, capture_output=True)
+    assert door("shuffled.yaml", "--results", "shuffled", cwd=shapes).returncode == 0
     assert tables(shapes / "shuffled") == tables(shapes / "local")
 
 
@@ -90,20 +80,20 @@ def test_a_run_has_the_same_counts_alone_and_when_its_neighbours_are_stored(shap
     (shapes / "alone.yaml").write_text(
         alone.split("  - name: MaskCLIP")[0] + "benchmarks:" + alone.split("benchmarks:")[1]
     )
-    assert door("alone.yaml", "--local", "--results", "alone", cwd=shapes).returncode == 0
+    assert door("alone.yaml", "--results", "alone", cwd=shapes).returncode == 0
     (lonely,) = board(shapes / "alone").values()
     company = board(shapes / "local")["StableSeg timestep=300 refine=sar"]
     assert lonely["run_id"] == company["run_id"]
     for column in ("miou", "image_miou", "pixel_accuracy"):
         assert lonely[column] == company[column]
     # The one run is stored; its neighbours are computed around it, with it left out.
-    assert door("grid.yaml", "--local", "--results", "alone", cwd=shapes).returncode == 0
+    assert door("grid.yaml", "--results", "alone", cwd=shapes).returncode == 0
     assert tables(shapes / "alone") == tables(shapes / "local")
 
 
 def test_a_limited_sweep_that_is_finished_later_ends_in_the_same_bytes(shapes: Path) -> None:
-    assert door("grid.yaml", "--local", "--limit", "5", "--results", "resumed", cwd=shapes).returncode == 0
-    assert door("grid.yaml", "--local", "--results", "resumed", cwd=shapes).returncode == 0
+    assert door("grid.yaml", "--limit", "3", "--results", "resumed", cwd=shapes).returncode == 0
+    assert door("grid.yaml", "--results", "resumed", cwd=shapes).returncode == 0
     assert tables(shapes / "resumed") == tables(shapes / "local")
 
 
@@ -129,38 +119,45 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-@pytest.mark.parametrize("how", ["--local", "--workers=1"])
-def test_a_method_in_an_installed_package_runs_without_an_edit_here(installed: Path, tmp_path: Path, how: str) -> None:
+@pytest.fixture(params=["here", "on Ray"])
+def where(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return () if request.param == "here" else ("--address", request.getfixturevalue("ray_address"), "--workers", "1")
+
+
+def test_a_method_in_an_installed_package_runs_without_an_edit_here(
+    installed: Path, tmp_path: Path, where: tuple[str, ...]
+) -> None:
     (tmp_path / "grid.yaml").write_text(STRANGERS.format(use="stranger_segmentation:FlatGuess"))
-    answer = door("grid.yaml", how, cwd=tmp_path, path=installed)
+    answer = door("grid.yaml", *where, cwd=tmp_path, path=installed)
     assert answer.returncode == 0, answer.stderr
     assert {row["images"] for row in board(tmp_path / "runs").values()} == {"10"}
 
 
-@pytest.mark.parametrize("how", ["--local", "--workers=1"])
-def test_a_method_in_a_plain_file_beside_the_grid_runs(tmp_path: Path, how: str) -> None:
+def test_a_method_in_a_plain_file_beside_the_grid_runs(tmp_path: Path, where: tuple[str, ...]) -> None:
     source = (ROOT / "tests" / "stranger" / "stranger_segmentation" / "__init__.py").read_text()
     (tmp_path / "my_method.py").write_text(source)
     (tmp_path / "grid.yaml").write_text(STRANGERS.format(use="my_method:FlatGuess"))
-    answer = door("grid.yaml", how, cwd=tmp_path)
+    answer = door("grid.yaml", *where, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert {row["failed"] for row in board(tmp_path / "runs").values()} == {"0"}
 
 
-@pytest.mark.slow
-def test_a_method_that_kills_its_process_ends_as_failed_rows_and_the_others_are_whole(tmp_path: Path) -> None:
+def test_a_method_that_kills_its_process_ends_as_failed_rows_and_the_others_are_whole(
+    tmp_path: Path, ray_address: str
+) -> None:
     moody = (
         "  - {name: Deadly, use: toy_world:Moody, with: {mood: die}}\n  - {name: Colours, use: toy_world:ToyReader}\n"
     )
     grid = STRANGERS.format(use="toy_world:Flat").replace("class_index", "position")
-    (tmp_path / "grid.yaml").write_text(grid.replace("benchmarks:", f"{moody}benchmarks:") + "batch: 4\n")
-    answer = door("grid.yaml", "--workers", "2", cwd=tmp_path)
+    grid = grid.replace("benchmarks:", f"{moody}benchmarks:").replace("Boxes}", "Boxes, with: {images: 4}}")
+    (tmp_path / "grid.yaml").write_text(grid + "batch: 4\n")
+    answer = door("grid.yaml", "--address", ray_address, "--workers", "2", cwd=tmp_path)
     assert answer.returncode == 3, answer.stderr
     assert "Traceback" not in answer.stderr
     rows = board(tmp_path / "runs")
-    assert rows["Deadly"]["rank"] == "" and int(rows["Deadly"]["failed"]) >= 3
+    assert rows["Deadly"]["rank"] == "" and int(rows["Deadly"]["failed"]) >= 1
     for name in ("Colours", "Flat position=0", "Flat position=1"):
-        assert (rows[name]["images"], rows[name]["failed"]) == ("10", "0"), name
+        assert (rows[name]["images"], rows[name]["failed"]) == ("4", "0"), name
 
 
 def test_a_plan_of_the_root_grid_counts_what_is_shared(tmp_path: Path) -> None:
@@ -168,30 +165,3 @@ def test_a_plan_of_the_root_grid_counts_what_is_shared(tmp_path: Path) -> None:
     plan = json.loads(answer.stdout)
     diffusion = [run for run in plan["runs"] if run["use"] == "methods.stableseg:StableSeg"]
     assert len(diffusion) >= 9 and plan["passes"] < plan["passes_without_sharing"]
-
-
-@pytest.fixture
-def two_nodes() -> Iterator[str]:
-    """The address of a Ray cluster of two raylets on this machine, in a process of its own."""
-    command = [sys.executable, str(PLUGINS / "two_raylets.py")]
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    process = subprocess.Popen(
-        command,
-        env={**variables, "RAY_USAGE_STATS_ENABLED": "0"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.stdin.close()
-        process.wait(timeout=60)
-
-
-@pytest.mark.slow
-def test_a_cluster_of_two_nodes_joined_by_address_gives_the_same_bytes(shapes: Path, two_nodes: str) -> None:
-    answer = door("grid.yaml", "--address", two_nodes, "--results", "cluster", cwd=shapes)
-    assert answer.returncode == 0, answer.stderr
-    assert tables(shapes / "cluster") == tables(shapes / "local")

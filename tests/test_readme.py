@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from in_process import call, door
 
 from harness.grid import reading as grids
 
@@ -30,16 +30,7 @@ def test_a_method_is_added_in_fourteen_lines_as_the_readme_says(tmp_path: Path) 
     assert len(method.splitlines()) <= 14
     (tmp_path / "my_method.py").write_text(method)
     (tmp_path / "mine.yaml").write_text(snippets("yaml")[1])
-    command = [
-        sys.executable,
-        "-m",
-        "harness.sweep",
-        str(tmp_path / "mine.yaml"),
-        "--local",
-        "--results",
-        str(tmp_path / "r"),
-    ]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
+    answer = door("mine.yaml", "--results", "r", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert "class_index=1" in (tmp_path / "r" / "leaderboard.csv").read_text()
 
@@ -51,11 +42,12 @@ def test_every_command_of_the_readme_exists(command: str) -> None:
     if command.startswith("make"):
         assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     else:
-        module = command.split()[2]
-        answer = subprocess.run(
-            [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, check=False, timeout=60
-        )
-        assert answer.returncode == 0
+        name = command.split()[2]
+        package = importlib.util.find_spec(name).submodule_search_locations
+        module = importlib.import_module(f"{name}.__main__" if package else name)
+        assert "__main__" in Path(module.__file__).read_text()
+        answer = call(module.main, "--help")
+        assert (answer.returncode, answer.stdout.split()[:4]) == (0, ["usage:", "python", "-m", name])
 
 
 def test_every_yaml_file_of_grids_is_yaml() -> None:

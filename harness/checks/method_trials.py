@@ -83,24 +83,30 @@ def plans(trial: Trial) -> str:
     hash(trial.recipe)
     if copy.deepcopy(trial.recipe) != trial.recipe:
         raise Off("a copy of the recipe is not equal to it: its settings must be plain values")
-    asked = json.dumps({"use": trial.recipe.use, "settings": trial.recipe.as_dict()})
-    path = os.pathsep.join(place for place in sys.path if place)
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.checks.planning_trial"], input=asked, capture_output=True, text=True,
-        check=False, timeout=PLANNING_LIMIT, env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
+    answer = planned_elsewhere(trial.recipe)
     seconds = time.perf_counter() - started
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        raise Off(f"a fresh process cannot plan with the recipe: {last}")
-    answer = json.loads(done.stdout.splitlines()[-1])
     if answer["heavy"]:
         raise Off(f"planning with it loads {', '.join(answer['heavy'])}: import that inside the functions that need it")
     here = seen_by_planning(trial.recipe)
     if different := [key for key in here if answer.get("seen", {}).get(key) != here[key]]:
         raise Off(f"a second process that gets the recipe sees other {' and '.join(different)} than this one")
     return f"a fresh process plans with the recipe in {seconds:.1f} s, without torch, and sees the same as this one"
+
+
+def planned_elsewhere(recipe: Recipe) -> dict[str, Any]:
+    """The answer of a fresh process, see planning_trial."""
+    asked = json.dumps({"use": recipe.use, "settings": recipe.as_dict()})
+    path = os.pathsep.join(place for place in sys.path if place)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.checks.planning_trial"], input=asked, capture_output=True, text=True,
+        check=False, timeout=PLANNING_LIMIT, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        raise Off(f"a fresh process cannot plan with the recipe: {last}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
 def opens(trial: Trial) -> str:

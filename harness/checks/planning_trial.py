@@ -1,4 +1,4 @@
-"""A recipe as JSON on standard input -> what planning sees of it, as JSON: facts, passes, and what it had to import.
+"""A recipe a line, as JSON, on standard input -> what planning sees of it, a line: facts, passes, heavy imports.
 
 Run as `python -m harness.checks.planning_trial` in a process of its own, as the gate for methods does: only a fresh
 process shows what an import drags in, and whether a recipe means the same thing everywhere.
@@ -32,14 +32,15 @@ def seen_by_planning(recipe: Recipe) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Answers one recipe: {"seen": ..., "heavy": [...]}, or {"error": ...}."""
-    asked = json.load(sys.stdin)
-    try:
-        answer: dict[str, Any] = {"seen": seen_by_planning(Recipe.of(asked["use"], **asked["settings"]))}
-    except HarnessError as error:
-        answer = {"error": str(error)}
-    answer["heavy"] = [name for name in HEAVY if name in sys.modules]
-    print(json.dumps(answer))
+    """Answers every recipe: {"seen": ..., "heavy": [...]}, or {"error": ..., "heavy": [...]}."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            answer: dict[str, Any] = {"seen": seen_by_planning(Recipe.of(asked["use"], **asked["settings"]))}
+        except HarnessError as error:
+            answer = {"error": str(error)}
+        answer["heavy"] = [name for name in HEAVY if name in sys.modules]
+        print(json.dumps(answer), flush=True)
     return 0
 
 

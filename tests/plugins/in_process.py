@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from harness import sweep
+
+PLUGINS = Path(__file__).parent
+ROOT = PLUGINS.parents[1]
+
+Main = Callable[[Sequence[str]], int]
 
 
 @dataclass(frozen=True)
@@ -27,18 +32,24 @@ class Answer:
 
 
 def door(*arguments: str, cwd: Path, report: bool = False, path: Path | None = None) -> Answer:
-    """`python -m harness.sweep ARGUMENTS` in a folder; an error that would end in a traceback is raised.
+    """`python -m harness.sweep ARGUMENTS` in a folder; `path` is another place for packages.
 
     `--local` is added unless an address is given, and `--no-report` unless the report is promised.
-    path: another place for packages, as PYTHONPATH would give it.
     """
     where = [] if {"--local", "--address"} & set(arguments) else ["--local"]
+    quiet = [] if report or "--no-report" in arguments else ["--no-report"]
+    return call(sweep.main, *arguments, *where, *quiet, cwd=cwd, path=path)
+
+
+def call(main: Main, *arguments: object, cwd: Path = ROOT, path: Path | None = None) -> Answer:
+    """What a command's `main` answers to arguments; an error that would end in a traceback is raised."""
     told, errors = io.StringIO(), io.StringIO()
     with as_it_was(cwd, path or cwd), redirect_stdout(told), redirect_stderr(errors):
-        os.environ["COLUMNS"] = "120"
-        sys.path[:0] = [] if path is None else [str(path)]
+        packages = [str(place) for place in (path, PLUGINS) if place is not None]
+        os.environ.update(COLUMNS="150", PYTHONPATH=os.pathsep.join(packages))  # the latter for workers on Ray
+        sys.path[:0] = packages[:-1]
         try:
-            code = sweep.main([*arguments, *where, *([] if report else ["--no-report"])])
+            code = main([str(argument) for argument in arguments])
         except SystemExit as ended:  # argparse refuses
             code = ended.code if isinstance(ended.code, int) else 1
     return Answer(code, told.getvalue(), errors.getvalue())
@@ -49,6 +60,7 @@ def as_it_was(folder: Path, *others: Path) -> Iterator[None]:
     """Work in a folder; afterwards paths, signals, random states, torch's switches and the loaded modules come back.
 
     Modules of this folder and of others are forgotten: the next call reads their files anew, as a new process would.
+    Those of the checkout stay.
     """
     import torch
 
@@ -57,7 +69,7 @@ def as_it_was(folder: Path, *others: Path) -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     threads, grads, kind = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()
     onednn, strict = torch.backends.mkldnn.enabled, torch.are_deterministic_algorithms_enabled()
-    loaded = set(sys.modules)
+    loaded, places = set(sys.modules), {folder, *others} - {ROOT}
     os.chdir(folder)
     sys.dont_write_bytecode = True  # two edits within a second look alike to compiled files
     try:
@@ -79,5 +91,5 @@ def as_it_was(folder: Path, *others: Path) -> Iterator[None]:
         torch.use_deterministic_algorithms(strict)
         for name in set(sys.modules) - loaded:
             file = getattr(sys.modules[name], "__file__", None)
-            if file is not None and any(Path(file).is_relative_to(one) for one in (folder, *others)):
+            if file is not None and any(Path(file).is_relative_to(one) for one in places):
                 del sys.modules[name]

@@ -52,7 +52,7 @@ def interrupt(place: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "wait":
         time.sleep(100)  # somebody kills the driver meanwhile
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from harness.contracts import Recipe
 from harness.executors.cluster import RayExecutor
 
 STORE = 80 * 2**20
+HEAD = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
 
 
 def main(plugins: str) -> None:
     """Run 40 shards on the cluster, reached by its address."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": STORE})
+    cluster = Cluster(initialize_head=True, head_node_args=HEAD)
     events: list[dict[str, object]] = []
     rows, joined = [], False
     try:

@@ -22,7 +22,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The chain, run without a mishap."""
     place = tmp_path_factory.mktemp("whole")
     (place / "grid.yaml").write_text(JOINED)
-    assert door(place, "--local") == 0
+    assert door(place) == 0
     return place
 
 
@@ -53,9 +53,9 @@ def check_ended_as(whole: Path, folder: Path) -> None:
 
 def test_a_driver_that_dies_in_label_fit_and_score_ends_in_the_same_tables(whole: Path, folder: Path) -> None:
     for place in ("label 0", "fit 4", "answer 0.1"):
-        assert door(folder, "--local", wish=f"kill at {place}") == -signal.SIGKILL
-        assert (folder / "runs" / "LOCK").exists(), "it had no time to tidy up"
-    assert door(folder, "--local") == 0
+        assert start(folder, "--local", wish=f"kill at {place}").wait(timeout=250) == -signal.SIGKILL
+        assert (folder / "wish.met").exists() and (folder / "runs" / "LOCK").exists(), "it had no time to tidy up"
+    assert door(folder) == 0
     check_ended_as(whole, folder)
 
 
@@ -64,10 +64,10 @@ def test_a_driver_that_dies_in_label_fit_and_score_ends_in_the_same_tables(whole
 def test_a_driver_on_ray_that_is_killed_in_label_fit_and_score_ends_in_the_same_tables(
     whole: Path, folder: Path, temporary: Path
 ) -> None:
-    (folder / "grid.yaml").write_text(JOINED + "cluster: {workers: 2, shard_batches: 1}\n")
+    (folder / "grid.yaml").write_text(JOINED + "cluster: {workers: 1, shard_batches: 1}\n")
     for place in ("label 0", "fit 4", "answer 0.1"):
         kill_at(place, folder, temporary)
-    assert door(folder, "--local") == 0, (folder / "stderr").read_text()
+    assert door(folder) == 0, (folder / "stderr").read_text()
     check_ended_as(whole, folder)
 
 

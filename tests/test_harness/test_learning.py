@@ -35,7 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The chain, run without a mishap."""
     place = tmp_path_factory.mktemp("whole")
     (place / "grid.yaml").write_text(CHAIN)
-    assert door(place, "--local") == 0
+    assert door(place) == 0
     return place
 
 
@@ -62,7 +62,7 @@ def test_only_the_cells_of_the_grid_are_ranked(whole: Path) -> None:
 
 def test_what_is_stored_is_not_done_again(whole: Path) -> None:
     before = len((whole / "runs" / "events.jsonl").read_text().splitlines())
-    assert door(whole, "--local") == 0
+    assert door(whole) == 0
     assert len((whole / "runs" / "events.jsonl").read_text().splitlines()) == before
     assert door(whole, "--plan", "--json") == 0
     plan = json.loads((whole / "stdout").read_text())
@@ -98,16 +98,16 @@ def test_the_plan_prints_the_graph(folder: Path) -> None:
 
 @pytest.mark.parametrize("place", ["label 0", "fit 4", "gather", "answer 0.1"])
 def test_a_driver_that_is_interrupted_anywhere_ends_in_the_same_table(whole: Path, folder: Path, place: str) -> None:
-    assert door(folder, "--local", wish=f"stop at {place}") == 130
-    assert door(folder, "--local") == 0
+    assert door(folder, wish=f"stop at {place}") == 130
+    assert door(folder) == 0
     assert tables(folder) == tables(whole)
     if place == "fit 4":
         assert cards(folder)["Plus"]["learner_tells"]["started"] == 4  # it went on from its checkpoint
 
 
-def test_workers_and_shards_change_nothing(whole: Path, folder: Path) -> None:
+def test_workers_and_shards_change_nothing(whole: Path, folder: Path, ray_address: str) -> None:
     (folder / "grid.yaml").write_text(CHAIN + "cluster: {workers: 2, shard_batches: 1}\n")
-    assert door(folder) == 0, (folder / "stderr").read_text()
+    assert door(folder, "--address", ray_address) == 0, (folder / "stderr").read_text()
     assert tables(folder) == tables(whole)
     assert cards(folder)["Gains"]["learner_tells"] == cards(whole)["Gains"]["learner_tells"]
 
@@ -115,7 +115,7 @@ def test_workers_and_shards_change_nothing(whole: Path, folder: Path) -> None:
 def test_a_fit_that_fails_is_said_and_the_rest_goes_on(folder: Path) -> None:
     text = CHAIN.replace("toy_learners:Brightest}", "toy_world:Flat}")  # a label map, and a rule that needs scores
     (folder / "grid.yaml").write_text(text)
-    assert door(folder, "--local") == 3
+    assert door(folder) == 3
     said = (folder / "stderr").read_text()
     assert "Plus cannot be fitted, and what needs it is left out: 7 results on the train images" in said
     assert "18 image results failed or are missing" in said

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from in_process import door
 
 from harness.checks.__main__ import main
 from harness.checks.method_trials import PROMISES
 from harness.grid import reading as grids
 from harness.planning import plan as plans
 from harness.recipes import loading
-from harness.sweep import main as sweep
 from methods.refine import REFINERS
 
 ROOT = Path(__file__).parents[2]
@@ -41,8 +41,8 @@ def test_the_example_grid_runs_and_shares_its_passes(mine: Path) -> None:
     plan = plans.make(grid.name, grid.cells, grid.batch)
     assert len(plan.runs) == 8
     assert plan.cost.passes == 2 * 8
-    assert sweep([str(mine / "grid.yaml"), "--local", "--limit", "4", "--results", str(mine / "r")]) == 0
-    assert "Sharpest" in (mine / "r" / "leaderboard.csv").read_text()
+    assert door("grid.yaml", "--limit", "4", cwd=mine).returncode == 0
+    assert "Sharpest" in (mine / "runs" / "leaderboard.csv").read_text()
 
 
 @pytest.mark.parametrize("address", ["my_method:ColourNames", "my_reader:Sharpest"])
@@ -61,8 +61,8 @@ def test_the_relatives_run_as_their_page_says(tmp_path: Path) -> None:
     shapes = {"name": "Shapes", "use": "benchmarks.shapes:Shapes", "with": {"images": 2}}
     grid = {"name": "relatives", "methods": methods, "benchmarks": [shapes], "batch": 2}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
-    assert sweep([str(tmp_path / "grid.yaml"), "--local", "--results", str(tmp_path / "r")]) == 0
-    board = (tmp_path / "r" / "leaderboard.csv").read_text()
+    assert door("grid.yaml", cwd=tmp_path).returncode == 0
+    board = (tmp_path / "runs" / "leaderboard.csv").read_text()
     assert all(method["name"] in board for method in methods)
 
 

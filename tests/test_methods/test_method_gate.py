@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import pkgutil
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ import torch
 from our_methods import OURS
 
 import methods
+from harness.checks import method_trials
 from harness.checks.__main__ import main
 from harness.checks.method_answers import difference, gap_between
 from harness.checks.module_watch import left_behind, watched
+from harness.contracts import Recipe
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"openclip_resnet:MaskCLIPResNet"}  # tried below, with a model that is made for it
@@ -37,8 +41,31 @@ def with_words(words: tuple[str, ...]) -> tuple[str, ...]:
     return ("--with", *words) if words else ()
 
 
+@pytest.fixture(scope="module")
+def planning() -> Iterator[subprocess.Popen[str]]:
+    """One process that plans with every recipe it is given: a fresh one for each costs a second, and shows no more."""
+    path = os.pathsep.join(place for place in sys.path if place)
+    command = [sys.executable, "-m", "harness.checks.planning_trial"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    ) as process:
+        yield process
+
+
+@pytest.fixture
+def one_planner(planning: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate asks that process."""
+    assert planning.stdin is not None and planning.stdout is not None
+
+    def ask(recipe: Recipe) -> Any:
+        print(json.dumps({"use": recipe.use, "settings": recipe.as_dict()}), file=planning.stdin, flush=True)
+        return json.loads(planning.stdout.readline())
+
+    monkeypatch.setattr(method_trials, "planned_elsewhere", ask)
+
+
 @pytest.mark.parametrize("name", OURS)
-def test_ours_keep_every_promise(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ours_keep_every_promise(name: str, capsys: pytest.CaptureFixture[str], one_planner: None) -> None:
     code, text = gate(capsys, f"methods.{name}", *with_words(OURS[name]))
     assert (code, "All 11 promises are kept" in text) == (0, True), text
 
@@ -57,7 +84,9 @@ def test_none_of_ours_is_left_out() -> None:
     assert found == set(OURS) | ELSEWHERE
 
 
-def test_a_resnet_of_open_clip_keeps_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resnet_of_open_clip_keeps_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], one_planner: None
+) -> None:
     open_clip = pytest.importorskip("open_clip", reason="open_clip is not installed")
     from safetensors.torch import save_file
 
@@ -97,7 +126,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_methods_fail_each_for_its_own_reason(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_methods_fail_each_for_its_own_reason(
+    name: str, capsys: pytest.CaptureFixture[str], one_planner: None
+) -> None:
     code, text = gate(capsys, f"broken_methods:{name}", *BOXES)
     assert code == 1
     assert BROKEN[name] in text, text
@@ -115,7 +146,7 @@ def test_broken_methods_fail_each_for_its_own_reason(name: str, capsys: pytest.C
     ],
 )
 def test_broken_networks_fail_each_for_its_own_reason(
-    habit: str, says: str, capsys: pytest.CaptureFixture[str]
+    habit: str, says: str, capsys: pytest.CaptureFixture[str], one_planner: None
 ) -> None:
     code, text = gate(capsys, "broken_methods:NetworkReader", "--with", f"habit='{habit}'", *BOXES)
     assert says in text, text

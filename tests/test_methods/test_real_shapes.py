@@ -1,5 +1,5 @@
-"""At the shapes of Stable Diffusion 1.x (its real UNet configuration, random weights, 64 x 64 latents): class maps
-and refinements against explicit probabilities of all heads, kept from the very same forwards."""
+"""At the shapes of Stable Diffusion 1.x (its UNet's layers and heads at a quarter of the width, random weights, 64 x 64
+latents): class maps and refinements against explicit probabilities of all heads, kept from the very same forwards."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Explicit:
 def network(
     tmp_path_factory: pytest.TempPathFactory, write_diffusion: Any, stable_diffusion_1: dict[str, Any]
 ) -> Network:
-    """Text encoder, tokenizer and a VAE of factor 8 from a small model, and a UNet of the real size."""
+    """Text encoder, tokenizer and a VAE of factor 8 from a small model, and a UNet with the real sides and heads."""
     from diffusers import UNet2DConditionModel
 
     from methods.diffusion.files import open_files
@@ -59,7 +59,8 @@ def network(
     folder = write_diffusion(tmp_path_factory.mktemp("real") / "thin", thin, 77)
     small = open_files(str(folder), None, torch.float32, "cpu")
     with torch.device("meta"):
-        unet = UNet2DConditionModel(**stable_diffusion_1)
+        narrow = {"block_out_channels": (80, 160, 320, 320), "norm_num_groups": 16}
+        unet = UNet2DConditionModel(**stable_diffusion_1 | narrow)
     unet = unet.to_empty(device="cpu").eval().requires_grad_(False)
     noise = torch.rand(1 << 20).mul_(2.0).sub_(1.0)
     for name, weight in unet.named_parameters():

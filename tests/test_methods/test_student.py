@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from in_process import as_it_was
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 
@@ -115,11 +117,16 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 def test_groups_are_independent_of_who_computes_them(tmp_path: Path) -> None:
     """Two workers, as torch.distributed joins them, learn what one learns, up to the order of sums."""
-    import torch.multiprocessing as processes
-
-    for count in (1, 2):  # both in processes of their own: what other tests have told torch would change the bits
-        given = (count, str(tmp_path / f"port{count}"), str(_folder(tmp_path / str(count))))
-        processes.spawn(_work, given, nprocs=count)  # type: ignore[no-untyped-call]
+    places = {count: (str(tmp_path / f"port{count}"), str(_folder(tmp_path / str(count)))) for count in (1, 2)}
+    with as_it_was(tmp_path):
+        _work(0, 1, *places[1])
+        other = get_context("spawn").Process(target=_work, args=(1, 2, *places[2]))
+        other.start()
+        try:
+            _work(0, 2, *places[2])
+        finally:
+            other.join()
+    assert other.exitcode == 0
     one, other = weights_of(tmp_path / "1"), weights_of(tmp_path / "2")
     held = [name for name in one if one[name].dtype == np.float32]
     assert max(float(np.abs(one[name] - other[name]).max()) for name in held) < 1e-4

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import recount
 import toy_results
 import yaml
+from in_process import door
 
 from harness.grid import reading as grids
 from harness.planning import plan as plans
 from results import artefacts, explain
 from results.store import Store
-
-ROOT = Path(__file__).parents[2]
 
 
 def told(capsys: pytest.CaptureFixture[str], store: Store, *words: str) -> str:
@@ -86,8 +83,7 @@ def test_the_grid_of_a_receipt_is_the_same_run_again(tmp_path: Path) -> None:
         "protocol: {vocabulary: all, background: constant, threshold: 0.25, templates: ['a {}', 'the {}']}\n"
     )
     folder = tmp_path / "r"
-    command = [sys.executable, "-m", "harness.sweep", str(grid), "--local", "--no-report", "--results", str(folder)]
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    assert door("grid.yaml", "--results", "r", cwd=tmp_path).returncode == 0
     for run_id in json.loads((folder / "grid.json").read_text())["runs"]:
         again = tmp_path / f"{run_id}.yaml"
         assert explain.main([run_id, "--results", str(folder), "--grid", str(again)]) == 0

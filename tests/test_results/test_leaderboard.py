@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import random
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from in_process import call
 from rich.console import Console
 
 from harness.contracts import Row
@@ -179,14 +178,9 @@ def test_the_bytes_depend_on_no_order_and_no_number_of_parts(tmp_path: Path, see
     assert len({x["miou"] for x in lines(store)}) == 3
 
 
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "results.leaderboard", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 def test_the_command_writes_both_files_and_prints_the_table(tmp_path: Path) -> None:
     store = filled(tmp_path, [recipe("r1", "Maskless [x]", "t=1")], rows("r1", 50))
-    done = command(tmp_path)
+    done = call(leaderboard.main, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Maskless [x]" in done.stdout
     assert "25.75" in done.stdout
@@ -196,7 +190,7 @@ def test_the_command_writes_both_files_and_prints_the_table(tmp_path: Path) -> N
 
 def test_a_wrong_folder_is_one_sentence_and_exit_2(tmp_path: Path) -> None:
     for folder, what in ((tmp_path / "none", "does not exist"), (tmp_path, "holds no rows/")):
-        done = command(folder)
+        done = call(leaderboard.main, folder)
         assert done.returncode == 2
         assert done.stdout == ""
         assert done.stderr.count("\n") == 1

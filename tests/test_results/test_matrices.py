@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +12,7 @@ from typing import Any, get_args
 import pytest
 import recount
 import toy_results
+from in_process import door
 
 from harness.errors import StoreError
 from harness.grid.table_form import Score
@@ -165,13 +164,12 @@ def test_the_grid_hands_its_tables_to_the_folder(tmp_path: Path) -> None:
         "benchmarks:\n- {name: S, use: 'benchmarks.shapes:Shapes', with: {images: 3}}\n"
         "tables:\n- {name: positions, rows: position, columns: benchmark, labels: {'0': first, '-1': last}}\n"
     )
-    command = [sys.executable, "-m", "harness.sweep", str(grid), "--local", "--results", str(tmp_path / "r")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    done = door("grid.yaml", "--results", "r", cwd=tmp_path, report=True)
     assert (tmp_path / "r" / "tables" / "positions.csv").read_text().splitlines()[0] == "position,S,missing"
     assert [line.split(",")[0] for line in (tmp_path / "r/tables/positions.csv").read_text().splitlines()[1:]] == [
         "first", "last",
     ]  # fmt: skip
-    assert done.stdout.rstrip().splitlines()[-1] == str(tmp_path / "r" / "report" / "index.html")
+    assert done.stdout.rstrip().splitlines()[-1] == "r/report/index.html"
 
 
 def test_merged_folders_keep_the_tables_of_both(tmp_path: Path) -> None:

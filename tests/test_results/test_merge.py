@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from unittest.mock import patch
@@ -13,13 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_process import call
 from PIL import Image as Pillow
 
 from harness.contracts import Picture, Row
 from harness.errors import StoreError
 from results import artefacts, keepsakes
 from results.leaderboard import build, leaderboard_csv
-from results.merge import Brought, merge
+from results.merge import Brought, main, merge
 from results.recipes import RunRecipe
 from results.rows import Contradiction
 from results.store import Store
@@ -147,11 +146,6 @@ def test_the_union_is_there_and_ok_beats_failed(tmp_path: Path) -> None:
     assert Store.open(tmp_path / "c", create=False).stored() == {"r1": {"0": "ok", "1": "ok"}, "r2": {"0": "ok"}}
 
 
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "results.merge", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
 def test_other_counts_for_the_same_key_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     keys = {("r1", "0"): ("ok", 1.0), ("r1", "1"): ("ok", 1.0), ("r2", "2"): ("ok", 1.0)}
     one, two = filled(tmp_path / "a", keys), filled(tmp_path / "b", {})
@@ -159,7 +153,7 @@ def test_other_counts_for_the_same_key_are_named_and_nothing_is_written(tmp_path
         writer.append([row("r1", "0", extra=1), row("r1", "1"), row("r2", "2", extra=1)])
     with pytest.raises(Contradiction, match="2 images of 2 runs have different counts"):
         merge([one, two], Store(tmp_path / "c"))
-    done = command(one.folder, two.folder, "--into", tmp_path / "c")
+    done = call(main, one.folder, two.folder, "--into", tmp_path / "c")
     assert done.returncode == 3
     assert done.stdout == "r1\t0\nr2\t2\n"
     assert "not reproducible" in done.stderr
@@ -176,9 +170,9 @@ def test_an_id_with_two_meanings_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_merges_and_refuses_a_wrong_folder(tmp_path: Path) -> None:
     one = filled(tmp_path / "a", {("r1", "0"): ("ok", 1.0)})
-    done = command(one.folder, "--into", tmp_path / "c")
+    done = call(main, one.folder, "--into", tmp_path / "c")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("1 rows and 0 files beside them from 1 folders")
-    wrong = command(one.folder, tmp_path / "none", "--into", tmp_path / "d")
+    wrong = call(main, one.folder, tmp_path / "none", "--into", tmp_path / "d")
     assert wrong.returncode == 2
     assert "does not exist" in wrong.stderr
