@@ -213,9 +213,9 @@ class Planner:
             raise ModelError(f"{cell.method_name}: {error}") from error
 
     def _words(self, cell: Cell, place: Place) -> Words:
-        key = cell.benchmark, cell.protocol.names
+        key, called = (cell.benchmark, cell.protocol.names), cell.benchmark_name
         if key not in self._names:
-            self._names[key] = naming.words(cell.protocol.names, place.built, place.classes, cell.benchmark_name)
+            self._names[key] = naming.words(cell.protocol.names, place.built, place.classes, called, self._folder)
         return self._names[key]
 
     def _tagger(self, recipe: Recipe | None) -> dict[str, Any] | None:

@@ -37,15 +37,18 @@ def read_file(written: str, folder: Path) -> NameFile:
     return NameFile(written, words, keys)
 
 
-def words(names: str | NameFile, benchmark: Any, classes: tuple[str, ...], called: str) -> Words:
+def words(
+    names: str | NameFile, benchmark: Any, classes: tuple[str, ...], called: str, folder: str | Path = "."
+) -> Words:
     """The words of every class of a benchmark; GridError, or the benchmark's own error, when there are none.
 
-    Class names as the benchmark spells them, a name set that its `names(name_set)` knows, or those of a file.
+    Class names as the benchmark spells them, a name set that its `names(name_set)` knows, or those of a file, whose
+    path is relative to the folder.
     """
     if names == OWN:
         return tuple((name,) for name in classes)
     if isinstance(names, NameFile):
-        return _of_file(names, classes, called)
+        return _of_file(names, folder / expanded(names.file), classes, called)
     published: Callable[[str], Words] | None = getattr(benchmark, "names", None)
     if not callable(published):
         raise GridError(
@@ -58,21 +61,21 @@ def words(names: str | NameFile, benchmark: Any, classes: tuple[str, ...], calle
     return found
 
 
-def _of_file(file: NameFile, classes: tuple[str, ...], called: str) -> Words:
+def _of_file(file: NameFile, path: Path, classes: tuple[str, ...], called: str) -> Words:
     if not file.classes:
         if len(file.words) != len(classes):
             raise GridError(
-                f"{file.file} has {len(file.words)} entries, but {called} has {len(classes)} classes; "
+                f"{path} has {len(file.words)} entries, but {called} has {len(classes)} classes; "
                 "give a word or a list of words for every class, in order"
             )
         return file.words
     given = dict(zip(file.classes, file.words, strict=True))
     for name in given:
         if name not in classes:
-            raise GridError(f"{file.file} names {name!r}, which is no class of {called}{nearest(name, classes)}")
+            raise GridError(f"{path} names {name!r}, which is no class of {called}{nearest(name, classes)}")
     missing = [name for name in classes if name not in given]
     if missing:
-        raise GridError(f"{file.file} lacks {len(missing)} classes of {called}, such as {missing[0]!r}")
+        raise GridError(f"{path} lacks {len(missing)} classes of {called}, such as {missing[0]!r}")
     return tuple(given[name] for name in classes)
 
 

@@ -70,11 +70,12 @@ def test_an_axis_of_places_is_named_as_it_is_written(voc: Path) -> None:
 @pytest.mark.parametrize(
     ("root", "names", "wrong"),
     [("nowhere", "own", "nowhere"), ("../data", "none.yaml", "none.yaml"), ("../data", "bad.yaml", "bad.yaml, line 2"),
-     ("../data", "short.json", "short.json")],
+     ("../data", "short.json", "short.json"), ("../data", "few.json", "few.json has 2 entries")],
 )  # fmt: skip
 def test_errors_name_the_absolute_path(voc: Path, root: str, names: str, wrong: str) -> None:
     (voc / "grid" / "bad.yaml").write_text("- a\n- !!python/none b\n")
     (voc / "grid" / "short.json").write_text("[]")
+    (voc / "grid" / "few.json").write_text('["a", "b"]')
     (voc / "grid" / "grid.yaml").write_text(VOC % (root, names))
     answer = door("~/grid/grid.yaml", "--plan", cwd=Path.cwd())
     assert answer.returncode == 2 and str(voc / "grid" / wrong) in answer.stderr

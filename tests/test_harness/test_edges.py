@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 from in_process import door
+from toy_world import Boxes
 
+from harness.contracts import Sample
 from harness.errors import ClusterError
 from harness.executors import placement
 from harness.executors.ray_surroundings import check_reachable
@@ -86,3 +89,24 @@ def test_a_long_plan_shows_its_first_runs_and_counts_the_rest(tmp_path: Path) ->
     assert "position=199" in shown and "position=200" not in shown
     assert "... and 30 more; --plan --json lists all." in shown and "230 runs, 0 of them stored; 690 image" in shown
     assert len(json.loads(door("grid.yaml", "--plan", "--json", cwd=tmp_path).stdout)["runs"]) == 230
+
+
+@pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_hangup_ends_a_sweep_as_sigterm_does_unless_it_was_inherited_as_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inherited: signal.Handlers
+) -> None:
+    (tmp_path / "grid.yaml").write_text(TOY % 0)
+
+    def hung_up(_self: Boxes, image_id: str) -> Sample:
+        signal.raise_signal(signal.SIGHUP)
+        return real(_self, image_id)
+
+    real = Boxes.load
+    monkeypatch.setattr(Boxes, "load", hung_up)
+    before = signal.signal(signal.SIGHUP, inherited)
+    try:
+        answer = door("grid.yaml", cwd=tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert answer.returncode == (130 if inherited == signal.SIG_DFL else 0)
+    assert ("Interrupted; what is done is kept" in answer.stderr) is (inherited == signal.SIG_DFL)
