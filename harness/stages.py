@@ -65,7 +65,7 @@ class Desk:
 
     errors: by run, the last error of an image, to be told when a fit cannot be done for want of it. data: of the plan.
     opened: by artefact, whether it is as it was learned.
-    signed: the runs whose recipes name this sweep.
+    signed: the runs whose recipes name this sweep. said: notices of workers that were shown.
     """
 
     store: Store
@@ -78,6 +78,7 @@ class Desk:
     errors: dict[str, str] = field(default_factory=dict)
     opened: dict[str, bool] = field(default_factory=dict)
     signed: set[str] = field(default_factory=set)
+    said: set[str] = field(default_factory=set)
 
     def work(self, plan: Plan, shard_batches: int | None) -> Iterator[tuple[BatchDone, list[Row]]]:
         """Do the plan; every batch done, with those of its rows that count for the tables, as they come."""
@@ -85,6 +86,7 @@ class Desk:
             ready = self._ready(stage)
             shards = [self._with_lessons(shard, ready) for shard in plan.shards(shard_batches, ready)]
             for done in self.executor.run(shards) if shards else ():
+                self._tell(done.notices)
                 yield done, self._keep(done, ready)
             self.writer.flush()
             for fit in stage.fits:
@@ -119,6 +121,14 @@ class Desk:
         data = self.data.get(planned.run.benchmark)
         if data is not None and (news := data.news(done.origins)):
             origins.remember(self.store.folder, data.key, news)
+
+    def _tell(self, notices: Sequence[str]) -> None:
+        """Show what workers have to say, once however many of them say it."""
+        for notice in notices:
+            if notice not in self.said:
+                self.said.add(notice)
+                self.console.print(notice, highlight=False, markup=False, soft_wrap=True)
+                self.store.event({"event": "notice", "text": notice})
 
     def _ready(self, stage: Stage) -> Stage:
         """What of a stage can be done: after a failure, lessons or what should have been learned may be missing."""

@@ -16,7 +16,17 @@ A benchmark may also name the files behind an image: `files(image_id)`, a sequen
 made by code alone. When one of them changes, the image is read again. Without it the files are those that Python opened
 while images were loaded; a benchmark that reads in another way, or keeps many files open, should name them.
 
-A last one, `refused`, is a class attribute: settings that one may look for in vain, each with a clause that says why.
+Three optional methods are for plug-ins that hold models (methods, backbones, taggers):
+
+- `models_to_fetch()`: asked while planning; the models, in words, that are not on this machine and would be fetched.
+- `check_passes(requests)`: of a backbone, asked while planning with the passes and parts that a method reads of it.
+  It raises ModelError for what the model can never do, as far as its configuration on this machine tells.
+- `open_models()`: asked once in a worker before any image is read. It opens what it needs, raises ModelError when that
+  cannot be had, and returns what people should know of it, a sentence each (or None). Runs whose models cannot be had
+  are not tried.
+
+Neither of the first two may import torch. A last attribute, `refused`, is a class attribute: settings that one may look
+for in vain, each with a clause that says why.
 """
 
 from harness.contracts.nouns import (

@@ -115,7 +115,10 @@ class Picture:
 @dataclass(frozen=True, eq=False)
 class BatchDone:
     """What a worker says when one batch of a shard is done: its rows, what they cost, pictures of kept images, and
-    where the images came from."""
+    where the images came from.
+
+    notices: what people should know at once, a sentence each, such as that a model cannot be had.
+    """
 
     shard_id: str
     index: int
@@ -125,3 +128,4 @@ class BatchDone:
     seconds: float = 0.0
     pictures: tuple[Picture, ...] = ()
     origins: tuple[Origin, ...] = ()
+    notices: tuple[str, ...] = ()

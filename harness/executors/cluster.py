@@ -34,6 +34,7 @@ STORE_BYTES = 128 * 2**20  # only rows travel
 AHEAD = 4  # batches asked of a worker before the first of them is done
 LOOK_SECONDS = 5.0  # between looks at the size of the cluster
 GET_SECONDS = 60.0  # for what Ray says is there
+CENTRAL = ("raylet", "gcs_server")  # processes without which a private Ray is none
 RUINED = ("device-side assert", "illegal memory access", "misaligned address", "unspecified launch failure")
 
 
@@ -90,9 +91,12 @@ class _Desk:
 
 
 class RayPool:
-    """Actors as a pool of workers; see scheduler.Pool. limit: the most workers at once (None: as many as fit)."""
+    """Actors as a pool of workers; see scheduler.Pool. limit: the most workers at once (None: as many as fit).
 
-    def __init__(self, worker: Recipe, place: Place, limit: int | None) -> None:
+    private: whether the Ray is our own, so that it ends for good with its only node.
+    """
+
+    def __init__(self, worker: Recipe, place: Place, limit: int | None, private: bool = False) -> None:
         import ray
 
         self._ray, self._place, self._limit = ray, place, limit
@@ -106,8 +110,11 @@ class RayPool:
         self._desks: dict[int, _Desk] = {}
         self._numbers = count(1)
         self._looked, self._slots = float("-inf"), 0
+        self._private = private
 
     def capacity(self) -> int:
+        if self._private:
+            check_alive(self._ray)
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._slots, self._looked = self._place.slots(alive(self._ray)), time.monotonic()
         return self._slots if self._limit is None else min(self._limit, self._slots)
@@ -240,7 +247,7 @@ class RayExecutor:
 
     def _start(self) -> Scheduler:
         place = self._connected()
-        self._pool = RayPool(self._recipe, place, self._workers)
+        self._pool = RayPool(self._recipe, place, self._workers, self._address is None)
         self._tell({"event": "workers", "at_most": self._pool.capacity(), "threads": place.threads, "gpus": place.gpus})
         self._scheduler = Scheduler(
             self._pool, stall_seconds=self._stall_seconds, ready_seconds=self._ready_seconds, on_event=self._tell
@@ -317,6 +324,18 @@ def _mute(ray: Any) -> None:
     """Ray prints long blocks about every lost worker, whatever its log level; events say it in one line."""
     with suppress(AttributeError):
         ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
+
+
+def check_alive(ray: Any) -> None:
+    """ClusterError when a central process of a private Ray has ended: it does not come back, and nothing else would
+    tell before Ray's own patience ends."""
+    with suppress(AttributeError):  # no public call says so
+        for name, process in ray._private.worker._global_node.dead_processes():
+            if name in CENTRAL:
+                raise ClusterError(
+                    f"The private Ray on this machine has died (its process {name} ended with code "
+                    f"{process.returncode}; out of memory?); what is done is kept, the same command goes on from there."
+                )
 
 
 def alive(ray: Any) -> list[dict[str, float]]:

@@ -7,6 +7,7 @@ would keep nodes from joining. So everything is put back right after the start. 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import secrets
 import shutil
@@ -15,14 +16,16 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import harness
 from harness.errors import ClusterError
 
 LONGEST_ADDRESS = 80  # letters of it that are shown
+PREFIX, LOCK = "ray-", "lock"
 LONGEST_FOLDER = 45  # bytes; Ray appends 62 and a socket's path may have 107
 ANYWHERE = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}  # workers run the interpreter that runs the driver
 ATTACHED = {**ANYWHERE, "RAY_NUM_REDIS_GET_RETRIES": "2"}  # tries of 40 s each at a port where something else listens
@@ -62,12 +65,18 @@ def own_signals() -> Iterator[None]:
 
 
 class RayFolder:
-    """A short folder for Ray's sockets and logs that only this user can enter, with a token for Ray's processes."""
+    """A short folder for Ray's sockets and logs that only this user can enter, with a token for Ray's processes.
+
+    Its lock is held as long as this process lives, whatever ends it; folders whose lock is free are taken away first.
+    """
 
     def __init__(self) -> None:
         usual = tempfile.gettempdir()
         fits = len(os.fsencode(usual)) + len("/ray-12345678/r") <= LONGEST_FOLDER
-        self._outer = Path(tempfile.mkdtemp(prefix="ray-", dir=usual if fits else "/tmp"))
+        place = Path(usual if fits else "/tmp")
+        remove_abandoned(place)
+        self._outer = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        self._lock = _locked(self._outer)
         self.path = self._outer / "r"  # Ray opens its own folder to everyone
         self.path.mkdir()
         token = self._outer / "token"
@@ -79,6 +88,28 @@ class RayFolder:
     def remove(self) -> None:
         """Take the folder away; processes that are just ending may still write into it."""
         shutil.rmtree(self._outer, ignore_errors=True)
+        self._lock.close()
+
+
+def remove_abandoned(place: Path) -> None:
+    """Take away the folders in `place` that killed drivers of this user left; those of living ones are locked."""
+    for folder in place.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # another start may be at it, or it is somebody else's
+            lock = folder / LOCK
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            with open(os.open(lock, os.O_RDWR | os.O_NOFOLLOW), "rb") as held:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    """A lock file in a folder that was never there without being locked; the processes that we start do not hold it."""
+    fresh = folder / f"{LOCK}.new"
+    lock = fresh.open("xb")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    fresh.rename(folder / LOCK)
+    return lock
 
 
 def worker_environment(threads: int, folder: str | None, gpus: bool) -> dict[str, str]:

@@ -15,12 +15,13 @@ from typing import Any, Protocol, TypeAlias
 
 from harness.contracts import Batch, BatchDone, Shard
 from harness.errors import ClusterError
-from harness.executors.suspects import Piece, Suspects
+from harness.executors.suspects import BLAMELESS, Piece, Suspects
 
 TICK = 1.0  # seconds between looks at the clock
 LEAST_PATIENCE = 60.0  # seconds of silence that are always allowed
 LOSSES, LOSSES_EACH = 8, 4  # workers that may be lost in a row without progress: in all, and per worker
-FIRST_PATIENCE = 600.0  # before a fresh worker's first batch, which opens networks, when none has been seen
+FIRST_PATIENCE = 600.0  # before a worker's first batch, which opens networks, when none has been seen
+OPENINGS = 5  # times the longest first batch that was seen, on top of the usual patience
 
 
 @dataclass(frozen=True)
@@ -90,32 +91,38 @@ class _Lease:
     piece: Piece
     pending: dict[int, Batch]  # by index, in order
     heard: float  # when it was handed out, or last said something
-    fresh: bool  # the first batch of a new worker is still to come
+    fresh: bool  # a first batch is still to come: of a new worker, or of runs whose networks it has not opened
 
 
 @dataclass
 class _Worker:
     spawned: float
     ready: bool = False
-    fresh: bool = True
+    heard: bool = False  # it has done a batch
     group: tuple[str, ...] = ()
     lease: _Lease | None = None
 
 
 @dataclass
 class _Patience:
-    """How long silence may last: as told, or 10 times what 95 of 100 batches took."""
+    """How long silence may last: as told, or 10 times what 95 of 100 batches took.
+
+    A first batch, for which networks are opened, may take longer: several times the longest of those seen.
+    """
 
     told: float | None
     usual: deque[float] = field(default_factory=lambda: deque(maxlen=200))
     first: deque[float] = field(default_factory=lambda: deque(maxlen=50))
 
     def seconds(self, fresh: bool) -> float:
-        if self.told is not None:
-            return self.told
-        if fresh:
-            return max(10 * max(self.first), LEAST_PATIENCE) if self.first else FIRST_PATIENCE
-        return max(LEAST_PATIENCE, 10 * sorted(self.usual)[int(0.95 * len(self.usual))] if self.usual else 0.0)
+        usual = self.told if self.told is not None else self._measured()
+        if not fresh:
+            return usual
+        return usual + OPENINGS * max(self.first) if self.first else max(usual, FIRST_PATIENCE)
+
+    def _measured(self) -> float:
+        ordered = sorted(self.usual) or [0.0]
+        return max(LEAST_PATIENCE, 10 * ordered[int(0.95 * len(self.usual))])
 
 
 class Scheduler:
@@ -138,7 +145,7 @@ class Scheduler:
         self._ready_seconds, self._patience = ready_seconds, _Patience(stall_seconds)
         self._workers: dict[int, _Worker] = {}
         self._numbers = count(1)
-        self._work = Suspects(())
+        self._work = Suspects((), clock)
         self._stopped: set[str] = set()
         self._begin()
 
@@ -147,7 +154,7 @@ class Scheduler:
 
         Raises ClusterError when workers cannot be had or are lost again and again without any progress.
         """
-        self._work = Suspects(shards)
+        self._work = Suspects(shards, self._clock)
         self._begin()
         try:
             while self._work or self._pending():
@@ -197,12 +204,13 @@ class Scheduler:
             if not worker.ready or worker.lease or any(lease.piece.alone for lease in self._leases()):
                 continue
             piece = self._work.take(worker.group, others_at_work=bool(self._leases()))
-            if piece is None and not self._work:
+            if piece is None and self._work.rests:
                 piece = self._cut()
             if piece is None:
                 return
             pending = {batch.index: batch for batch in piece.shard.batches}
-            worker.lease = _Lease(next(self._numbers), piece, pending, self._clock(), worker.fresh)
+            fresh = worker.group != piece.group or not worker.heard
+            worker.lease = _Lease(next(self._numbers), piece, pending, self._clock(), fresh)
             worker.group = piece.group
             self._pool.lease(number, worker.lease.number, piece.shard)
 
@@ -247,7 +255,7 @@ class Scheduler:
         now = self._clock()
         times = self._patience.first if lease.fresh else self._patience.usual
         times.append(now - lease.heard)
-        lease.heard, lease.fresh, worker.fresh = now, False, False
+        lease.heard, lease.fresh, worker.heard = now, False, True
         if lease.pending.pop(done.index, None):
             self._barren = 0
             self._work.did(done)
@@ -275,7 +283,8 @@ class Scheduler:
         if not worker.ready:
             self._failed_start(loss)
             return
-        self._barren += 1
+        if not lease or not lease.piece.single or loss.kind in BLAMELESS:
+            self._barren += 1
         if lease:
             for done in self._work.lost(lease.piece, list(lease.pending.values()), loss.kind, nothing_else=not others):
                 self._barren = 0

@@ -1,20 +1,23 @@
 """A lost lease -> what is tried next: the suspect batch by itself, run by run, image by image, at last failed rows.
 
 A death does not name its cause: what was computed when a worker died may be innocent (a neighbour took all memory). So
-a suspect is narrowed down step by step, and an image is given up only when it was the only thing at work anywhere.
+a suspect is narrowed down step by step, and an image is given up only after several deaths during which it was the
+only thing at work anywhere, with a rest in between: whoever kills workers from outside is not at it for that long.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.contracts import Batch, BatchDone, Recipe, Row, Run, Shard
 
 BLAMELESS = frozenset({"node", "preempted", "unavailable", "timeout"})  # losses that say nothing about the work
 BLAMELESS_LOSSES = 12  # of one piece; after these a loss counts like any other
-TRIES = 2  # losses on one image by itself until it is given up
+TRIES = 3  # losses of one image with nothing else at work until it is given up
+REST = 10.0  # seconds between such tries, at least
 STOP_AFTER = 3  # images of one run given up, and none more done, until the run is stopped
 STOP_ALWAYS = 20  # images of one run given up until the run is stopped, whatever it did
 KNOWN_AFTER = 2  # runs that gave an image up until other suspects are tried without it
@@ -26,7 +29,8 @@ class Piece:
     """Part of a shard, as it is handed to a worker.
 
     group: the runs of the shard it was cut from, by which a worker keeps its networks. suspect: its only batch was at
-    work when a worker was lost. alone: to be tried with nothing else at work. tries, losses: of this very piece.
+    work when a worker was lost. alone: to be tried with nothing else at work. tries: its losses with nothing else at
+    work; losses: those of this very piece that say nothing about it. rests_until: when it may be tried, by the clock.
     """
 
     shard: Shard
@@ -35,6 +39,12 @@ class Piece:
     alone: bool = False
     tries: int = 0
     losses: int = 0
+    rests_until: float = float("-inf")
+
+    @property
+    def single(self) -> bool:
+        """Whether it is a suspect of one run and one image: its loss says something about that image."""
+        return self.suspect and len(self.shard.runs) == 1 and len(self.shard.batches[0].image_ids) == 1
 
     @classmethod
     def whole(cls, shard: Shard) -> Piece:
@@ -61,9 +71,10 @@ class Piece:
 
 
 class Suspects:
-    """The waiting pieces, and the rule of what a loss does to them."""
+    """The waiting pieces, and the rule of what a loss does to them. clock: seconds, monotonic."""
 
-    def __init__(self, shards: Iterable[Shard]) -> None:
+    def __init__(self, shards: Iterable[Shard], clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._waiting = deque(Piece.whole(shard) for shard in shards)
         self._alone: deque[Piece] = deque()
         self._done: Counter[str] = Counter()  # rows by run
@@ -79,15 +90,27 @@ class Suspects:
         """How many batches wait."""
         return sum(len(piece.shard.batches) for piece in (*self._waiting, *self._alone))
 
-    def take(self, group: tuple[str, ...], others_at_work: bool) -> Piece | None:
-        """The next piece for a worker whose last piece was of `group`; None while a lone piece waits for the others.
+    @property
+    def rests(self) -> bool:
+        """Whether all that waits is not to be tried yet."""
+        now = self._clock()
+        return not self._waiting and all(piece.rests_until > now for piece in self._alone)
 
-        A lone piece comes first, unless other images of its run and batch are suspects: a run's healthy images are done
-        before it is judged by its bad ones.
+    def take(self, group: tuple[str, ...], others_at_work: bool) -> Piece | None:
+        """The next piece for a worker whose last piece was of `group`; None while a lone piece rests or waits.
+
+        A rested lone piece comes first, unless other images of its run and batch are suspects: a run's healthy images
+        are done before it is judged by its bad ones.
         """
         while self:
-            if self._alone and not self._has_siblings(self._alone[0]):
-                return None if others_at_work else self._alone.popleft()
+            lone = self._rested()
+            if lone is not None and others_at_work:
+                return None
+            if lone is not None:
+                self._alone.remove(lone)
+                return lone
+            if not self._waiting:
+                return None
             places = [i for i, piece in enumerate(self._waiting) if piece.suspect]
             places = places or [i for i, piece in enumerate(self._waiting) if piece.group == group] or [0]
             piece = self._waiting[places[0]]
@@ -129,15 +152,16 @@ class Suspects:
             yield from self.put(piece.by_run())
         elif len(first.image_ids) > 1:
             yield from self.put(piece.by_image())
-        elif piece.tries + 1 < TRIES or not nothing_else:
-            yield from self.put([replace(piece, tries=piece.tries + 1, alone=True)])
+        elif (tries := piece.tries + nothing_else) < TRIES:
+            yield from self.put([replace(piece, tries=tries, alone=True, rests_until=self._clock() + REST)])
         else:
             yield from self._give_up(piece, kind)
 
     def _give_up(self, piece: Piece, kind: str) -> Iterator[BatchDone]:
         fate, (run,), (image,) = FATES.get(kind, "died"), piece.shard.runs, piece.shard.batches[0].image_ids
         victims = self._victims[run.benchmark, image]
-        how = "on this image, as it did for other runs" if len(victims) >= KNOWN_AFTER else "twice on this image"
+        known = len(victims) >= KNOWN_AFTER
+        how = "on this image, as it did for other runs" if known else f"{TRIES} times on this image"
         yield from failures(piece.shard, [run], f"The worker process {fate} {how}.")
         victims.add(run.run_id)
         self._given_up[run.run_id] += 1
@@ -148,6 +172,12 @@ class Suspects:
             self._alone.clear()
             self._waiting.clear()
             yield from self.put(everything)
+
+    def _rested(self) -> Piece | None:
+        """The first lone piece that may be tried now."""
+        now = self._clock()
+        rested = (piece for piece in self._alone if piece.rests_until <= now and not self._has_siblings(piece))
+        return next(rested, None)
 
     def _has_siblings(self, lone: Piece) -> bool:
         """Whether other images of the same run and batch wait."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,13 +23,6 @@ from harness.work.slots import Slot
 
 Waiting = tuple[Run, Reader, Mapping[Pass, Parts]]
 Left = dict[Pass, tuple[Sequence[LentFeatures], float]]  # features of every place, and the seconds a reader answers for
-
-
-@dataclass(frozen=True)
-class Unopened:
-    """In place of a method: why it could not be opened."""
-
-    error: Exception
 
 
 class BatchWork:
@@ -51,7 +43,7 @@ class BatchWork:
         lessons: Mapping[str, bytes] | None = None,
     ) -> None:
         self._guard, self._slots, self._blank, self._backbone = guard, slots, blank, backbone
-        self._methods = [(run, method) for run, method in methods if not isinstance(method, Unopened)]
+        self._methods = methods
         self._lessons = lessons or {}
         self._judges = {
             (run.run_id, place): Judge(run, slot, slot.image_id in keep)
@@ -61,9 +53,6 @@ class BatchWork:
         }
         self.encodings = 0
         self.passes = 0
-        for run, method in methods:
-            if isinstance(method, Unopened):
-                self._fail(run, method.error)
         self._work()
         self.rows: tuple[Row, ...] = tuple(judge.row() for judge in self._judges.values())
 

@@ -35,9 +35,7 @@ class Reading:
         classes: tuple[str, ...] = self._source.benchmark.classes
         return classes
 
-    def batches(
-        self, batches: Sequence[Batch], read: Read
-    ) -> Iterator[tuple[Batch, tuple[Slot, ...]]]:
+    def batches(self, batches: Sequence[Batch], read: Read) -> Iterator[tuple[Batch, tuple[Slot, ...]]]:
         """Every batch with its images, in order."""
         with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
             ahead: list[Future[tuple[Slot, ...]]] = []

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from harness.contracts import BatchDone, ProtocolSettings, Recipe, Run, Shard, Words
+from harness.contracts import BatchDone, ProtocolSettings, Recipe, Row, Run, Shard, Words
+from harness.errors import in_words
 from harness.foreign.calls import Guard
 from harness.protocol.offering import tagged
 from harness.recipes import loading
-from harness.recipes.origins import Source
 from harness.work import arithmetic, slots
-from harness.work.batch_work import BatchWork, Unopened, reads
+from harness.work.batch_work import BatchWork, reads
+from harness.work.openings import Openings
 from harness.work.pictures import picture
-from harness.work.reading import Reading
 from harness.work.slots import Slot
+
+Runs = Sequence[tuple[Run, Any]]  # with their methods
 
 
 class Worker:
@@ -31,22 +34,29 @@ class Worker:
             loading.add_folder(folder)
         arithmetic.prepare_environment(threads)
         self._threads, self._prepared = threads, False
-        self._open: dict[Recipe, Any] = {}
-        self._learned: dict[tuple[Recipe, str], Any] = {}
-        self._backbones: dict[Recipe, Any] = {}
-        self._readings: dict[Recipe, Reading] = {}
+        self._openings = Openings()
 
     def run(self, shard: Shard) -> Iterator[BatchDone]:
-        """One BatchDone per batch of the shard, in order. A failure on an image is a failed row, never an exception."""
+        """One BatchDone per batch of the shard, in order. A failure on an image is a failed row, never an exception.
+
+        What the shard needs is opened before any image is read; runs that need what cannot be had are not tried.
+        """
         self._prepare()
+        guard, methods, untried = self._opened(shard)
+        nothing = (BatchDone(shard.shard_id, batch.index, ()) for batch in shard.batches)
+        computed = self._computed(guard, shard, methods) if methods else nothing
+        for batch, done in zip(shard.batches, computed, strict=True):
+            left = [
+                Row(run.run_id, image, "failed", 0.0, f"Not tried: {why}")
+                for run, why in untried for image in batch.image_ids
+            ]  # fmt: skip
+            yield replace(done, rows=(*done.rows, *left), notices=self._openings.take_notices())
+
+    def _computed(self, guard: Guard, shard: Shard, methods: Runs) -> Iterator[BatchDone]:
+        """The shard's batches under methods whose networks are open."""
         first = shard.runs[0]
-        reading, rules = self._reading(first.benchmark), first.protocol
-        guard = Guard(reading.elsewhere)
-        guard.settle()
-        methods = [(run, self._method(guard, run)) for run in shard.runs]
-        self._keep_backbones({one for run, method in methods for one in self._networks(guard, run, method)})
+        reading, rules = self._openings.reading(first.benchmark), first.protocol
         names: Words = first.names or tuple((name,) for name in reading.classes())
-        guard.leave()
         for batch, places in reading.batches(shard.batches, partial(slots.read, names, rules)):
             started = time.perf_counter()
             guard.settle()
@@ -61,10 +71,37 @@ class Worker:
             origins = tuple(slot.origin for slot in places if slot.origin)
             yield BatchDone(shard.shard_id, batch.index, work.rows, work.encodings, work.passes, seconds, kept, origins)
 
-    def _work(
-        self, guard: Guard, shard: Shard, methods: Sequence[tuple[Run, Any]], places: Sequence[Slot], names: Words
-    ) -> BatchWork:
-        backbone = partial(self._backbone, guard)
+    def _opened(self, shard: Shard) -> tuple[Guard, Runs, list[tuple[Run, str]]]:
+        """The runs with their methods, all that they need opened; and those that lack something, with the reason."""
+        try:
+            guard = Guard(self._openings.reading(shard.runs[0].benchmark).elsewhere)
+        except Exception as error:
+            return Guard(), [], [(run, in_words(error)) for run in shard.runs]
+        guard.settle()
+        opened: list[tuple[Run, Any, set[Recipe]]] = []
+        untried: list[tuple[Run, str]] = []
+        for run in shard.runs:
+            try:
+                method = self._openings.method(guard, run)
+                opened.append((run, method, self._networks(guard, run, method)))
+            except Exception as error:
+                untried.append((run, in_words(error)))
+        self._openings.keep_networks(set().union(*(needs for _, _, needs in opened)))
+        methods: list[tuple[Run, Any]] = []
+        for run, method, needs in opened:
+            try:
+                for recipe in needs:
+                    self._openings.network(guard, recipe)
+                if run.protocol.tagger is not None:
+                    self._openings.tagger(guard, run.protocol.tagger)
+                methods.append((run, method))
+            except Exception as error:
+                untried.append((run, in_words(error)))
+        guard.leave()
+        return guard, methods, untried
+
+    def _work(self, guard: Guard, shard: Shard, methods: Runs, places: Sequence[Slot], names: Words) -> BatchWork:
+        backbone = partial(self._openings.network, guard)
         return BatchWork(guard, methods, places, slots.filler(names), backbone, shard.keep, shard.lessons)
 
     def _tagged(self, guard: Guard, slot: Slot, names: Words, rules: ProtocolSettings) -> Slot:
@@ -74,61 +111,22 @@ class Worker:
             return slot
 
         def numbers(of: Slot) -> tuple[int, ...]:
-            tagger = self._opened(guard, recipe)
+            tagger = self._openings.tagger(guard, recipe)
             ask = partial(tagged, tagger, of.lent[0].image, names, rules)
             return guard.call(recipe.use, (recipe.use, of.image_id or ""), ask, of.lent[:1])
 
         return slots.tag(slot, numbers, names, rules)
 
-    def _method(self, guard: Guard, run: Run) -> Any:
-        """The method of a run, or why there is none."""
-        try:
-            if run.artefact is None:
-                return self._opened(guard, run.method)
-            key = run.method, run.artefact
-            if key not in self._learned:
-                self._learned[key] = _open(guard, run.method, partial(loading.open_method, *key))
-            return self._learned[key]
-        except Exception as error:
-            return Unopened(error)
-
     def _networks(self, guard: Guard, run: Run, method: Any) -> set[Recipe]:
         """The networks that a method reads; none where it cannot say, which its rows will tell."""
-        if isinstance(method, Unopened) or not reads(run, method):
+        if not reads(run, method):
             return set()
         with suppress(Exception):
             return guard.call(run.method.use, (run.run_id,), lambda: {one.backbone for one in method.passes()})
         return set()
-
-    def _reading(self, recipe: Recipe) -> Reading:
-        if recipe not in self._readings:
-            guard = Guard()
-            guard.settle()
-            self._readings[recipe] = Reading(_open(guard, recipe, partial(Source, recipe)))
-            guard.leave()
-        return self._readings[recipe]
-
-    def _opened(self, guard: Guard, recipe: Recipe) -> Any:
-        if recipe not in self._open:
-            self._open[recipe] = _open(guard, recipe, partial(loading.build, recipe))
-        return self._open[recipe]
-
-    def _backbone(self, guard: Guard, recipe: Recipe) -> Any:
-        if recipe not in self._backbones:
-            self._backbones[recipe] = _open(guard, recipe, partial(loading.build, recipe))
-        return self._backbones[recipe]
-
-    def _keep_backbones(self, needed: set[Recipe]) -> None:
-        """Networks that this shard does not read are let go before another one is opened: memory holds one set."""
-        if needed - self._backbones.keys():
-            self._backbones = {recipe: net for recipe, net in self._backbones.items() if recipe in needed}
 
     def _prepare(self) -> None:
         """Before anything is computed, and only then: opening a worker should not load torch."""
         if not self._prepared:
             arithmetic.prepare_torch(self._threads)
             self._prepared = True
-
-
-def _open(guard: Guard, recipe: Recipe, build: Callable[[], Any]) -> Any:
-    return guard.call(recipe.use, (repr(recipe),), build)

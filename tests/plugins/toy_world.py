@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from harness.contracts import Parts, Pass, Query, Recipe, Sample, Vocabulary
+from harness.contracts import ModelError, Parts, Pass, Query, Recipe, Sample, Vocabulary
 
 COUNTS: Counter[str] = Counter()
 
@@ -124,3 +124,39 @@ class Moody:
             "shape": labels[1:], "float": labels * 1.0, "range": labels + 99, "none": None,
             "nan": np.full((len(vocabulary), 4, 4), np.nan), "classes": np.zeros((99, 4, 4)),
         }[self.mood]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LockedBackbone(ToyBackbone):
+    """Its model cannot be had."""
+
+    def open_models(self) -> None:
+        COUNTS["openings"] += 1
+        raise ModelError("The model 'locked' is not here: give a folder.")
+
+
+@dataclass(frozen=True)
+class LockedReader(ToyReader):
+    """Reads a backbone whose model cannot be had."""
+
+    def passes(self) -> Mapping[Pass, Parts]:
+        return {ToyPass(Recipe.of("toy_world:LockedBackbone"), self.timestep): frozenset({self.part})}
+
+
+@dataclass(frozen=True)
+class Remarkable(Flat):
+    """Has something to say of its model."""
+
+    def open_models(self) -> Sequence[str]:
+        COUNTS["openings"] += 1
+        return ["The model 'remarkable' is read with numbers of our own."]
+
+
+@dataclass(frozen=True)
+class Unbuilt(Flat):
+    """Cannot be built in a worker, whose process is another one than the planner's."""
+
+    def __post_init__(self) -> None:
+        COUNTS["buildings"] += 1
+        if COUNTS["buildings"] > 1:
+            raise RuntimeError("no licence")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -17,7 +20,7 @@ import pytest
 
 from harness.contracts import BatchDone, Recipe, Shard
 from harness.errors import ClusterError
-from harness.executors import cluster
+from harness.executors import cluster, suspects
 from harness.executors import ray_surroundings as surroundings
 from harness.executors.cluster import RayExecutor
 from harness.executors.seam import LocalExecutor
@@ -122,14 +125,15 @@ def test_every_listener_is_on_loopback(ray: None) -> None:
 HARMS = {
     "x1raises": "The worker broke on this batch: RuntimeError: cannot see x1raises",
     "x2": "The worker broke on this batch: RuntimeError: cannot see x1raises",  # its neighbour in the batch
-    "y1segfaults": "The worker process died twice on this image.",
-    "y3exits": "The worker process died twice on this image.",
-    "y5sleeps": "The worker process stalled twice on this image.",
+    "y1segfaults": "The worker process died 3 times on this image.",
+    "y3exits": "The worker process died 3 times on this image.",
+    "y5sleeps": "The worker process stalled 3 times on this image.",
 }
 
 
-def test_whatever_a_method_does_to_its_process_the_rest_is_whole(ray: None) -> None:
+def test_whatever_a_method_does_to_its_process_the_rest_is_whole(ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images that raise, segfault, exit or hang, and a run that kills its process every time."""
+    monkeypatch.setattr(suspects, "REST", 0.5)  # the scheduler's tests hold the rest, in virtual time
     events: list[dict[str, Any]] = []
     harmful = [["x0", None], ["x1raises", "x2"], ["y0", "y1segfaults", "y2"], ["y3exits"], ["y4", "y5sleeps"]]
     killing = [[f"b{b}i{i}" for i in range(3)] for b in range(12)]
@@ -238,6 +242,46 @@ def test_the_token_is_for_this_user_only() -> None:
     assert len(os.fsencode(folder.path)) <= surroundings.LONGEST_FOLDER
     folder.remove()
     assert not folder.path.parent.exists()
+
+
+def test_the_folder_of_a_killed_driver_goes_with_the_next_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock of a process that has ended is free, whatever ended it; other folders stay."""
+    place = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    try:
+        killed, living = surroundings.RayFolder(), surroundings.RayFolder()
+        (place / "ray-of-somebody").mkdir()
+        killed._lock.close()  # as the kernel does when a process is killed
+        third = surroundings.RayFolder()
+        assert not killed.path.exists() and living.path.exists() and third.path.exists()
+        assert (place / "ray-of-somebody").exists()
+        for folder in (living, third):
+            folder.remove()
+        assert [path.name for path in place.iterdir()] == ["ray-of-somebody"]
+    finally:
+        shutil.rmtree(place)
+
+
+def test_a_private_ray_whose_centre_died_is_told(ray: None) -> None:
+    """What is asked of Ray is there: no public call tells it."""
+    import ray as real
+
+    node = real._private.worker._global_node
+    assert set(cluster.CENTRAL) <= node.all_processes.keys()
+    cluster.check_alive(real)
+    dead = SimpleNamespace(dead_processes=lambda: [("raylet", SimpleNamespace(returncode=-9))])
+    fake = SimpleNamespace(_private=SimpleNamespace(worker=SimpleNamespace(_global_node=dead)))
+    with pytest.raises(ClusterError, match=r"The private Ray on this machine has died \(its process raylet .* code -9"):
+        cluster.check_alive(fake)
+
+
+@pytest.mark.slow
+def test_a_private_ray_that_is_killed_ends_the_sweep_at_once() -> None:
+    driver = script("raylet_killed.py")
+    output, errors = driver.communicate(timeout=200)
+    said = json.loads(output.splitlines()[-1])
+    assert said["error"].startswith("The private Ray on this machine has died (its process raylet")
+    assert "Traceback" not in errors
 
 
 def test_errors_of_ray_have_a_kind() -> None:

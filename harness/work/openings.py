@@ -1,0 +1,84 @@
+"""Recipes flow in; opened methods, networks, taggers and benchmarks flow out, each tried once in a process.
+
+What cannot be had is remembered with its reason, and what is to be said of it, or of what was opened, is kept until it
+is taken along to the driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+from harness.contracts import ModelError, Recipe, Run
+from harness.errors import in_words
+from harness.foreign.calls import Guard
+from harness.recipes import loading
+from harness.recipes.origins import Source
+from harness.work.reading import Reading
+
+
+class Openings:
+    """Keeps what was opened from shard to shard; networks are let go when other ones are needed."""
+
+    def __init__(self) -> None:
+        self._held: dict[Any, Any] = {}
+        self._lost: dict[Any, str] = {}
+        self._networks: set[Recipe] = set()
+        self._said: list[str] = []
+
+    def method(self, guard: Guard, run: Run) -> Any:
+        """The method of a run, with what it has learned, if it is a learner."""
+        key = run.method, run.artefact
+        return self._once(guard, key, run.method, partial(loading.open_method, *key))
+
+    def reading(self, recipe: Recipe) -> Reading:
+        """The benchmark that a recipe describes, to be read from."""
+        guard = Guard()
+        guard.settle()
+        reading: Reading = self._once(guard, (Reading, recipe), recipe, lambda: Reading(Source(recipe)))
+        guard.leave()
+        return reading
+
+    def tagger(self, guard: Guard, recipe: Recipe) -> Any:
+        """The tagger that a recipe describes, its network opened."""
+        return self._once(guard, recipe, recipe, partial(loading.build, recipe))
+
+    def network(self, guard: Guard, recipe: Recipe) -> Any:
+        """The backbone that a recipe describes, opened."""
+        network = self._once(guard, recipe, recipe, partial(loading.build, recipe))
+        self._networks.add(recipe)
+        return network
+
+    def keep_networks(self, needed: Collection[Recipe]) -> None:
+        """Networks that are not needed are let go before another one is opened: memory holds one set."""
+        if set(needed) - self._networks - self._lost.keys():
+            for recipe in self._networks - set(needed):
+                del self._held[recipe]
+            self._networks &= set(needed)
+
+    def take_notices(self) -> tuple[str, ...]:
+        """What is to be said since the last call, a sentence each."""
+        said, self._said = tuple(self._said), []
+        return said
+
+    def _once(self, guard: Guard, key: Any, recipe: Recipe, make: Callable[[], Any]) -> Any:
+        """What was made of this key; ModelError with the reason, the same every time, when that failed."""
+        if key not in self._held and key not in self._lost:
+            try:
+                made, said = guard.call(recipe.use, (repr(recipe),), partial(_opened, make))
+                self._held[key] = made
+                self._said += said
+            except Exception as error:
+                self._lost[key] = in_words(error)
+                self._said.append(f"{self._lost[key]} What needs it is not tried.")
+        if key in self._lost:
+            raise ModelError(self._lost[key])
+        return self._held[key]
+
+
+def _opened(make: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """What is made, its models opened, and what it says of them."""
+    made = make()
+    opening = getattr(made, "open_models", None)
+    return made, [str(one) for one in opening() or ()] if callable(opening) else []

@@ -1,0 +1,100 @@
+"""What a worker opens: each thing once, before any image is read; what cannot be had fails its runs, and is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import toy_world
+from in_process import door
+from toy_cells import FLAT, Cell, reader
+
+from harness.contracts import BatchDone, ProtocolSettings, Recipe
+from harness.planning import plan as plans
+from harness.work.worker import Worker
+
+LOCKED = "The model 'locked' is not here: give a folder."
+REASON = f"Not tried: {LOCKED}"
+
+
+@pytest.fixture(autouse=True)
+def fresh_counts() -> Iterator[None]:
+    toy_world.COUNTS.clear()
+    yield
+
+
+def locked(timestep: int) -> Cell:
+    return Cell(Recipe.of("toy_world:LockedReader", timestep=timestep), f"locked {timestep}")
+
+
+def work(cells: list[Cell], size: int = 1) -> list[BatchDone]:
+    """What one worker does of these cells, in shards of `size` batches of 4."""
+    worker = Worker()
+    return [done for shard in plans.make("toy", cells, 4).shards(size) for done in worker.run(shard)]
+
+
+def test_a_model_that_cannot_be_had_is_opened_once_and_fails_its_runs_alone() -> None:
+    done = work([locked(1), reader(1), locked(2), FLAT])
+    rows = [row for one in done for row in one.rows]
+    failed = [row for row in rows if row.status == "failed"]
+    assert len(rows) == 40 and len(failed) == 20
+    assert {row.error for row in failed} == {REASON}
+    assert toy_world.COUNTS["openings"] == 1
+    assert [notice for one in done for notice in one.notices] == [f"{LOCKED} What needs it is not tried."]
+
+
+def test_no_image_is_read_for_runs_that_cannot_be_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(self: toy_world.Boxes, image_id: str) -> None:
+        raise AssertionError(f"{image_id} is read")
+
+    monkeypatch.setattr(toy_world.Boxes, "load", load)
+    rows = [row for one in work([locked(1)]) for row in one.rows]
+    assert len(rows) == 10 and {row.error for row in rows} == {REASON}
+
+
+def test_what_is_to_be_said_of_a_model_is_said_once_a_worker() -> None:
+    done = work([Cell(Recipe.of("toy_world:Remarkable"))])
+    assert {row.status for one in done for row in one.rows} == {"ok"}
+    assert [one.notices for one in done] == [("The model 'remarkable' is read with numbers of our own.",), (), ()]
+    assert toy_world.COUNTS["openings"] == 1
+
+
+def test_a_method_that_cannot_be_built_here_fails_its_own_runs() -> None:
+    rows = [row for one in work([Cell(Recipe.of("toy_world:Unbuilt")), FLAT]) for row in one.rows]
+    failed = [row for row in rows if row.status == "failed"]
+    assert len(failed) == 10 and len(rows) == 20 and toy_world.COUNTS["buildings"] == 2, "planned, then tried once"
+    assert {row.error for row in failed} == {
+        "Not tried: toy_world:Unbuilt: it cannot be built: RuntimeError: no licence"
+    }
+
+
+def test_a_tagger_that_cannot_be_had_fails_what_needs_it() -> None:
+    rules = ProtocolSettings(vocabulary="predicted", tagger=Recipe.of("toy_world:LockedBackbone"))
+    rows = [row for one in work([Cell(FLAT.method, protocol=rules)]) for row in one.rows]
+    assert {row.error for row in rows} == {REASON} and len(rows) == 10
+
+
+def test_the_sweep_says_it_at_once_and_the_verdict_once(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(
+        """
+name: toy
+methods:
+  - {name: Locked, use: "toy_world:LockedReader", with: {timestep: [1, 2, 3]}}
+  - {name: Flat, use: "toy_world:Flat"}
+benchmarks: [{name: Boxes, use: "toy_world:Boxes", with: {images: 10}}]
+batch: 4
+"""
+    )
+    answer = door("grid.yaml", cwd=tmp_path)
+    assert answer.returncode == 3
+    assert answer.stdout.count(LOCKED) == 1, answer.stdout
+    assert answer.stdout.index(LOCKED) < answer.stdout.index("mIoU"), "before the table"
+    assert answer.stderr.splitlines() == [
+        "30 image results failed or are missing; the same command tries them again.", f"  30 x {REASON}"
+    ]  # fmt: skip
+    told = [json.loads(line) for line in (tmp_path / "runs" / "events.jsonl").read_text().splitlines()]
+    assert [event["text"] for event in told if event["event"] == "notice"] == [f"{LOCKED} What needs it is not tried."]
+    again = door("grid.yaml", cwd=tmp_path)
+    assert again.returncode == 3 and "30 image results to do" in again.stdout
