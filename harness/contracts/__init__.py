@@ -5,12 +5,13 @@ dataclass fields. It needs no base class and no registration: it fulfils one of 
 
 Three optional attributes let a plug-in say what its results depend on besides its settings:
 
-- `version`: a class attribute (int or str), raised by the author when any pixel can change. Without it the text of
-  the module's source file stands for it, so that an edited plug-in never meets results of its former self.
+- `version`: a class attribute (int or str), raised by the author when any pixel can change; it stands for the class's
+  module and all modules that it brings along. Without it what their sources say stands for them, so that an edited
+  plug-in never meets results of its former self. See docs/what_is_in_an_id.md.
 - `places`: a class attribute, the names of settings that only say where files lie. They are in no id. In a grid
   they are relative to its folder, `~` and `$VAR` are filled in, and the plug-in is given the absolute path.
-- `fingerprint()`: a method that returns a short string that stands for the content of files it reads (weights,
-  manifests). It runs while planning, so it must not import torch.
+- `fingerprint()`: a method that returns a short string that stands for the content of files it reads and that no
+  setting names (weights, manifests). It runs while planning, so it must not import torch.
 
 A benchmark may also name the files behind an image: `files(image_id)`, a sequence of paths, empty where an image is
 made by code alone. When one of them changes, the image is read again. Without it the files are those that Python opened

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from harness.errors import AddressError
@@ -37,6 +38,7 @@ class Code:
         return {name: value for name, value in known.items() if value}
 
 
+@lru_cache(maxsize=256)  # a class that is loaded does not change, whatever becomes of its file
 def code_of(cls: type) -> Code:
     """What stands for a class's code. AddressError when it has neither a file nor a `version`.
 

@@ -50,6 +50,7 @@ def versions(modules: Iterable[str]) -> dict[str, int | str]:
     return stands
 
 
+@cache
 def deciding() -> Mapping[str, int | str]:
     """What of the harness itself stands in the id of every run."""
     return versions(house_closure(DECIDING))

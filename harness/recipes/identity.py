@@ -31,6 +31,7 @@ def facts(recipe: Recipe, built: object, folder: str = ".", benchmark: bool = Fa
     folder: the grid's, where the paths in settings start. benchmark: its folders hold data and are in no id (the
     manifest in its fingerprint is). AddressError for code that nothing stands for.
     """
+    cls: Any = type(built)
     settings = _deciding(built)
     counted = {name: value for name, value in settings.items() if not (benchmark and name == "root")}
     fingerprint = getattr(built, "fingerprint", None)
@@ -38,8 +39,8 @@ def facts(recipe: Recipe, built: object, folder: str = ".", benchmark: bool = Fa
     known: dict[str, Any] = {
         "use": recipe.use,
         "settings": settings,
-        "code": {**code_of(type(built)).facts(), **_named(settings)},
-        "files": files_named(type(built), counted, folder, not benchmark, models),
+        "code": {**code_of(cls).facts(), **_named(settings)},
+        "files": files_named(cls, counted, folder, not benchmark, models),
     }
     if callable(fingerprint):
         known["fingerprint"] = fingerprint()

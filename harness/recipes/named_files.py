@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any, get_args
 
+from harness.contracts.paths import expanded
+from harness.errors import GridError
 from harness.recipes.remembered import digest_of_file, digest_of_folder
 from harness.recipes.settings import hints_of
 
@@ -84,9 +86,9 @@ def _place(text: str, folder: str) -> Path | None:
     if not text or len(text) > _LONGEST or "\0" in text or "\n" in text:
         return None
     try:
-        path = Path(text).expanduser()
+        path = expanded(text)
         return next((place for place in (Path(folder) / path, path) if place.exists()), None)
-    except (OSError, RuntimeError):  # a name that no disk holds, a `~name` that nobody bears
+    except (OSError, GridError):  # a name that no disk holds
         return None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.checks.told_of_code import told_of_code
 from harness.contracts import Recipe
 from harness.errors import AddressError
 from harness.recipes import house, identity, loading
@@ -150,6 +151,36 @@ def test_what_cannot_be_stamped_is_said(stranger: Callable[..., Code], tmp_path:
     assert clause == "module quick is compiled: its bytes stand for it, so another build is another run"
 
 
+def test_the_gates_say_what_stands_in_ids_and_what_does_not(stranger: Callable[..., Code], tmp_path: Path) -> None:
+    helper = "import importlib\ndef f(name):\n    return importlib.import_module(name)\n"
+    head = "import my_helper\nclass Mine:\n    version = 3\n"
+    text = f"{head}    def __init__(self, inner='', weights=''): ...\n{helper}"
+    stranger(plug=text, my_helper=helper, my_reader=MINE)
+    (tmp_path / "w.npy").write_bytes(b"1")
+    recipe = Recipe.of("plug:Mine", inner="my_reader:Mine(size=3)", weights=str(tmp_path / "w.npy"))
+    assert list(told_of_code([recipe])) == [
+        "plug:Mine: its version (3) stands in the id for its own modules (my_helper, plug): "
+        "raise it whenever a pixel can change",
+        "not in the id of plug:Mine: module my_helper, line 3, runs code that only shows when it runs",
+        "not in the id of plug:Mine: module plug, line 7, runs code that only shows when it runs",
+        "my_reader:Mine: what its own modules say is in the id (my_reader)",
+        f"plug:Mine: the content of {tmp_path / 'w.npy'} is in the id",
+    ]
+    assert list(told_of_code([Recipe.of("methods.controls:OneClass")])) == []
+
+
+def test_a_class_that_a_setting_names_is_in_the_id(stranger: Callable[..., Code]) -> None:
+    recipe = Recipe.of("plug:Mine", inner="my_reader:Mine(size=3)")
+    text = "class Mine:\n    version = 3\n    def __init__(self, inner=''): ...\n"
+
+    def stamped(**texts: str) -> str:
+        stranger(plug=text, **texts)
+        return identity.digest(identity.facts(recipe, loading.build(recipe)))
+
+    first = stamped(my_reader=f"import my_helper\n{MINE}", my_helper="X = 1\n")
+    assert stamped(my_helper="X = 1 # one\n") == first != stamped(my_helper="X = 2\n")
+
+
 def test_ours_count_by_the_versions_of_what_is_rested_on(
     stranger: Callable[..., Code], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,9 +189,19 @@ def test_ours_count_by_the_versions_of_what_is_rested_on(
     assert stranger(plug=plug).house == {}
     raised = {**table, "methods.diffusion.maps": Line("methods.diffusion.maps", 2, *_rest(table))}
     monkeypatch.setattr(house, "_table", lambda: raised)
+    code_of.cache_clear()
     assert stranger().house == {"methods.diffusion.maps": 2}
     assert code_of(loading.load_class("methods.stableseg:StableSeg")).house == {"methods.diffusion.maps": 2}
     assert code_of(loading.load_class("methods.maskclip:MaskCLIP")).house == {}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> Iterator[None]:
+    code_of.cache_clear()
+    house.deciding.cache_clear()
+    yield
+    code_of.cache_clear()
+    house.deciding.cache_clear()
 
 
 def _rest(table: dict[str, Line]) -> tuple[str, str]:
@@ -176,6 +217,7 @@ def test_a_raised_version_of_the_harness_changes_every_id(monkeypatch: pytest.Mo
     line = table["harness.protocol.decision"]
     for change in (Line(line.module, 2, line.digest, line.known_as), Line(line.module, 1, "edited", line.known_as)):
         monkeypatch.setattr(house, "_table", lambda change=change: {**table, line.module: change})
+        house.deciding.cache_clear()
         assert identity.run_id(known, [], known, {}, 1) != before
 
 

@@ -109,6 +109,7 @@ def test_a_strangers_package_keeps_them(
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "stranger"))
     code, text = gate(capsys, f"stranger_segmentation:{name}")
     assert (code, "All 11 promises are kept" in text) == (0, True), text
+    assert f"stranger_segmentation:{name}: what its own modules say is in the id (stranger_segmentation)" in text
 
 
 BROKEN = {
