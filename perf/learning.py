@@ -1,6 +1,7 @@
 """A results folder of grids/learn.yaml flows in; what learning gained flows out, with paired 95 % intervals, as lines.
 
-`python -m perf.learning RESULTS [LEARNED:TEACHER ...]`: differences of mIoU in points, by bootstrap over the images.
+`python -m perf.learning RESULTS [LEARNED:TEACHER ...]`: differences of mIoU in points, by bootstrap over the images;
+intervals hold for all pairs of runs at once.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from results import significance
+from results import leaderboard, significance
 from results.store import Store
 
 PAIRS = (
@@ -21,12 +22,11 @@ def differences(store: Store, pairs: Sequence[tuple[str, str]]) -> list[tuple[st
     """(one, other, difference, low, high) in points of mIoU for pairs of names (with variant) of the last grid."""
     table = store.table()
     assert table is not None, "the folder holds no grid"
-    recipes = {run_id: recipe for run_id, recipe in store.recipes().items() if run_id in table.run_ids}
-    named = {f"{recipe.method_name} {recipe.variant}".strip(): run_id for run_id, recipe in recipes.items()}
-    first = next(iter(recipes.values()))
-    chosen = [run_id for run_id in table.run_ids if run_id in named.values()]
-    counts = significance.image_counts(store.chunks(chosen), chosen, len(first.classes), first.scores_background)
-    pairwise = {(one.better, one.worse): one for one in significance.compare(significance.bootstrap(counts))}
+    board = leaderboard.build(store)
+    named = {f"{entry.method} {entry.variant}".strip(): entry.run_id for entry in board.entries}
+    (standings,) = board.standings.values()
+    assert standings.effects is not None, standings.why
+    pairwise = {(one.better, one.worse): one for one in significance.all_pairs(standings.effects, standings.seed)}
     found = []
     for one, other in pairs:
         here, there = named[one], named[other]

@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
-import numpy as np
 import polars as pl
 
-from harness.errors import StoreError
 from results import estimators, leaderboard, significance
 from results.estimators import ClassCounts
-from results.leaderboard import Entry, Leaderboard
+from results.image_effects import ImageEffects
+from results.ranking import Entry, Leaderboard, place_of
 from results.recipes import RunRecipe
-from results.significance import Bootstrap, Comparison
+from results.significance import Group
+from results.standings import Standing, Standings
 from results.store import Store
 from results.tally import tally
-
-ALPHA = 0.05
-RESAMPLES = 10_000
-_MOST_RESAMPLES = 100_000
-_MOST_PRODUCTS = 60_000_000_000  # resamples x runs x images x classes: a minute on two cores
-_MOST_COUNTS = 250_000_000  # runs x images x classes that are held at a time, 4 GB: beyond it no intervals are made
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """The runs of one benchmark under one protocol, which alone may be compared with each other.
-
-    bootstrap, comparisons and groups cover the ranked runs only; where they are empty, `why` says why. groups: tie
-    groups, the best first.
-    """
+    """The runs of one benchmark under one protocol, which alone may be compared with each other."""
 
     benchmark: str
     protocol: str
     entries: tuple[Entry, ...]
-    bootstrap: Bootstrap | None = None
-    comparisons: tuple[Comparison, ...] = ()
-    groups: tuple[tuple[str, ...], ...] = ()
-    why: str = ""
+    standings: Standings
+
+    @property
+    def title(self) -> str:
+        """The benchmark, marked where it is a part of itself."""
+        return next((entry.title for entry in self.entries if entry.part), self.benchmark)
+
+    @property
+    def effects(self) -> ImageEffects | None:
+        """Of the runs that have every image."""
+        return self.standings.effects
+
+    def standing(self, run_id: str) -> Standing | None:
+        """How a run stands to the best; None for a run that is in no comparison."""
+        return self.standings.by_run.get(run_id)
 
     def group_of(self, run_id: str) -> int | None:
-        """The tie group of a run, counted from 1; None for a run that is in no comparison."""
-        return next((n for n, group in enumerate(self.groups, start=1) if run_id in group), None)
+        """The group of a run, counted from 1; None for a run that is in no comparison, or has not all images."""
+        standing = self.standing(run_id)
+        return standing.group if standing else None
 
     def interval(self, run_id: str) -> tuple[float, float] | None:
-        """The 95 % interval of a run's mIoU, 0..1."""
-        if self.bootstrap is None or run_id not in self.bootstrap.run_ids:
-            return None
-        low, high = self.bootstrap.interval(run_id)
-        return None if math.isnan(low) else (low, high)
+        """The approximate 95 % interval of a run's mIoU on its own images, 0..1."""
+        standing = self.standing(run_id)
+        return standing.interval if standing else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,50 +98,13 @@ def gather(store: Store, partial: bool = False, everything: bool = False) -> Evi
     sums = tally(store.chunks(recipes), background)
     parts = sums.confusions.partition_by("run_id", as_dict=True)
     confusions = {run_id: parts.get((run_id,), sums.confusions.clear()) for run_id in recipes}
-    groups = groupby(board.entries, key=lambda e: (e.benchmark, e.protocol))
-    columns = [_column(store, recipes, benchmark, protocol, list(one)) for (benchmark, protocol), one in groups]
+    groups = groupby(board.entries, key=place_of)
+    columns = [Column(*place, tuple(entries), board.standings[place]) for place, entries in groups]
     return Evidence(store, board, recipes, confusions, sums.images, tuple(columns))
 
 
-def _column(
-    store: Store, recipes: Mapping[str, RunRecipe], benchmark: str, protocol: str, entries: Sequence[Entry]
-) -> Column:
-    ranked = [entry.run_id for entry in entries if entry.rank is not None]
-    images = max((entry.images for entry in entries), default=0)
-    without = Column(benchmark, protocol, tuple(entries))
-    if not ranked:
-        return replace(without, why="no run has every image")
-    recipe = recipes[ranked[0]]
-    if len(ranked) * images * len(recipe.classes) > _MOST_COUNTS:
-        return replace(without, why="the counts of all images are too many to be drawn again and again")
-    try:
-        chunks = store.chunks(ranked)
-        counts = significance.image_counts(chunks, ranked, len(recipe.classes), recipe.scores_background)
-    except StoreError as error:  # runs that share no image, which only a partial table ranks
-        return replace(without, why=str(error))
-    result = significance.bootstrap(counts, _resamples(*counts.intersection.shape))
-    comparisons = tuple(significance.compare(result))
-    groups = tuple(significance.tie_groups(result, comparisons, ALPHA))
-    return Column(benchmark, protocol, tuple(entries), result, comparisons, groups)
-
-
-def _resamples(runs: int, images: int, classes: int) -> int:
-    """So many that the smallest p-value can stay below alpha after Holm's rule over all pairs, if affordable."""
-    affordable = min(_MOST_RESAMPLES, max(RESAMPLES, _MOST_PRODUCTS // (runs * images * classes)))
-    pairs, number = runs * (runs - 1) // 2, RESAMPLES
-    while number < affordable and pairs * significance.p_value(np.ones(number), images) > ALPHA / 2:
-        number = min(2 * number, affordable)
-    return number
-
-
-def among(column: Column, run_ids: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """The tie groups of some runs of a column by themselves: Holm's rule over their pairs alone."""
-    if column.bootstrap is None:
+def among(column: Column, run_ids: Sequence[str]) -> tuple[Group, ...]:
+    """The groups of some runs of a column by themselves; empty where nothing can be compared."""
+    if column.effects is None or not set(run_ids) & set(column.effects.run_ids):
         return ()
-    places = [n for n, run_id in enumerate(column.bootstrap.run_ids) if run_id in run_ids]
-    if not places:
-        return ()
-    full = column.bootstrap
-    ids = tuple(full.run_ids[n] for n in places)
-    part = Bootstrap(ids, full.score[places], full.replicates[:, places], full.images)
-    return tuple(significance.tie_groups(part, significance.compare(part), ALPHA))
+    return significance.groups(column.effects.only(run_ids), column.standings.seed)

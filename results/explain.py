@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.contracts import expanded
 from harness.errors import HarnessError, StoreError, nearest
-from results import artefacts, matrices
+from results import artefacts, matrices, significance_words
 from results.again import grid_text
 from results.door import door
 from results.durable import write_text
@@ -34,15 +34,18 @@ def receipt(evidence: Evidence, run_id: str, value: str = "miou") -> list[Sectio
     column = evidence.column_of(run_id)
     number = matrices.score(evidence, run_id, value)
     interval = column.interval(run_id) if value == "miou" else None
-    group = column.group_of(run_id)
-    words = [f"{value} = {_percent(number)}" + (f", 95 % interval {_range(interval)}" if interval else "")]
-    if group and column.bootstrap:
-        words.append(f"tie group {group} of {len(column.groups)}, compared over {column.bootstrap.images} images")
-    whole = entry.images + entry.failed + entry.missing
+    words = [f"{value} = {_percent(number)}" + (f", about 95 % interval {_range(interval)}" if interval else "")]
+    words += significance_words.run(entry, column.standings)
     return [
         ("Number", words),
         ("Run", [f"{run_id}: {entry.method} {entry.variant}".rstrip() + f" on {entry.benchmark}"]),
-        ("Images", [f"{entry.images} scored, {entry.failed} failed, {entry.missing} missing, of {whole}"]),
+        (
+            "Images",
+            [
+                f"{entry.images} scored, {entry.failed} failed, {entry.missing} missing, of {entry.whole}",
+                *([f"a part: {entry.part}"] if entry.part else []),
+            ],
+        ),
         ("Classes", _classes(evidence, run_id)),
         ("Protocol", _pairs(recipe.protocol)),
         ("Method", _facts(recipe.method)),

@@ -1,18 +1,19 @@
 """A results folder goes in; a ranked leaderboard, a matrix of methods x benchmarks and a terminal table come out.
 
-`python -m results.leaderboard DIR [--partial] [--all]` writes `leaderboard.csv` and `matrix.csv` into the folder.
+`python -m results.leaderboard DIR [--partial] [--all] [--pairs]` writes `leaderboard.csv` and `matrix.csv` into the
+folder, and with --pairs `pairs.csv`.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
+import hashlib
 import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,63 +21,20 @@ import polars as pl
 
 from harness.contracts import expanded
 from harness.errors import HarnessError, StoreError
-from results import estimators
+from results import estimators, seeds
 from results.agreement import agreeing
+from results.board_csv import leaderboard_csv, matrix_csv, pairs_csv, percent
 from results.door import door
 from results.durable import write_text
 from results.protocols import differences
+from results.ranking import Entry, Leaderboard, Place, order_of, place_of, ranked
 from results.recipes import RunRecipe
+from results.standings import Rivals, Standings, stand
 from results.store import Store
-from results.tally import tally
+from results.tally import Tally, tally
 from results.terminal import print_leaderboard
 
-COLUMNS = (
-    "rank", "method", "variant", "benchmark", "protocol", "images", "failed", "miou", "image_miou", "pixel_accuracy",
-    "run_id",
-)  # fmt: skip
-_SCORES = ("miou", "image_miou", "pixel_accuracy")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One run in the leaderboard; scores 0..1, None where undefined; `missing` images have neither row nor failure."""
-
-    rank: int | None
-    method: str
-    variant: str
-    benchmark: str
-    protocol: str
-    images: int
-    failed: int
-    missing: int
-    miou: float | None
-    image_miou: float | None
-    pixel_accuracy: float | None
-    run_id: str
-
-    @property
-    def complete(self) -> bool:
-        return self.failed == 0 and self.missing == 0
-
-
-@dataclass(frozen=True)
-class Leaderboard:
-    """Entries in their order; `partial` says whether runs with holes are ranked and fill the matrix.
-
-    run_ids: the runs as the grid lists them. differing: the fields in which their protocols differ; protocols share no
-    column, in no table.
-    """
-
-    name: str
-    entries: tuple[Entry, ...]
-    run_ids: tuple[str, ...]
-    partial: bool
-    differing: tuple[str, ...] = ()
-
-
-def percent(value: float | None) -> str:
-    """A score 0..1 as percent with 4 decimals; empty where undefined."""
-    return "" if value is None else f"{100 * value:.4f}"
+__all__ = ["Entry", "Leaderboard", "build", "leaderboard_csv", "matrix_csv", "percent", "write"]
 
 
 def build(store: Store, partial: bool = False, everything: bool = False) -> Leaderboard:
@@ -95,10 +53,13 @@ def build(store: Store, partial: bool = False, everything: bool = False) -> Lead
     ]
     entries = _with_missing(entries, recipes, sums.images)
     order = {label: place for place, label in enumerate(dict.fromkeys(labels.values()))}
-    ranked = sorted(_ranked(entries, partial), key=lambda e: _order(e, order))
+    standings = _standings(store, recipes, entries, sums, partial)
+    entries = _with_standings(entries, recipes, standings)
+    ordered = sorted(ranked(entries, partial), key=lambda e: order_of(e, order))
     rules = [recipe.protocol for recipe in recipes.values()]
     differing = dict.fromkeys(name for other in rules[1:] for name in differences(rules[0], other))
-    return Leaderboard(table.name if table else "", tuple(ranked), tuple(recipes), partial, tuple(differing))
+    name = table.name if table else ""
+    return Leaderboard(name, tuple(ordered), tuple(recipes), partial, tuple(differing), standings)
 
 
 def _recipes(store: Store, everything: bool) -> dict[str, RunRecipe]:
@@ -168,6 +129,7 @@ def _entry(recipe: RunRecipe, benchmark: str, images: pl.DataFrame, confusion: p
         image_miou=estimators.image_miou(images["image_miou"]),
         pixel_accuracy=estimators.pixel_accuracy(counts),
         run_id=recipe.run_id,
+        official=recipe.official_images,
     )
 
 
@@ -181,67 +143,59 @@ def _with_missing(entries: list[Entry], recipes: Mapping[str, RunRecipe], images
     return [replace(e, missing=expected[e.benchmark] - e.images - e.failed) for e in entries]
 
 
-def _ranked(entries: Sequence[Entry], partial: bool) -> list[Entry]:
-    """Ranks within a benchmark and protocol, by mIoU as it is printed; equal ones share the better rank."""
-    rivals: dict[tuple[str, str], list[float]] = defaultdict(list)
-    able = {e.run_id for e in entries if e.miou is not None and (partial or e.complete)}
-    for entry in entries:
-        if entry.run_id in able:
-            rivals[entry.benchmark, entry.protocol].append(float(percent(entry.miou)))
+def _standings(
+    store: Store, recipes: Mapping[str, RunRecipe], entries: Sequence[Entry], sums: Tally, partial: bool
+) -> dict[Place, Standings]:
+    """What may be compared, compared: the complete runs of each place and, with `partial`, each other run by itself."""
+    found = {}
+    for place, group in groupby(sorted(entries, key=place_of), key=place_of):
+        scored = [entry for entry in group if entry.miou is not None]
+        whole = [entry.run_id for entry in scored if entry.complete]
+        if partial and not whole:
+            whole = _longest(scored, sums.images)
+        if not whole:
+            found[place] = Standings(why="no run has every image")
+            continue
+        recipe = recipes[whole[0]]
+        taking_part = [entry.run_id for entry in scored if partial or entry.complete]
+        confusions = sums.confusions.filter(pl.col("run_id").is_in(taking_part)).partition_by("run_id", as_dict=True)
+        size, background = len(recipe.classes), recipe.scores_background
+        counts = {i: estimators.counts_of(confusions[i,], size, background) for i in taking_part}
+        seed = int.from_bytes(hashlib.blake2b(_identity(recipe).encode(), digest_size=8).digest())
+        images = max(entry.images for entry in scored)
+        found[place] = stand(
+            store, Rivals(counts, tuple(whole), background, size, images, recipe.cluster_of_image, seed)
+        )
+    return found
+
+
+def _longest(entries: Sequence[Entry], images: pl.DataFrame) -> list[str]:
+    """Where no run is complete: the run with the most images, and those that have the very same ones."""
+    good = images.filter(pl.col("status") == "ok").partition_by("run_id", as_dict=True)
+    sets = {e.run_id: frozenset(good[e.run_id,]["image_id"]) for e in entries if (e.run_id,) in good}
+    most = max(sets.values(), key=lambda one: (len(one), sorted(one)), default=frozenset())
+    return [run_id for run_id, own in sets.items() if own == most]
+
+
+def _with_standings(
+    entries: Sequence[Entry], recipes: Mapping[str, RunRecipe], standings: Mapping[Place, Standings]
+) -> list[Entry]:
+    """Entries with how they stand to the best, and with the spread over seeds of those that have every image."""
+    scores = {e.run_id: e.miou for e in entries if e.complete and e.miou is not None}
+    spread = {run_id: one for one in seeds.spreads(recipes, scores) for run_id in one.run_ids}
     return [
-        replace(e, rank=1 + sum(r > float(percent(e.miou)) for r in rivals[e.benchmark, e.protocol]))
-        if e.run_id in able
-        else e
-        for e in entries
+        replace(e, standing=standings[place_of(e)].by_run.get(e.run_id), spread=spread.get(e.run_id)) for e in entries
     ]
 
 
-def _order(entry: Entry, benchmarks: Mapping[str, int]) -> tuple[Any, ...]:
-    place = (entry.rank is None, entry.rank or 0)
-    return (benchmarks[entry.benchmark], entry.protocol, *place, entry.method, entry.variant, entry.run_id)
-
-
-def leaderboard_csv(board: Leaderboard) -> str:
-    """The text of leaderboard.csv."""
-    lines = [[percent(getattr(e, c)) if c in _SCORES else getattr(e, c) for c in COLUMNS] for e in board.entries]
-    return _csv([COLUMNS, *lines])
-
-
-def matrix_csv(board: Leaderboard) -> str:
-    """The text of matrix.csv: a line a method and variant, a column a benchmark (and protocol), mIoU; holes empty.
-
-    Lines and columns come in the order of the grid.
-    """
-    protocols = {entry.protocol for entry in board.entries}
-    cells: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
-    columns: dict[str, None] = {}
-    doubled = Counter((e.method, e.variant, e.benchmark, e.protocol) for e in board.entries)
-    place = {run_id: n for n, run_id in enumerate(board.run_ids)}
-    for e in sorted(board.entries, key=lambda e: place[e.run_id]):
-        column = e.benchmark if len(protocols) == 1 else f"{e.benchmark} [{e.protocol}]"
-        columns[column] = None
-        # Two runs of one name (another version of the method, say) stand apart, each under its id.
-        apart = e.run_id if doubled[e.method, e.variant, e.benchmark, e.protocol] > 1 else ""
-        cells[e.method, e.variant, apart][column] = percent(e.miou) if board.partial or e.complete else ""
-    lines = [
-        [method, f"{variant} [{apart}]".strip() if apart else variant, *(row.get(column, "") for column in columns)]
-        for (method, variant, apart), row in cells.items()
-    ]
-    return _csv([["method", "variant", *columns], *lines])
-
-
-def _csv(lines: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([["" if cell is None else cell for cell in line] for line in lines])
-    return text.getvalue()
-
-
-def write(board: Leaderboard, folder: Path) -> tuple[Path, Path]:
-    """Write both CSV files into the folder and say where they are."""
-    paths = folder / "leaderboard.csv", folder / "matrix.csv"
-    for path, text in zip(paths, (leaderboard_csv(board), matrix_csv(board)), strict=True):
-        write_text(path, text)
-    return paths
+def write(board: Leaderboard, folder: Path, pairs: bool = False) -> tuple[Path, ...]:
+    """Write leaderboard.csv and matrix.csv into the folder, and pairs.csv if wanted; say where they are."""
+    texts = {"leaderboard.csv": leaderboard_csv(board), "matrix.csv": matrix_csv(board)}
+    if pairs:
+        texts["pairs.csv"] = pairs_csv(board)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return tuple(folder / name for name in texts)
 
 
 @door
@@ -251,16 +205,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
     parser.add_argument("--partial", action="store_true", help="rank runs with missing or failed images too")
     parser.add_argument("--all", action="store_true", help="show every stored run, not only those of the last grid")
+    parser.add_argument("--pairs", action="store_true", help="compare all pairs of runs, not only each with the best")
     options = parser.parse_args(arguments)
     try:
         store = Store.open(options.folder, create=False)
         board = build(store, options.partial, options.all)
-        paths = write(board, store.folder)
+        paths = write(board, store.folder, options.pairs)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     print_leaderboard(board)
-    print(f"\n{paths[0]}\n{paths[1]}")
+    print("", *paths, sep="\n")
     return 0
 
 

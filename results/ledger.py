@@ -22,8 +22,8 @@ from harness.errors import HarnessError, StoreError
 from results.door import door
 from results.durable import write_text
 from results.evidence import Evidence, gather
-from results.leaderboard import Entry
 from results.matrices import Matrix
+from results.ranking import Entry
 from results.recipes import RunRecipe
 from results.store import Store
 
@@ -130,13 +130,20 @@ def judge(
     ours = None if entry.miou is None else 100 * entry.miou
     reasons = [*([] if named else _variant(one, entry, recipe)), *_protocol(one, recipe)]
     if not entry.complete and not partial:
-        reasons.append(f"only {entry.images} of {entry.images + entry.failed + entry.missing} images")
+        reasons.append(f"only {entry.images} of {entry.whole} images")
+    if entry.part:
+        reasons.append(f"only {entry.part}")
     if reasons or ours is None:
         return Verdict(one, entry.run_id, ours, None, f"not comparable: {'; '.join(reasons) or 'mIoU undefined'}")
     difference = ours - one.miou
     within = abs(difference) <= tolerance + _DUST
-    text = f"reproduced within {_up(abs(difference)):.1f}" if within else f"off by {difference:+.1f}"
+    text = f"reproduced within {_up(abs(difference)):.1f}" if within else f"off by {_signed(difference)}"
     return Verdict(one, entry.run_id, ours, difference, text)
+
+
+def _signed(difference: float) -> str:
+    """With a sign and a decimal, or so many that it is not 0."""
+    return next(text for digits in (1, 2, 3, 6) if float(text := f"{difference:+.{digits}f}") or digits == 6)
 
 
 def _up(difference: float) -> float:

@@ -1,76 +1,45 @@
-"""Declared tables and a folder's evidence go in; matrices of cells come out, holes named, the best marked where sure.
-
-A declared table: `name`, `caption`, `rows` and `columns` (each `method`, `variant`, `benchmark` or a setting, or a list
-of these), `value` (a score), `where` (`{method: [...], setting: value}`; a setting that a run does not have leaves it
-in), `labels` (`{value: text}`) and `published` (a table of the ledger). Values listed in `where` or `labels` for the
-rows or columns give their order, and those without a run stand as holes.
-"""
+"""Declared tables and a folder's evidence go in; matrices come out, holes named, the best marked where that is sure."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.errors import StoreError, nearest
-from results import estimators
+from results import estimators, seeds
 from results.evidence import Column, Evidence, among
-from results.leaderboard import Entry
+from results.ranking import Entry
 from results.recipes import RunRecipe
 from results.store import Store
+from results.table_spec import VALUES, Key, TableSpec, spell
 
+__all__ = ["EVERYTHING", "VALUES", "Cell", "Matrix", "TableSpec", "build", "declared", "score", "spell"]
 EVERYTHING = "matrix"  # the table that every folder has: all methods and variants on all benchmarks
-VALUES = ("image_miou", *estimators.SCORES)
 NO_RUN = "no run"
-Key = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """A table as the grid declares it."""
-
-    name: str
-    rows: tuple[str, ...] = ("method", "variant")
-    columns: tuple[str, ...] = ("benchmark",)
-    value: str = "miou"
-    caption: str = ""
-    where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    published: str | None = None
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> TableSpec:
-        """From the grid's own form. StoreError when a value is unknown."""
-        value = str(content.get("value") or "miou")
-        if value not in VALUES:
-            known = f"{nearest(value, VALUES)} (values: {', '.join(VALUES)})"
-            raise StoreError(
-                f"table {content.get('name')!r} asks for the value {value!r}, which nobody computes{known}"
-            )
-        where = {str(key): _several(chosen) for key, chosen in (content.get("where") or {}).items()}
-        labels = {spell(key): str(text) for key, text in (content.get("labels") or {}).items()}
-        rows, columns = (
-            tuple(map(str, _several(content.get(key) or default)))
-            for key, default in (("rows", "method"), ("columns", "benchmark"))
-        )
-        caption, published = str(content.get("caption") or ""), content.get("published")
-        return cls(str(content["name"]), rows, columns, value, caption, where, labels, published)
-
-    def label(self, key: Key) -> str:
-        """The words of a row or column."""
-        whole = " ".join(part for part in key if part)
-        return self.labels.get(whole) or " ".join(self.labels.get(part, part) for part in key if part)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number: value 0..1 (None for a hole), what is missing in words, `best` or `second` where that is sure."""
+    """One number: value 0..1 (None for a hole), what is missing in words, `best` or `second` where that is sure.
+
+    note: what else must be known of it. group, p: among the runs of its column, p of the comparison with the best.
+    """
 
     run_id: str | None = None
     value: float | None = None
     missing: str = ""
     mark: str = ""
     interval: tuple[float, float] | None = None
+    note: str = ""
+    group: int | None = None
+    p: float | None = None
+
+    @property
+    def remark(self) -> str:
+        """What stands below the number."""
+        return "; ".join(words for words in (self.missing, self.note) if words)
 
 
 @dataclass(frozen=True)
@@ -116,7 +85,7 @@ def declared(store: Store) -> list[TableSpec]:
 
 def build(evidence: Evidence, spec: TableSpec) -> Matrix:
     """Fill a table from the runs it is about. StoreError when it speaks of a setting that no run has."""
-    facts = {entry.run_id: _facts(entry, evidence.recipes[entry.run_id]) for entry in evidence.board.entries}
+    facts = {entry.run_id: _facts(entry, evidence.recipes[entry.run_id], spec) for entry in evidence.board.entries}
     _check_names(spec, facts.values())
     chosen = {i: facts[i] for i in evidence.board.run_ids if _fits(spec, facts[i])}
     several = len({evidence.entry(run_id).protocol for run_id in chosen}) > 1
@@ -134,30 +103,18 @@ def build(evidence: Evidence, spec: TableSpec) -> Matrix:
     return Matrix(spec, tuple(map(spec.label, rows)), tuple(map(spec.label, columns)), grid)
 
 
-def spell(value: Any) -> str:
-    """A setting's value in words."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, list | tuple):
-        return f"[{','.join(spell(item) for item in value)}]"
-    return str(value)
-
-
 def score(evidence: Evidence, run_id: str, value: str) -> float | None:
     """A run's score 0..1 by its name in VALUES."""
     entry = evidence.entry(run_id)
     return entry.image_miou if value == "image_miou" else estimators.SCORES[value](evidence.counts(run_id))
 
 
-def _several(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def _facts(entry: Entry, recipe: RunRecipe) -> dict[str, str]:
+def _facts(entry: Entry, recipe: RunRecipe, spec: TableSpec) -> dict[str, str]:
     """All that a table may speak of, in words: a method's settings go before the protocol's and the benchmark's."""
     settings: dict[str, Any] = {**recipe.benchmark.get("settings", {}), **recipe.protocol}
     settings.update(recipe.method.get("settings", {}))
-    named = {"method": entry.method, "variant": entry.variant, "benchmark": entry.benchmark}
+    variant = seeds.without_seed(entry.variant) if spec.seeds == "together" else entry.variant
+    named = {"method": entry.method, "variant": variant, "benchmark": entry.benchmark}
     return {**{key: spell(value) for key, value in settings.items()}, **named}
 
 
@@ -193,6 +150,8 @@ def _ordered(spec: TableSpec, names: Sequence[str], found: Iterable[Key], severa
 
 def _cell(evidence: Evidence, spec: TableSpec, facts: Mapping[str, Mapping[str, str]], runs: Sequence[str]) -> Cell:
     if len(runs) > 1:
+        if len({seeds.key(evidence.recipes[run_id]) for run_id in runs}) == 1:
+            return _over_seeds(spec, [_cell(evidence, spec, facts, [run_id]) for run_id in runs])
         return Cell(missing=_ambiguous([facts[run_id] for run_id in runs]))
     run_id = runs[0]
     entry = evidence.entry(run_id)
@@ -200,13 +159,26 @@ def _cell(evidence: Evidence, spec: TableSpec, facts: Mapping[str, Mapping[str, 
     shown = entry.complete or evidence.board.partial
     value = score(evidence, run_id, spec.value) if shown else None
     interval = evidence.column_of(run_id).interval(run_id) if shown and spec.value == "miou" else None
-    return Cell(run_id, value, missing or ("" if value is not None else "undefined"), interval=interval)
+    beside = entry.standing if shown and spec.value == "miou" and not entry.complete else None
+    best = f"the best has {100 * beside.best_there:.1f} on those of both" if beside and not beside.whole else ""
+    note = "; ".join(words for words in (best, entry.part) if words)
+    return Cell(run_id, value, missing or ("" if value is not None else "undefined"), interval=interval, note=note)
+
+
+def _over_seeds(spec: TableSpec, cells: Sequence[Cell]) -> Cell:
+    """Runs that differ in their seed alone as one number, without an interval over images."""
+    values = [cell.value for cell in cells if cell.value is not None]
+    holes = [cell.missing for cell in cells if cell.missing]
+    if len(values) < len(cells):
+        return Cell(missing=f"{len(values)} of {len(cells)} seeds: {'; '.join(dict.fromkeys(holes))}")
+    spread = f"mean of {len(values)} seeds, standard deviation {100 * statistics.stdev(values):.2f}"
+    note = "; ".join(dict.fromkeys(words for words in (spread, cells[0].note) if words))
+    return Cell(value=statistics.fmean(values), missing="; ".join(dict.fromkeys(holes)), note=note)
 
 
 def _lacking(entry: Entry) -> str:
-    whole = entry.images + entry.failed + entry.missing
     failed = f", {entry.failed} failed" if entry.failed else ""
-    return f"{entry.images} of {whole} images{failed}"
+    return f"{entry.images} of {entry.whole} images{failed}"
 
 
 def _ambiguous(facts: Sequence[Mapping[str, str]]) -> str:
@@ -216,19 +188,27 @@ def _ambiguous(facts: Sequence[Mapping[str, str]]) -> str:
 
 
 def _mark(evidence: Evidence, spec: TableSpec, cells: dict[tuple[Key, Key], Cell], columns: Sequence[Key]) -> None:
-    """In each column: the best tie group and the second, where they are separated. Only mIoU has intervals."""
+    """In each column: the best and what is not separated from it, then the same among the rest. Only mIoU is marked."""
     if spec.value != "miou":
         return
     for column in columns:
-        places = {cell.run_id: place for place, cell in cells.items() if place[1] == column and cell.value is not None}
-        for home in {id(c): c for c in (evidence.column_of(i) for i in places if i)}.values():
-            for run_id, mark in _marks(home, [i for i in places if i]).items():
-                cell = cells[places[run_id]]
-                cells[places[run_id]] = Cell(cell.run_id, cell.value, cell.missing, mark, cell.interval)
+        places = {
+            c.run_id: place for place, c in cells.items() if place[1] == column and c.run_id and c.value is not None
+        }
+        for home in {id(c): c for c in map(evidence.column_of, places)}.values():
+            for cell in _marked(home, {run_id: cells[place] for run_id, place in places.items()}):
+                cells[places[cell.run_id or ""]] = cell
 
 
-def _marks(column: Column, run_ids: Sequence[str]) -> dict[str, str]:
-    groups = among(column, run_ids)
-    if len(groups) < 2:
-        return {}
-    return {run_id: mark for group, mark in zip(groups, ("best", "second"), strict=False) for run_id in group}
+def _marked(column: Column, cells: Mapping[str, Cell]) -> list[Cell]:
+    """The cells of runs that can be compared, with group and p, and marks where something is separated."""
+    groups = among(column, list(cells))
+    if not groups or not groups[0].enough:
+        return []
+    p = {held.worse: held.p for held in groups[0].comparisons}
+    marks = dict(enumerate(("best", "second"))) if len(groups) > 1 else {}
+    return [
+        replace(cells[run_id], mark=marks.get(place, ""), group=place + 1, p=p.get(run_id))
+        for place, group in enumerate(groups)
+        for run_id in group.run_ids
+    ]

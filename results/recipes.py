@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ class RunRecipe:
     sweeps: versions and commit of all sweeps that added rows to it, each once; versions and commit by themselves are of
     folders of before. identity: what kind of ids it is of, None before there was more than one.
     artefact, of a method that learns: `{"id": ..., "teacher": its name, "labels": run id of the teacher's label maps}`.
+    official_images: how many the data set has by its own account, where it says so. clusters: cluster -> images of it
+    that are not independent of each other, where the benchmark says so. Neither is in the id.
     """
 
     run_id: str
@@ -43,6 +45,8 @@ class RunRecipe:
     artefact: Mapping[str, Any] | None = None
     sweeps: tuple[Mapping[str, Any], ...] = ()
     identity: int | None = None
+    official_images: int | None = None
+    clusters: Mapping[str, Sequence[str]] | None = None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], origin: str = "a recipe") -> RunRecipe:
@@ -54,8 +58,10 @@ class RunRecipe:
             recipe = cls(**known)
         except (KeyError, TypeError) as error:
             raise StoreError(f"{origin} lacks what a recipe needs ({error}); run the sweep again to renew it") from None
-        if not isinstance(recipe.images, int) or not all(
-            isinstance(part, Mapping) for part in (recipe.method, recipe.benchmark, recipe.protocol)
+        if (
+            not isinstance(recipe.images, int)
+            or not all(isinstance(part, Mapping) for part in (recipe.method, recipe.benchmark, recipe.protocol))
+            or not _rightly_typed(recipe)
         ):
             raise StoreError(f"{origin} holds a value of a wrong type; run the sweep again to renew it")
         return recipe
@@ -71,6 +77,11 @@ class RunRecipe:
         return self.sweeps or ((before,) if self.versions or self.commit else ())
 
     @property
+    def cluster_of_image(self) -> dict[str, str]:
+        """Image id -> its cluster; empty where images are independent."""
+        return {image_id: cluster for cluster, images in (self.clusters or {}).items() for image_id in images}
+
+    @property
     def scores_background(self) -> bool:
         """Whether class 0 is a scored class under the run's protocol."""
         return bool(self.protocol.get("background", "ignored") != "ignored")
@@ -79,6 +90,14 @@ class RunRecipe:
     def protocol_text(self) -> str:
         """The protocol in one line (see results.protocols); runs whose lines differ share no column."""
         return protocols.text(self.protocol)
+
+
+def _rightly_typed(recipe: RunRecipe) -> bool:
+    """Whether what results count by is what it should be."""
+    clusters = {} if recipe.clusters is None else recipe.clusters
+    return isinstance(recipe.official_images, int | None) and (
+        isinstance(clusters, Mapping) and all(isinstance(images, list | tuple) for images in clusters.values())
+    )
 
 
 def recipe_path(folder: Path, run_id: str) -> Path:

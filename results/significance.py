@@ -1,60 +1,34 @@
-"""Per-image counts of the runs of one benchmark go in; intervals, paired differences and tie groups come out.
+"""What images do to runs goes in; intervals, comparisons with the best, groups and what could be seen come out.
 
-The statistic is the ratio-of-sums mIoU (mmseg's), so the images are what is drawn again (the bootstrap, Efron 1979).
-All runs of a benchmark share one resampling matrix: each resample gives every image a weight, the number of times it
-was drawn, and one matrix product of weights (resamples, images) with integer intersections and unions (images, runs x
-classes) gives the sums of all runs at once. Those sums are integers below 2^53, exact in float64 in any order.
+Each image's values (`results.image_effects`) are drawn again with replacement, the same images for all runs (the
+bootstrap, Efron 1979, on the leave-one-out values of mIoU). From the draws comes how far the largest of many
+studentised differences strays by chance, and so one threshold for all of them, which more runs make no coarser.
+`docs/statistics.md` says why these procedures were chosen, and what simulations say of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from statistics import NormalDist
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 
-from harness.errors import StoreError
+from results.image_effects import Floats, ImageEffects
+from results.resampling import DUST, Drawn, as_normal, as_student, resamples, studentised, threshold
 
-Floats = NDArray[np.float64]
-_BLOCK = 250  # resamples that go through the product together: 6 MB an array at 20 runs x 150 classes
-_NORMAL = NormalDist()
-
-
-@dataclass(frozen=True, eq=False)
-class ImageCounts:
-    """Integer counts of some runs on the same images: intersection and union, (runs, images, classes).
-
-    left_out: images that are not ok in every run and so are in no comparison.
-    """
-
-    run_ids: tuple[str, ...]
-    image_ids: tuple[str, ...]
-    intersection: NDArray[np.int64]
-    union: NDArray[np.int64]
-    left_out: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Bootstrap:
-    """mIoU 0..1 of each run (runs,), and of each resample (resamples, runs); `images` is how many there were."""
-
-    run_ids: tuple[str, ...]
-    score: Floats
-    replicates: Floats
-    images: int
-
-    def interval(self, run_id: str, level: float = 0.95) -> tuple[float, float]:
-        """The interval of a run's mIoU."""
-        return _interval(self.replicates[:, self.run_ids.index(run_id)], level, self.images)
+ALPHA = 0.05
+POWER = 0.8
+FEWEST = 10  # images below which nothing is said
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Run `better` against run `worse` on the same images: difference of mIoU (>= 0), its interval, p-values."""
+    """Run `better` against run `worse` on the same images: difference of mIoU (>= 0), its interval, and p.
+
+    Interval and p are adjusted for all runs that were compared along with this one; p <= alpha exactly where low > 0.
+    """
 
     better: str
     worse: str
@@ -62,180 +36,158 @@ class Comparison:
     low: float
     high: float
     p: float
-    p_holm: float
 
 
-def image_counts(chunks: Iterable[pl.DataFrame], run_ids: Sequence[str], classes: int, background: bool) -> ImageCounts:
-    """Counts of the given runs (of one benchmark and protocol) from `Store.chunks`, over the images that all have.
+@dataclass(frozen=True)
+class Group:
+    """The best of some runs, and those not separated from it.
 
-    Classes 1..classes are scored, and 0 before them if `background`. StoreError when no image is ok in every run.
+    comparisons: of the first group, the best with each other run. detectable: the difference of mIoU that is found with
+    a chance of 80 %; needed: how many images would find one point. None where there was nothing to compare. enough:
+    whether there are images enough to separate anything.
     """
-    frames = [chunk.filter((pl.col("status") == "ok") & pl.col("run_id").is_in(list(run_ids))) for chunk in chunks]
-    rows = pl.concat(frames) if frames else pl.DataFrame(schema={"run_id": pl.String, "image_id": pl.String})
-    tallied = rows.group_by("image_id").agg(pl.col("run_id").n_unique())
-    common = sorted(tallied.filter(pl.col("run_id") == len(set(run_ids)))["image_id"])
-    if not common:
-        raise StoreError(f"no image is scored in all of the {len(run_ids)} runs; finish the sweep, then compare")
-    place = {name: pl.Enum(list(ids)) for name, ids in (("run_id", run_ids), ("image_id", common))}
-    rows = rows.filter(pl.col("image_id").is_in(common))
-    lines = rows.select("run_id", "image_id", "true", "predicted", "pixels").explode("true", "predicted", "pixels")
-    index = [lines[name].cast(kind).to_physical().to_numpy().astype(np.int64) for name, kind in place.items()]
-    overlap = [lines[name].fill_null(0).to_numpy().astype(np.int64) for name in ("true", "predicted", "pixels")]
-    shape = (len(run_ids), len(common), classes + int(background))
-    sums = _counts(index, overlap, shape, first=0 if background else 1)
-    return ImageCounts(tuple(run_ids), tuple(common), *sums, left_out=tallied.height - len(common))
+
+    run_ids: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    detectable: float | None = None
+    needed: int | None = None
+    enough: bool = True
 
 
-def _counts(
-    index: Sequence[NDArray[np.int64]], overlap: Sequence[NDArray[np.int64]], shape: tuple[int, int, int], first: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Intersection and union, of `shape`, from overlaps with the positions of their runs and images."""
-    (run, image), (true, predicted, pixels) = index, overlap
-    true, predicted = true - first, predicted - first
-    scored = (true >= 0) & (true < shape[2])
-    given = scored & (predicted >= 0) & (predicted < shape[2])
-    right = given & (true == predicted)
-    inside, union = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    np.add.at(inside, (run[right], image[right], true[right]), pixels[right])
-    np.add.at(union, (run[scored], image[scored], true[scored]), pixels[scored])
-    np.add.at(union, (run[given], image[given], predicted[given]), pixels[given])
-    return inside, union - inside
+def interval(effects: ImageEffects, run_id: str, level: float = 0.95) -> tuple[float, float] | None:
+    """The approximate interval of one run's mIoU, 0..1: Student's, on the scale of log odds, from leaving images out.
 
-
-def bootstrap(counts: ImageCounts, resamples: int = 10_000, seed: int = 0) -> Bootstrap:
-    """mIoU of every run on every resample; the same counts and seed give the same bits.
-
-    No p-value falls below 2 / resamples, so after Holm's rule n runs need more than n (n - 1) / alpha resamples.
+    It is wider by the estimated bias on the side to which that points. None below FEWEST images or clusters.
     """
-    runs, images, classes = counts.intersection.shape
-    columns = [np.moveaxis(c, 1, 0).reshape(images, runs * classes) for c in (counts.intersection, counts.union)]
-    # A column that is zero for all images stays zero: absent classes need no product.
-    used = columns[1].any(axis=0)
-    inside, union = (column[:, used].astype(np.float64) for column in columns)
-    run_of = np.repeat(np.arange(runs), classes)[used]
-    replicates = np.empty((resamples, runs))
-    for start, weights in _weights(resamples, images, seed):
-        replicates[start : start + len(weights)] = _mious(weights @ inside, weights @ union, run_of, runs)
-    everyone = np.ones((1, images))
-    score = _mious(everyone @ inside, everyone @ union, run_of, runs)[0]
-    return Bootstrap(counts.run_ids, score, replicates, images)
+    place = effects.run_ids.index(run_id)
+    score, bias = float(effects.score[place]), float(effects.bias[place])
+    if min(effects.blocks) < FEWEST or math.isnan(score):
+        return None
+    error = math.sqrt(float((effects.values[:, place] ** 2).sum()))
+    reach = float(stdtrit(effects.only([run_id]).freedom, (1 + level) / 2)) * error
+    below, above = reach + max(bias, 0.0), reach + max(-bias, 0.0)
+    slope = score * (1 - score)
+    if slope <= 0:
+        return max(0.0, score - below), min(1.0, score + above)
+    odds = math.log(score / (1 - score))
+    return _share(odds - below / slope), _share(odds + above / slope)
 
 
-def _weights(resamples: int, images: int, seed: int) -> Iterator[tuple[int, Floats]]:
-    """Blocks of multinomial weights (up to _BLOCK, images) with the number of their first resample."""
-    rng = np.random.default_rng(seed)
-    for start in range(0, resamples, _BLOCK):
-        rows = min(_BLOCK, resamples - start)
-        drawn = rng.integers(images, size=(rows, images)) + np.arange(rows)[:, None] * images
-        yield start, np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(np.float64)
+def _share(odds: float) -> float:
+    """The inverse of log(x / (1 - x))."""
+    return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
 
 
-def _mious(inside: Floats, union: Floats, run_of: NDArray[np.int64], runs: int) -> Floats:
-    """mmseg's mIoU (resamples, runs) from sums (resamples, columns); NaN for a run without a scored pixel."""
-    there = union > 0
-    iou = np.divide(inside, union, out=np.zeros_like(inside), where=there)
-    bounds = np.searchsorted(run_of, np.arange(runs + 1))
-    out = np.full((len(iou), runs), np.nan)
-    for run, (low, high) in enumerate(pairwise(bounds)):
-        number = there[:, low:high].sum(axis=1)
-        np.divide(iou[:, low:high].sum(axis=1), number, out=out[:, run], where=number > 0)
-    return out
+def groups(effects: ImageEffects, seed: int = 0, alpha: float = ALPHA) -> tuple[Group, ...]:
+    """The best run with all that are not separated from it, then the best of the rest with those, and so on.
 
-
-def compare(result: Bootstrap, level: float = 0.95) -> list[Comparison]:
-    """Every pair of runs, the better one first, in order of score; p-values by Holm's rule over all pairs.
-
-    A run without a score is in no pair.
+    The chance that any run that is as good as the best is called worse than it is alpha at most; and so is the chance
+    of any such error in all groups after the first together. Runs without a score are left out.
     """
-    order = [int(i) for i in np.argsort(-result.score, kind="stable") if not np.isnan(result.score[i])]
-    pairs = [(a, b) for place, a in enumerate(order) for b in order[place + 1 :]]
-    p, intervals = [], []
-    for a, b in pairs:  # one difference at a time: those of many pairs would fill the memory
-        difference = result.replicates[:, a] - result.replicates[:, b]
-        p.append(p_value(difference, result.images))
-        intervals.append(_interval(difference, level, result.images))
-    corrected = holm(p)
-    return [
-        Comparison(
-            result.run_ids[a],
-            result.run_ids[b],
-            float(result.score[a] - result.score[b]),
-            *intervals[n],
-            p[n],
-            corrected[n],
-        )
-        for n, (a, b) in enumerate(pairs)
-    ]
+    scored = [run_id for run_id, score in zip(effects.run_ids, effects.score, strict=True) if not np.isnan(score)]
+    if not scored:
+        return ()
+    effects = effects.only(scored)
+    if len(scored) < 2 or not _enough(effects, alpha):
+        return (_without_comparison(effects, alpha),)
+    drawn = Drawn.of(effects, seed)
+    found = [_first(drawn, alpha)]
+    reach = threshold(drawn.largest.max(axis=1), alpha)
+    left = [n for n in _by_score(effects) if effects.run_ids[n] not in found[0].run_ids]
+    while left:
+        found.append(_further(drawn, left, reach))
+        left = [n for n in left if effects.run_ids[n] not in found[-1].run_ids]
+    return tuple(found)
 
 
-def p_value(differences: Floats, images: int) -> float:
-    """Two-sided p of "no difference": twice the smaller share of resamples on either side of 0, at most 1.
+def with_the_best(effects: ImageEffects, seed: int = 0, alpha: float = ALPHA, best: str | None = None) -> Group:
+    """The first group alone: each run compared with the best, which the data choose, or with `best`."""
+    if len(effects.run_ids) < 2 or not _enough(effects, alpha):
+        return _without_comparison(effects, alpha)
+    return _first(Drawn.of(effects, seed), alpha, None if best is None else effects.run_ids.index(best))
 
-    It is the level at which the interval of the same resamples first reaches 0.
+
+def _enough(effects: ImageEffects, alpha: float) -> bool:
+    """Whether images and resamples can separate anything."""
+    return min(effects.blocks) >= FEWEST and alpha * (resamples(len(effects.run_ids)) + 1) >= 1
+
+
+def _without_comparison(effects: ImageEffects, alpha: float) -> Group:
+    return Group(tuple(effects.run_ids[n] for n in _by_score(effects)), (), enough=_enough(effects, alpha))
+
+
+def _by_score(effects: ImageEffects) -> list[int]:
+    return [int(n) for n in np.argsort(-effects.score, kind="stable")]
+
+
+def _first(drawn: Drawn, alpha: float, best: int | None = None) -> Group:
+    """Each run beside the best.
+
+    Hsu's comparisons with the best (1981, 1984), stepped down (Romano and Wolf 2005): a run is worse when its
+    studentised difference from the best is above what the largest difference of any run from one that is not yet
+    separated exceeds in alpha of the draws.
     """
-    differences = differences[~np.isnan(differences)]
-    side = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    tail = min(0.5, (side + 1) / (differences.size + 1))
-    return min(1.0, 2 * _nominal_tail(tail, images))
+    effects, order = drawn.effects, _by_score(drawn.effects)
+    first = order[0] if best is None else best
+    rest = [n for n in order if n != first]
+    observed = studentised(effects.score[first] - effects.score, drawn.errors[first])
+    p, reach = _step_down(drawn.largest, as_normal(observed, effects), first, alpha)
+    reach = as_student(reach, effects)
+    held = tuple(_pair(drawn, first, n, float(reach[n]), float(p[n])) for n in rest)
+    tied = (effects.run_ids[first], *(one.worse for one in held if one.p > alpha))
+    return Group(tied, held, *_detectable(drawn.errors[first, rest], float(reach[rest].min()), effects))
 
 
-def _interval(replicates: Floats, level: float, images: int) -> tuple[float, float]:
-    """The percentile interval, expanded for few images; NaN where no resample is defined."""
-    tail = _expanded_tail((1 - level) / 2, images)
-    defined = replicates[~np.isnan(replicates)]
-    if not defined.size:
-        return float("nan"), float("nan")
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return float(low), float(high)
+def _further(drawn: Drawn, left: Sequence[int], reach: float) -> Group:
+    """The best of what is left, by the one threshold that holds for all differences between all runs at once."""
+    effects, (first, *rest) = drawn.effects, left
+    if not rest:
+        return Group((effects.run_ids[first],), ())
+    observed = studentised(effects.score[first] - effects.score, drawn.errors[first])
+    worse = as_normal(observed, effects) > reach
+    names = (effects.run_ids[first], *(effects.run_ids[n] for n in rest if not worse[n]))
+    return Group(names, (), *_detectable(drawn.errors[first, rest], float(as_student(reach, effects)), effects))
 
 
-def _expanded_tail(tail: float, images: int) -> float:
-    """The share of resamples to cut off on a side so that a mean of `images` values is covered at the nominal level.
-
-    Hesterberg 2015, What Teachers Should Know About the Bootstrap, 3.3: percentile intervals are too narrow by
-    sqrt((n - 1) / n) and use normal quantiles where Student's are due.
-    """
-    return _NORMAL.cdf(-_student(-_NORMAL.inv_cdf(tail), images - 1) * np.sqrt(images / max(images - 1, 1)))
+def _detectable(errors: Floats, reach: float, effects: ImageEffects) -> tuple[float, int]:
+    """The difference that is found with a chance of POWER, for the middle one of some standard errors."""
+    difference = (reach + float(ndtri(POWER))) * float(np.median(errors))
+    return difference, math.ceil(sum(effects.blocks) * (100 * difference) ** 2)
 
 
-def _nominal_tail(expanded: float, images: int) -> float:
-    """The inverse of `_expanded_tail`, by bisection."""
-    low, high = 1e-12, 0.5
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _expanded_tail(middle, images) < expanded else (low, middle)
-    return high
+def _pair(drawn: Drawn, better: int, worse: int, reach: float, p: float) -> Comparison:
+    """The comparison of two runs, by position; reach: half the interval in standard errors."""
+    gap = float(drawn.effects.score[better] - drawn.effects.score[worse])
+    half, names = float(reach * drawn.errors[better, worse]), drawn.effects.run_ids
+    return Comparison(names[better], names[worse], gap, gap - half, gap + half, p)
 
 
-def _student(z: float, freedom: int) -> float:
-    """Student's quantile for the normal quantile z >= 0 (Abramowitz and Stegun 26.7.5)."""
-    n = max(freedom, 1)
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / n + second / n**2 + third / n**3
+def _step_down(largest: Floats, observed: Floats, first: int, alpha: float) -> tuple[Floats, Floats]:
+    """Adjusted p-values and thresholds (runs,): the farthest run is judged first, then those left by themselves."""
+    order = [int(n) for n in np.argsort(-observed, kind="stable") if n != first]
+    # top[k]: the largest over the runs that are left at step k, and the best.
+    suffix = np.maximum.accumulate(np.stack([largest[:, n] for n in (first, *reversed(order))]), axis=0)[1:][::-1]
+    p, reach = np.ones(observed.size), np.zeros(observed.size)
+    highest, bound = 0.0, math.inf
+    for top, run in zip(suffix, order, strict=True):
+        judged = highest <= alpha  # a run after the first that is not separated keeps its threshold
+        highest = max(highest, (1 + np.count_nonzero(top >= observed[run] * (1 - DUST))) / (top.size + 1))
+        p[run], bound = highest, threshold(top, alpha) if judged else bound
+        reach[run] = bound
+    return p, reach
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values (Holm 1979), in the order given."""
-    adjusted = [0.0] * len(p)
-    highest = 0.0
-    for place, index in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        highest = max(highest, min(1.0, (len(p) - place) * p[index]))
-        adjusted[index] = highest
-    return adjusted
-
-
-def tie_groups(result: Bootstrap, comparisons: Sequence[Comparison], alpha: float = 0.05) -> list[tuple[str, ...]]:
-    """Runs by score in groups: a run joins its group unless it is significantly worse than the group's best (Holm)."""
-    separated = {(c.better, c.worse) for c in comparisons if c.p_holm <= alpha}
-    groups: list[list[str]] = []
-    for index in np.argsort(-result.score, kind="stable"):
-        run_id = result.run_ids[int(index)]
-        if np.isnan(result.score[index]):
-            continue
-        if groups and (groups[-1][0], run_id) not in separated:
-            groups[-1].append(run_id)
-        else:
-            groups.append([run_id])
-    return [tuple(group) for group in groups]
+def all_pairs(effects: ImageEffects, seed: int = 0, alpha: float = ALPHA) -> list[Comparison]:
+    """Every pair of runs, the better one first, in order of score; p and intervals hold for all pairs at once."""
+    effects = effects.only([i for i, score in zip(effects.run_ids, effects.score, strict=True) if not np.isnan(score)])
+    if len(effects.run_ids) < 2 or not _enough(effects, alpha):
+        return []
+    drawn, order = Drawn.of(effects, seed), _by_score(effects)
+    largest = np.sort(drawn.largest.max(axis=1))
+    reach, found = float(as_student(threshold(largest, alpha), effects)), []
+    for place, better in enumerate(order):
+        observed = as_normal(studentised(effects.score[better] - effects.score, drawn.errors[better]), effects)
+        beyond = largest.size - np.searchsorted(largest, observed * (1 - DUST))
+        p = (1 + beyond) / (largest.size + 1)
+        found += [_pair(drawn, better, worse, reach, float(p[worse])) for worse in order[place + 1 :]]
+    return found

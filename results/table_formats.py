@@ -11,15 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from results.board_csv import percent
 from results.durable import write_text
-from results.leaderboard import percent
 from results.matrices import Cell, Matrix
 
 FOLDER = "tables"
 DASH = "–"
 LEGEND = (
-    "Bold: the best and all that are not separated from it; underlined: the next group. Separated means: the paired "
-    "bootstrap over images gives p ≤ 0.05 after Holm's correction within the column."
+    "Bold: the best of the column and every run that is not separated from it; underlined: the same among the rest. "
+    "Each run is compared with the best over the same images (paired bootstrap); separated means p ≤ 0.05, adjusted "
+    "for all runs of the column at once."
 )
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -66,14 +67,28 @@ def shown(value: float | None) -> str:
 
 
 def to_csv(matrix: Matrix) -> str:
-    """A line a row, four decimals, empty where there is no number; `missing` says what is missing where."""
+    """A line a row, four decimals, empty where there is no number; `missing` says what is missing where.
+
+    After it stand, of every column, the ends of the interval, the group and p of the comparison with the best, and
+    `notes`.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_heading(matrix), *matrix.columns, "missing"])
+    further = [f"{column} {what}" for column in matrix.columns for what in ("low", "high", "group", "p")]
+    writer.writerow([_heading(matrix), *matrix.columns, "missing", *further, "notes"])
     for row, line in zip(matrix.rows, matrix.cells, strict=True):
-        holes = [f"{column}: {cell.missing}" for column, cell in zip(matrix.columns, line, strict=True) if cell.missing]
-        writer.writerow([row, *(percent(cell.value) for cell in line), "; ".join(holes)])
+        holes, notes = (
+            "; ".join(f"{column}: {words}" for column, words in zip(matrix.columns, texts, strict=True) if words)
+            for texts in ([cell.missing for cell in line], [cell.note for cell in line])
+        )
+        beside = [words for cell in line for words in _beside(cell)]
+        writer.writerow([row, *(percent(cell.value) for cell in line), holes, *beside, notes])
     return text.getvalue()
+
+
+def _beside(cell: Cell) -> tuple[str, ...]:
+    low, high = cell.interval or (None, None)
+    return percent(low), percent(high), str(cell.group or ""), "" if cell.p is None else f"{cell.p:.4f}"
 
 
 def to_markdown(matrix: Matrix) -> str:
@@ -138,8 +153,8 @@ def _html(cell: Cell, link: str, extra: Mapping[str, str]) -> str:
         number = f'<a href="{escape(link + cell.run_id)}">{number}</a>'
     if cell.interval:
         low, high = (f"{100 * end:.1f}" for end in cell.interval)
-        number += f'<small class="interval" title="95 % interval">{low}–{high}</small>'
-    below = (cell.missing, "hole"), (extra.get(cell.run_id or "", ""), "published")
+        number += f'<small class="interval" title="about 95 %">{low}–{high}</small>'
+    below = (cell.remark, "hole"), (extra.get(cell.run_id or "", ""), "published")
     return number + "".join(f'<small class="{kind}">{escape(text)}</small>' for text, kind in below if text)
 
 
@@ -162,12 +177,12 @@ def _caption(matrix: Matrix, legend: bool = True) -> str:
 
 def _notes(matrix: Matrix) -> dict[str, str]:
     """What is missing -> the letter of its note."""
-    texts = dict.fromkeys(missing for _, _, missing in matrix.holes)
+    texts = dict.fromkeys(cell.remark for line in matrix.cells for cell in line if cell.remark)
     return {text: chr(ord("a") + n) if n < 26 else str(n) for n, text in enumerate(texts)}
 
 
 def _cell(cell: Cell, marks: Mapping[str, Mark], notes: Mapping[str, str], note: str) -> str:
-    return marks[cell.mark](shown(cell.value)) + (note.format(notes[cell.missing]) if cell.missing else "")
+    return marks[cell.mark](shown(cell.value)) + (note.format(notes[cell.remark]) if cell.remark else "")
 
 
 def _markdown(text: str) -> str:

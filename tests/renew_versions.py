@@ -62,8 +62,10 @@ def _compare(changed: Sequence[str]) -> str:
         if not (idle := house_table.not_exercised(idle, entered)):
             break
     if moved:
-        return "Pixels are counted otherwise than before:\n  " + "\n  ".join(moved) + (
-            f"\nSay which of the changed modules is to blame: --raise {' '.join(changed)}"
+        return (
+            "Pixels are counted otherwise than before:\n  "
+            + "\n  ".join(moved)
+            + (f"\nSay which of the changed modules is to blame: --raise {' '.join(changed)}")
         )
     return f"The golden runs enter no function of {', '.join(idle)}: say --raise {' '.join(idle)}" if idle else ""
 

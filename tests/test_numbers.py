@@ -11,8 +11,9 @@ from statistics import mean
 import pytest
 import yaml
 
+from results import leaderboard
 from results.recipes import RunRecipe
-from results.significance import Bootstrap, Comparison, bootstrap, compare, image_counts
+from results.significance import Comparison, all_pairs
 from results.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -22,15 +23,19 @@ pytestmark = pytest.mark.slow
 class Finished:
     """The results folder of a finished sweep."""
 
-    def __init__(self, folder: Path, background: bool) -> None:
-        self.store, self.background = Store.open(folder, create=False), background
+    def __init__(self, folder: Path) -> None:
+        self.store = Store.open(folder, create=False)
         self.recipes = self.store.recipes()
 
     @cached_property
-    def drawn(self) -> Bootstrap:
-        ids = sorted(self.recipes)
-        classes = len(self.recipes[ids[0]].classes)
-        return bootstrap(image_counts(self.store.chunks(ids), ids, classes, self.background), 2000, seed=0)
+    def board(self) -> leaderboard.Leaderboard:
+        return leaderboard.build(self.store)
+
+    @cached_property
+    def pairs(self) -> dict[tuple[str, str], Comparison]:
+        (standings,) = self.board.standings.values()
+        assert standings.effects is not None, standings.why
+        return {(one.better, one.worse): one for one in all_pairs(standings.effects)}
 
     def runs(self, method: str, **settings: object) -> list[RunRecipe]:
         every = [recipe for recipe in self.recipes.values() if recipe.method_name == method]
@@ -39,20 +44,20 @@ class Finished:
     def miou(self, method: str, **settings: object) -> float:
         """Percent, the mean over the runs that fit."""
         fitting = self.runs(method, **settings)
-        return 100 * mean(float(self.drawn.score[self.drawn.run_ids.index(run.run_id)]) for run in fitting)
+        scores = {entry.run_id: entry.miou for entry in self.board.entries}
+        return 100 * mean(scores[run.run_id] or 0.0 for run in fitting)
 
     def gain(self, better: RunRecipe, worse: RunRecipe) -> Comparison:
         """The comparison of two runs; an order that does not come out is an assertion."""
-        pairs = {(one.better, one.worse): one for one in compare(self.drawn)}
-        assert (better.run_id, worse.run_id) in pairs, f"{better.variant} is not above {worse.variant}"
-        return pairs[better.run_id, worse.run_id]
+        assert (better.run_id, worse.run_id) in self.pairs, f"{better.variant} is not above {worse.variant}"
+        return self.pairs[better.run_id, worse.run_id]
 
 
-def finished(grid: str, folder: Path, background: bool) -> Finished:
+def finished(grid: str, folder: Path) -> Finished:
     command = [sys.executable, "-m", "harness.sweep", grid, "--local", "--results", str(folder)]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert answer.returncode == 0, answer.stderr
-    return Finished(folder, background)
+    return Finished(folder)
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +66,12 @@ def ignored(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     place, grid = tmp_path_factory.mktemp("numbers"), yaml.safe_load((ROOT / "grid.yaml").read_text("utf-8"))
     grid["methods"] = [entry for entry in grid["methods"] if "teacher" not in entry.get("with", {})]
     (place / "grid.yaml").write_text(yaml.safe_dump(grid))
-    return finished(str(place / "grid.yaml"), place / "ignored", background=False)
+    return finished(str(place / "grid.yaml"), place / "ignored")
 
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return finished("grids/shapes-background.yaml", tmp_path_factory.mktemp("numbers") / "scored", background=True)
+    return finished("grids/shapes-background.yaml", tmp_path_factory.mktemp("numbers") / "scored")
 
 
 @pytest.mark.timeout(900)

@@ -26,7 +26,10 @@ Score = Literal[
 
 
 class TableForm(Form):
-    """One entry of `tables:`. rows, columns: method, variant, benchmark or settings; where: which runs are in it."""
+    """One entry of `tables:`. rows, columns: method, variant, benchmark or settings; where: which runs are in it.
+
+    seeds: whether runs that differ in their seed alone are lines of their own, or one line with mean and spread.
+    """
 
     name: TableName
     rows: Names
@@ -36,3 +39,4 @@ class TableForm(Form):
     where: dict[str, Any] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     published: str | None = None
+    seeds: Literal["apart", "together"] = "apart"

@@ -40,24 +40,35 @@ _PAGES = {  # file -> what its link says
 }
 
 
-def write(store: Store, partial: bool = False, everything: bool = False, ledgers: Sequence[str | Path] = ()) -> Path:
-    """Write a folder's `tables/`, `ledger.csv` and `report/`, in place of the last one; the path of its first page."""
+def write(
+    store: Store,
+    partial: bool = False,
+    everything: bool = False,
+    ledgers: Sequence[str | Path] = (),
+    pairs: bool = False,
+) -> Path:
+    """Write a folder's `tables/`, `ledger.csv` and `report/`, in place of the last one; the path of its first page.
+
+    pairs: show the differences of all pairs of runs, not only those from the best.
+    """
     evidence = gather(store, partial, everything)
     built = [matrices.build(evidence, spec) for spec in matrices.declared(store)]
     published = ledger.load(store.folder, ledgers)
     table_formats.write(built, store.folder)
     ledger.write(ledger.verdicts(evidence, published), store.folder)
-    return write_pages(evidence, built, published)
+    return write_pages(evidence, built, published, pairs)
 
 
-def write_pages(evidence: Evidence, built: Sequence[Matrix], published: Sequence[Published]) -> Path:
+def write_pages(
+    evidence: Evidence, built: Sequence[Matrix], published: Sequence[Published], pairs: bool = False
+) -> Path:
     """The pages alone, from what is gathered and built already."""
     folder = evidence.store.folder / FOLDER
     fresh = folder.with_name(f"{FOLDER}.{os.getpid()}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         fresh.mkdir()
-        _fill(evidence, built, published, fresh, folder)
+        _fill(evidence, built, published, fresh, folder, pairs)
         # The old pages stay until the new ones are whole.
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
@@ -68,11 +79,13 @@ def write_pages(evidence: Evidence, built: Sequence[Matrix], published: Sequence
     return folder / "index.html"
 
 
-def _fill(evidence: Evidence, built: Sequence[Matrix], published: Sequence[Published], fresh: Path, old: Path) -> None:
+def _fill(
+    evidence: Evidence, built: Sequence[Matrix], published: Sequence[Published], fresh: Path, old: Path, pairs: bool
+) -> None:
     speed = pages.speeds(evidence)
     rooms = browser.write(evidence, gallery.rooms(evidence), fresh)
     contents: dict[str, dict[str, Any]] = {
-        "index.html": pages.leaderboard(evidence, speed),
+        "index.html": pages.leaderboard(evidence, speed, pairs),
         "tables.html": pages.tables(evidence, built, published),
         "classes.html": pages.classes(evidence),
         "images.html": {"rooms": rooms},

@@ -21,9 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--partial", action="store_true", help="rank runs with missing or failed images too")
     parser.add_argument("--all", action="store_true", help="show every stored run, not only those of the last grid")
     parser.add_argument("--ledger", type=expanded, metavar="FILE", action="append", default=[], help="more numbers")
+    parser.add_argument("--pairs", action="store_true", help="show differences of all pairs, not only from the best")
     options = parser.parse_args(arguments)
     try:
-        path = report.write(Store.open(options.folder, create=False), options.partial, options.all, options.ledger)
+        store = Store.open(options.folder, create=False)
+        path = report.write(store, options.partial, options.all, options.ledger, options.pairs)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -15,7 +15,7 @@ from harness.contracts import IGNORED
 from results.colours import Labels, colour, errors, hatch, hex_of, paint, paint_errors, scored
 from results.evidence import Evidence
 from results.gallery import Room, fit, read_image, read_labels
-from results.significance import ImageCounts, image_counts
+from results.image_counts import ImageCounts, image_counts
 
 LONGEST = 640  # pixels of a picture's longer side in the report
 
@@ -43,8 +43,8 @@ def _room(evidence: Evidence, room: Room, folder: Path, place: Path) -> dict[str
         label = f"{entry.method} {entry.variant}".strip()
         runs.append({"id": run_id, "label": label, "miou": entry.miou, "cells": cells})
     _add_class_scores(evidence, room, runs)
-    title = room.column.benchmark if len({r.benchmark for r in evidence.columns}) == len(evidence.columns) else (
-        f"{room.column.benchmark} [{room.column.protocol}]"
+    title = room.column.title if len({r.benchmark for r in evidence.columns}) == len(evidence.columns) else (
+        f"{room.column.title} [{room.column.protocol}]"
     )  # fmt: skip
     colours = [hex_of(colour(number)) for number in range(len(names))]
     return {

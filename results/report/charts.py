@@ -63,8 +63,8 @@ def timestep(evidence: Evidence, column: Column) -> Chart | None:
     bounded = any("low" in row for row in rows)  # Vega warns of a band without any bound
     chart = alt.layer(*([band] if bounded else []), line, point).properties(width="container", height=320)
     bands = "; bands are 95 % intervals" if bounded else ""
-    what = f"mIoU over the timestep on {column.benchmark}, a line a refinement{bands}."
-    return Chart(f"Timestep, {column.benchmark}", what, _spec(chart))
+    what = f"mIoU over the timestep on {column.title}, a line a refinement{bands}."
+    return Chart(f"Timestep, {column.title}", what, _spec(chart))
 
 
 def _series(evidence: Evidence, column: Column) -> dict[str, list[tuple[float, float, str]]]:
@@ -133,8 +133,8 @@ def class_heat(evidence: Evidence, column: Column) -> Chart:
         ink = alt.condition("datum.iou > 62", alt.value("#111"), alt.value("#fff"))
         layers.append(base.mark_text(fontSize=11).encode(text=alt.Text("iou:Q", format=".0f"), color=ink))
     chart = alt.layer(*layers).properties(width={"step": 40}, height={"step": 14 if many else 24})
-    what = f"IoU in percent of every class of {column.benchmark} in every run."
-    return Chart(f"IoU by class, {column.benchmark}", what, _spec(chart))
+    what = f"IoU in percent of every class of {column.title} in every run."
+    return Chart(f"IoU by class, {column.title}", what, _spec(chart))
 
 
 def _across(limit: int, above: bool = False) -> alt.Axis:
@@ -174,8 +174,8 @@ def confusion(evidence: Evidence, column: Column) -> Chart | None:
     texts = base.transform_filter("datum.share >= 0.5").mark_text(fontSize=11).encode(text=text, color=ink)
     layered = alt.layer(rects, texts).add_params(chosen).transform_filter("datum.run === run")
     chart = layered.properties(width={"step": 40}, height={"step": 24})
-    what = f"For every class of {column.benchmark}, the share of its pixels that a run gave to each class."
-    return Chart(f"Words confused, {column.benchmark}", what, _spec(chart))
+    what = f"For every class of {column.title}, the share of its pixels that a run gave to each class."
+    return Chart(f"Words confused, {column.title}", what, _spec(chart))
 
 
 def cost(evidence: Evidence, column: Column, speed: Mapping[str, float]) -> Chart | None:
@@ -200,8 +200,8 @@ def cost(evidence: Evidence, column: Column, speed: Mapping[str, float]) -> Char
         )
         .properties(width="container", height=320)
     )
-    what = f"mIoU on {column.benchmark} against images a second of one worker, shared passes shared out."
-    return Chart(f"Cost, {column.benchmark}", what, _spec(chart))
+    what = f"mIoU on {column.title} against images a second of one worker, shared passes shared out."
+    return Chart(f"Cost, {column.title}", what, _spec(chart))
 
 
 def _chart(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:

@@ -9,12 +9,14 @@ from typing import Any
 
 import polars as pl
 
-from results import estimators, explain, ledger, matrices, table_formats
+from results import estimators, explain, ledger, matrices, resampling, significance, significance_words, table_formats
 from results.again import grid_text
 from results.evidence import Column, Evidence
 from results.ledger import Published
 from results.report import charts
 from results.report.charts import Chart, run_label
+from results.seeds import SeedSpread
+from results.significance import Comparison
 
 _PAIRS_SHOWN = 40  # confused pairs of a run
 _IMAGES_NAMED = 5
@@ -36,35 +38,63 @@ def summary(evidence: Evidence) -> Values:
     }
 
 
-def leaderboard(evidence: Evidence, speed: Mapping[str, float]) -> Values:
-    """Ranked tables with tie groups, differences between runs, and the curve over the timestep."""
-    columns = [_ranked(evidence, column, speed) for column in evidence.columns]
+def leaderboard(evidence: Evidence, speed: Mapping[str, float], pairs: bool = False) -> Values:
+    """Ranked tables with groups, differences from the best (or of all pairs), and the curve over the timestep."""
+    columns = [_ranked(evidence, column, speed, pairs) for column in evidence.columns]
     curves = [chart for column in evidence.columns if (chart := charts.timestep(evidence, column))]
     return {"columns": columns, "charts": curves}
 
 
-def _ranked(evidence: Evidence, column: Column, speed: Mapping[str, float]) -> Values:
+def _ranked(evidence: Evidence, column: Column, speed: Mapping[str, float], pairs: bool) -> Values:
     lines = []
     for entry in column.entries:
         interval = column.interval(entry.run_id)
         extra = {"group": column.group_of(entry.run_id), "interval": interval, "speed": speed.get(entry.run_id)}
-        whole = entry.images + entry.failed + entry.missing
-        lines.append({**asdict(entry), **extra, "complete": entry.complete, "whole": whole})
-    pairs = [
-        {
-            **asdict(one),
-            "better": run_label(evidence, one.better),
-            "worse": run_label(evidence, one.worse),
-        }
-        for one in column.comparisons[:_DIFFERENCES_SHOWN]
+        lines.append({**asdict(entry), **extra, "complete": entry.complete, "whole": entry.whole})
+    compared = _compared(column, pairs)
+    held = [
+        {**asdict(one), "better": run_label(evidence, one.better), "worse": run_label(evidence, one.worse)}
+        for one in compared[:_DIFFERENCES_SHOWN]
     ]
+    standings = column.standings
     return {
-        "benchmark": column.benchmark, "protocol": column.protocol, "lines": lines, "pairs": pairs,
-        "differences": len(column.comparisons), "why": column.why,
-        "images": column.bootstrap.images if column.bootstrap else 0,
-        "resamples": len(column.bootstrap.replicates) if column.bootstrap else 0,
+        "benchmark": column.title, "protocol": column.protocol, "lines": lines, "pairs": held, "every": pairs,
+        "differences": len(compared), "why": standings.why, "about": _about(column), "seeds": _seeds(column),
         "highest": max((line["interval"][1] if line["interval"] else line["miou"] or 0 for line in lines), default=1),
     }  # fmt: skip
+
+
+def _compared(column: Column, pairs: bool) -> list[Comparison]:
+    """The best with every other run, those with holes last; or all pairs of runs with the same images."""
+    if column.effects is None:
+        return []
+    if pairs:
+        return significance.all_pairs(column.effects, column.standings.seed)
+    standings = [column.standing(entry.run_id) for entry in column.entries]
+    found = [one for one in standings if one and one.comparison]
+    return [one.comparison for one in sorted(found, key=lambda one: not one.whole) if one.comparison]
+
+
+def _about(column: Column) -> list[str]:
+    """What the comparisons mean, what each group can tell apart, and what the intervals rest on."""
+    effects, groups = column.effects, column.standings.groups
+    if effects is None:
+        return []
+    told = [significance_words.column(column.standings)]
+    for number, group in enumerate(groups[1:], start=2):
+        if words := significance_words.detectable(group, effects.images):
+            told.append(f"Group {number}: {words}.")
+    if groups[0].enough:
+        drawn = f"{resampling.resamples(len(effects.run_ids)):,} resamples"
+        told.append(f"Groups: {significance_words.METHOD} ({drawn}); then the same among the rest.")
+    if any(not held.whole for held in column.standings.by_run.values()):
+        told.append(significance_words.SHORT)
+    return [words for words in (*told, *significance_words.rare(column.standings)) if words]
+
+
+def _seeds(column: Column) -> list[SeedSpread]:
+    """The spreads over seeds of a column's runs."""
+    return list({entry.spread.run_ids: entry.spread for entry in column.entries if entry.spread}.values())
 
 
 def tables(evidence: Evidence, built: Sequence[matrices.Matrix], published: Sequence[Published]) -> Values:
@@ -105,7 +135,7 @@ def _by_class(evidence: Evidence, column: Column) -> Values:
         pairs += [{"run": run_label(evidence, run_id), **line} for line in top.iter_rows(named=True)]
     labels = [run_label(evidence, run_id) for run_id in runs]
     lines = [{"name": name, "ious": [one[n] for one in ious]} for n, name in enumerate(names)]
-    return {"benchmark": column.benchmark, "protocol": column.protocol, "runs": labels, "lines": lines, "pairs": pairs}
+    return {"benchmark": column.title, "protocol": column.protocol, "runs": labels, "lines": lines, "pairs": pairs}
 
 
 def speeds(evidence: Evidence) -> dict[str, float]:

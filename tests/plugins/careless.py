@@ -182,8 +182,11 @@ class Unspeakable(Exception):
 def unlucky(word: str) -> BaseException:
     """What a method may raise."""
     return {
-        "exit": lambda: SystemExit(0), "generator": GeneratorExit, "interrupt": KeyboardInterrupt,
-        "unspeakable": Unspeakable, "long": lambda: ValueError("\x1b[31m\x00" + "m" * 10_000_000),
+        "exit": lambda: SystemExit(0),
+        "generator": GeneratorExit,
+        "interrupt": KeyboardInterrupt,
+        "unspeakable": Unspeakable,
+        "long": lambda: ValueError("\x1b[31m\x00" + "m" * 10_000_000),
         "base": lambda: type("Odd\n", (BaseException,), {})("odd"),
     }[word]()  # type: ignore[operator]
 

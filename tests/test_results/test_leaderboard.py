@@ -6,6 +6,7 @@ import csv
 import io
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,12 @@ def lines(store: Store, **options: bool) -> list[dict[str, str]]:
 def test_a_row_worked_out_by_hand(tmp_path: Path) -> None:
     store = filled(tmp_path, [recipe("r1", "A", "t=1")], rows("r1", 50))
     assert leaderboard.leaderboard_csv(leaderboard.build(store)) == (
-        "rank,method,variant,benchmark,protocol,images,failed,miou,image_miou,pixel_accuracy,run_id\n"
+        "rank,method,variant,benchmark,protocol,images,failed,miou,image_miou,pixel_accuracy,run_id,low,high,group,"
+        "against_best,behind,behind_low,behind_high,p,detectable,images_compared,best_there,official_images,seeds,"
+        "seed_mean,seed_sd\n"
         # 206 of 400 pixels right; class 2 is predicted, never labelled: IoU 0; image i: (50 + i) / 200
         "1,A,t=1,Shapes,vocabulary=present background=ignored,4,0,"
-        "25.7500,25.7500,51.5000,r1\n"
+        "25.7500,25.7500,51.5000,r1,,,,too few images,0.0000,,,,,4,25.7500,,,,\n"
     )
     assert leaderboard.matrix_csv(leaderboard.build(store)) == "method,variant,Shapes\nA,t=1,25.7500\n"
 
@@ -94,8 +97,9 @@ def test_a_run_with_holes_is_shown_and_ranked_only_when_asked(tmp_path: Path) ->
     ]  # fmt: skip
     assert leaderboard.matrix_csv(leaderboard.build(store)).splitlines()[2:] == ["Failed,,", "Missing,,", "Nothing,,"]
     partial = lines(store, partial=True)
-    assert [(x["method"], x["rank"]) for x in partial] == [
-        ("Missing", "1"), ("Failed", "2"), ("Whole", "3"), ("Nothing", ""),
+    # Fewer than ten images of both say nothing of a rank; numbers are shown.
+    assert [(x["method"], x["rank"], x["images_compared"]) for x in partial] == [
+        ("Whole", "1", "4"), ("Failed", "", "3"), ("Missing", "", "2"), ("Nothing", "", ""),
     ]  # fmt: skip
     assert "Failed,,40.5000" in leaderboard.matrix_csv(leaderboard.build(store, partial=True))
 
@@ -108,6 +112,102 @@ def test_a_run_is_measured_by_the_images_that_its_rivals_have(tmp_path: Path) ->
     assert [(x["method"], x["rank"]) for x in lines(store)] == [("A", "1"), ("B", "")]
     promised = filled(tmp_path / "promised", [recipe("r1", "A", images=5)], rows("r1", 50))
     assert [x["rank"] for x in lines(promised)] == [""]
+
+
+def hard_and_easy(rng: np.random.Generator, run_id: str, skill: float, images: Sequence[int] = range(80)) -> list[Row]:
+    """Images of 1000 pixels; every second one is hard."""
+    made = []
+    for i in images:
+        right = int(np.clip(1000 * (skill - 0.3 * (i % 2) + 0.02 * rng.normal()), 1, 999))
+        overlap = np.array([1, 1]), np.array([1, 255]), np.array([right, 1000 - right])
+        made.append(Row(run_id, f"{i}", "ok", 0.1, None, *overlap))
+    return made
+
+
+def test_failing_on_hard_images_lifts_nobody_and_five_images_shrink_nobody(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """A run that failed all hard images has the highest score on its own, and is ranked by the images of both."""
+    recipes = [recipe(f"r{n}", name, images=80) for n, name in enumerate(["Best", "Good", "Cheat", "Five"])]
+    easy = range(0, 80, 2)
+    data = [hard_and_easy(rng, "r0", 0.8), hard_and_easy(rng, "r1", 0.75), hard_and_easy(rng, "r2", 0.7, easy)]
+    data[2] += [Row("r2", f"{i}", "failed", 0.1, "too hard") for i in range(1, 80, 2)]
+    data.append(hard_and_easy(rng, "r3", 0.9, range(5)))
+    store = filled(tmp_path, recipes, *data)
+    whole, partial = lines(store), {x["method"]: x for x in lines(store, partial=True)}
+    assert [(x["method"], x["rank"]) for x in whole] == [("Best", "1"), ("Good", "2"), ("Cheat", ""), ("Five", "")]
+    cheat = partial["Cheat"]
+    assert float(cheat["miou"]) > float(partial["Best"]["miou"]) + 1  # on its own images
+    assert float(cheat["behind"]) == pytest.approx(float(cheat["best_there"]) - float(cheat["miou"]), abs=2e-4)
+    assert (cheat["rank"], cheat["against_best"], cheat["group"], cheat["images_compared"]) == ("3", "worse", "", "40")
+    five = partial["Five"]
+    assert (five["rank"], five["against_best"], five["p"], five["low"]) == ("", "too few images", "", "")
+    for name in ("Best", "Good"):  # the comparisons of whole runs are what they are without short ones
+        before = next(x for x in whole if x["method"] == name)
+        assert before == partial[name]
+        assert float(before["low"]) < float(before["miou"]) < float(before["high"])
+    assert (partial["Good"]["against_best"], partial["Good"]["group"]) == ("worse", "2")
+    out = io.StringIO()
+    print_leaderboard(leaderboard.build(store, partial=True), Console(file=out, width=140))
+    assert f"{float(cheat['best_there']):.2f}" in out.getvalue()
+    assert "ranked by how far it is from the best" in " ".join(out.getvalue().split())
+
+
+def test_where_no_run_is_complete_those_with_the_most_images_are_compared(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    recipes = [recipe(f"r{n}", f"M{n}", images=90) for n in range(3)]
+    data = [hard_and_easy(rng, f"r{n}", 0.7 + n / 20, range(40 - 20 * (n == 2))) for n in range(3)]
+    found = lines(filled(tmp_path, recipes, *data), partial=True)
+    assert [(x["method"], x["rank"], x["images_compared"], x["group"]) for x in found] == [
+        ("M2", "1", "20", ""), ("M1", "2", "40", "1"), ("M0", "3", "40", "2"),
+    ]  # fmt: skip
+
+
+def test_equal_sized_benchmarks_draw_by_themselves(tmp_path: Path, rng: np.random.Generator) -> None:
+    other = {"use": "b:B", "settings": {"split": "train", "images": 4}}
+    recipes = [recipe("r0", "A", images=80), recipe("r1", "A", "", "Other", images=80, benchmark=other)]
+    filled(tmp_path, recipes, hard_and_easy(rng, "r0", 0.7), hard_and_easy(rng, "r1", 0.7))
+    first, again = (
+        [held.seed for held in leaderboard.build(Store.open(tmp_path)).standings.values()] for _ in range(2)
+    )
+    assert first == again and len(set(first)) == 2
+
+
+def test_runs_that_differ_in_their_seed_alone_have_a_spread(tmp_path: Path) -> None:
+    def seeded(run_id: str, seed: int, **settings: object) -> RunRecipe:
+        method = {"use": "m:A", "settings": {"t": 1, "seed": seed, **settings}}
+        return replace(recipe(run_id, "A", f"t=1 seed={seed}"), method=method)
+
+    recipes = [seeded("r0", 0), seeded("r1", 1), seeded("r2", 2), seeded("r3", 2, t=5), recipe("r4", "B")]
+    store = filled(tmp_path, recipes, *(rows(f"r{n}", 50 + 4 * n) for n in range(5)))
+    found = {x["run_id"]: (x["seeds"], x["seed_mean"], x["seed_sd"]) for x in lines(store)}
+    assert found["r0"] == found["r1"] == found["r2"] == ("3", "27.7500", "2.0000")  # 25.75, 27.75, 29.75
+    assert found["r3"] == found["r4"] == ("", "", "")
+    out = io.StringIO()
+    print_leaderboard(leaderboard.build(store), Console(file=out, width=120))
+    assert "A t=1 over 3 seeds: 27.75, standard deviation 2.00." in out.getvalue()
+
+
+def test_a_part_of_a_data_set_is_marked_wherever_its_number_stands(tmp_path: Path) -> None:
+    store = filled(tmp_path, [recipe("r1", "A", official_images=1449)], rows("r1", 50))
+    board = leaderboard.build(store)
+    assert leaderboard.matrix_csv(board).splitlines()[0] == "method,variant,Shapes (4 of the 1449 official images)"
+    assert lines(store)[0]["official_images"] == "1449"
+    out = io.StringIO()
+    print_leaderboard(board, Console(file=out, width=120))
+    assert "Shapes (4 of the 1449 official images)" in out.getvalue()
+    whole = filled(tmp_path / "whole", [recipe("r1", "A", official_images=4)], rows("r1", 50))
+    assert "official" not in leaderboard.matrix_csv(leaderboard.build(whole))
+
+
+def test_all_pairs_are_written_on_request(tmp_path: Path, rng: np.random.Generator) -> None:
+    recipes = [recipe(f"r{n}", f"M{n}", images=30) for n in range(4)]
+    filled(tmp_path, recipes, *(hard_and_easy(rng, f"r{n}", 0.6 + n / 20, range(30)) for n in range(4)))
+    assert leaderboard.main([str(tmp_path)]) == 0 and not (tmp_path / "pairs.csv").exists()
+    assert leaderboard.main([str(tmp_path), "--pairs"]) == 0
+    pairs = list(csv.DictReader((tmp_path / "pairs.csv").open()))
+    assert len(pairs) == 6 and pairs[0]["better"] == "r3" and pairs[-1]["worse"] == "r0"
 
 
 def test_protocols_share_no_ranking_and_no_column(tmp_path: Path) -> None:

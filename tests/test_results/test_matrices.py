@@ -20,6 +20,7 @@ from results import matrices, table_formats
 from results.evidence import Evidence, gather
 from results.matrices import Cell, Matrix, TableSpec
 from results.merge import merge
+from results.standings import Standings
 from results.store import Store
 
 
@@ -38,7 +39,7 @@ def test_every_number_of_every_csv_is_counted_again_from_parquet(toys: Store, bu
         text = (toys.folder / "tables" / f"{name}.csv").read_text(encoding="utf-8")
         lines = list(csv.reader(io.StringIO(text)))[1:]
         for line, cells in zip(lines, matrix.cells, strict=True):
-            for written, cell in zip(line[1:-1], cells, strict=True):
+            for written, cell in zip(line[1 : 1 + len(cells)], cells, strict=True):
                 if written:
                     total = recount.sums(toys.folder, cell.run_id or "")
                     accuracy = matrix.spec.value == "pixel_accuracy"
@@ -93,11 +94,10 @@ def test_best_and_second_are_marked_only_where_separated(evidence: Evidence, bui
     main = built["main"]
     assert [main.cell(row, "Toys").mark for row in ("Seg", "Clip")] == ["best", "second"]
     assert not any(cell.mark for line in built["accuracy"].cells for cell in line)  # no intervals for this score
-    column = evidence.columns[0]
-    run_id = main.cell("Seg", "Toys").run_id or ""
-    twin = replace(column, bootstrap=None)
-    assert matrices._marks(column, [run_id]) == {}  # alone, it is separated from nobody
-    assert matrices._marks(twin, [run_id]) == {}
+    column, seg = evidence.columns[0], main.cell("Seg", "Toys")
+    (alone,) = matrices._marked(column, {seg.run_id or "": replace(seg, mark="")})
+    assert (alone.mark, alone.group) == ("", 1)  # it is separated from nobody
+    assert matrices._marked(replace(column, standings=Standings(why="none")), {seg.run_id or "": seg}) == []
 
 
 def test_two_equal_runs_bear_no_mark(tmp_path: Path) -> None:
@@ -165,7 +165,8 @@ def test_the_grid_hands_its_tables_to_the_folder(tmp_path: Path) -> None:
         "tables:\n- {name: positions, rows: position, columns: benchmark, labels: {'0': first, '-1': last}}\n"
     )
     done = door("grid.yaml", "--results", "r", cwd=tmp_path, report=True)
-    assert (tmp_path / "r" / "tables" / "positions.csv").read_text().splitlines()[0] == "position,S,missing"
+    header = (tmp_path / "r" / "tables" / "positions.csv").read_text().splitlines()[0]
+    assert header == "position,S,missing,S low,S high,S group,S p,notes"
     assert [line.split(",")[0] for line in (tmp_path / "r/tables/positions.csv").read_text().splitlines()[1:]] == [
         "first", "last",
     ]  # fmt: skip

@@ -236,7 +236,7 @@ def test_without_a_complete_run_the_report_says_so(tmp_path: Path, capsys: pytes
     assert main([str(tmp_path / "none")]) == 2
 
 
-def test_runs_without_a_common_image_are_shown_without_intervals(tmp_path: Path) -> None:
+def test_a_run_without_a_common_image_is_in_no_comparison_and_shrinks_none(tmp_path: Path) -> None:
     store = toy_results.fill(tmp_path, images=6, keep=0, tables=[])
     rows = store.rows()
     first = rows["run_id"].unique().sort()[0]
@@ -245,16 +245,26 @@ def test_runs_without_a_common_image_are_shown_without_intervals(tmp_path: Path)
         part.unlink()
     with store.writer() as writer:
         writer.write(apart)
-    page = report.write(store, partial=True).read_text(encoding="utf-8")
-    assert "No intervals and no groups: no image is scored in all of the" in page
+    evidence = gather(store, partial=True)
+    assert evidence.entry(first).rank is None and evidence.entry(first).standing is None
+    assert "Too few images (3) to separate any runs" in report.write(store, partial=True).read_text(encoding="utf-8")
 
 
-def test_many_runs_on_few_images_can_still_be_separated(tmp_path: Path) -> None:
-    """Holm's rule multiplies the smallest p-value by the number of pairs; there must be resamples enough for that."""
+def test_the_first_page_says_what_was_compared_and_all_pairs_on_request(toys: Store, tmp_path: Path) -> None:
     store = toy_results.fill(tmp_path, images=15, keep=0)
     column = gather(store, partial=True).columns[0]
-    assert column.bootstrap is not None and len(column.bootstrap.replicates) > 10_000
-    assert len(column.groups) > 1
+    assert len(column.standings.groups) > 1
+    page = report.write(store).read_text(encoding="utf-8")
+    assert "All 4 differences from the best" in page and "differences between runs" not in page
+    for words in (
+        "find a difference of",
+        "with a chance of 80 %",
+        "one point needs about",
+        "compared with the best",
+    ):
+        assert words in page
+    page = report.write(store, pairs=True).read_text(encoding="utf-8")
+    assert "All 10 differences between runs" in page
 
 
 def test_a_chart_cannot_end_the_script_it_stands_in(toys: Store) -> None:

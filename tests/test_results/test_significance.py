@@ -1,196 +1,213 @@
-"""The bootstrap: against a plain loop, against scipy, and by simulation of what it promises."""
+"""Comparisons with the best and intervals: against plain loops and exact fractions, and by simulation."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
+
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
-from seeds import seed_of
 
 from harness.contracts import Row
 from harness.errors import StoreError
-from results import estimators, significance
+from perf.significance_trials import World, drawn
+from results import estimators, image_effects, resampling, significance
+from results.image_counts import image_counts
+from results.image_effects import ImageEffects
 from results.rows import frame_of
-from results.significance import Bootstrap, Comparison, ImageCounts, bootstrap, compare, holm, image_counts, tie_groups
+from results.significance import all_pairs, groups, interval, with_the_best
 from results.tally import tally
 
-SEED = seed_of(__name__)
+Counts = NDArray[np.int64]
 
 
-def simulated(rng: np.random.Generator, gains: list[float], images: int = 120, classes: int = 6) -> ImageCounts:
-    """Runs on the same images; a run's chance to get a pixel right is its gain plus that of image, run and class."""
-    present = rng.random((images, classes)) < 0.5
-    labelled = np.where(present, rng.integers(200, 2000, (images, classes)), 0)
-    hardness = rng.normal(0.6, 0.1, (1, images, 1))
-    own = rng.normal(0.0, 0.1, (len(gains), images, classes))
-    chance = np.clip(hardness + own + np.array(gains)[:, None, None], 0.02, 0.98)
-    inside = rng.binomial(labelled, chance)
-    wrong = (labelled - inside).sum(axis=2, keepdims=True)
-    predicted = inside + np.where(present, wrong // np.maximum(present.sum(axis=1), 1)[:, None], 0)
-    union = labelled + predicted - inside
-    names = tuple(f"r{i}" for i in range(len(gains)))
-    return ImageCounts(names, tuple(map(str, range(images))), inside, union)
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "MOST_RESAMPLES", 1000)
 
 
-def plain_miou(counts: ImageCounts, run: int, weights: NDArray[np.int64]) -> float:
-    inside = (counts.intersection[run] * weights[:, None]).sum(axis=0)
-    union = (counts.union[run] * weights[:, None]).sum(axis=0)
-    return float(np.mean([i / u for i, u in zip(inside, union, strict=True) if u]))
+def exact_miou(inside: Counts, union: Counts) -> Fraction:
+    """From (images, classes), in fractions."""
+    ious = [Fraction(int(i), int(u)) for i, u in zip(inside.sum(axis=0), union.sum(axis=0), strict=True) if u]
+    return sum(ious, Fraction(0)) / len(ious)
 
 
-def test_every_resample_is_the_miou_of_its_weights() -> None:
-    rng = np.random.default_rng(SEED)
-    counts = simulated(rng, [0.0, 0.1, 0.2], images=9)
-    counts.union[:, :, 4] = counts.intersection[:, :, 4] = 0  # a class that is absent everywhere
-    result = bootstrap(counts, resamples=600, seed=5)
-    everyone = np.ones(9, np.int64)
-    assert result.score.tolist() == pytest.approx([plain_miou(counts, r, everyone) for r in range(3)], abs=1e-12)
-    seen = 0
-    for start, weights in significance._weights(600, 9, seed=5):
-        assert (weights.sum(axis=1) == 9).all()
-        for k in rng.integers(len(weights), size=5):
-            expected = [plain_miou(counts, run, weights[k].astype(np.int64)) for run in range(3)]
-            assert result.replicates[start + k].tolist() == pytest.approx(expected, abs=1e-12)
-        seen += len(weights)
-    assert seen == 600
+def normal(rng: np.random.Generator, means: list[float], images: int, spread: float = 0.1) -> ImageEffects:
+    """Runs whose mIoU is a mean of one value an image, drawn around `means`."""
+    values = np.array(means) + spread * rng.normal(size=(images, len(means)))
+    scaled = (values - values.mean(axis=0)) / np.sqrt(images * (images - 1))
+    names = tuple(f"r{n}" for n in range(len(means)))
+    return ImageEffects(names, values.mean(axis=0), np.zeros(len(means)), scaled, (images,), images)
 
 
-def test_the_same_seed_gives_the_same_bits_and_more_resamples_begin_alike() -> None:
-    counts = simulated(np.random.default_rng(SEED), [0.0, 0.1])
-    first, again = bootstrap(counts, 300, seed=1), bootstrap(counts, 700, seed=1)
-    np.testing.assert_array_equal(first.replicates, again.replicates[:300])
-    assert (bootstrap(counts, 300, seed=2).replicates != first.replicates).any()
+def test_effects_are_those_of_leaving_each_image_out(rng: np.random.Generator) -> None:
+    inside, union, labelled = World.of(rng, 7, skewed=True).draw(rng, 11, [0.0, 0.5])
+    there = labelled.any(axis=1)
+    inside, union, labelled = inside[:, there], union[:, there], labelled[there]
+    effects = image_effects.of_arrays(inside, union, labelled)
+    size = len(labelled)
+    for run in range(2):
+        score = exact_miou(inside[run], union[run])
+        without = [exact_miou(np.delete(inside[run], n, 0), np.delete(union[run], n, 0)) for n in range(size)]
+        mean = sum(without, Fraction(0)) / size
+        assert effects.score[run] == pytest.approx(float(score), abs=1e-14)
+        assert effects.bias[run] == pytest.approx(float((size - 1) * (mean - score)), abs=1e-12)
+        variance = Fraction(size - 1, size) * sum((one - mean) ** 2 for one in without)
+        assert float((effects.values[:, run] ** 2).sum()) == pytest.approx(float(variance), rel=1e-9)
+    assert (effects.images, effects.classes) == (size, int(labelled.any(axis=0).sum()))
+    assert effects.rare == int(((labelled > 0).sum(axis=0)[labelled.any(axis=0)] < 5).sum())
 
 
-def test_a_run_against_itself_ties() -> None:
-    counts = simulated(np.random.default_rng(SEED), [0.0])
-    twice = ImageCounts(
-        ("a", "b"), counts.image_ids, np.repeat(counts.intersection, 2, 0), np.repeat(counts.union, 2, 0)
-    )
-    result = bootstrap(twice, 500)
-    (pair,) = compare(result)
-    assert (pair.difference, pair.low, pair.high, pair.p, pair.p_holm) == (0.0, 0.0, 0.0, 1.0, 1.0)
-    assert tie_groups(result, [pair]) == [("a", "b")]
+def test_one_group_alike_ties_and_planted_gains_are_found_in_order(rng: np.random.Generator, few_draws: None) -> None:
+    effects = normal(rng, [0.0, 0.3, 0.0, 0.6], images=200)
+    twins = replace(effects, score=effects.score[[0, 1, 0, 3]], values=effects.values[:, [0, 1, 0, 3]])
+    assert [group.run_ids for group in groups(twins)] == [("r3",), ("r1",), ("r0", "r2")]
+    (held,) = with_the_best(twins.only(["r0", "r2"])).comparisons
+    assert (held.difference, held.low, held.high, held.p) == (0, 0, 0, 1)
 
 
-def test_a_planted_gain_is_found_and_ordered() -> None:
-    counts = simulated(np.random.default_rng(SEED), [0.0, 0.15, 0.0005, 0.3])
-    result = bootstrap(counts, 2000)
-    pairs = compare(result)
-    assert [len(group) for group in tie_groups(result, pairs)] == [1, 1, 2]
-    assert tie_groups(result, pairs)[:2] == [("r3",), ("r1",)]
-    big = next(p for p in pairs if (p.better, p.worse) == ("r3", "r1"))
-    assert 0 < big.low < big.difference < big.high
-    assert big.p == pytest.approx(significance.p_value(np.ones(2000), 120))
-    low, high = result.interval("r3")
-    assert low < result.score[3] < high
+def test_p_and_interval_say_the_same_and_a_separated_run_never_leads(rng: np.random.Generator, few_draws: None) -> None:
+    for _ in range(10):
+        effects = normal(rng, list(rng.normal(0, 0.02, 12)), images=40)
+        group = with_the_best(effects, int(rng.integers(2**32)))
+        assert all((one.p <= 0.05) == (one.low > 0) for one in group.comparisons)
+        assert set(group.run_ids) - {group.run_ids[0]} == {one.worse for one in group.comparisons if one.p > 0.05}
+        pairs = all_pairs(effects, 1)
+        assert len(pairs) == 66 and all((one.p <= 0.05) == (one.low > 0) for one in pairs)
+        assert all(one.difference >= 0 for one in pairs)
 
 
-@pytest.mark.parametrize("images", [15, 60, 2000])
-def test_p_is_the_level_at_which_the_interval_reaches_zero(images: int) -> None:
-    rng = np.random.default_rng(SEED)
-    replicates = np.stack([rng.normal(2.2, 1.0, 20_000), np.zeros(20_000)], axis=1)
-    result = Bootstrap(("a", "b"), np.array([2.2, 0.0]), replicates, images)
-    p = compare(result)[0].p
-    assert compare(result, level=1 - 1.05 * p)[0].low > 0
-    assert compare(result, level=1 - 0.95 * p)[0].low < 0
+def test_two_runs_are_judged_as_by_a_paired_t_test(rng: np.random.Generator, few_draws: None) -> None:
+    for gap in (0.0, 0.01, 0.02, 0.04):
+        effects = normal(rng, [0.0, gap], images=400)
+        held = with_the_best(effects, 3).comparisons[0]
+        gained = effects.values * np.sqrt(400 * 399) + effects.score
+        plain = stats.ttest_rel(gained[:, 1], gained[:, 0])
+        assert held.p == pytest.approx(plain.pvalue, abs=0.05)
+        ends = plain.confidence_interval()
+        assert held.high - held.low == pytest.approx(ends.high - ends.low, rel=0.12)
 
 
-def test_a_run_ties_with_its_groups_best_not_with_its_neighbour() -> None:
-    result = Bootstrap(tuple("abcd"), np.array([0.5, 0.9, 0.6, np.nan]), np.zeros((1, 4)), 9)
-    apart = Comparison("b", "a", 0.4, 0.1, 0.7, 0.001, 0.01)
-    ties = [Comparison("b", "c", 0.3, -0.1, 0.7, 0.2, 0.4), Comparison("c", "a", 0.1, -0.1, 0.2, 0.4, 0.4)]
-    assert tie_groups(result, [apart, *ties]) == [("b", "c"), ("a",)]
-    assert tie_groups(result, [apart, *ties], alpha=0.001) == [("b", "c", "a")]
+@pytest.mark.parametrize(("runs", "images", "classes"), [(23, 2000, 150), (57, 200, 4), (15, 20, 4), (300, 100, 10)])
+def test_many_runs_can_still_be_separated(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, runs: int, images: int, classes: int
+) -> None:
+    """Where p stood above alpha for every pair before: the sizes of ADE20K and Shapes, few images, very many runs."""
+    monkeypatch.setattr(resampling, "_MOST_DIFFERENCES", 0)  # as few resamples as there ever are
+    means = [0.856, *np.linspace(0.8, 0.223, runs - 1)]
+    found = groups(normal(rng, means, images, 0.05))
+    assert found[0].run_ids[0] == "r0" and found[0].enough
+    assert f"r{runs - 1}" not in found[0].run_ids and len(found) > 1
+    assert all(group.detectable is None or 0 < group.detectable < 0.5 for group in found)
 
 
-def test_false_positives_stay_at_alpha_and_power_is_that_of_the_t_test() -> None:
-    """Under no difference at most alpha of the pairs are called different, and intervals cover as often as they say.
-
-    A planted gain is found about as often as a paired t-test on a plain mean finds it.
-    """
-    rng = np.random.default_rng(SEED)
-    alpha, trials, images = 0.05, 1000, 60
-    called = covered = found = found_by_t = 0
-    for _ in range(trials):
-        # One class and equal unions: the ratio of sums is a mean, whose t-test is the yardstick.
-        noise = rng.integers(0, 400, (2, images, 1))
-        union = np.full((2, images, 1), 1000)
-        null = bootstrap(ImageCounts(("a", "b"), (), 300 + noise, union), 400, int(rng.integers(2**32)))
-        (pair,) = compare(null, level=1 - alpha)
-        called += pair.p < alpha
-        covered += pair.low <= 0 <= pair.high
-        shifted = 300 + noise + np.array([0, 55])[:, None, None]
-        result = bootstrap(ImageCounts(("a", "b"), (), shifted, union), 400, int(rng.integers(2**32)))
-        (gain,) = compare(result)
-        found += gain.p < alpha and gain.better == "b"
-        found_by_t += stats.ttest_rel(shifted[1, :, 0], shifted[0, :, 0]).pvalue < alpha
-    chance = stats.binom(trials, alpha)
-    assert called <= chance.ppf(1 - 1e-6)
-    assert called >= chance.ppf(1e-6)  # a test that never calls anything would be worthless
-    assert trials - covered <= chance.ppf(1 - 1e-6)
-    assert abs(found - found_by_t) <= 0.04 * trials
-    assert 0.5 * trials < found < trials
+def test_below_ten_images_nothing_is_said(rng: np.random.Generator) -> None:
+    effects = normal(rng, [0.1, 0.9], images=9)
+    assert groups(effects) == (significance.Group(("r1", "r0"), (), enough=False),)
+    assert interval(effects, "r0") is None and all_pairs(effects) == []
+    assert interval(normal(rng, [0.5], images=10), "r0") is not None
 
 
-def test_familywise_errors_of_many_equal_runs_stay_below_alpha() -> None:
-    rng = np.random.default_rng(SEED)
-    trials, wrong = 60, 0
-    for _ in range(trials):
-        counts = simulated(rng, [0.0] * 5, images=80)
-        result = bootstrap(counts, 2000, int(rng.integers(2**32)))
-        wrong += len(tie_groups(result, compare(result), alpha=0.05)) > 1
-    assert wrong <= stats.binom(trials, 0.05).ppf(1 - 1e-6)
+def test_what_can_be_detected_is_detected_four_times_in_five(rng: np.random.Generator, few_draws: None) -> None:
+    """And n images that detect d points need n d^2 to detect one."""
+    known = with_the_best(normal(rng, [0.0, 0.0], images=100)).detectable or 0.0
+    found = [len(with_the_best(normal(rng, [0.0, known], images=100), n).run_ids) == 1 for n in range(150)]
+    assert abs(np.mean(found) - 0.8) < 0.15
+    group = with_the_best(normal(rng, [0.0, 0.1], images=100))
+    assert group.needed == pytest.approx(100 * (100 * (group.detectable or 0)) ** 2, rel=0.01)
 
 
-@pytest.mark.parametrize("images", [20, 60, 2000])
-@pytest.mark.parametrize("tail", [0.0005, 0.025, 0.2])
-def test_the_expanded_tail_is_students(images: int, tail: float) -> None:
-    expected = stats.norm.cdf(-stats.t.ppf(1 - tail, images - 1) * np.sqrt(images / (images - 1)))
-    expanded = significance._expanded_tail(tail, images)
-    assert expanded == pytest.approx(expected, rel=2e-2)
-    assert significance._nominal_tail(expanded, images) == pytest.approx(tail, rel=1e-6)
+def test_errors_stay_at_alpha_and_gains_are_found(rng: np.random.Generator, few_draws: None) -> None:
+    """All runs equal: any is called worse than the best in at most 5 % of the trials; half worse: no good one is."""
+    trials, chance = 80, stats.binom(80, 0.05)
+    for gains, images, classes in (([0.0] * 12, 40, 8), ([0.8] * 4 + [0.0] * 4, 60, 8)):
+        wrong, found = 0, []
+        for _ in range(trials):
+            effects = drawn(rng, images, classes, False, gains)
+            worse = set(effects.run_ids) - set(with_the_best(effects, int(rng.integers(2**32))).run_ids)
+            good = {str(n) for n, gain in enumerate(gains) if gain == max(gains)}
+            wrong += bool(worse & good)
+            found.append(len(worse - good))
+        assert wrong <= chance.ppf(1 - 1e-6)
+    assert np.mean(found) > 2
 
 
-def test_holm_equals_scipy_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
-    assert holm([]) == []
+def test_intervals_cover_with_even_and_with_rare_classes(rng: np.random.Generator) -> None:
+    for skewed, least in ((False, 0.88), (True, 0.85)):
+        held = []
+        for _ in range(3):
+            world = World.of(rng, 10, skewed)
+            truth = world.truth(rng, 10_000)
+            for _ in range(60):
+                inside, union, labelled = world.draw(rng, 60, [0.0])
+                effects = image_effects.of_arrays(inside, union, labelled)
+                low, high = interval(effects, "0") or (1.0, 0.0)
+                assert low <= effects.score[0] <= high
+                held.append(low <= truth[union[0].any(axis=0)].mean() <= high)
+        assert np.mean(held) >= least
 
 
 def overlap_row(run_id: str, image_id: str, *overlap: tuple[int, int, int]) -> Row:
     return Row(run_id, image_id, "ok", 0.1, None, *np.array(overlap, np.int64).reshape(-1, 3).T)
 
 
+def random_rows(rng: np.random.Generator, first: int, images: int = 12) -> list[Row]:
+    """Two runs with the same truth."""
+    rows = []
+    for image in range(images):
+        true = rng.choice(np.arange(first, 4), 2, replace=False)
+        for run_id in ("a", "b"):
+            given = [(int(t), int(p), int(rng.integers(1, 99))) for t in true for p in (t, 255, (1, 2, 3)[t % 3])]
+            merged = {(t, p): n for t, p, n in given}
+            rows.append(overlap_row(run_id, f"{image:02d}", *((t, p, n) for (t, p), n in merged.items())))
+    return rows
+
+
 @pytest.mark.parametrize("background", [False, True])
-def test_counts_are_those_of_the_estimators_on_common_images(background: bool) -> None:
-    first = 0 if background else 1
-    rng = np.random.default_rng(SEED)
-    data = []
-    for run_id in ("a", "b"):
-        for image in range(5):
-            pairs = rng.choice((4 - first) * 5, 6, replace=False)
-            overlap = [(int(p) // 5 + first, (1, 2, 3, 255, first)[int(p) % 5]) for p in pairs]
-            data.append(
-                overlap_row(run_id, str(image), *((t, p, 7 + k) for k, (t, p) in enumerate(dict.fromkeys(overlap))))
-            )
-    data += [overlap_row("a", "5", (1, 1, 9)), Row("b", "5", "failed", 0.1, "boom"), overlap_row("c", "0", (1, 1, 9))]
-    data += [overlap_row("a", "6"), overlap_row("b", "6")]  # an image without a scored pixel
-    chunks = [frame_of(data[:4]), frame_of(data[4:])]
-    found = image_counts(chunks, ["a", "b"], 3, background)
-    assert found.image_ids == ("0", "1", "2", "3", "4", "6")
-    assert found.left_out == 1
-    for place, run_id in enumerate(("a", "b")):
-        kept = frame_of([r for r in data if r.run_id == run_id and r.image_id != "5"])
-        sums = tally([kept], [run_id] if background else [])
-        expected = estimators.counts_of(sums.confusions, 3, background)
-        np.testing.assert_array_equal(found.intersection[place].sum(axis=0), expected.intersection)
-        np.testing.assert_array_equal(found.union[place].sum(axis=0), expected.union)
-        assert bootstrap(found, 10).score[place] == pytest.approx(estimators.miou(expected), abs=1e-12)
+def test_effects_of_rows_are_those_of_their_arrays_in_any_order(rng: np.random.Generator, background: bool) -> None:
+    rows = random_rows(rng, 0 if background else 1)
+    rows += [overlap_row("a", "empty"), overlap_row("b", "empty")]  # no scored pixel: no image
+    counts = image_counts([frame_of(rows)], ["a", "b"], 3, background)
+    sums = tally([frame_of(rows)], ["a", "b"] if background else []).confusions
+    totals = {i: estimators.counts_of(sums.filter(pl.col("run_id") == i), 3, background) for i in ("a", "b")}
+    true = np.zeros(counts.union.shape[1:], np.int64)
+    for row in rows:
+        for t, n in zip(row.true, row.pixels, strict=True):
+            if row.run_id == "a" and (t or background):
+                true[counts.image_ids.index(row.image_id), t - (not background)] += n
+    expected = image_effects.of_arrays(counts.intersection, counts.union, true)
+    for order in (rows, rows[::-1], [rows[n] for n in rng.permutation(len(rows))]):
+        chunks = [frame_of(order[:7]), frame_of(order[7:])]
+        found = image_effects.image_effects(chunks, totals, background)
+        assert found.images == 12 and (found.rare, found.classes) == (expected.rare, expected.classes)
+        np.testing.assert_array_equal(found.values, expected.values)
+        np.testing.assert_array_equal(found.score, expected.score)
 
 
-def test_runs_without_a_common_image_are_refused() -> None:
-    data = [overlap_row("a", "0", (1, 1, 9)), overlap_row("b", "1", (1, 1, 9))]
+def test_frames_of_one_cluster_are_one_unit(rng: np.random.Generator) -> None:
+    """Every image copied five times says no more than once; without clusters the error shrinks by sqrt(5)."""
+    once = random_rows(rng, 1, images=20)
+    five = [replace(row, image_id=f"{row.image_id}-{n}") for row in once for n in range(5)]
+    effects = []
+    for rows, clusters in ((once, {}), (five, {r.image_id: r.image_id[:2] for r in five}), (five, {})):
+        sums = tally([frame_of(rows)]).confusions
+        totals = {i: estimators.counts_of(sums.filter(pl.col("run_id") == i), 3, False) for i in ("a", "b")}
+        chunks = [frame_of(rows[n::3]) for n in range(3)]
+        effects.append(image_effects.image_effects(chunks, totals, False, clusters))
+    np.testing.assert_allclose(effects[1].values, effects[0].values, rtol=1e-12, atol=1e-15)
+    assert (effects[1].blocks, effects[1].images) == ((20,), 100)
+    assert interval(effects[1], "a") == pytest.approx(interval(effects[0], "a"))
+    ratio = np.sqrt((effects[0].values ** 2).sum() / (effects[2].values ** 2).sum())
+    assert ratio == pytest.approx(np.sqrt(5), rel=0.2)
+
+
+def test_runs_with_other_images_are_refused() -> None:
+    rows = frame_of([overlap_row("a", "0", (1, 1, 9)), overlap_row("b", "1", (1, 1, 9))])
+    totals = {i: estimators.counts_of(tally([rows]).confusions.filter(pl.col("run_id") == i), 2, False) for i in "ab"}
+    with pytest.raises(StoreError, match="do not have the same images"):
+        image_effects.image_effects([rows], totals, False)
     with pytest.raises(StoreError, match="no image is scored in all of the 2 runs"):
-        image_counts([frame_of(data)], ["a", "b"], 2, False)
+        image_counts([rows], ["a", "b"], 2, False)
