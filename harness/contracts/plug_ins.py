@@ -14,7 +14,12 @@ from harness.contracts.rules import LabelRule
 
 @runtime_checkable
 class Benchmark(Protocol):
-    """A data set: classes in order, image ids, and a sample for each id (DataError when a file is not as promised)."""
+    """A data set: classes in order, image ids, and a sample for each id (DataError when a file is not as promised).
+
+    It may also have `expected_images`, the official number of images: numbers of a folder with fewer are marked as of a
+    part. And `cluster_of(image_id)`: the name of what an image is a piece of (its video, its picture); images of one
+    cluster are drawn together in all statistics. Neither is in any id.
+    """
 
     @property
     def classes(self) -> tuple[str, ...]: ...

@@ -70,13 +70,18 @@ class Cell(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """What is known of a benchmark: its facts, its images in order, its classes, and its data as they are now."""
+    """What is known of a benchmark: its facts, its images in order, its classes, and its data as they are now.
+
+    official: how many images it has by its own account. clusters: cluster -> images that are not independent.
+    """
 
     built: Any
     facts: dict[str, Any]
     image_ids: tuple[str, ...]
     classes: tuple[str, ...]
     data: DataNow
+    official: int | None = None
+    clusters: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,8 @@ class Planner:
             "benchmark": place.facts, "classes": list(place.classes), "names": names, "tagger": tagger,
             "images": len(place.image_ids), "batch": self._batch if method.backbones else None,
         }  # fmt: skip
+        told = {"official_images": place.official, "clusters": place.clusters}
+        record |= {name: content for name, content in told.items() if content}
         if fit is not None:
             record["artefact"] = {"id": fit.artefact_id, "teacher": fit.teacher, "labels": fit.labels.run.run_id}
         return run, record
@@ -229,10 +236,12 @@ class Planner:
             source = Source(recipe)
             with source.asked():
                 classes, image_ids = given.classes_of(source.benchmark, called), given.ids_of(source.benchmark, called)
+                official = given.official_of(source.benchmark, called)
+                clusters = given.clusters_of(source.benchmark, image_ids, called)
             facts = identity.benchmark_facts(recipe, source.benchmark, image_ids, self._folder)
             key = key_of(recipe, facts, source.names_files)
             data = DataNow(source, len(classes), key, self._shelf.origins(key), self._shelf.tell)
-            self._benchmarks[recipe] = Place(source.benchmark, facts, image_ids, classes, data)
+            self._benchmarks[recipe] = Place(source.benchmark, facts, image_ids, classes, data, official, clusters)
         return self._benchmarks[recipe]
 
     @property

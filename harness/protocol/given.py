@@ -37,6 +37,35 @@ def ids_of(benchmark: Any, called: str) -> tuple[str, ...]:
     return tuple(sorted(_sound(benchmark, "ids()", about_ids, called)))
 
 
+def official_of(benchmark: Any, called: str) -> int | None:
+    """How many images a data set has by its own account (`expected_images`), where it says so."""
+    try:
+        number = getattr(benchmark, "expected_images", None)
+    except Exception as error:
+        raise BrokenContract(f"{called}: expected_images cannot be had: {in_words(error)}") from error
+    if number is None or (isinstance(number, int) and number > 0 and not isinstance(number, bool)):
+        return number
+    raise BrokenContract(
+        f"{called}: expected_images is {bounded(repr(number))}; it must be a number of images, or None"
+    )
+
+
+def clusters_of(benchmark: Any, image_ids: Sequence[str], called: str) -> dict[str, list[str]] | None:
+    """Cluster -> its images, where a benchmark names clusters (`cluster_of`); they share no image."""
+    if not callable(getattr(benchmark, "cluster_of", None)):
+        return None
+    clusters: dict[str, list[str]] = {}
+    for image_id in image_ids:
+        try:
+            cluster = benchmark.cluster_of(image_id)
+        except Exception as error:
+            raise BrokenContract(f"{called}: cluster_of({image_id!r}) cannot be had: {in_words(error)}") from error
+        if fault := next(_about_words([cluster]), None):
+            raise BrokenContract(f"{called}: cluster_of({image_id!r}) {fault}")
+        clusters.setdefault(str(cluster), []).append(image_id)
+    return clusters
+
+
 def about_classes(classes: Any) -> Iterator[str]:
     """What is wrong with classes: they are a tuple of 1 to MOST_CLASSES distinct, printable names."""
     if not isinstance(classes, tuple):
