@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import StoreError, nearest
-from results import estimators, seeds
-from results.evidence import Column, Evidence, among
+from results import averages, estimators, seeds
+from results.cells import Cell, with_groups
+from results.evidence import Evidence, among
 from results.ranking import Entry
 from results.recipes import RunRecipe
 from results.store import Store
@@ -18,28 +19,6 @@ from results.table_spec import VALUES, Key, TableSpec, spell
 __all__ = ["EVERYTHING", "VALUES", "Cell", "Matrix", "TableSpec", "build", "declared", "score", "spell"]
 EVERYTHING = "matrix"  # the table that every folder has: all methods and variants on all benchmarks
 NO_RUN = "no run"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number: value 0..1 (None for a hole), what is missing in words, `best` or `second` where that is sure.
-
-    note: what else must be known of it. group, p: among the runs of its column, p of the comparison with the best.
-    """
-
-    run_id: str | None = None
-    value: float | None = None
-    missing: str = ""
-    mark: str = ""
-    interval: tuple[float, float] | None = None
-    note: str = ""
-    group: int | None = None
-    p: float | None = None
-
-    @property
-    def remark(self) -> str:
-        """What stands below the number."""
-        return "; ".join(words for words in (self.missing, self.note) if words)
 
 
 @dataclass(frozen=True)
@@ -99,8 +78,12 @@ def build(evidence: Evidence, spec: TableSpec) -> Matrix:
     columns = _ordered(spec, spec.columns, (column for _, column in placed), several)
     cells = {place: _cell(evidence, spec, facts, runs) for place, runs in placed.items()}
     _mark(evidence, spec, cells, columns)
-    grid = tuple(tuple(cells.get((row, column), Cell(missing=NO_RUN)) for column in columns) for row in rows)
-    return Matrix(spec, tuple(map(spec.label, rows)), tuple(map(spec.label, columns)), grid)
+    lines = [[cells.get((row, column), Cell(missing=NO_RUN)) for column in columns] for row in rows]
+    names = [spec.label(column) for column in columns]
+    if spec.average:
+        names.append(averages.LABEL)
+        lines = [[*line, last] for line, last in zip(lines, averages.cells(evidence, spec, lines), strict=True)]
+    return Matrix(spec, tuple(map(spec.label, rows)), tuple(names), tuple(map(tuple, lines)))
 
 
 def score(evidence: Evidence, run_id: str, value: str) -> float | None:
@@ -196,19 +179,6 @@ def _mark(evidence: Evidence, spec: TableSpec, cells: dict[tuple[Key, Key], Cell
             c.run_id: place for place, c in cells.items() if place[1] == column and c.run_id and c.value is not None
         }
         for home in {id(c): c for c in map(evidence.column_of, places)}.values():
-            for cell in _marked(home, {run_id: cells[place] for run_id, place in places.items()}):
-                cells[places[cell.run_id or ""]] = cell
-
-
-def _marked(column: Column, cells: Mapping[str, Cell]) -> list[Cell]:
-    """The cells of runs that can be compared, with group and p, and marks where something is separated."""
-    groups = among(column, list(cells))
-    if not groups or not groups[0].enough:
-        return []
-    p = {held.worse: held.p for held in groups[0].comparisons}
-    marks = dict(enumerate(("best", "second"))) if len(groups) > 1 else {}
-    return [
-        replace(cells[run_id], mark=marks.get(place, ""), group=place + 1, p=p.get(run_id))
-        for place, group in enumerate(groups)
-        for run_id in group.run_ids
-    ]
+            own = {run_id: cells[place] for run_id, place in places.items()}
+            for run_id, cell in with_groups(among(home, list(own)), own).items():
+                cells[places[run_id]] = cell

@@ -5,6 +5,7 @@ of these), `value` (a score), `where` (`{method: [...], setting: value}`; a sett
 in), `labels` (`{value: text}`), `published` (a table of the ledger) and `seeds` (`together`: a variant's words leave
 the seed out). Values listed in `where` or `labels` for the rows or columns give their order, and those without a run
 stand as holes. Runs of one cell that differ in their seed alone are one number: their mean, with the spread.
+`average: true` adds a column with the mean over the data sets, where `columns` is `benchmark`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class TableSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     published: str | None = None
     seeds: str = "apart"
+    average: bool = False
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TableSpec:
@@ -51,7 +53,13 @@ class TableSpec:
         )
         caption, published = str(content.get("caption") or ""), content.get("published")
         apart = str(content.get("seeds") or "apart")
-        return cls(str(content["name"]), rows, columns, value, caption, where, labels, published, apart)
+        average = bool(content.get("average"))
+        if average and columns != ("benchmark",):
+            raise StoreError(
+                f"table {content.get('name')!r} averages over {', '.join(columns)}; an average is one over data sets: "
+                "let its columns be `benchmark`, or leave `average` out"
+            )
+        return cls(str(content["name"]), rows, columns, value, caption, where, labels, published, apart, average)
 
     def label(self, key: Key) -> str:
         """The words of a row or column."""

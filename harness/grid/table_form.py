@@ -29,6 +29,7 @@ class TableForm(Form):
     """One entry of `tables:`. rows, columns: method, variant, benchmark or settings; where: which runs are in it.
 
     seeds: whether runs that differ in their seed alone are lines of their own, or one line with mean and spread.
+    average: whether there is a last column with the mean over the data sets; the columns must be `benchmark`.
     """
 
     name: TableName
@@ -40,3 +41,4 @@ class TableForm(Form):
     labels: dict[str, str] = Field(default_factory=dict)
     published: str | None = None
     seeds: Literal["apart", "together"] = "apart"
+    average: bool = False

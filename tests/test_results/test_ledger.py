@@ -43,6 +43,14 @@ def test_reproduced_and_off(evidence: Evidence, ours: float) -> None:
     assert text(evidence, published(ours - 0.5)) == "reproduced within 0.5"
     assert text(evidence, published(ours - 0.51)) == "off by +0.5"
     assert text(evidence, published(ours + 4.2)) == "off by -4.2"
+    (found,) = ledger.verdicts(evidence, [published(ours - 0.03)], tolerance=0.01)
+    assert found.text == "off by +0.03"  # never by 0.0
+
+
+def test_a_part_of_a_data_set_is_not_comparable(evidence: Evidence, ours: float) -> None:
+    entry = next(one for one in evidence.board.entries if one.method == "Clip" and one.benchmark == "Toys")
+    found = ledger.judge(published(ours), replace(entry, official=1449), evidence.recipes[entry.run_id], 0.5)
+    assert found.text == "not comparable: only 30 of the 1449 official images"
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
+import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import recount
 import toy_results
@@ -17,7 +19,8 @@ from in_process import door
 from harness.errors import StoreError
 from harness.grid.table_form import Score
 from results import matrices, table_formats
-from results.evidence import Evidence, gather
+from results.cells import with_groups
+from results.evidence import Evidence, among, gather
 from results.matrices import Cell, Matrix, TableSpec
 from results.merge import merge
 from results.standings import Standings
@@ -95,9 +98,50 @@ def test_best_and_second_are_marked_only_where_separated(evidence: Evidence, bui
     assert [main.cell(row, "Toys").mark for row in ("Seg", "Clip")] == ["best", "second"]
     assert not any(cell.mark for line in built["accuracy"].cells for cell in line)  # no intervals for this score
     column, seg = evidence.columns[0], main.cell("Seg", "Toys")
-    (alone,) = matrices._marked(column, {seg.run_id or "": replace(seg, mark="")})
-    assert (alone.mark, alone.group) == ("", 1)  # it is separated from nobody
-    assert matrices._marked(replace(column, standings=Standings(why="none")), {seg.run_id or "": seg}) == []
+    alone = with_groups(among(column, [seg.run_id or ""]), {seg.run_id or "": replace(seg, mark="")})
+    assert [(cell.mark, cell.group) for cell in alone.values()] == [("", 1)]  # it is separated from nobody
+    assert among(replace(column, standings=Standings(why="none")), [seg.run_id or ""]) == ()
+
+
+def test_an_average_over_data_sets_has_the_interval_of_independent_draws(toys: Store, evidence: Evidence) -> None:
+    wanted = spec(rows=["method", "variant"], average=True)
+    matrix = matrices.build(evidence, wanted)
+    assert matrix.columns == ("Toys", "Bricks", "average")
+    for line in matrix.cells[:-1]:
+        first, second, last = line
+        assert first.interval and second.interval and last.interval
+        assert last.value == pytest.approx(((first.value or 0) + (second.value or 0)) / 2, abs=1e-15)
+        halves = [(high - low) / 2 for low, high in (first.interval, second.interval, last.interval)]
+        assert halves[2] == pytest.approx(np.hypot(*halves[:2]) / 2, rel=0.1)
+    assert matrix.cells[-1][-1] == Cell(missing="0 of 2 data sets")  # the one with holes
+    assert [line[-1].mark for line in matrix.cells if line[-1].group == 1] == ["best"]
+    assert matrix.cells[0][-1].group == 1 and all((line[-1].p or 0) <= 1 for line in matrix.cells)
+    with pytest.raises(StoreError, match="averages over benchmark, timestep; an average is one over data sets"):
+        spec(columns=["benchmark", "timestep"], average=True)
+
+
+def test_seeds_are_one_cell_with_their_spread_and_parts_are_marked(tmp_path: Path) -> None:
+    store = toy_results.fill(tmp_path, images=12, keep=0)
+    for place, (run_id, recipe) in enumerate(store.raw_recipes().items()):
+        if recipe["method_name"] == "Seg":
+            settings = {**recipe["method"]["settings"], "timestep": 1, "refine": "sar", "seed": place}
+            changed = {"method": {**recipe["method"], "settings": settings}, "variant": f"refine=sar seed={place}"}
+            store.write_recipe(run_id, {**recipe, **changed, "official_images": 1449})
+    evidence = gather(store)
+    seg = [entry for entry in evidence.board.entries if entry.method == "Seg" and entry.benchmark == "Toys"]
+    values = [100 * (entry.miou or 0) for entry in seg]
+    said = f"mean of 4 seeds, standard deviation {statistics.stdev(values):.2f}; 12 of the 1449 official images"
+    apart = matrices.build(evidence, spec(rows=["method", "variant"]))
+    assert len([row for row in apart.rows if row.startswith("Seg")]) == 8  # four a benchmark
+    assert apart.cell(f"Seg {seg[0].variant}", "Toys").note == "12 of the 1449 official images"
+    for wanted in (spec(rows=["method", "variant"], seeds="together"), spec()):
+        matrix = matrices.build(evidence, wanted)
+        (row,) = [row for row in matrix.rows if row.startswith("Seg")]
+        cell = matrix.cell(row, "Toys")
+        assert cell.value == pytest.approx(statistics.fmean(values) / 100) and cell.note == said
+        assert cell.missing == "" and not cell.mark
+        texts = [form(matrix) for form in (table_formats.to_csv, table_formats.to_html, table_formats.to_markdown)]
+        assert all("mean of 4 seeds" in text and "of the 1449 official images" in text for text in texts)
 
 
 def test_two_equal_runs_bear_no_mark(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from harness.contracts import Row
 from harness.errors import StoreError
 from perf.significance_trials import World, drawn
 from results import estimators, image_effects, resampling, significance
+from results.cells import Cell, with_groups
 from results.image_counts import image_counts
 from results.image_effects import ImageEffects
 from results.rows import frame_of
@@ -67,6 +68,21 @@ def test_one_group_alike_ties_and_planted_gains_are_found_in_order(rng: np.rando
     assert [group.run_ids for group in groups(twins)] == [("r3",), ("r1",), ("r0", "r2")]
     (held,) = with_the_best(twins.only(["r0", "r2"])).comparisons
     assert (held.difference, held.low, held.high, held.p) == (0, 0, 0, 1)
+
+
+def test_marks_follow_the_comparison_with_the_best_not_the_order_of_scores(rng: np.random.Generator) -> None:
+    """A close follower that is surely a little worse is not bold; a wild one below it, of which nothing is sure, is."""
+    base = rng.normal(0, 0.1, 200)
+    columns = [base, base - 0.02 + rng.normal(0, 0.01, 200), base - 0.04 + rng.normal(0, 0.9, 200)]
+    columns[2] += base.mean() - 0.03 - columns[2].mean()
+    values = np.stack(columns, axis=1)
+    scaled = (values - values.mean(axis=0)) / np.sqrt(200 * 199)
+    effects = ImageEffects(("a", "b", "c"), values.mean(axis=0), np.zeros(3), scaled, (200,), 200)
+    assert list(np.argsort(-effects.score)) == [0, 1, 2]
+    found = groups(effects)
+    assert [group.run_ids for group in found] == [("a", "c"), ("b",)]
+    cells = with_groups(found, {run_id: Cell(run_id, 0.5) for run_id in "abc"})
+    assert {run_id: cell.mark for run_id, cell in cells.items()} == {"a": "best", "b": "second", "c": "best"}
 
 
 def test_p_and_interval_say_the_same_and_a_separated_run_never_leads(rng: np.random.Generator, few_draws: None) -> None:
