@@ -10,15 +10,19 @@ from hashlib import blake2b
 from pathlib import Path
 
 from harness.contracts import ModelError, expanded
+from methods import hub
+from methods.hub import reason
 
 SHIPPED = Path(__file__).parent / "pretrained"
 KINDS = ("diffusion", "clip")
 SUFFIXES = (".json", ".txt", ".safetensors")
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")  # what is read of a diffusion checkpoint
+NETWORKS = PARTS[:3]
 WEIGHTS = ("diffusion_pytorch_model", "model")
-OFFLINE = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError", "TimeoutException"}
+_WEIGHTS = re.compile(
+    rf"(?:{'|'.join(WEIGHTS)})(?:\.(\w+))?\.safetensors|(?:{'|'.join(WEIGHTS)})\.safetensors\.index(?:\.(\w+))?\.json"
+)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def locate(model: str, kind: str) -> str:
@@ -56,7 +60,7 @@ def fingerprint(model: str, kind: str, revision: str | None = None) -> str:
     if Path(place).is_dir():
         files = ((name, path.stat()) for name, path in _content(Path(place), kind))
         return _digest(place, kind, tuple((name, about.st_size, about.st_mtime_ns) for name, about in files))
-    commit = pinned(place, revision)
+    commit = hub.pinned(place, revision)
     if commit is None:
         raise ModelError(
             f"The model {model!r} has no pinned revision: set `revision` to the commit hash that is meant "
@@ -65,43 +69,56 @@ def fingerprint(model: str, kind: str, revision: str | None = None) -> str:
     return f"{place}@{commit}"
 
 
-def pinned(hub_id: str, revision: str | None) -> str | None:
-    """The commit hash a revision stands for: itself, or what the local hub cache knows, or None. No network."""
-    if revision and _COMMIT.fullmatch(revision):
-        return revision
-    from huggingface_hub import constants
-
-    name = "models--" + hub_id.replace("/", "--")
-    refs = (Path(constants.HF_HUB_CACHE) / name / "refs").resolve()
-    reference = (refs / (revision or "main")).resolve()
-    if not reference.is_relative_to(refs) or not reference.is_file():
-        return None
-    return reference.read_text().strip()
-
-
-def fetch(model: str, kind: str, revision: str | None = None) -> Path:
-    """The local folder of a model, downloaded (safetensors only) when it is a hub id that is not cached.
-
-    ModelError, one sentence, for an unknown id, a revision that does not exist, no permission, or no network.
-    """
+def here(model: str, kind: str, revision: str | None = None) -> Path | None:
+    """The folder of a model that is whole on this machine, or None. ModelError as `locate`. No network."""
     place = locate(model, kind)
     if Path(place).is_dir():
         return Path(place)
-    import huggingface_hub
+    folder = hub.cached(place, revision, _wanted(kind))
+    return folder if folder is not None and _kind_of(folder) == kind and not _lacking(folder, kind) else None
 
-    try:
-        folder = huggingface_hub.snapshot_download(
-            place, revision=pinned(place, revision) or revision, allow_patterns=_wanted(kind)
+
+def fetch(model: str, kind: str, revision: str | None = None) -> Path:
+    """The local folder of a model, downloaded (safetensors only) when it is a hub id that is not on this machine.
+
+    The hub is asked only then, and once. ModelError, one sentence, for an unknown id, a revision that does not exist,
+    no permission, or no network.
+    """
+    if (there := here(model, kind, revision)) is not None:
+        return there
+    folder = _checked(hub.fetched(model, revision, _wanted(kind)), model, kind)
+    if lacking := _lacking(folder, kind):
+        raise ModelError(
+            f"The {kind} model {model!r} has no safetensors weights of full precision for its {lacking[0]}: .bin files "
+            "and half-precision variants of a hub id are not fetched; download what it has and give the folder."
         )
-    except Exception as problem:  # the hub's own tree of errors, and those of the connection below it
-        raise ModelError(_explain(model, revision, problem)) from problem
-    return _checked(Path(folder), model, kind)
+    return folder
 
 
-def reason(problem: BaseException) -> str:
-    """The first line of a foreign error, shortened, to stand at the end of a sentence."""
-    lines = str(problem).strip().splitlines() or [type(problem).__name__]
-    return lines[0][:160].rstrip(". ")
+def variant(place: Path) -> str:
+    """Which weights of a network's folder are opened: '' those of full precision, or, where there are no others, the
+    variant (`fp16`). ModelError when there are none in safetensors.
+    """
+    found = sorted(_variants(place))
+    if found:
+        return found[0]  # the full ones come first
+    others = sorted(path.name for path in place.glob("*") if path.suffix in (".bin", ".ckpt", ".pt", ".msgpack"))
+    if others:
+        raise ModelError(
+            f"The weights in {place} are there as {others[0]} only, a format that is not opened (it can carry code): "
+            "save them anew with `save_pretrained(folder)` (as safetensors), or take a checkpoint that has them."
+        )
+    raise ModelError(f"There are no weights in {place}: the model's folder is not whole, fetch it again.")
+
+
+def to_fetch(model: str, kind: str, revision: str | None = None) -> tuple[str, ...]:
+    """The model in words if it is not on this machine, with what forbids to fetch it; else nothing. No network."""
+    if here(model, kind, revision) is not None:
+        return ()
+    at = hub.pinned(model, revision) or revision
+    named = f"{kind} model {model}" + (f" at {at[:12]}" if at else "")
+    forbidding = hub.forbidden()
+    return (f"{named} (which {forbidding} forbids: what needs it will not be tried)" if forbidding else named,)
 
 
 def _wanted(kind: str) -> list[str]:
@@ -112,24 +129,6 @@ def _wanted(kind: str) -> list[str]:
         return ["*.json", "*.txt", *weights]
     opened = [f"{part}/{name}" for part in PARTS for name in ("*.json", "*.txt", *weights)]
     return ["model_index.json", *opened]
-
-
-def _explain(model: str, revision: str | None, problem: BaseException) -> str:
-    """One sentence for what went wrong at the hub, told by the names of the errors on the chain of causes."""
-    names, at = set(), f" at revision {revision!r}" if revision else ""
-    link: BaseException | None = problem
-    while link is not None:
-        names |= {kind.__name__ for kind in type(link).__mro__}
-        link = link.__cause__ or link.__context__
-    if "GatedRepoError" in names:
-        return f"The model {model!r} may only be fetched after its terms are accepted on the hub and a token is set."
-    if "RevisionNotFoundError" in names:
-        return f"The model {model!r} has no revision {revision!r}: give a commit hash, tag or branch of it."
-    if "RepositoryNotFoundError" in names:
-        return f"The hub knows no model {model!r} (or it is private): check owner and name, or give a local folder."
-    if names & OFFLINE:
-        return f"The model {model!r}{at} is not cached and the hub cannot be reached: connect, or give a local folder."
-    return f"The model {model!r}{at} cannot be fetched from the hub: {reason(problem)}."
 
 
 def _checked(folder: Path, model: str, kind: str) -> Path:
@@ -162,6 +161,22 @@ def _kind_of(folder: Path) -> str:
         return f"a config.json that cannot be read ({reason(problem)})"
     name = held.get("model_type") if isinstance(held, dict) else None
     return "clip" if name == "clip" else f"a model of type {name!r}"
+
+
+def _variants(place: Path) -> set[str]:
+    """The variants of weights in a network's folder; '' is full precision."""
+    names = (path.name for path in place.glob("*.safetensors*"))
+    return {match[1] or match[2] or "" for name in names if (match := _WEIGHTS.fullmatch(name))}
+
+
+def _lacking(folder: Path, kind: str) -> list[str]:
+    """The networks whose weights of full precision are not in a folder of the hub's cache.
+
+    Another program may have put a half-precision variant there. The id of a hub model is its commit, so nothing else
+    than what the commit means by its plain names may be opened under it.
+    """
+    places = {"model": folder} if kind == "clip" else {part: folder / part for part in NETWORKS}
+    return [name for name, place in places.items() if "" not in _variants(place)]
 
 
 def _content(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:

@@ -44,6 +44,14 @@ class ClipTagger:
         """The model, opened at first use."""
         return Clip(self.model, self.revision, self.dtype)
 
+    def models_to_fetch(self) -> Sequence[str]:
+        """The model, if it is not on this machine."""
+        return self.clip.models_to_fetch()
+
+    def open_models(self) -> Sequence[str]:
+        """Open the network; what is to be said of it."""
+        return self.clip.open_models()
+
     def fingerprint(self) -> str:
         """As the model's."""
         return self.clip.fingerprint()

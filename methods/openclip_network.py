@@ -13,10 +13,10 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from harness.contracts import Image, ModelError, Vocabulary
-from methods.checkpoints import reason
 from methods.clip.network import WINDOWS, cut_windows, merge_windows
 from methods.clip.pixels import Normalisation, Tiling, normalised, target_size, tile
 from methods.clip.text import TextBank
+from methods.hub import reason
 from methods.openclip_resnet import checked_folder
 
 if TYPE_CHECKING:

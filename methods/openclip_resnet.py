@@ -39,6 +39,10 @@ class ClipResNet:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype is {self.dtype!r}; give one of {', '.join(DTYPES)}.")
 
+    def open_models(self) -> None:
+        """Open the network."""
+        _ = self.network
+
     @cached_property
     def network(self) -> ResNetNetwork:
         """The opened model."""

@@ -21,7 +21,7 @@ TICK = 1.0  # seconds between looks at the clock
 LEAST_PATIENCE = 60.0  # seconds of silence that are always allowed
 LOSSES, LOSSES_EACH = 8, 4  # workers that may be lost in a row without progress: in all, and per worker
 FIRST_PATIENCE = 600.0  # before a worker's first batch, which opens networks, when none has been seen
-OPENINGS = 5  # times the longest first batch that was seen, on top of the usual patience
+OPENINGS = 2  # times the longest first batch that was seen, on top of the usual patience
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ class PlannedRun:
 
     keep: the images whose label maps are wanted. kind: what it is for: a cell of a table, a teacher's label maps, or
     what a learner gathers of the train images. fit: what has to be learned first. changed: of the images whose stored
-    rows rest on data that changed since, the digest as it is now (see DataNow).
+    rows rest on data that changed since, the digest as it is now (see DataNow). to_fetch: the models, in words, that it
+    needs and that are not on this machine.
     """
 
     run: Run
@@ -31,6 +32,7 @@ class PlannedRun:
     kind: Kind = "score"
     fit: PlannedFit | None = None
     changed: Mapping[str, str] = field(default_factory=dict, repr=False)
+    to_fetch: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:

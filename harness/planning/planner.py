@@ -86,12 +86,22 @@ class Place:
 
 @dataclass(frozen=True)
 class _Method:
-    """A method, its facts, the passes it reads, and the facts of their backbones."""
+    """A method, its facts, the passes it reads, the facts of their backbones, and what it needs that is not here."""
 
     built: Any
     facts: dict[str, Any]
     passes: Mapping[Pass, Parts]
     backbones: list[dict[str, Any]]
+    to_fetch: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A backbone or a tagger, its facts, and what it needs that is not here."""
+
+    built: Any
+    facts: dict[str, Any]
+    to_fetch: tuple[str, ...]
 
 
 class Planner:
@@ -103,7 +113,7 @@ class Planner:
         self._batch, self._stored, self._limit, self._keep, self._shelf = batch, stored, limit, keep, shelf
         self._folder = folder
         self._benchmarks: dict[Recipe, Place] = {}
-        self._networks: dict[Recipe, dict[str, Any]] = {}
+        self._networks: dict[Recipe, _Network] = {}
         self._names: dict[Hashable, Words] = {}
         self._together: dict[tuple[str, ...], frozenset[str]] = {}  # the images of a benchmark, held once for all runs
         self.labels: dict[str, PlannedRun] = {}
@@ -131,7 +141,10 @@ class Planner:
         missing = lacking.union(unseen) if unseen else lacking
         failed = sum(known.get(image) == "failed" for image in lacking) if known else 0
         stored = len(wanted) - len(lacking)
-        return PlannedRun(run, wanted, missing, failed, method.passes, keep, stored, record, kind, fit, changed)
+        tagger = self._tagger(run.protocol.tagger)
+        to_fetch = method.to_fetch + (tagger.to_fetch if tagger else ())
+        passes = method.passes
+        return PlannedRun(run, wanted, missing, failed, passes, keep, stored, record, kind, fit, changed, to_fetch)
 
     def _changed(self, place: Place, run: Run, fit: PlannedFit | None) -> Mapping[str, str]:
         """The stored images of a run whose data changed since; all of them, if that was behind what it has learned."""
@@ -190,7 +203,8 @@ class Planner:
     ) -> tuple[Run, dict[str, Any]]:
         """The run of a cell, and what is recorded of it."""
         protocol, names = effective(cell.protocol), self._words(cell, place)
-        tagger = self._tagger(protocol.tagger)
+        network = self._tagger(protocol.tagger)
+        tagger = None if network is None else network.facts
         rules = identity.protocol_facts(protocol, names, tagger, rule)
         facts = method.facts if fit is None else {**method.facts, "artefact": fit.artefact_id}
         run_id = identity.run_id(facts, method.backbones, place.facts, rules, self._batch)
@@ -214,8 +228,13 @@ class Planner:
         try:
             built = loading.build(cell.method)
             passes = dict(built.passes()) if callable(getattr(built, "passes", None)) and _reads(built) else {}
-            backbones = [self._network(recipe) for recipe in dict.fromkeys(request.backbone for request in passes)]
-            return _Method(built, identity.facts(cell.method, built, self._folder), passes, backbones)
+            recipes = dict.fromkeys(request.backbone for request in passes)
+            networks = [self._network(recipe) for recipe in recipes]
+            for recipe in recipes:
+                self._check(recipe, passes)
+            to_fetch = tuple(model for network in networks for model in network.to_fetch) + _to_fetch(built)
+            facts = identity.facts(cell.method, built, self._folder)
+            return _Method(built, facts, passes, [network.facts for network in networks], to_fetch)
         except ModelError as error:
             raise ModelError(f"{cell.method_name}: {error}") from error
 
@@ -225,7 +244,13 @@ class Planner:
             self._names[key] = naming.words(cell.protocol.names, place.built, place.classes, called, self._folder)
         return self._names[key]
 
-    def _tagger(self, recipe: Recipe | None) -> dict[str, Any] | None:
+    def _check(self, recipe: Recipe, passes: Mapping[Pass, Parts]) -> None:
+        """ModelError for what a method asks of a backbone that its model can never do, where the backbone can tell."""
+        check = getattr(self._network(recipe).built, "check_passes", None)
+        if callable(check):
+            check({request: parts for request, parts in passes.items() if request.backbone == recipe})
+
+    def _tagger(self, recipe: Recipe | None) -> _Network | None:
         try:
             return None if recipe is None else self._network(recipe)
         except ModelError as error:
@@ -249,10 +274,17 @@ class Planner:
         """The data of every benchmark that was planned, train splits too."""
         return {recipe: place.data for recipe, place in self._benchmarks.items()}
 
-    def _network(self, recipe: Recipe) -> dict[str, Any]:
+    def _network(self, recipe: Recipe) -> _Network:
         if recipe not in self._networks:
-            self._networks[recipe] = identity.facts(recipe, loading.build(recipe), self._folder)
+            built = loading.build(recipe)
+            self._networks[recipe] = _Network(built, identity.facts(recipe, built, self._folder), _to_fetch(built))
         return self._networks[recipe]
+
+
+def _to_fetch(built: Any) -> tuple[str, ...]:
+    """The models, in words, that a plug-in needs and that are not on this machine, where it can tell."""
+    ask = getattr(built, "models_to_fetch", None)
+    return tuple(ask()) if callable(ask) else ()
 
 
 def chosen(image_ids: Sequence[str], keep: int | Sequence[str]) -> frozenset[str]:

@@ -29,6 +29,7 @@ def as_dict(plan: Plan, timings: Timings, workers: int) -> dict[str, Any]:
         "encodings_without_sharing": cost.encodings_unshared,
         "passes": cost.passes,
         "passes_without_sharing": cost.passes_unshared,
+        "to_fetch": to_fetch(plan),
         "estimated_seconds": estimate(plan, timings, workers),
         "workers": workers,
     }
@@ -40,6 +41,11 @@ def estimate(plan: Plan, timings: Timings, workers: int) -> float | None:
     if any(planned.run.method.use not in timings for planned in todo):
         return None
     return sum(len(planned.missing) * timings[planned.run.method.use] for planned in todo) / workers
+
+
+def to_fetch(plan: Plan) -> list[str]:
+    """The models, in words, that are not on this machine and that a missing image needs."""
+    return list(dict.fromkeys(model for planned in plan.work for model in planned.to_fetch))
 
 
 def show(plan: Plan, timings: Timings, workers: int, console: Console) -> None:
@@ -79,6 +85,8 @@ def summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
         )
         if any(planned.run.protocol.window and planned.passes for planned in plan.work):
             lines.append("Some images are cut into windows, as many as their sizes ask for: they count once here.")
+    if absent := to_fetch(plan):
+        lines.append(f"Not on this machine, to be fetched first: {'; '.join(absent)}.")
     seconds = estimate(plan, timings, workers)
     if plan.images_missing and seconds is not None:
         lines.append(

@@ -6,14 +6,16 @@ its own way (see `methods.clip.network.ClipFeatures`).
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import Parts, Pass, Query, Recipe, Vocabulary
-from methods.checkpoints import fingerprint
+from harness.contracts import ModelError, Parts, Pass, Query, Recipe, Vocabulary
+from methods.checkpoints import fingerprint, here, to_fetch
+from methods.clip.pixels import stride_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,6 +83,26 @@ class Clip:
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; give one of {', '.join(known)}.")
 
+    def models_to_fetch(self) -> Sequence[str]:
+        """The model, if it is not on this machine."""
+        return to_fetch(self.model, "clip", self.revision)
+
+    def check_passes(self, requests: Mapping[Pass, Parts]) -> None:
+        """ModelError for windows or blocks that the model cannot serve, if it is on this machine."""
+        folder = here(self.model, "clip", self.revision)
+        if folder is None:
+            return
+        vision = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("vision_config") or {}
+        patch, blocks = vision.get("patch_size", 32), vision.get("num_hidden_layers", 12)  # the library's defaults
+        for asked, parts in requests.items():
+            check_depth(_depth(parts), blocks)
+            if isinstance(asked, ClipPass) and asked.window is not None:
+                stride_of(asked.window, asked.stride, patch)
+
+    def open_models(self) -> Sequence[str]:
+        """Open the network; what is to be said of it."""
+        return self.network.remarks
+
     @cached_property
     def network(self) -> ClipNetwork:
         """The opened model."""
@@ -94,7 +116,7 @@ class Clip:
         """Every pass with one ClipFeatures a query."""
         for asked, parts in requests.items():
             assert isinstance(asked, ClipPass)
-            depth = max((int(part.removeprefix("input:")) for part in parts), default=1)
+            depth = _depth(parts)
             images = [query.image for query in queries]
             groups = [images] if asked.resize == "native" and asked.window is None else [[image] for image in images]
             yield asked, [features for group in groups for features in self.network.features(group, asked, depth)]
@@ -155,3 +177,14 @@ class ClipReader(ABC):
     def fingerprint(self) -> str:
         """As the backbone's."""
         return self.backbone.fingerprint()
+
+
+def check_depth(depth: int, blocks: int) -> None:
+    """ModelError when more of the last blocks are asked for than there are."""
+    if depth > blocks:
+        raise ModelError(f"The last {depth} blocks were asked of a CLIP that has {blocks}; ask for fewer.")
+
+
+def _depth(parts: Parts) -> int:
+    """How many of the last blocks' inputs some parts name."""
+    return max((int(part.removeprefix("input:")) for part in parts), default=1)

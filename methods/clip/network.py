@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
-from transformers.utils import logging as transformers_logging
 
 from harness.contracts import Image, ModelError, Vocabulary
-from methods.checkpoints import fetch, reason
-from methods.clip.pixels import IMAGENET_MEAN, IMAGENET_STD, Normalisation, Tiling, normalised, target_size, tile
+from methods.checkpoints import fetch, variant
+from methods.clip import check_depth
+from methods.clip.pixels import (
+    CLIP_MEAN,
+    CLIP_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normalisation,
+    Tiling,
+    normalised,
+    target_size,
+    tile,
+)
 from methods.clip.text import TextBank
+from methods.hub import reason
+from methods.quiet import quiet
 
 if TYPE_CHECKING:
     from methods.clip import Clip, ClipPass
@@ -50,11 +62,13 @@ def attend(
 
 
 class ClipNetwork:
-    """A CLIPModel in evaluation, its tokenizer and its image rule, on one device."""
+    """A CLIPModel in evaluation, its tokenizer and its image rule, on one device. remarks: to be said of it."""
 
-    def __init__(self, model: Any, tokenizer: Any, rule: Normalisation, device: torch.device):
+    def __init__(
+        self, model: Any, tokenizer: Any, rule: Normalisation, device: torch.device, remarks: Sequence[str] = ()
+    ):
         self.model = model.to(device).eval().requires_grad_(False)
-        self.tokenizer, self.rule, self.device = tokenizer, rule, device
+        self.tokenizer, self.rule, self.device, self.remarks = tokenizer, rule, device, tuple(remarks)
         self.tower = model.vision_model
         config = model.config.vision_config
         self.patch, self.native, self.heads = config.patch_size, config.image_size, config.num_attention_heads
@@ -85,8 +99,7 @@ class ClipNetwork:
     def block_inputs(self, pixels: Tensor, depth: int) -> list[Tensor]:
         """What enters the last `depth` blocks, last block first, each (batch, 1 + patches, width)."""
         blocks = self.tower.encoder.layers
-        if depth > len(blocks):
-            raise ModelError(f"The last {depth} blocks were asked of a CLIP that has {len(blocks)}; ask for fewer.")
+        check_depth(depth, len(blocks))
         hidden = self.tower.embeddings(pixels.to(self.device, self.dtype), interpolate_pos_encoding=True)
         hidden = self.tower.pre_layrnorm(hidden)
         entering = [hidden]
@@ -107,9 +120,11 @@ class ClipNetwork:
                 f"The prompt {longest[:80]!r} has {tokens.shape[1]} tokens and this CLIP takes {room}: "
                 "shorten the class name or the template."
             )
-        # The tower is causal and read at the end mark, so padding behind it needs no mask.
-        pooled = self.model.text_model(input_ids=tokens.to(self.device)).pooler_output
-        projected: Tensor = self.model.text_projection(pooled)
+        # The tower is causal and read at the tokenizer's end mark, so padding behind it needs no mask. The library
+        # reads at the mark of the text configuration, which is another one in some checkpoints.
+        states = self.model.text_model(input_ids=tokens.to(self.device)).last_hidden_state
+        ends = (tokens == self.tokenizer.eos_token_id).int().argmax(dim=1).to(self.device)
+        projected: Tensor = self.model.text_projection(states[torch.arange(len(states), device=self.device), ends])
         return projected
 
 
@@ -198,20 +213,6 @@ def merge_windows(values: Tensor, tiling: Tiling) -> Tensor:
     return total / count
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """transformers without its reports and bars, which a caller's own progress line cannot share a terminal with."""
-    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
 def open_network(asked: Clip) -> ClipNetwork:
     """The model at its place, on the GPU when there is one. ModelError, one sentence, when it cannot be had."""
     model, folder = asked.model, fetch(asked.model, "clip", asked.revision)
@@ -219,8 +220,9 @@ def open_network(asked: Clip) -> ClipNetwork:
         raise ModelError(
             f"The CLIP model in {folder} has no tokenizer: it needs tokenizer.json, or vocab.json and merges.txt."
         )
+    weights = variant(folder)
     try:
-        with quiet():
+        with quiet("transformers"):
             config = CLIPConfig.from_pretrained(folder)
             if asked.port == "official":
                 config.vision_config.hidden_act, config.vision_config.layer_norm_eps = "gelu", 1e-6
@@ -229,6 +231,7 @@ def open_network(asked: Clip) -> ClipNetwork:
                 config=config,
                 dtype=getattr(torch, asked.dtype),
                 use_safetensors=True,
+                variant=weights or None,
                 local_files_only=True,
                 output_loading_info=True,
             )
@@ -238,8 +241,23 @@ def open_network(asked: Clip) -> ClipNetwork:
     if notes["missing_keys"]:
         absent = sorted(notes["missing_keys"])
         raise ModelError(f"The CLIP model {model!r} in {folder} lacks {len(absent)} of its weights, {absent[0]} first.")
+    words, end = config.text_config.vocab_size, tokenizer.eos_token_id
+    if end is None or end >= words or tokenizer("a").input_ids[-1] != end:
+        raise ModelError(
+            f"The tokenizer of the CLIP model {model!r} in {folder} ends a text with a mark ({tokenizer.eos_token!r}, "
+            f"number {end}) that its text encoder of {words} tokens cannot be read at: take both from one checkpoint."
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rule = Normalisation.of_folder(folder)
     if asked.port == "official":
-        rule = replace(rule, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return ClipNetwork(opened, tokenizer, rule, device)
+        rule = replace(rule or Normalisation(), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    remarks = [] if rule else [_assumed(model, folder)]
+    return ClipNetwork(opened, tokenizer, rule or Normalisation(), device, remarks)
+
+
+def _assumed(model: str, folder: Path) -> str:
+    """What is said of a folder that does not say how its colours are normalised."""
+    return (
+        f"The CLIP model {model!r} in {folder} has neither processor_config.json nor preprocessor_config.json: its "
+        f"colours are normalised with OpenAI's mean {CLIP_MEAN} and deviation {CLIP_STD}."
+    )

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,19 +29,36 @@ class Normalisation:
     resample: int = int(Pillow.Resampling.BICUBIC)
 
     @classmethod
-    def of_folder(cls, folder: Path) -> Normalisation:
-        """Read from `preprocessor_config.json` where the folder has one, else CLIP's own numbers."""
-        path = folder / "preprocessor_config.json"
-        if not path.is_file():
-            return cls()
+    def of_folder(cls, folder: Path) -> Normalisation | None:
+        """Read from `processor_config.json`, where transformers 5 writes it, or from `preprocessor_config.json`.
+
+        None where the folder has neither, or they name no image processor.
+        """
+        held, path = _processor(folder)
+        if held is None:
+            return None
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
             mean, std = held.get("image_mean", CLIP_MEAN), held.get("image_std", CLIP_STD)
             found = cls(tuple(map(float, mean)), tuple(map(float, std)), int(held.get("resample", cls.resample)))
             Pillow.Resampling(found.resample)
-        except (OSError, ValueError, TypeError, AttributeError) as problem:
+        except (ValueError, TypeError) as problem:
             raise ModelError(f"The file {path} is no image processor's configuration ({problem}).") from problem
         return found
+
+
+def _processor(folder: Path) -> tuple[dict[str, Any] | None, Path]:
+    """What a folder says of its image processor, and in which file; the nested form is first, as in transformers."""
+    for name, key in (("processor_config.json", "image_processor"), ("preprocessor_config.json", None)):
+        path = folder / name
+        if path.is_file():
+            try:
+                held = json.loads(path.read_text(encoding="utf-8"))
+                found = held if key is None else held.get(key)
+            except (OSError, ValueError, AttributeError) as problem:
+                raise ModelError(f"The file {path} is no image processor's configuration ({problem}).") from problem
+            if isinstance(found, dict):
+                return found, path
+    return None, path
 
 
 @dataclass(frozen=True)
@@ -82,15 +100,21 @@ def tile(size: tuple[int, int], window: int | None, stride: int | None, patch: i
     grid = (size[0] // patch, size[1] // patch)
     if window is None:
         return Tiling(grid, grid, ((0, 0),))
+    step = stride_of(window, stride, patch)
+    shape = (min(window // patch, grid[0]), min(window // patch, grid[1]))
+    tops, lefts = (_starts(grid[axis], shape[axis], step // patch) for axis in (0, 1))
+    return Tiling(grid, shape, tuple((top, left) for top in tops for left in lefts))
+
+
+def stride_of(window: int, stride: int | None, patch: int) -> int:
+    """The step between windows in pixels. ModelError when it or the window is no multiple of the patch."""
     step = stride if stride is not None else max(1, window // patch // 2) * patch
     if window % patch or step % patch:
         raise ModelError(
             f"A window of {window} pixels with stride {step} does not fit patches of {patch} pixels: "
             f"choose multiples of {patch}."
         )
-    shape = (min(window // patch, grid[0]), min(window // patch, grid[1]))
-    tops, lefts = (_starts(grid[axis], shape[axis], step // patch) for axis in (0, 1))
-    return Tiling(grid, shape, tuple((top, left) for top in tops for left in lefts))
+    return step
 
 
 def _starts(length: int, window: int, step: int) -> list[int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import ModelError, Parts, Pass, Query, Recipe
 from methods import checkpoints
+from methods.diffusion.configuration import Configuration
 
 if TYPE_CHECKING:
     from methods.diffusion.features import DiffusionFeatures
@@ -106,6 +107,30 @@ class Diffusion:
     def fingerprint(self) -> str:
         """Stands for the weights, see methods.checkpoints.fingerprint."""
         return checkpoints.fingerprint(self.model, "diffusion", self.revision)
+
+    def models_to_fetch(self) -> Sequence[str]:
+        """The model, if it is not on this machine."""
+        return checkpoints.to_fetch(self.model, "diffusion", self.revision)
+
+    @cached_property
+    def configuration(self) -> Configuration | None:
+        """What the model's configurations say, if it is on this machine. ModelError when it cannot be read here."""
+        folder = checkpoints.here(self.model, "diffusion", self.revision)
+        return None if folder is None else Configuration.of_folder(folder)
+
+    def check_passes(self, requests: Mapping[Pass, Parts]) -> None:
+        """ModelError for a timestep, a size or a layer that the model does not have, if it is on this machine."""
+        if self.configuration is None:
+            return
+        self.configuration.pixels(self.size)
+        for request, parts in requests.items():
+            if isinstance(request, DiffusionPass):
+                self.configuration.check_timestep(request.timestep)
+                self.configuration.check_parts(parts, self.size)
+
+    def open_models(self) -> None:
+        """Open the network."""
+        _ = self.network
 
     @cached_property
     def network(self) -> Network:

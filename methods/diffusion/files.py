@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +9,15 @@ import torch
 
 from harness.contracts import ModelError
 from methods import checkpoints
+from methods.diffusion.configuration import Configuration
+from methods.hub import reason
+from methods.quiet import quiet
 
 
 class Opened(NamedTuple):
     """The parts of a latent diffusion model; foreign classes, hence untyped. The VAE has no decoder."""
 
+    configuration: Configuration
     unet: Any
     vae: Any
     text: Any
@@ -23,12 +25,11 @@ class Opened(NamedTuple):
     scheduler: Any
 
 
-def open_files(model: str, revision: str | None, dtype: torch.dtype, device: str) -> Opened:
+def open_files(configuration: Configuration, dtype: torch.dtype, device: str) -> Opened:
     """The parts of a model, weights from safetensors only. ModelError, one sentence, when it cannot be opened."""
-    folder = checkpoints.fetch(model, "diffusion", revision)
     try:
-        with quiet():
-            opened = _parts(folder)
+        with quiet("diffusers", "transformers"):
+            opened = _parts(configuration)
             opened.vae.decoder = None
             for network in (opened.unet, opened.vae, opened.text):
                 # transformers opens half-precision weights as such, diffusers does not: one format for all is set here.
@@ -36,57 +37,33 @@ def open_files(model: str, revision: str | None, dtype: torch.dtype, device: str
             return opened
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as problem:
         raise ModelError(
-            f"The diffusion model {model!r} in {folder} cannot be opened: {checkpoints.reason(problem)}."
+            f"The diffusion model in {configuration.folder} cannot be opened: {reason(problem)}."
         ) from problem
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """The libraries' bars and remarks on loading are kept back, and afterwards they are as they were."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    libraries = (diffusers_logging, transformers_logging)
-    levels = [library.get_verbosity() for library in libraries]
-    shown = transformers_logging.is_progress_bar_enabled()
-    try:
-        for library in libraries:
-            library.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-        yield
-    finally:
-        for library, level in zip(libraries, levels, strict=True):
-            library.set_verbosity(level)
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-def _parts(folder: Path) -> Opened:
+def _parts(configuration: Configuration) -> Opened:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
+    folder = configuration.folder
     place = str(folder)
     if not any((folder / "tokenizer" / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise OSError("it has no tokenizer")  # the library would open an empty one
     tokenizer = CLIPTokenizer.from_pretrained(place, subfolder="tokenizer", local_files_only=True)
     # Only the schedule of betas is read, which every scheduler of Stable Diffusion states in the same words.
     scheduler = DDIMScheduler.from_pretrained(place, subfolder="scheduler", local_files_only=True)
-    unet = _complete(UNet2DConditionModel, place, "unet", low_cpu_mem_usage=False)
-    vae = _complete(AutoencoderKL, place, "vae", low_cpu_mem_usage=False)
-    text = _complete(CLIPTextModel, place, "text_encoder")
-    if unet.config.cross_attention_dim != text.config.hidden_size:
-        raise ValueError(
-            f"its UNet reads text states of width {unet.config.cross_attention_dim}, and its text encoder gives "
-            f"{text.config.hidden_size}"
-        )
-    return Opened(unet, vae, text, tokenizer, scheduler)
+    unet = _complete(UNet2DConditionModel, folder, "unet", low_cpu_mem_usage=False)
+    vae = _complete(AutoencoderKL, folder, "vae", low_cpu_mem_usage=False)
+    text = _complete(CLIPTextModel, folder, "text_encoder")
+    return Opened(configuration, unet, vae, text, tokenizer, scheduler)
 
 
-def _complete(kind: Any, place: str, part: str, **options: Any) -> Any:
+def _complete(kind: Any, folder: Path, part: str, **options: Any) -> Any:
     """A network with all its weights: the libraries would fill gaps with random numbers."""
     network, about = kind.from_pretrained(
-        place, subfolder=part, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
-    )
+        str(folder), subfolder=part, local_files_only=True, use_safetensors=True, output_loading_info=True,
+        variant=checkpoints.variant(folder / part) or None, **options,
+    )  # fmt: skip
     if missing := sorted(about["missing_keys"]):
         raise ValueError(f"its {part} lacks {len(missing)} weights, {missing[0]} among them")
     return network

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from harness.contracts import Image, ModelError, Parts, Query
+from methods import checkpoints
 from methods.diffusion import Diffusion, DiffusionPass
 from methods.diffusion import layers as wishes
 from methods.diffusion.attention import Wanted, layers_of, probabilities, reading
+from methods.diffusion.configuration import Configuration
 from methods.diffusion.features import DiffusionFeatures
 from methods.diffusion.files import Opened, open_files
 from methods.diffusion.images import fit_image
@@ -46,8 +48,8 @@ class Network:
         self.device, self.dtype = torch.device(device), getattr(torch, settings.dtype)
         self.text = TextSide(opened.tokenizer, opened.text, self.device, self.dtype)
         self.settings = settings
-        self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.size = self._pixels(settings.size)
+        self.configuration, self.factor = opened.configuration, opened.configuration.factor
+        self.size = opened.configuration.pixels(settings.size)
         self.latent = (self.size[0] // self.factor, self.size[1] // self.factor)
         self.layers = layers_of(self.unet, self.latent)
         maker = f"{settings.fingerprint()} {self.size} {settings.resize} {settings.dtype}"
@@ -57,7 +59,9 @@ class Network:
     def open(cls, settings: Diffusion) -> Network:
         """The model of these settings, on the GPU when there is one. ModelError, one sentence, when that fails."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        opened = open_files(settings.model, settings.revision, getattr(torch, settings.dtype), device)
+        configuration = Configuration.of_folder(checkpoints.fetch(settings.model, "diffusion", settings.revision))
+        configuration.pixels(settings.size)  # refused before the weights are read
+        opened = open_files(configuration, getattr(torch, settings.dtype), device)
         return cls(opened, settings, device)
 
     def serve(
@@ -94,9 +98,7 @@ class Network:
 
     def noisy(self, posterior: Posterior, queries: Sequence[Query], request: DiffusionPass) -> Tensor:
         """Latents with the noise of a pass: sqrt(abar_t) z + sqrt(1 - abar_t) e."""
-        steps = len(self.scheduler.alphas_cumprod)
-        if not 0 <= request.timestep < steps:
-            raise ModelError(f"The timestep is {request.timestep}; this model knows 0 to {steps - 1}.")
+        self.configuration.check_timestep(request.timestep)
         latents = posterior.mean
         if request.latent == "sample":
             latents = latents + posterior.deviation * self._lots("latent", queries, request, latents)
@@ -158,17 +160,6 @@ class Network:
         shape = tuple(like.shape[1:])
         drawn = [normal(shape, purpose, request.seed, query.image_id, request.draw) for query in queries]
         return torch.stack(drawn).to(like.device)
-
-    def _pixels(self, size: int | tuple[int, int] | None) -> tuple[int, int]:
-        """(height, width) of what the VAE sees."""
-        if size is None:
-            native = self.unet.config.sample_size
-            height, width = (native, native) if isinstance(native, int) else native
-            return height * self.factor, width * self.factor
-        height, width = (size, size) if isinstance(size, int) else size
-        if height < 1 or width < 1 or height % self.factor or width % self.factor:
-            raise ModelError(f"The size is {size}; height and width must be multiples of {self.factor} pixels here.")
-        return height, width
 
 
 def normal(shape: tuple[int, ...], purpose: str, seed: int, image_id: str, draw: int) -> Tensor:

@@ -46,7 +46,9 @@ class TextSide:
         return joint_prompts(words, template, self._offsets, self.positions, joiner)
 
     def _offsets(self, text: str) -> list[tuple[int, int]]:
-        found: list[tuple[int, int]] = self.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+        found: list[tuple[int, int]] = self.tokenizer(text, return_offsets_mapping=True, verbose=False)[
+            "offset_mapping"
+        ]
         return found
 
     @torch.no_grad()

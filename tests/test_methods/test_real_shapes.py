@@ -53,11 +53,12 @@ def network(
     """Text encoder, tokenizer and a VAE of factor 8 from a small model, and a UNet with the real sides and heads."""
     from diffusers import UNet2DConditionModel
 
+    from methods.diffusion.configuration import Configuration
     from methods.diffusion.files import open_files
 
     thin = stable_diffusion_1 | {"block_out_channels": (8, 8, 8, 8), "attention_head_dim": 1, "norm_num_groups": 4}
     folder = write_diffusion(tmp_path_factory.mktemp("real") / "thin", thin, 77)
-    small = open_files(str(folder), None, torch.float32, "cpu")
+    small = open_files(Configuration.of_folder(folder), torch.float32, "cpu")
     with torch.device("meta"):
         narrow = {"block_out_channels": (80, 160, 320, 320), "norm_num_groups": 16}
         unet = UNet2DConditionModel(**stable_diffusion_1 | narrow)
