@@ -20,6 +20,7 @@ from typing import Any
 import polars as pl
 
 from harness.contracts import expanded
+from harness.contracts.facts import essence
 from harness.errors import HarnessError, StoreError
 from results import cargo
 from results.agreement import agreeing
@@ -30,7 +31,7 @@ from results.rows import KEY, SCHEMA, Contradiction, defeated
 from results.store import Store, Table
 
 # What a run's id stands for; the rest of a recipe may differ between machines.
-_IDENTITY = ("identity", "harness", "method", "backbones", "benchmark", "protocol", "classes")
+_IDENTITY = ("identity", "harness", "tagger", "method", "backbones", "benchmark", "protocol", "classes")
 NOT_REPRODUCED = 3
 _HELD = 500_000  # rows that are compared at a time
 
@@ -143,7 +144,7 @@ def _joined_recipes(stores: Sequence[Store]) -> dict[str, dict[str, Any]]:
     for store in stores:
         for run_id, recipe in store.raw_recipes().items():
             other = joined.setdefault(run_id, recipe)
-            differing = [name for name in _IDENTITY if other.get(name) != recipe.get(name)]
+            differing = [name for name in _IDENTITY if _meant(other.get(name)) != _meant(recipe.get(name))]
             if differing:
                 raise StoreError(
                     f"the recipes of run {run_id} differ in {', '.join(differing)}, so its id does not stand for one "
@@ -152,6 +153,15 @@ def _joined_recipes(stores: Sequence[Store]) -> dict[str, dict[str, Any]]:
             stands, sweeps = max(other, recipe, key=_seniority), joined_sweeps(other, recipe)
             joined[run_id] = {**stands, "sweeps": sweeps} if sweeps else stands
     return joined
+
+
+def _meant(part: Any) -> Any:
+    """What of a part of a recipe is in the id: not where a file lies, and of the tagger its facts alone."""
+    if isinstance(part, list):
+        return [_meant(one) for one in part]
+    if not isinstance(part, Mapping):
+        return part
+    return essence(part) if "files" in part else {key: value for key, value in part.items() if key != "tagger"}
 
 
 def _seniority(recipe: Mapping[str, Any]) -> tuple[int, str]:

@@ -1,7 +1,8 @@
 """Brings harness/recipes/versions.txt in step with the sources: `python tests/renew_versions.py [--raise MODULE ...]`.
 
 Without `--raise`, digests are renewed only if the golden counts are still what they were. With it, the versions of the
-named modules go up and new golden counts are stored.
+named modules go up and new golden counts are stored. `--runs` stores the counts of golden runs that were added, and
+forgets those that were taken away, if all others are equal.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def main() -> int:
     """0 when the table is in step, 1 with the reason when it cannot be brought there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--raise", dest="raised", nargs="+", default=[], metavar="MODULE", help="whose pixels change")
+    parser.add_argument("--runs", action="store_true", help="golden runs were added or taken away")
     options = parser.parse_args()
     modules, table = house_table.covered(), house_table.table()
     if unknown := sorted(set(options.raised) - set(modules)):
@@ -35,21 +37,27 @@ def main() -> int:
         return 1
     wrong = house_table.out_of_step(table, modules)
     changed = sorted(name for name in wrong.keys() & table.keys() if name in modules)
-    if wrong or options.raised:
-        if refusal := _raise_all() if options.raised else _compare(changed):
+    if wrong or options.raised or options.runs:
+        refusal = _store(bool(options.raised)) if options.raised or options.runs else ""
+        if refusal := refusal or ("" if options.raised else _compare(changed)):
             print(refusal)
             return 1
         new = house_table.renewed(table, modules, options.raised)
         house.TABLE.write_text(house_table.spelled(new), encoding="utf-8")
+        if options.raised and (others := sorted(set(changed) - set(options.raised))):
+            print(f"Renewed without being raised, because you said so: {', '.join(others)}")
     print(f"{house.TABLE.name} is in step: {len(modules)} modules, {len(wrong)} lines renewed.")
     return 0
 
 
-def _raise_all() -> str:
-    """Store new golden counts; nothing can refuse."""
+def _store(raised: bool) -> str:
+    """Store golden counts as they are now, unless runs of before changed and no version is raised for it."""
     with tempfile.TemporaryDirectory() as folder:
-        golden_runs.keep(golden_runs.golden_counts(Path(folder)))
-    return ""
+        counts = golden_runs.golden_counts(Path(folder))
+    moved = [] if raised else golden_runs.differences(counts)
+    if not moved:
+        golden_runs.keep(counts)
+    return "Pixels are counted otherwise than before:\n  " + "\n  ".join(moved) if moved else ""
 
 
 def _compare(changed: Sequence[str]) -> str:

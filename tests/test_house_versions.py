@@ -20,7 +20,9 @@ def test_the_table_is_in_step_with_the_sources() -> None:
 
 
 def test_golden_counts_are_what_they_were(tmp_path: Path) -> None:
-    assert golden_runs.differences(golden_runs.golden_counts(tmp_path)) == []
+    counts = golden_runs.golden_counts(tmp_path)
+    assert golden_runs.differences(counts) == []
+    assert golden_runs.news(counts) == [], f"golden runs were added or taken away: run `{house_table.COMMAND} --runs`"
 
 
 def test_what_is_covered_is_computed_from_imports() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 from harness.contracts import LabelRule, ModelError, Origin, Parts, Pass, ProtocolSettings, Reader, Recipe, Run, Words
+from harness.contracts.facts import essence
 from harness.errors import GridError
 from harness.planning.data_now import UNREADABLE, DataNow, behind, key_of
 from harness.planning.planned import Kind, PlannedFit, PlannedRun
@@ -164,8 +165,8 @@ class Planner:
             "batch": self._batch if learner.backbones else None,
         }  # fmt: skip
         artefact_id = identity.digest({
-            **content, "learner": identity.essence(learner.facts),
-            "backbones": sorted(map(identity.essence, learner.backbones), key=identity.digest),
+            **content, "learner": essence(learner.facts),
+            "backbones": sorted(map(essence, learner.backbones), key=identity.digest),
         })  # fmt: skip
         if artefact_id not in self.fits:
             folder, there = f"{self._shelf.artefacts}/{artefact_id}", self._shelf.has_artefact(artefact_id)

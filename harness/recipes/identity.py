@@ -10,10 +10,11 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.contracts import LabelRule, ProtocolSettings, Recipe, Words
+from harness.contracts.facts import essence
 from harness.errors import AddressError
 from harness.recipes import house, loading
 from harness.recipes.code_stamp import classes_named, code_of
-from harness.recipes.named_files import by_content, files_named
+from harness.recipes.named_files import files_named
 
 ID_DIGITS = 16
 SCHEME = 2  # what ids are made from; rows of another scheme can be read, and are not resumed
@@ -52,12 +53,6 @@ def benchmark_facts(recipe: Recipe, built: object, image_ids: Sequence[str], fol
     classes = list(getattr(built, "classes", ()))
     known = facts(recipe, built, folder, benchmark=True)
     return {**known, "images": digest(list(image_ids)), "classes": digest(classes)}
-
-
-def essence(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a recipe's facts what an id is made from: a file's content stands where its path stood."""
-    held = {name: value for name, value in facts.items() if name != "files"}
-    return {**held, "settings": by_content(facts["settings"], facts.get("files", {}))}
 
 
 def _deciding(built: object) -> dict[str, Any]:

@@ -45,21 +45,6 @@ def files_named(
     return found
 
 
-def by_content(settings: Any, files: Mapping[str, str]) -> Any:
-    """Settings with every file's digest in place of its path: a file that moves is the same file."""
-    if isinstance(settings, Mapping):
-        return {name: by_content(value, files) for name, value in settings.items()}
-    if isinstance(settings, list | tuple):
-        return [by_content(value, files) for value in settings]
-    if not isinstance(settings, str) or not files:
-        return settings
-    if settings in files:
-        return f"file:{files[settings]}"
-    for text in sorted(files, key=len, reverse=True) if "(" in settings else ():
-        settings = settings.replace(text, f"file:{files[text]}")
-    return settings
-
-
 def _texts(value: Any) -> Iterator[str]:
     """All texts in a plain value, and the values in a text such as `module:Class(checkpoint=w.npy)`."""
     if isinstance(value, str):

@@ -81,22 +81,21 @@ def keep(counts: Counts) -> None:
 def differences(counts: Counts) -> list[str]:
     """The runs whose counts are not the committed ones, a clause each; on another machine a few pixels are let pass.
 
-    counts: of whole parts; what they leave out is not compared.
+    Runs that only one of the two knows are not compared.
     """
     made_on, before = stored()
     allowed = 0.0 if made_on == machine() else FEW
-    grids = {_grid_of(run) for run in counts}
-    gone = [run for run in sorted(before.keys() - counts.keys()) if _grid_of(run) in grids]
-    said = [f"{run} is not counted any more" for run in gone]
-    for run, now in counts.items():
-        moved, whole = _moved(before.get(run, {}), now), max(1, sum(now.values()))
+    said = []
+    for run, now in ((run, now) for run, now in counts.items() if run in before):
+        moved, whole = _moved(before[run], now), max(1, sum(now.values()))
         if moved > allowed * whole:
             said.append(f"{run}: {moved:.0f} of {whole} pixels are counted otherwise")
     return said
 
 
-def _grid_of(run: str) -> str:
-    return run.partition(":")[0]
+def news(counts: Counts) -> list[str]:
+    """The runs of which no counts are committed, and those whose counts are but which are not made any more."""
+    return sorted(counts.keys() ^ stored()[1].keys())
 
 
 def _moved(one: Mapping[str, int], other: Mapping[str, int]) -> float:
@@ -108,10 +107,10 @@ def _methods(folder: Path) -> Counts:
         {"name": use.partition(":")[2], "use": f"methods.{use}", "with": _values(settings_of_words(words))}
         for use, words in OURS.items()
     ]
-    refined = {"model": "shapes", "timestep": 200, "refine": REFINERS}
+    refined = {"model": "shapes", "refine": REFINERS}
     resnet = {"model": str(write_resnet(folder / "resnet", 0)), "key_smoothing": True, "prompt_denoising": True}
     methods.append({"name": "ResNet", "use": "methods.openclip_resnet:MaskCLIPResNet", "with": resnet})
-    methods.append({"name": "Refined", "use": "methods.stableseg:StableSeg", "with": refined})
+    methods.append({"name": "Refiners", "use": "methods.stableseg:StableSeg", "with": refined})
     return _counted(folder, "methods", methods, [SHAPES], {})
 
 
@@ -155,7 +154,7 @@ def _readers(folder: Path) -> Counts:
         drawn("seg", "foodseg:FoodSeg", trees.write_foodseg),
         drawn("parquet", "foodseg:FoodSeg", trees.write_foodseg_parquet, layout="parquet"),
     ]
-    many = [{"method": "MaskCLIP", "benchmark": name} for name in ("ade", "pix", "parquet")]  # so many names take time
+    many = [{"method": "MaskCLIP", "benchmark": name} for name in ("ade", "pix", "parquet", "mat", "seg")]  # takes time
     return _counted(folder, "readers", [MASKCLIP, CHANCE], benchmarks, {"background": "class"}, many)
 
 

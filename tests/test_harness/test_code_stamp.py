@@ -6,6 +6,8 @@ import importlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,27 @@ def test_of_an_installed_distribution_the_version_counts(
     found = stranger(plug=f"import fancy\n{MINE}")
     assert found.own == ("plug",) and found.installed == {"fancy-dist": "1.4"}
     assert found.facts() == {"source": found.source, "installed": {"fancy-dist": "1.4"}}
+
+
+def test_an_editable_install_counts_by_its_sources(
+    stranger: Callable[..., Code], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such an install may put a finder of its own in place of a path."""
+    place = tmp_path / "checkout" / "theirs.py"
+    place.parent.mkdir()
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+            return spec_from_file_location(name, place) if name == "theirs" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    monkeypatch.setattr("harness.recipes.surroundings._by_module", lambda: {"theirs": ["their-dist"]})
+    place.write_text("X = 1\n")
+    first = stranger(plug=f"{MINE}        import theirs\n")
+    assert first.own == ("plug", "theirs") and first.installed == {}
+    place.write_text("X = 2\n")
+    assert stranger().source != first.source
 
 
 def test_a_file_that_lies_beside_and_is_named_counts(stranger: Callable[..., Code], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -47,8 +48,8 @@ def swept(folder: Path, results: str) -> tuple[str, float]:
     """The run's id and its mIoU, after a sweep."""
     answer = door("grid.yaml", "--results", results, cwd=folder)
     assert answer.returncode == 0, answer.stderr
-    line = (folder / results / "leaderboard.csv").read_text().splitlines()[1].split(",")
-    return line[-1], float(line[-4])
+    (line,) = csv.DictReader((folder / results / "leaderboard.csv").read_text().splitlines())
+    return line["run_id"], float(line["miou"])
 
 
 def test_a_changed_helper_gives_the_rows_of_a_fresh_folder(folder: Path) -> None:

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import pytest
 
 from harness.contracts import Recipe
+from harness.contracts.facts import essence
 from harness.errors import SettingsError
 from harness.recipes import identity, remembered
-from harness.recipes.named_files import by_content, files_named
+from harness.recipes.named_files import files_named
 from harness.recipes.remembered import LARGE, digest_of_file
 
 
@@ -34,7 +35,7 @@ def stamped(folder: Path, /, benchmark: bool = False, **settings: Any) -> str:
     """What an id would be made from, for a grid in a folder."""
     recipe = Recipe.of(f"{__name__}:Uses", **settings)
     known = identity.facts(recipe, Uses(**settings), str(folder), benchmark)
-    return identity.digest(identity.essence(known))
+    return identity.digest(essence(known))
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +154,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
 def test_content_stands_where_a_path_stood() -> None:
     files = {"w.npy": "d1", "sub/w.npy": "d2"}
     settings = {"a": "w.npy", "b": ("sub/w.npy", 3, None), "c": "m:C(checkpoint=sub/w.npy, k=w.npy)", "d": "w.npy!"}
-    assert by_content(settings, files) == {
+    assert essence({"use": "m:C", "settings": settings, "files": files})["settings"] == {
         "a": "file:d1", "b": ["file:d2", 3, None], "c": "m:C(checkpoint=file:d2, k=file:d1)", "d": "w.npy!",
     }  # fmt: skip

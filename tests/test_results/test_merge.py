@@ -176,3 +176,19 @@ def test_the_command_merges_and_refuses_a_wrong_folder(tmp_path: Path) -> None:
     wrong = call(main, one.folder, tmp_path / "none", "--into", tmp_path / "d")
     assert wrong.returncode == 2
     assert "does not exist" in wrong.stderr
+
+
+def test_a_file_that_lies_elsewhere_is_the_same_run_and_every_sweep_is_remembered(tmp_path: Path) -> None:
+    stores = []
+    for place, digest in (("a", "1"), ("b", "1"), ("c", "2")):
+        store = filled(tmp_path / place, {("f1", "0"): ("ok",)})
+        path = f"/{place}/w.npy"
+        method = {"use": "m:M", "settings": {"checkpoint": path}, "files": {path: digest}}
+        store.write_recipe("f1", recipe("f1", method=method, sweeps=[{"commit": place, "versions": {}}]))
+        stores.append(store)
+    for order in (stores[:2], stores[1::-1]):
+        target = Store(tmp_path / f"into {order[0].folder.name}")
+        merge(order, target)
+        assert [one["commit"] for one in target.recipes()["f1"].made_by] == ["a", "b"]
+    with pytest.raises(StoreError, match="the recipes of run f1 differ in method"):
+        merge(stores[1:], Store(tmp_path / "never"))
