@@ -56,7 +56,7 @@ def set_aside(store: Store, writer: Writer, plan: Plan) -> None:
             artefacts.set_aside(store.folder, fit.artefact_id)
     for data in plan.data.values():
         if data.renewed:
-            origins.renew(store.folder, data.key, data.known.values())
+            origins.remember(store.folder, data.key, data.renewed.values())
 
 
 @dataclass(frozen=True)

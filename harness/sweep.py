@@ -78,7 +78,7 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
     print_leaderboard(board, console)
     report = [] if options.no_report else [_report(store, options.partial)]
     console.print(*(f"\n{path}" for path in (*files, *report)), sep="", highlight=False, soft_wrap=True)
-    return _verdict(plan, store)
+    return _verdict(plan, store, board.disputes)
 
 
 def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) -> int:
@@ -173,15 +173,17 @@ def _record(store: Store, plan: Plan, grid: grids.Grid) -> None:
     store.set_table(plan.name, [planned.run.run_id for planned in plan.runs], grid.tables)
 
 
-def _verdict(plan: Plan, store: Store) -> int:
-    """The exit code; what failed is said on stderr."""
+def _verdict(plan: Plan, store: Store, disputes: Sequence[str]) -> int:
+    """The exit code; what failed is said on stderr, and data that were not the same for all."""
+    if disputes:
+        print(*disputes, sep="\n", file=sys.stderr)
     statuses = store.stored()
     good = {
         run_id: {image for image, status in images.items() if status == "ok"} for run_id, images in statuses.items()
     }
     lacking = sum(len(set(planned.image_ids) - good.get(planned.run.run_id, set())) for planned in plan.runs)
     if not lacking:
-        return DONE
+        return INCOMPLETE if disputes else DONE
     print(f"{lacking} image results failed or are missing; the same command tries them again.", file=sys.stderr)
     for error, count in overview.errors(store, [planned.run.run_id for planned in plan.runs])[:ERRORS_SHOWN]:
         print(f"  {count} x {error}", file=sys.stderr)

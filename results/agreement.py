@@ -2,7 +2,8 @@
 
 What a method answers cannot change how many pixels of every true class an image has. So the rows of all runs on one
 benchmark whose protocols score the same pixels check each other: a list that was cut, a count that was changed, or a
-truth that was another one when a run met it, stands out without anything being computed again.
+truth that was another one when a run met it, stands out without anything being computed again. Rows that say themselves
+that they rest on other data are not asked: see results.same_data.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from results.protocols import scored_pixels
 from results.recipes import RunRecipe
 from results.rows import KEY, Contradiction, first_of
 
-_SCHEMA = {"run_id": pl.String, "image_id": pl.String, "truth": pl.UInt64}
+_SCHEMA = {"run_id": pl.String, "image_id": pl.String, "sample": pl.String, "truth": pl.UInt64}
 
 
 def agreeing(chunks: Iterable[pl.DataFrame], recipes: Mapping[str, RunRecipe]) -> Iterator[pl.DataFrame]:
@@ -33,11 +34,13 @@ def agreeing(chunks: Iterable[pl.DataFrame], recipes: Mapping[str, RunRecipe]) -
 
 
 def disagreeing(truths: pl.DataFrame, recipes: Mapping[str, RunRecipe]) -> pl.DataFrame:
-    """Of lines run_id, image_id, truth those that are not as most runs of their image say; all where none has most."""
+    """Of lines run_id, image_id, sample, truth those not as most of their image say; all where none has most."""
     alike = {run_id: _scored(recipe) for run_id, recipe in recipes.items()}
     place = pl.col("run_id").replace_strict(alike, default=None, return_dtype=pl.String)
-    image = ["place", "image_id"]
+    image = ["place", "image_id", "sample"]
     truths = truths.with_columns(place=place).drop_nulls("place")
+    some = pl.col("sample").max().over("place", "image_id")  # rows that name no data are held against those that do
+    truths = truths.with_columns(pl.col("sample").fill_null(some).fill_null(""))
     differing = truths.filter(pl.col("truth").n_unique().over(image) > 1)
     votes = differing.with_columns(votes=pl.len().over([*image, "truth"]))
     most = votes.filter(pl.col("votes") == pl.col("votes").max().over(image))
@@ -52,7 +55,7 @@ def _truths(chunk: pl.DataFrame) -> pl.DataFrame:
     lengths = good["pixels"].list.len().to_numpy().astype(np.int64)
     true, pixels = (good[name].list.explode(empty_as_null=False).to_numpy() for name in ("true", "pixels"))
     numbers = _numbers(true, pixels, lengths)
-    return good.select(KEY).with_columns(truth=pl.Series(numbers, dtype=pl.UInt64))
+    return good.select(*KEY, "sample").with_columns(truth=pl.Series(numbers, dtype=pl.UInt64))
 
 
 def _numbers(true: NDArray[np.integer], pixels: NDArray[np.integer], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:

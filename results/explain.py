@@ -20,6 +20,7 @@ from results.again import grid_text
 from results.door import door
 from results.durable import write_text
 from results.evidence import Evidence, gather
+from results.leaderboard import Entry
 from results.matrices import Cell, Matrix
 from results.proof import read_json
 from results.recipes import RunRecipe, recipe_path
@@ -46,6 +47,7 @@ def receipt(evidence: Evidence, run_id: str, value: str = "miou") -> list[Sectio
                 *([f"a part: {entry.part}"] if entry.part else []),
             ],
         ),
+        ("Data", [_data(entry)]),
         ("Classes", _classes(evidence, run_id)),
         ("Protocol", _pairs(recipe.protocol)),
         ("Method", _facts(recipe.method)),
@@ -74,6 +76,12 @@ def find(evidence: Evidence, table: str, row: str, column: str) -> tuple[Matrix,
         raise StoreError(f"no table is called {table!r}{nearest(table, specs)} (tables: {', '.join(specs)})")
     matrix = matrices.build(evidence, specs[table])
     return matrix, matrix.cell(row, column)
+
+
+def _data(entry: Entry) -> str:
+    verified = entry.images - entry.unverified
+    disputed = f", {entry.disputed} were not the same for another run" if entry.disputed else ""
+    return f"{verified} images with the digest of what was decoded, {entry.unverified} unverified{disputed}"
 
 
 def _classes(evidence: Evidence, run_id: str) -> list[str]:

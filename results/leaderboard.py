@@ -21,7 +21,7 @@ import polars as pl
 
 from harness.contracts import expanded
 from harness.errors import HarnessError, StoreError
-from results import estimators, seeds
+from results import estimators, same_data, seeds
 from results.agreement import agreeing
 from results.board_csv import leaderboard_csv, matrix_csv, pairs_csv, percent
 from results.door import door
@@ -41,7 +41,7 @@ def build(store: Store, partial: bool = False, everything: bool = False) -> Lead
     """The leaderboard of the last grid's runs, or of every stored run. StoreError when there is nothing to show."""
     table = store.table()
     recipes = _recipes(store, everything)
-    labels = _benchmark_labels(recipes.values())
+    labels = benchmark_labels(recipes.values())
     background = [run_id for run_id, recipe in recipes.items() if recipe.scores_background]
     sums = tally(agreeing(store.chunks(recipes), recipes), background)
     images = sums.images.partition_by("run_id", as_dict=True)
@@ -52,6 +52,11 @@ def build(store: Store, partial: bool = False, everything: bool = False) -> Lead
         for run_id, recipe in recipes.items()
     ]
     entries = _with_missing(entries, recipes, sums.images)
+    data = same_data.check(sums.images, labels, [store.folder])
+    entries = [
+        replace(e, unverified=data.unverified.get(e.run_id, 0), disputed=data.disputed.get(e.run_id, 0))
+        for e in entries
+    ]
     order = {label: place for place, label in enumerate(dict.fromkeys(labels.values()))}
     standings = _standings(store, recipes, entries, sums, partial)
     entries = _with_standings(entries, recipes, standings)
@@ -59,7 +64,7 @@ def build(store: Store, partial: bool = False, everything: bool = False) -> Lead
     rules = [recipe.protocol for recipe in recipes.values()]
     differing = dict.fromkeys(name for other in rules[1:] for name in differences(rules[0], other))
     name = table.name if table else ""
-    return Leaderboard(name, tuple(ordered), tuple(recipes), partial, tuple(differing), standings)
+    return Leaderboard(name, tuple(ordered), tuple(recipes), partial, tuple(differing), standings, data.sentences)
 
 
 def _recipes(store: Store, everything: bool) -> dict[str, RunRecipe]:
@@ -79,7 +84,7 @@ def _recipes(store: Store, everything: bool) -> dict[str, RunRecipe]:
     return {run_id: stored[run_id] for run_id in wanted}
 
 
-def _benchmark_labels(recipes: Iterable[RunRecipe]) -> dict[str, str]:
+def benchmark_labels(recipes: Iterable[RunRecipe]) -> dict[str, str]:
     """Run id -> the benchmark's name, with the settings that differ where one name stands for several benchmarks."""
     recipes = list(recipes)
     kinds: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)

@@ -161,7 +161,8 @@ def _over_seeds(spec: TableSpec, cells: Sequence[Cell]) -> Cell:
 
 def _lacking(entry: Entry) -> str:
     failed = f", {entry.failed} failed" if entry.failed else ""
-    return f"{entry.images} of {entry.whole} images{failed}"
+    disputed = f", {entry.disputed} of other data" if entry.disputed else ""
+    return f"{entry.images} of {entry.whole} images{failed}{disputed}"
 
 
 def _ambiguous(facts: Sequence[Mapping[str, str]]) -> str:

@@ -22,12 +22,13 @@ import polars as pl
 from harness.contracts import expanded
 from harness.contracts.facts import essence
 from harness.errors import HarnessError, StoreError
-from results import cargo
+from results import cargo, origins, same_data
 from results.agreement import agreeing
 from results.door import door
 from results.keepsakes import key_of
+from results.leaderboard import benchmark_labels
 from results.recipes import RunRecipe, joined_sweeps, recipe_text
-from results.rows import KEY, SCHEMA, Contradiction, defeated
+from results.rows import KEY, SCHEMA, Contradiction, OtherData, defeated
 from results.store import Store, Table
 
 # What a run's id stands for; the rest of a recipe may differ between machines.
@@ -47,9 +48,9 @@ class Brought:
 def merge(sources: Sequence[Store], target: Store) -> Brought:
     """Bring everything that `sources` hold into `target`, which keeps what it has.
 
-    The target's folder is made when it is not there. Contradiction when ok rows differ in a count, artefacts or label
-    maps differ, or runs disagree about a truth; StoreError when recipes of one id differ, or anything is damaged: then
-    nothing is written.
+    The target's folder is made when it is not there. Contradiction when ok rows differ in a count or in the data that
+    they rest on, artefacts or label maps differ, or runs disagree about a truth; StoreError when recipes of one id
+    differ, or anything is damaged: then nothing is written.
     """
     stores = [target, *sources]
     recipes = _joined_recipes(stores)
@@ -61,6 +62,7 @@ def merge(sources: Sequence[Store], target: Store) -> Brought:
     rows = 0
     with Store.open(target.folder).writer() as writer:
         cargo.bring(beside, target.folder)
+        origins.bring([store.folder for store in sources], target.folder)
         for run_ids in groups:
             new = _new_rows(stores, run_ids)
             if new.height:
@@ -95,16 +97,21 @@ def _refuse_contradictions(
     stores: Sequence[Store], groups: Sequence[Sequence[str]], files: Sequence[tuple[Path, str]]
 ) -> None:
     """Look at everything before anything is written, and tell of all that contradicts at once."""
-    wrong = []
+    wrong, changed = [], []
     for run_ids in groups:
         try:
             _new_rows(stores, run_ids)
+        except OtherData as error:
+            changed.append(error.frame)
         except Contradiction as error:
             wrong.append(error.frame)
     said = []
     if wrong:
-        images = pl.concat(wrong)
-        said.append(f"{images.height} images of {images['run_id'].n_unique()} runs have different counts")
+        said.append(f"{_count(wrong)} have different counts")
+    if changed:
+        why = same_data.why_differing(_forms(stores, pl.concat(changed)), [store.folder for store in stores])
+        said.append(f"{_count(changed)} rest on different data ({why})")
+        wrong += changed
     if files:
         wrong.append(_named(stores, files))
         said.append(f"{len(files)} artefacts' files or label maps differ")
@@ -121,6 +128,27 @@ def _refuse_disagreements(stores: Sequence[Store], recipes: Mapping[str, dict[st
     known = {run_id: RunRecipe.from_dict(content, f"the recipe of run {run_id}") for run_id, content in recipes.items()}
     for _ in agreeing(chain.from_iterable(store.chunks() for store in stores), known):
         pass
+
+
+def _count(frames: Sequence[pl.DataFrame]) -> str:
+    images = pl.concat(frames)
+    return f"{images.height} images of {images['run_id'].n_unique()} runs"
+
+
+def _forms(stores: Sequence[Store], images: pl.DataFrame) -> set[tuple[str, str]]:
+    """In which forms some images were seen: image id and digest."""
+    columns = [*KEY, "sample"]
+    rows = pl.concat(store.rows(images["run_id"].unique().to_list()).select(columns) for store in stores)
+    found = rows.join(images, on=KEY, how="semi").filter(pl.col("sample").is_not_null())
+    return set(found.select("image_id", "sample").iter_rows())
+
+
+def disputes(store: Store) -> tuple[str, ...]:
+    """What a folder's table will say of images that were not the same for all runs."""
+    rows = [chunk.select(*KEY, "status", "sample") for chunk in store.chunks()]
+    labels = benchmark_labels(store.recipes().values())
+    known = pl.concat(rows).filter(pl.col("run_id").is_in(list(labels))) if rows else None
+    return () if known is None else same_data.check(known, labels, [store.folder]).sentences
 
 
 def _named(stores: Sequence[Store], files: Sequence[tuple[Path, str]]) -> pl.DataFrame:
@@ -209,6 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    for sentence in disputes(Store.open(options.into, create=False)):
+        print(sentence, file=sys.stderr)
     what = f"{brought.rows} rows and {brought.files} files beside them"
     print(f"{what} from {len(sources)} folders brought into {options.into}")
     return 0

@@ -20,6 +20,8 @@ class Entry:
 
     standing: how it stands to the best; None for a run that is in no comparison. official: how many images the data
     set has by its own account, where that is known. spread: over runs that differ in their seed alone.
+    unverified: images whose rows do not say of which data they are. disputed: images that were not the same for another
+    run of the benchmark.
     """
 
     rank: int | None
@@ -37,10 +39,12 @@ class Entry:
     standing: Standing | None = None
     official: int | None = None
     spread: SeedSpread | None = None
+    unverified: int = 0
+    disputed: int = 0
 
     @property
     def complete(self) -> bool:
-        return self.failed == 0 and self.missing == 0
+        return self.failed == 0 and self.missing == 0 and self.disputed == 0
 
     @property
     def whole(self) -> int:
@@ -63,7 +67,8 @@ class Leaderboard:
     """Entries in their order; `partial` says whether runs with holes are ranked and fill the matrix.
 
     run_ids: the runs as the grid lists them. differing: the fields in which their protocols differ; protocols share no
-    column, in no table. standings: by benchmark and protocol.
+    column, in no table. standings: by benchmark and protocol. disputes: a sentence a benchmark whose images were not
+    the same for all runs.
     """
 
     name: str
@@ -72,6 +77,7 @@ class Leaderboard:
     partial: bool
     differing: tuple[str, ...] = ()
     standings: Mapping[Place, Standings] = field(default_factory=dict)
+    disputes: tuple[str, ...] = ()
 
     def detectable(self, entry: Entry) -> float | None:
         """The difference that is found with a chance of 80 % in the entry's group; None where it has none."""

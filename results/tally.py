@@ -20,7 +20,7 @@ class Tally:
     """Integer sums over rows, and each image's own score.
 
     confusions: run_id, true, predicted, pixels, summed over images. images: run_id, image_id, status, seconds,
-    image_miou (null where undefined), one line a row.
+    sample, image_miou (null where undefined), one line a row.
     """
 
     confusions: pl.DataFrame
@@ -37,7 +37,7 @@ def tally(chunks: Iterable[pl.DataFrame], background: Collection[str] = ()) -> T
             confusions = [pl.concat(confusions).group_by(_PAIR).agg(pl.col("pixels").sum())]
         scores = image_mious(*overlap_arrays(overlaps), overlaps["image"].to_numpy().astype(np.int64), chunk.height)
         undefined_as_null = pl.Series("image_miou", scores).fill_nan(None)
-        images.append(chunk.select("run_id", "image_id", "status", "seconds").with_columns(undefined_as_null))
+        images.append(chunk.select("run_id", "image_id", "status", "seconds", "sample").with_columns(undefined_as_null))
     summed = pl.concat(confusions).group_by(_PAIR).agg(pl.col("pixels").sum())
     return Tally(summed.sort(_PAIR), pl.concat(images).sort("run_id", "image_id"))
 
@@ -47,7 +47,8 @@ _EMPTY_CONFUSION = pl.DataFrame(
 )
 _EMPTY_IMAGES = pl.DataFrame(
     schema={
-        "run_id": pl.String, "image_id": pl.String, "status": pl.String, "seconds": pl.Float64, "image_miou": pl.Float64
+        "run_id": pl.String, "image_id": pl.String, "status": pl.String, "seconds": pl.Float64, "sample": pl.String,
+        "image_miou": pl.Float64,
     }
 )  # fmt: skip
 

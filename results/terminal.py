@@ -47,7 +47,9 @@ def print_leaderboard(board: Leaderboard, console: Console | None = None) -> Non
             console.print(Text(line, style="dim"))
     if board.differing:
         console.print(Text(f"Protocols differ in {', '.join(board.differing)}: they share no column.", style="yellow"))
-    holes = [entry for entry in board.entries if not entry.complete]
+    for sentence in board.disputes:
+        console.print(Text(sentence, style="yellow"))
+    holes = [entry for entry in board.entries if entry.failed or entry.missing]
     if holes:
         console.print(Text(_about_holes(holes, board.partial), style="yellow"))
 

@@ -96,11 +96,15 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a sample came from: its digest, and the files behind it as they were before they were read, if known."""
+    """Where a sample came from: its digest, and the files behind it as they were before they were read, if known.
+
+    readers: the libraries that may have decoded them, with versions, in one line.
+    """
 
     image_id: str
     sample: str
     files: tuple[Mark, ...]
+    readers: str = ""
 
 
 @dataclass(frozen=True, eq=False)

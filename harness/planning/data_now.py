@@ -47,13 +47,16 @@ class DataNow:
 
     def news(self, origins: Iterable[Origin]) -> list[Origin]:
         """Those that say what is not known yet; they are known from now on."""
-        found = [origin for origin in origins if origin != self.known.get(origin.image_id)]
+        found = [origin for origin in origins if not _alike(origin, self.known.get(origin.image_id))]
         self.known |= {origin.image_id: origin for origin in found}
         return found
 
     def _stands(self, image_id: str) -> bool:
         """Whether what is remembered of an image holds, as its files are what they were; then its digest is known."""
-        named = self._source.named(image_id)
+        try:
+            named = self._source.named(image_id)
+        except Exception:  # the image will fail to load, in words
+            return False
         if named == ():  # nothing but code makes it, and code is in the id
             self._digests[image_id] = None
             return True
@@ -78,8 +81,13 @@ class DataNow:
             self._digests[image_id] = UNREADABLE
             return
         self._digests[image_id] = origin.sample
-        if origin != self.known.get(image_id):
+        if not _alike(origin, self.known.get(image_id)):
             self.known[image_id] = self.renewed[image_id] = origin
+
+
+def _alike(origin: Origin, other: Origin | None) -> bool:
+    """Whether two say the same pixels and files; which libraries were there is told only where pixels differ."""
+    return other is not None and (origin.sample, origin.files) == (other.sample, other.files)
 
 
 def behind(samples: Mapping[str, str | None], image_ids: Iterable[str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,12 @@ from harness.recipes import loading
 from harness.recipes.opened import Marks, mark_of, opened
 
 _BYTES = 16
-_MOST = 100  # files of one image; of more, say an archive's many parts, none is remembered
+_READERS = {
+    "PIL": "pillow", "cv2": "opencv", "h5py": "h5py", "imageio": "imageio", "numpy": "numpy", "pyarrow": "pyarrow",
+    "scipy": "scipy", "skimage": "scikit-image", "tifffile": "tifffile", "torchvision": "torchvision",
+}  # fmt: skip
+_MOST = 100  # files that are behind all images; of more, say the parts of a large archive, the last ones
+_DOUBTS = 3  # images that may be loaded again in vain: some simply have fewer files than others
 
 
 def digest(sample: Sample) -> str:
@@ -27,19 +33,26 @@ def digest(sample: Sample) -> str:
     return state.hexdigest()
 
 
+def readers() -> str:
+    """The libraries in this process that decode images, with their versions: `numpy 2.1.0, pillow 11.0.0`."""
+    loaded = ((said, getattr(sys.modules.get(module), "__version__", None)) for module, said in _READERS.items())
+    return ", ".join(f"{said} {version}" for said, version in loaded if version)
+
+
 class Source:
     """A benchmark and what is known of its files.
 
-    Where it names them (`files`), they are those. Else they are what loading an image opened, and what all images rest
-    on: files that were opened while the benchmark was made, and those that the first image does not open again when it
-    is loaded twice (a list or an archive that is kept). An image that opens nothing new rests on all that was opened.
+    Where it names them (`files`), they are those. Else they are what loading an image opened, and what all images may
+    rest on: files that were opened while the benchmark was made and asked for classes and ids, and those that an
+    earlier image opened and does not open again when it is loaded again (a list or an archive that is kept).
     """
 
     def __init__(self, recipe: Recipe) -> None:
         self.use = recipe.use
         loading.load_class(recipe.use)  # what imports open is no data
         self._own: dict[str, Marks] = {}
-        self._ever: Marks = {}
+        self._last: tuple[str, Marks] | None = None
+        self._fruitless = 0
         self._shared: Marks = {}
         with self.asked():
             self.benchmark: Any = loading.build(recipe)
@@ -56,7 +69,8 @@ class Source:
         """The files that the benchmark names for an image, as absolute paths; None where it names none for any."""
         if not self.names_files:
             return None
-        return tuple(os.path.abspath(os.fspath(path)) for path in self.benchmark.files(image_id))
+        paths = map(os.fspath, self.benchmark.files(image_id))
+        return tuple(path if os.path.isabs(path) else os.path.abspath(path) for path in paths)
 
     def load(self, image_id: str, check: Callable[[Any], Sample]) -> tuple[Sample, Origin]:
         """The sample, checked, and its origin; files are looked at before they are read: no change is overlooked."""
@@ -67,16 +81,29 @@ class Source:
         else:
             given, marks = self._watched(image_id)
         sample = check(given)
-        return sample, Origin(image_id, digest(sample), marks)
+        return sample, Origin(image_id, digest(sample), marks, readers())
 
     def _watched(self, image_id: str) -> tuple[Any, tuple[Mark, ...]]:
+        given, marks = self._heard(image_id)
+        if image_id not in self._own:
+            self._doubt(marks)
+            self._last = image_id, marks
+        own = self._own[image_id] = {**self._own.get(image_id, {}), **marks}
+        found = {**dict(list(self._shared.items())[-_MOST:]), **own}
+        return given, tuple(found[path] for path in sorted(found))
+
+    def _heard(self, image_id: str) -> tuple[Any, Marks]:
         with opened() as marks:
             given = self.benchmark.load(image_id)
-        if marks and not self._ever:
-            with opened() as again:
-                self.benchmark.load(image_id)
-            self._shared |= {path: mark for path, mark in marks.items() if path not in again}
-        self._ever |= marks
-        own = self._own[image_id] = {**self._own.get(image_id, {}), **marks}
-        found = {**self._shared, **(own or self._ever)}
-        return given, tuple(found[path] for path in sorted(found)) if len(found) <= _MOST else ()
+        return given, marks
+
+    def _doubt(self, marks: Marks) -> None:
+        """Where an image opens fewer files than the one before, that one is loaded again: what it does not open a
+        second time is kept open, or kept in memory, and may be behind every image since."""
+        if self._last is None or len(marks) >= len(self._last[1]) or self._fruitless >= _DOUBTS:
+            return
+        image_id, before = self._last
+        _, again = self._heard(image_id)
+        kept = {path: mark for path, mark in before.items() if path not in again}
+        self._shared |= kept
+        self._fruitless = 0 if kept else self._fruitless + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,11 +31,11 @@ def truth_of(number: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng([seed, number]).integers(0, 4, (8, 12)).astype(np.uint8)
 
 
-def write(root: Path, images: int = 5, seed: int = 0) -> Path:
+def write(root: Path, images: int = 5, seed: int = 0, first: int = 0) -> Path:
     """Images of seed 0 as PNG, and masks of a seed as arrays, which all have one size in bytes."""
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    for number in range(images):
+    for number in range(first, first + images):
         Image.fromarray(picture(truth_of(number))).save(root / "images" / f"{number:03d}.png")
         np.save(root / "masks" / f"{number:03d}.npy", truth_of(number, seed))
     return root
@@ -107,10 +107,60 @@ class Listed(Folder):
         return truth[::-1] if self._list[image_id] else truth
 
 
-def pack(root: Path, images: int = 5, seed: int = 0) -> None:
-    """The masks of a seed as an archive."""
-    with zipfile.ZipFile(root / "masks.zip", "w") as archive:
-        for number in range(images):
+@dataclass(frozen=True)
+class Sharded(Folder):
+    """The masks lie in archives, two in each, that are kept open."""
+
+    version: ClassVar[int] = 1
+
+    @cached_property
+    def _open(self) -> dict[str, zipfile.ZipFile]:
+        return {}
+
+    def truth(self, image_id: str) -> NDArray[np.uint8]:
+        shard = f"masks{int(image_id) // 2}.zip"
+        if shard not in self._open:
+            self._open[shard] = zipfile.ZipFile(Path(self.root, shard))
+        return np.load(io.BytesIO(self._open[shard].read(f"{image_id}.npy")))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Hidden(Sharded):
+    """Every second image opens a file of its own in place of the archive, so that the count says nothing."""
+
+    version: ClassVar[int] = 1
+
+    def truth(self, image_id: str) -> NDArray[np.uint8]:
+        if int(image_id) % 2:
+            Path(self.root, "note").read_text()
+        return super().truth(image_id)
+
+
+@dataclass(frozen=True)
+class Blind(Folder):
+    """Opens no file that Python knows of."""
+
+    version: ClassVar[int] = 1
+
+    def load(self, image_id: str) -> Sample:
+        truth = truth_of(int(image_id))
+        return Sample(image_id, picture(truth), truth)
+
+
+@dataclass(frozen=True)
+class Forgetful(Named):
+    """Names a file too few, and one that is not there."""
+
+    version: ClassVar[int] = 1
+
+    def files(self, image_id: str) -> Sequence[Path]:
+        return [Path(self.root, "images", f"{image_id}.png"), Path(self.root, "nothing")]
+
+
+def pack(root: Path, images: Iterable[int] = range(5), seed: int = 0, name: str = "masks.zip") -> None:
+    """Masks of a seed as an archive."""
+    with zipfile.ZipFile(root / name, "w") as archive:
+        for number in images:
             file = io.BytesIO()
             np.save(file, truth_of(number, seed))
             archive.writestr(f"{number:03d}.npy", file.getvalue())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toy_folder
 import trees
 from PIL import Image
 
@@ -225,3 +226,26 @@ def test_the_command_itself(tmp_path: Path, rng: np.random.Generator) -> None:
     assert done.returncode == 1
     assert "count 3 images; the official split has 1449" in done.stdout
     assert not re.search(r"\| +torch\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("Folder", ""), ("Named", ""), ("Archive", ""),
+        ("Sharded", ""),
+        ("Hidden", "masks2.zip is opened for image '005', and a change in it would be missed"),
+        ("Blind", "no file was seen to be opened for image '000': if there are any, let the benchmark name its files"),
+        ("Forgetful", "000.npy is opened for image '000', and a change in it would be missed"),
+    ],
+)  # fmt: skip
+def test_what_a_sweep_cannot_know_of_a_benchmarks_files_is_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, says: str
+) -> None:
+    root = toy_folder.write(tmp_path, images=6)
+    (root / "note").write_text("")
+    toy_folder.pack(root, range(6))
+    for shard in range(3):
+        toy_folder.pack(root, (2 * shard, 2 * shard + 1), name=f"masks{shard}.zip")
+    code, text = gate(capsys, f"toy_folder:{kind}", "--with", f"root={root}")
+    assert code == 0 and says in text and (says or "note" not in text), text
+    assert ("is not there; mend `files`" in text) == (kind == "Forgetful")

@@ -9,10 +9,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import PIL
+import polars as pl
 import pytest
 import toy_folder
 from in_process import door
 from toy_folder import LOADED
+
+from results import merge, origins
+from results.store import Store
 
 GRID = """
 name: data
@@ -27,7 +32,7 @@ benchmarks:
 protocol: {vocabulary: all}
 batch: 2
 """
-KINDS = ("Folder", "Named", "Archive", "Listed")
+KINDS = ("Folder", "Named", "Archive", "Sharded", "Listed")
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +44,16 @@ def fresh() -> Iterator[None]:
 def made(folder: Path, kind: str = "Folder", seed: int = 0) -> Path:
     """A grid, and data of a seed beside it."""
     root = toy_folder.write(folder / "data", seed=seed)
-    toy_folder.pack(root, seed=seed)
+    pack(root, seed)
     (root / "list.json").write_text(json.dumps({f"{number:03d}": False for number in range(5)}))
     (folder / "grid.yaml").write_text(GRID.replace("KIND", kind).replace("ROOT", str(root)))
     return root
+
+
+def pack(root: Path, seed: int) -> None:
+    toy_folder.pack(root, seed=seed)
+    for shard in range(3):
+        toy_folder.pack(root, (2 * shard, 2 * shard + 1), seed, f"masks{shard}.zip")
 
 
 def scores(folder: Path, runs: str = "runs") -> dict[str, str]:
@@ -72,7 +83,7 @@ def test_overwritten_masks_give_the_numbers_of_a_fresh_folder(tmp_path: Path, ki
     before = scores(tmp_path)
     assert "0 image results to do" in swept(tmp_path) and LOADED == []
     toy_folder.write(root, seed=7)
-    toy_folder.pack(root, seed=7)
+    pack(root, seed=7)
     assert "10 stored image results rest on data that changed since" in (plan := swept(tmp_path, "--plan"))
     assert plan.count("5 images changed since") == 2
     assert scores(tmp_path) == before, "a plan changes nothing"
@@ -128,3 +139,153 @@ def test_another_root_is_other_data_under_the_same_id(tmp_path: Path) -> None:
     shutil.copytree(other, tmp_path / "copy")
     (tmp_path / "grid.yaml").write_text(GRID.replace("KIND", "Named").replace("ROOT", str(tmp_path / "copy")))
     assert "0 image results to do" in swept(tmp_path) and len(LOADED) == 5, "equal data elsewhere"
+
+
+def without_digests(folder: Path) -> None:
+    """As a sweep of a former version left its rows."""
+    for part in list((folder / "rows").glob("*.parquet")):
+        pl.read_parquet(part).drop("sample").write_parquet(part.with_name(f"{part.name[:20]}-0123abcd.parquet"))
+        part.unlink()
+
+
+def test_rows_of_former_versions_are_shown_as_unverified_and_are_not_computed_again(tmp_path: Path) -> None:
+    root = made(tmp_path)
+    swept(tmp_path)
+    before = scores(tmp_path)
+    without_digests(tmp_path / "runs")
+    toy_folder.write(root, seed=7)
+    assert "0 image results to do" in swept(tmp_path) and LOADED == [] and scores(tmp_path) == before
+    lines = csv.DictReader((tmp_path / "runs" / "leaderboard.csv").open())
+    assert [line["unverified"] for line in lines] == ["5", "5"]
+
+
+def test_rows_whose_files_nobody_remembers_are_verified_by_one_reading(tmp_path: Path) -> None:
+    made(tmp_path)
+    swept(tmp_path)
+    shutil.rmtree(tmp_path / "runs" / "origins")
+    assert "0 image results to do" in swept(tmp_path) and set(LOADED) == {f"{n:03d}" for n in range(5)}
+    (index,) = (tmp_path / "runs" / "origins").iterdir()
+    index.write_bytes(index.read_bytes()[:-9])  # a crash cut a line short
+    assert "0 image results to do" in swept(tmp_path) and set(LOADED) == {"004"}
+    assert "0 image results to do" in swept(tmp_path) and LOADED == []
+
+
+def test_equal_files_that_other_libraries_decode_differently_are_told_with_their_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path)
+    whole = (tmp_path / "grid.yaml").read_text()
+    (tmp_path / "grid.yaml").write_text(whole.replace("[0, 1]", "[0]"))
+    swept(tmp_path)
+    truth, version = toy_folder.Folder.truth, PIL.__version__
+    monkeypatch.setattr(toy_folder.Folder, "truth", lambda self, image_id: truth(self, image_id)[:, ::-1])
+    monkeypatch.setattr(PIL, "__version__", "99.0")
+    (tmp_path / "grid.yaml").write_text(whole)
+    told = swept(tmp_path, code=3)
+    assert "5 images were not the same for all of 2 runs (000, 001, 002, 003, 004)" in told
+    assert f"the same files were decoded by pillow {version} and by pillow 99.0" in told
+    lines = list(csv.DictReader((tmp_path / "runs" / "leaderboard.csv").open()))
+    assert [line["rank"] for line in lines] == ["", ""]
+    assert "5 image results to do" in swept(tmp_path), "the former run, with today's libraries"
+    assert scores(tmp_path) == of_a_fresh_folder(tmp_path)
+
+
+def merged(folder: Path, *names: str) -> int:
+    return merge.main([*(str(folder / name) for name in names), "--into", str(folder / "all")])
+
+
+def test_a_merge_accepts_unverified_rows_and_the_verified_ones_stand(tmp_path: Path) -> None:
+    made(tmp_path)
+    for name in ("old", "new"):
+        swept(tmp_path, "--results", name)
+    without_digests(tmp_path / "old")
+    assert merged(tmp_path, "old", "new") == 0
+    rows = Store.open(tmp_path / "all").rows()
+    assert rows.height == 10 and rows["sample"].null_count() == 0
+    assert "0 image results to do" in swept(tmp_path, "--results", "all") and LOADED == [], "origins came along"
+
+
+def test_a_merge_tells_of_one_run_on_different_data_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = made(tmp_path)
+    swept(tmp_path, "--results", "one")
+    toy_folder.write(root, images=1, seed=7)
+    swept(tmp_path, "--results", "two")
+    assert merged(tmp_path, "one", "two") == merge.NOT_REPRODUCED
+    told = capsys.readouterr()
+    assert "2 images of 2 runs rest on different data (files were changed)" in told.err
+    assert {line.split("\t")[1] for line in told.out.splitlines()} == {"000"}
+    assert not (tmp_path / "all" / "rows").exists()
+
+
+def test_a_merge_of_other_runs_on_different_data_says_what_its_table_will_not_compare(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = made(tmp_path)
+    whole = (tmp_path / "grid.yaml").read_text()
+    for name, position, seed in (("one", "[0]", 0), ("two", "[1]", 7)):
+        (tmp_path / "grid.yaml").write_text(whole.replace("[0, 1]", position))
+        toy_folder.write(root, images=1, seed=seed)
+        swept(tmp_path, "--results", name)
+    assert merged(tmp_path, "one", "two") == 0
+    assert "Toys: 1 images were not the same for all of 2 runs (000): files were changed" in capsys.readouterr().err
+    (tmp_path / "grid.yaml").write_text(whole)
+    assert "1 image results to do" in swept(tmp_path, "--results", "all")
+    assert scores(tmp_path, "all") == of_a_fresh_folder(tmp_path)
+
+
+LEARNED = """
+name: learned
+methods:
+  - {name: Bright, use: toy_learners:Brightest}
+  - {name: Plus, use: toy_learners:Colours, with: {teacher: Bright}}
+benchmarks:
+  - name: Toys
+    use: toy_folder:Named
+    with: {root: VAL}
+    train: {root: TRAIN}
+batch: 2
+"""
+
+
+def test_what_was_learned_from_images_that_changed_is_learned_and_scored_again(tmp_path: Path) -> None:
+    root, train = toy_folder.write(tmp_path / "val"), toy_folder.write(tmp_path / "train", images=3, first=100)
+    (tmp_path / "grid.yaml").write_text(LEARNED.replace("VAL", str(root)).replace("TRAIN", str(train)))
+    swept(tmp_path)
+    plan = swept(tmp_path, "--plan")
+    assert "0 image results to do" in plan and "1 fits, 1 of them stored" in plan and LOADED == []
+    shutil.copyfile(root / "images" / "002.png", train / "images" / "101.png")
+    plan = json.loads(door("grid.yaml", "--plan", "--json", cwd=tmp_path).stdout)
+    assert [(step["step"], step["missing"], step["why"]) for step in plan["steps"]] == [
+        ("label", 1, "1 images changed since"), ("fit", 1, "taught by images that changed since"),
+        ("score", 0, "stored"), ("score", 5, "taught by images that changed since"),
+    ]  # fmt: skip
+    swept(tmp_path)
+    assert "1 of them stored" in swept(tmp_path, "--plan")
+    (card,) = (tmp_path / "runs" / "artefacts").glob("*/card.json")
+    swept(tmp_path, "--results", "fresh")
+    (fresh,) = (tmp_path / "fresh" / "artefacts").glob("*/card.json")
+    told, anew = json.loads(card.read_text()), json.loads(fresh.read_text())
+    assert told["samples"] == anew["samples"] and told["learner_tells"] == anew["learner_tells"]
+
+
+def test_a_row_is_set_aside_and_kept(tmp_path: Path) -> None:
+    root = made(tmp_path)
+    swept(tmp_path)
+    before = Store.open(tmp_path / "runs").rows()
+    toy_folder.write(root, images=2, seed=7)
+    swept(tmp_path)
+    kept = pl.concat(pl.read_parquet(part) for part in (tmp_path / "runs" / "outdated").glob("*.parquet"))
+    assert kept.sort("run_id", "image_id").equals(before.filter(pl.col("image_id") < "002"))
+    known = list(origins.said(tmp_path / "runs"))
+    assert len(known) == 7, "five, and two of them again"
+
+
+def test_a_benchmark_whose_files_cannot_be_told_any_more_leaves_failed_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path, "Named")
+    swept(tmp_path)
+    monkeypatch.setattr(toy_folder.Named, "files", lambda self, image_id: {}[image_id])
+    assert "2 x KeyError: '000'" in swept(tmp_path, code=3)
