@@ -22,6 +22,7 @@ from harness.errors import HarnessError
 from harness.executors import placement
 from harness.executors.seam import Executor, LocalExecutor
 from harness.foreign import interrupts
+from harness.foreign.calls import put_back_functions
 from harness.grid import reading as grids
 from harness.grid.form import MOST_WORKERS
 from harness.planning import plan as plans
@@ -109,10 +110,10 @@ def _tell_of_before(store: Store | None, console: Console) -> None:
 
 
 def _plan(options: argparse.Namespace, grid: grids.Grid, store: Store | None) -> Plan:
-    if store is None:
-        return plans.make(grid.name, grid.cells, grid.batch, {}, options.limit, grid.keep, folder=grid.folder)
-    stored, shelf = store.stored(), stages.shelf(store)
-    return plans.make(grid.name, grid.cells, grid.batch, stored, options.limit, grid.keep, shelf, grid.folder)
+    stored, shelf = (store.stored(), stages.shelf(store)) if store is not None else ({}, None)
+    plan = plans.make(grid.name, grid.cells, grid.batch, stored, options.limit, grid.keep, shelf, grid.folder)
+    put_back_functions()
+    return plan
 
 
 def _run(

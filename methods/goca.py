@@ -49,7 +49,7 @@ def blurred(maps: Tensor, width: int) -> Tensor:
 
     reach = width // 2
     sigma = 0.3 * ((width - 1) / 2 - 1) + 0.8  # what image libraries take when only the width is given
-    line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=maps.device) / sigma).square())
+    line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float32, device=maps.device) / sigma).square())
     line = line / line.sum()
     padded = pad(maps[:, None], [reach] * 4, mode="replicate")
     return conv2d(conv2d(padded, line.view(1, 1, -1, 1)), line.view(1, 1, 1, -1))[:, 0]

@@ -51,7 +51,8 @@ class PAMR(AroundReader):
         """Scores (classes, height, width) at the image's size, float32."""
         import torch
 
-        scores = torch.as_tensor(self.inner.read(features, vocabulary)).float()
+        given = self.inner.read(features, vocabulary)
+        scores = torch.as_tensor(given, device=given.device).float()
         pixels = self.pixels(features, self.short_side).to(scores.device)
         size = (pixels.shape[1], pixels.shape[2])
         weights = affinities(pixels, self.dilations)

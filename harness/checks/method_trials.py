@@ -29,7 +29,8 @@ from harness.checks.method_world import WatchedFeatures, World, short
 from harness.checks.module_watch import left_behind, open_lazily, watched
 from harness.checks.planning_trial import seen_by_planning
 from harness.contracts import Query, Recipe, Vocabulary
-from harness.errors import HarnessError, ModelError
+from harness.errors import HarnessError, ModelError, in_words, message
+from harness.foreign.calls import CURE
 
 PLANNING_LIMIT = 120  # seconds
 
@@ -186,13 +187,17 @@ def ignores_its_company(trial: Trial) -> str:
 
 
 def leaves_no_trace(trial: Trial) -> str:
-    """Hooks, attention processors, forwards and modes of all modules are what they were when the networks opened."""
+    """The process is as it was before each call, as the sweep looks at it; hooks, attention processors, forwards and
+    modes of the networks' own modules are what they were when these opened."""
     things = (fresh := trial.anew()).method, *fresh.networks.values()
     open_lazily(*things)
     before = watched(*things)
     fresh.answers(trial.queries[0])
     before = before or watched(*things)  # opened only now: at least a second run must leave no more behind
     fresh.answers(trial.queries[1])
+    if left := list({**trial.world.left, **fresh.left}):
+        more = f", and {len(left) - 1} more" if len(left) > 1 else ""
+        raise Off(f"it left {left[0]}{more}; in a sweep its rows would fail: {CURE}")
     if traces := left_behind(before, watched(*things)):
         more = f", and {len(traces) - 1} more" if len(traces) > 1 else ""
         raise Off(f"after an answer the network is not as it was: {traces[0]}{more}; take out what you put in")
@@ -244,5 +249,4 @@ PROMISES: Mapping[str, tuple[Callable[[Trial], str], bool]] = {
 
 
 def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, HarnessError | Off) else f"it raised {type(error).__name__}: {text}"
+    return message(error) if isinstance(error, HarnessError | Off) else f"it raised {in_words(error)}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.checks.method_answers import Off, array_of
 from harness.contracts import Features, Image, Parts, Pass, Query, Reader, Recipe, Vocabulary
+from harness.foreign.calls import Guard
 from harness.recipes import loading
 
 
@@ -36,10 +38,14 @@ class World:
     """A method built anew, the networks it reads, and its answers as arrays."""
 
     def __init__(self, recipe: Recipe, artefact: str | None = None) -> None:
-        self.method = loading.open_method(recipe, artefact)
-        self.needs: dict[Pass, Parts] = dict(self.method.passes()) if isinstance(self.method, Reader) else {}
-        self.networks = {one: loading.build(one) for one in dict.fromkeys(request.backbone for request in self.needs)}
+        self._recipe, self._guard = recipe, Guard(careful=True)
+        self.left = dict[str, None]()  # what its calls left in this process, in clauses
         self.written = set[str]()  # ids of the images that were written to
+        self.method = self._ask(recipe, "", partial(loading.open_method, recipe, artefact))
+        reads = isinstance(self.method, Reader)
+        self.needs: dict[Pass, Parts] = self._ask(recipe, "", lambda: dict(self.method.passes())) if reads else {}
+        wanted = dict.fromkeys(request.backbone for request in self.needs)
+        self.networks = {one: self._ask(one, "", partial(loading.build, one)) for one in wanted}
 
     @property
     def reads(self) -> bool:
@@ -52,7 +58,7 @@ class World:
         if self.reads:
             answers = [self.read(held, one) for held, one in zip(self.features(*given), given, strict=True)]
         else:
-            answers = [array_of(self.method.segment(one.image, one.vocabulary)) for one in given]
+            answers = [self._segment(one) for one in given]
         pairs = zip(queries, given, strict=True)
         self.written |= {one.image_id for query, one in pairs if not np.array_equal(query.image, one.image)}
         return answers
@@ -60,14 +66,32 @@ class World:
     def read(self, features: Mapping[Pass, Features], query: Query) -> NDArray[Any]:
         """What a reader answers from features."""
         watched = features if isinstance(features, WatchedFeatures) else WatchedFeatures(features)
-        return array_of(self.method.read(watched, query.vocabulary))
+        return array_of(
+            self._ask(self._recipe, query.image_id, partial(self.method.read, watched, query.vocabulary))
+        )
+
+    def _segment(self, query: Query) -> NDArray[Any]:
+        verb = partial(self.method.segment, query.image, query.vocabulary)
+        return array_of(self._ask(self._recipe, query.image_id, verb))
+
+    def _ask(self, recipe: Recipe, image_id: str, function: Callable[[], Any]) -> Any:
+        """A call as the sweep makes it; what it leaves is remembered, and put back."""
+        self._guard.settle()
+        outcome = self._guard.ask(recipe.use, (repr(recipe), image_id), function, opening=not image_id)
+        self._guard.leave()
+        self.left |= dict.fromkeys(outcome.left)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.answer
 
     def features(self, *queries: Query) -> list[dict[Pass, Features]]:
         """Per query the features of every declared pass, with exactly the declared parts."""
         left: list[dict[Pass, Features]] = [{} for _ in queries]
         for recipe, network in self.networks.items():
             wanted = {request: parts for request, parts in self.needs.items() if request.backbone == recipe}
-            for request, found in network.run(queries, wanted):
+            passes = self._ask(recipe, "", partial(lambda one, parts: iter(one.run(queries, parts)), network, wanted))
+            while (given := self._ask(recipe, "", partial(next, passes, None))) is not None:
+                request, found = given
                 if request not in wanted or request in left[0] or len(found) != len(queries):
                     raise Off(f"its backbone {recipe.use} does not give every pass once with one Features a query")
                 for held, one in zip(left, found, strict=True):

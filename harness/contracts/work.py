@@ -19,6 +19,7 @@ class Run:
 
     names: the words of every class, as the protocol's name set gives them. artefact: the folder of what a learner has
     learned. rule: makes label maps into lessons. gathers: the learner's `gather` is asked, in place of a prediction.
+    own: the method is given processes of its own; in no id.
     """
 
     run_id: str
@@ -32,6 +33,7 @@ class Run:
     artefact: str | None = None
     rule: LabelRule | None = None
     gathers: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Protocol, Self, cast
+from typing import Protocol, Self
 
 from harness.contracts import Batch, BatchDone, Recipe, Shard
 from harness.errors import in_words
+from harness.executors.own_process import Household
 from harness.executors.suspects import failures
 from harness.foreign import interrupts
 from harness.learning import fitting
 from harness.learning.fitting import FitJob
-from harness.recipes import loading
 
 
 class Worker(Protocol):
     """What one process does with a shard; built from a recipe in the process that uses it."""
+
+    def close(self) -> None:
+        """End what it started; can be called again."""
+        ...
 
     def run(self, shard: Shard) -> Iterator[BatchDone]:
         """One BatchDone per batch, in order, with one row per run and wanted image."""
@@ -56,6 +60,8 @@ class LocalExecutor:
         fitting.fit(job)
 
     def close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
         self._worker = None
 
     def __enter__(self) -> Self:
@@ -66,8 +72,11 @@ class LocalExecutor:
 
 
 def open_worker(recipe: Recipe) -> Worker:
-    """The worker that a recipe describes. Raises AddressError, SettingsError, or what its constructor raises."""
-    return cast(Worker, loading.build(recipe))
+    """The worker that a recipe describes, and what starts a process for a method that has one of its own.
+
+    Raises AddressError, SettingsError, or what the worker's constructor raises.
+    """
+    return Household(recipe)
 
 
 def steadily(worker: Worker, shard: Shard) -> Iterator[BatchDone]:

@@ -8,10 +8,10 @@ look after every call, so that the one who left it is known.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any, TypeVar
 
 from harness.errors import MethodError, bounded, in_words
@@ -26,6 +26,8 @@ SHOWN = 4  # clauses of one sentence
 CURE = "it is put back; work on copies, put back what you change, or say `process: own` in the grid"
 _functions = Functions()  # one a process: it costs a tenth of a second to find them all
 _said: set[str] = set()  # warnings, each once a process
+_imports: dict[str, list[Trace]] = {}  # module -> what importing it left, which happens once a process
+_depth = threading.local()  # calls of this thread that a guard looks after
 
 
 class LeftTrace(MethodError):
@@ -36,35 +38,47 @@ class LeftTrace(MethodError):
 class Elsewhere:
     """What another thread of this process does meanwhile: lock is held during each of its calls, calls counts them."""
 
-    lock: Lock = field(default_factory=Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
     calls: int = 0
     blamed: bool = False  # one of its calls, or one here, left something: from now on they must not overlap
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a call: an answer or an error, and what was left, in clauses."""
+
+    answer: Any
+    error: Exception | None
+    left: tuple[str, ...]
 
 
 class Guard:
     """Makes the calls of one thread. `settle` comes before the first one and after code that is not ours had its turn.
 
-    elsewhere: a thread that calls plug-ins at the same time.
+    elsewhere: a thread that calls plug-ins at the same time. careful: look at everything after every call. own: this
+    process is one method's own, so what it changes is no trace: it finds that again at its next call, and ours never.
     """
 
-    def __init__(self, elsewhere: Elsewhere | None = None) -> None:
+    def __init__(self, elsewhere: Elsewhere | None = None, careful: bool = False, own: bool = False) -> None:
         self._elsewhere = elsewhere or Elsewhere()
         self._cheap: tuple[Watched, ...] = ()
         self._rare: tuple[Watched, ...] = ()
         self._generators: tuple[Any, ...] | None = None
         self._clean = 0  # calls elsewhere when the last look found nothing
-        self._opened: set[str] = set()
-        self.careful = False
+        self._own, self._theirs = own, list[Trace]()
+        self.careful = careful or own
+        self.found: list[Trace] = []  # by the last look that found something
 
-    def settle(self) -> None:
-        """Remember the process as it is now: how it is to be after every call."""
+    def settle(self, wholly: bool = True) -> None:
+        """Remember the process as it is now: how it is to be after every call. wholly: with what is dear to look at."""
         watched = (*things(), *torch_things())
         self._cheap = tuple(one for one in watched if not one.rare)
-        self._rare = tuple(one for one in watched if one.rare)
+        self._rare = tuple(one for one in watched if one.rare and wholly)
         self._were = [one.look() for one in self._cheap]
         self._rarely_were = [one.look() for one in self._rare]
-        _functions.settle()
-        self._generators = chance.keep()
+        if wholly:
+            _functions.settle()
+            self._generators = chance.keep()
         self._clean = self._elsewhere.calls
 
     def leave(self) -> None:
@@ -72,29 +86,63 @@ class Guard:
         if self._generators is not None:
             chance.put(self._generators)
 
-    def call(self, who: str, words: Sequence[str], function: Callable[[], T], lent: Sequence[Lent] = ()) -> T:
+    def call(
+        self,
+        who: str,
+        words: Sequence[str],
+        function: Callable[[], T],
+        lent: Sequence[Lent] = (),
+        opening: bool = False,
+    ) -> T:
         """What the function of plug-in `who` (its address) gives, asked under generators that `words` stand for.
 
-        Raises what it raised, as an Exception; LeftTrace where it left a trace.
+        lent: what it may look at. opening: it makes or opens something, which may change the environment, logging and
+        warnings; so may a call that imports. Raises what it raised, as an Exception; LeftTrace where it left a trace.
         """
-        first, loaded = who not in self._opened, len(sys.modules)
-        self._opened.add(who)
-        chance.seed(*words)
-        error: Exception | None = None
+        outcome = self.ask(who, words, function, lent, opening)
+        if outcome.left:
+            raise LeftTrace(_sentence(outcome.left, outcome.error)) from outcome.error
+        if outcome.error is not None:
+            raise outcome.error
+        answer: T = outcome.answer
+        return answer
+
+    def ask(
+        self,
+        who: str,
+        words: Sequence[str],
+        function: Callable[[], Any],
+        lent: Sequence[Lent] = (),
+        opening: bool = False,
+    ) -> Outcome:
+        """The same, whatever came of it."""
+        loaded = len(sys.modules)
+        for trace in self._theirs:
+            _quietly(trace.put_on)
+        if words:
+            chance.seed(*words)
+        answer, error = None, None
+        _depth.calls = _calls() + 1
         try:
             answer = function()
         except BaseException as raised:
             error = self._foreign(raised)
+        finally:
+            _depth.calls -= 1
         if interrupts.pending():
-            self._look(who, gently=True)
+            self._look(who, opening=True)
             raise KeyboardInterrupt
-        clauses = self._look(who, gently=first or len(sys.modules) != loaded)
+        clauses = self._look(who, opening or len(sys.modules) != loaded)
         clauses += [one.clause for one in lent if one.written()]
-        if clauses:
-            raise LeftTrace(_sentence(clauses, error)) from error
-        if error is not None:
-            raise error
-        return answer
+        return Outcome(answer, error, tuple(clauses))
+
+    def charge(self, module: str) -> None:
+        """What importing a module left is its plug-ins' from then on. LeftTrace in a process that others share."""
+        left = _imports.get(module, [])
+        if self._own:
+            self._theirs = [*self._theirs, *(trace for trace in left if trace not in self._theirs)]
+        elif left:
+            raise LeftTrace(_sentence([f"{trace.clause} when it was imported" for trace in left], None))
 
     def rare_traces(self) -> bool:
         """Look at what is dear to look at, and put it back; whether anything was not as it was."""
@@ -110,20 +158,23 @@ class Guard:
             self._put_back(differing(self._cheap, self._were))
             raise
 
-    def _look(self, who: str, gently: bool) -> list[str]:
+    def _look(self, who: str, opening: bool) -> list[str]:
         """What the call left, in clauses; put back."""
-        find = self._all if self.careful else self._often
+        find = self._all if self.careful or opening else self._often
         if not find():
-            self._clean = self._elsewhere.calls
+            self._clean, self._theirs = self._elsewhere.calls, []
             return []
         with self._elsewhere.lock:  # what a call elsewhere changes for a moment is nobody's trace
             found = find()
             self._put_back(found)
-        if gently:
+        self._theirs = found if self._own else []
+        if self._own:
+            return []
+        if opening:
             forgiven = [trace.clause for trace in found if trace.gentle]
             found = [trace for trace in found if not trace.gentle]
             _warn(who, forgiven)
-        clauses = [trace.clause for trace in found]
+        self.found, clauses = found, [trace.clause for trace in found]
         if clauses and self._elsewhere.calls != self._clean:
             self._elsewhere.blamed = True
             clauses[-1] += " (or the benchmark did, which was read meanwhile; from now on it is read alone)"
@@ -140,6 +191,45 @@ class Guard:
     def _put_back(self, found: Sequence[Trace]) -> None:
         for trace in found:
             _quietly(trace.put_back)
+
+
+def _calls() -> int:
+    depth: int = getattr(_depth, "calls", 0)
+    return depth
+
+
+def put_back_functions() -> None:
+    """After a plan was made: functions that constructors replaced, which is dear to look at for each of them."""
+    for trace in _functions.traces():
+        _quietly(trace.put_back)
+
+
+def looked_after(who: str, function: Callable[[], T], imports: str | None = None) -> T:
+    """What a plug-in's import or constructor gives, the process put back, wherever it is called.
+
+    imports: the module that it imports; what that leaves is kept for `Guard.charge`. What a constructor leaves while a
+    plan is made is put back without a word: the worker that builds it again will tell.
+    """
+    if who.partition(".")[0] in OURS or (imports is None and _calls()):
+        return function()
+    guard, raised = Guard(careful=imports is not None), list[BaseException]()
+
+    def caught() -> T:
+        try:
+            return function()
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    guard.settle(wholly=imports is not None)
+    outcome = guard.ask(who, (who,) if imports else (), caught, opening=imports is not None)
+    guard.leave()
+    if imports is not None and guard.found:
+        _imports[imports] = guard.found
+    if raised:
+        raise raised[0]
+    answer: T = outcome.answer
+    return answer
 
 
 def _quietly(put_back: Callable[[], object]) -> None:

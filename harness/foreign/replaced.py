@@ -49,10 +49,11 @@ class _Known:
         """Name, what was there and what is there now; _GONE for nothing."""
         now = dict(vars(self.place))
         known = dict(zip(self.names, self.values, strict=True))
-        new = now.keys() - known.keys() if self.size is not None else set()
+        inherited = {name for base in getattr(self.place, "__mro__", ())[1:] for name in vars(base)}
+        new = (now.keys() - known.keys()) & inherited  # what hides a parent class's; others replace nothing
         for name in (*self.names, *sorted(one for one in new if _is_function(now[one]))):
             was, held = known.get(name, _GONE), now.get(name, _GONE)
-            if was is not held:
+            if was is not held and not _wraps(held, was):
                 yield name, was, held
 
 
@@ -111,8 +112,16 @@ def _set(place: Any, key: str, value: Any) -> None:
         setattr(place, key, value)
 
 
+def _wraps(new: Any, old: Any) -> bool:
+    """Whether a library put a shell of its own around a function of its own, as torch does around optimizers' steps."""
+    if not isinstance(new, FunctionType) or getattr(new, "__wrapped__", None) is not old:
+        return False
+    home, owner = str(new.__globals__.get("__name__", "")), str(getattr(old, "__module__", ""))
+    return home.partition(".")[0] == owner.partition(".")[0]
+
+
 def _is_function(value: Any) -> bool:
-    return callable(value) or isinstance(value, staticmethod | classmethod | property)
+    return callable(value) or type(value) in (staticmethod, classmethod, property)  # asking itself may warn
 
 
 def _layers(module: ModuleType) -> list[type]:

@@ -39,6 +39,7 @@ class Combination:
     known: Mapping[str, Any] = field(repr=False, hash=False)
     where: Where
     content: str  # the class and its settings once built: equal content would give equal results
+    own: bool = False  # whether it is given processes of its own
 
     @property
     def full_name(self) -> str:
@@ -65,6 +66,7 @@ class Item:
         self._axes = [key for key, value in given.items() if isinstance(value, list)]
         self._excludes = written.get("exclude", [])
         self._made: tuple[Combination, ...] | None = None
+        self._own = written.get("process") == "own"
 
     def combinations(self) -> tuple[Combination, ...]:
         """Every combination that the item's own `exclude:` leaves, the last axis changing fastest."""
@@ -166,7 +168,7 @@ class Item:
         shown = {**known, **{key: chosen[key].written for key in getattr(self.cls, "places", ()) if key in chosen}}
         variant = " ".join(f"{key}={spell(shown[key])}" for key in (*self._axes, *extra) if key in shown)
         content = f"{settings.address(self.cls)} {sorted(final.items(), key=lambda item: item[0])!r}"
-        return Combination(self.name, variant, recipe, known, self.where, content)
+        return Combination(self.name, variant, recipe, known, self.where, content, self._own)
 
     def _check_built(self, thing: Any) -> None:
         """What shows only on the object: that a benchmark has classes, and that a reader's backbones can be built."""

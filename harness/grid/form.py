@@ -36,6 +36,12 @@ class ItemForm(Form):
     exclude: list[Settings] = Field(default_factory=list)
 
 
+class MethodForm(ItemForm):
+    """One entry of `methods:`. process: `shared` with others, or `own` for one that changes what others rest on."""
+
+    process: Literal["shared", "own"] = "shared"
+
+
 class BenchmarkForm(ItemForm):
     """One entry of `benchmarks:`. train: settings in place of its own that make it the train split of learners."""
 
@@ -79,7 +85,7 @@ class GridForm(Form):
     """The whole file."""
 
     name: Name
-    methods: list[ItemForm] = Field(min_length=1)
+    methods: list[MethodForm] = Field(min_length=1)
     benchmarks: list[BenchmarkForm] = Field(min_length=1)
     exclude: list[ExcludeForm] = Field(default_factory=list)
     include: list[IncludeForm] = Field(default_factory=list)
@@ -91,7 +97,7 @@ class GridForm(Form):
 
 
 INNER: Mapping[str, tuple[str, type[Form]]] = {
-    "methods": ("a method", ItemForm),
+    "methods": ("a method", MethodForm),
     "benchmarks": ("a benchmark", BenchmarkForm),
     "exclude": ("an exclude", ExcludeForm),
     "include": ("an include", IncludeForm),

@@ -2,7 +2,8 @@
 
 Form: `name`, `methods`, `benchmarks`, and optionally `exclude`, `include`, `protocol`, `cluster`, `batch`, `keep`,
 `tables`.
-An item of `methods` or `benchmarks` has `name`, `use` (module:Class), `with` (its settings) and `exclude`.
+An item of `methods` or `benchmarks` has `name`, `use` (module:Class), `with` (its settings) and `exclude`; of `methods`
+also `process: own`, for one that changes what others in its process rest on.
 
 - Every list under `with:` is an axis; a list meant as a value stands in a list: `layers: [[0, 1, 2]]`.
 - `exclude` drops the combinations that have all it names: in an item `{setting: value}`, for the whole grid any of
@@ -61,7 +62,8 @@ class ClusterSettings:
 class Cell:
     """One method recipe on one benchmark. variant: the values of the method's axes, `timestep=1 refine=sar`.
 
-    teacher: of a method that learns, the cell of its teacher on the train split.
+    teacher: of a method that learns, the cell of its teacher on the train split. own: whether the method is given
+    processes of its own.
     """
 
     method_name: str
@@ -71,6 +73,7 @@ class Cell:
     benchmark: Recipe
     protocol: ProtocolSettings
     teacher: Cell | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,8 @@ def read(path: str | Path) -> Grid:
 
 def _cell(method: Combination, benchmark: Combination, taught: Teacher | None, protocol: ProtocolSettings) -> Cell:
     teacher = None if taught is None else _cell(taught.method, taught.benchmark, taught.teacher, protocol)
-    return Cell(method.name, method.variant, method.recipe, benchmark.full_name, benchmark.recipe, protocol, teacher)
+    place = benchmark.full_name, benchmark.recipe
+    return Cell(method.name, method.variant, method.recipe, *place, protocol, teacher, method.own)
 
 
 class _Maker:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from harness.contracts import Learner, Recipe
+from harness.foreign.calls import Guard
 from harness.learning.lessons import LessonBook, StoredLessons
 from harness.recipes import loading
 
@@ -34,10 +37,22 @@ def fit(job: FitJob, first: bool = True) -> None:
     (folder / "unfinished").mkdir(parents=True, exist_ok=True)
     learner = cast(Learner, loading.build(job.learner))
     began = time.time()
-    told = learner.fit(StoredLessons(job.lessons), folder)
+    told = _guarded(job, partial(learner.fit, StoredLessons(job.lessons), folder))
     if first:
         content = {"learner_tells": dict(told), "seconds": round(time.time() - began, 2)}
         (folder / "unfinished" / TOLD).write_text(json.dumps(content), encoding="utf-8")
+
+
+def _guarded(job: FitJob, fit: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The fit as a call that is looked after; not in a thread of Ray Train, whose process does other things too."""
+    if threading.current_thread() is not threading.main_thread():
+        return fit()
+    guard = Guard(careful=True)
+    guard.settle()
+    try:
+        return guard.call(job.learner.use, (job.artefact_id,), fit)
+    finally:
+        guard.leave()
 
 
 def told(job: FitJob) -> Mapping[str, Any]:

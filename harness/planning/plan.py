@@ -160,7 +160,8 @@ def _groups(runs: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...], ...]:
     groups: list[_Group] = []
     for planned in sorted((run for run in runs if run.missing), key=lambda planned: not planned.passes):
         lessons = planned.run.run_id if planned.kind == "gather" else planned.kind  # these are never mixed in a shard
-        place = planned.run.benchmark, planned.run.protocol, lessons
+        alone = planned.run.method_name if planned.run.own else None
+        place = planned.run.benchmark, planned.run.protocol, lessons, alone
         group = _Group(place, _backbones(planned), [planned])
         for home in _homes(groups, group):
             groups.remove(home)

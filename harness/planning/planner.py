@@ -211,7 +211,7 @@ class Planner:
         run_id = identity.run_id(facts, method.backbones, place.facts, rules, self._batch)
         run = Run(
             run_id, cell.method_name, cell.variant, cell.method, cell.benchmark_name, cell.benchmark, protocol, names,
-            None if fit is None else fit.folder, rule,
+            None if fit is None else fit.folder, rule, own=getattr(cell, "own", False),
         )  # fmt: skip
         record: dict[str, Any] = {
             "identity": identity.SCHEME, "harness": house.deciding(), "method": facts, "backbones": method.backbones,

@@ -110,7 +110,9 @@ class Planes:
 
         self._pieces, self._cut, self.positions = pieces, cut, positions
         self.device = "cpu" if isinstance(pieces[0], np.ndarray) else pieces[0].device
-        self._count = torch.zeros(cut.size if len(pieces) > 1 else (0, 0), device=self.device)
+        self._count = torch.zeros(
+            cut.size if len(pieces) > 1 else (0, 0), dtype=torch.float32, device=self.device
+        )
         for box in cut.boxes:
             _place(self._count, box).add_(1)
 
@@ -142,7 +144,7 @@ class Planes:
         import torch
 
         if isinstance(piece, np.ndarray):
-            numbered = torch.arange(start, stop)[:, None, None]
+            numbered = torch.arange(start, stop, device="cpu")[:, None, None]
             return (torch.from_numpy(piece)[None] == numbered).to(torch.float32)
         return piece[start:stop].to(self.device)
 
@@ -156,7 +158,7 @@ def _decided(planes: Planes, size: tuple[int, int], settings: ProtocolSettings) 
     import torch
 
     scale = settings.scale if settings.background in SCALED else "none"
-    best = torch.full(size, -torch.inf, device=planes.device)
+    best = torch.full(size, -torch.inf, dtype=torch.float32, device=planes.device)
     where = torch.zeros(size, dtype=torch.int64, device=planes.device)
     total = best.clone()  # logarithm of the softmax's denominator
     for start, part in planes.slices(size, minmax=scale == "minmax"):
@@ -187,8 +189,8 @@ def _voted(planes: Planes, size: tuple[int, int]) -> Labels:
     """The position with most votes per pixel, the first of equals; no class where nobody votes."""
     import torch
 
-    best = torch.zeros(size)
-    where = torch.full(size, NO_CLASS)
+    best = torch.zeros(size, dtype=torch.float32, device="cpu")
+    where = torch.full(size, NO_CLASS, dtype=torch.int64, device="cpu")
     for start, part in planes.slices(size):
         top, index = part.max(dim=0)
         better = top > best
@@ -211,7 +213,7 @@ def _checked_scores(answer: Any, positions: int) -> Any:
 
     if isinstance(answer, np.ndarray) and answer.dtype.kind not in "fiub":
         raise MethodError(f"the method gave scores of type {answer.dtype}; expected floating point")
-    scores = torch.as_tensor(answer)
+    scores = answer if isinstance(answer, torch.Tensor) else torch.as_tensor(answer, device="cpu")
     if scores.shape[0] != positions or 0 in scores.shape:
         raise MethodError(f"the method gave scores of shape {tuple(scores.shape)}; {positions} classes were offered")
     if not torch.is_floating_point(scores):

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from harness.contracts import Reader, Recipe
 from harness.errors import AddressError, HarnessError, SettingsError, bounded, in_words, nearest
 from harness.foreign import interrupts
+from harness.foreign.calls import looked_after
 from harness.recipes.settings import address, construct, settings_of
 from harness.recipes.surroundings import HOME, PACKAGES
 from harness.recipes.syntax import ADDRESS
@@ -64,7 +65,7 @@ def build(recipe: Recipe) -> Any:
     cls = load_class(recipe.use)
     try:
         with _held_back() as said:
-            return construct(cls, recipe.as_dict())
+            return looked_after(recipe.use, lambda: construct(cls, recipe.as_dict()))
     except HarnessError:
         raise
     except BaseException as raised:
@@ -178,7 +179,9 @@ def _last(said: io.StringIO) -> str:
 def _import(name: str, use: str) -> ModuleType:
     try:
         with _held_back() as said:
-            return importlib.import_module(name)
+            if name in sys.modules:
+                return importlib.import_module(name)
+            return looked_after(use, lambda: importlib.import_module(name), imports=name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise AddressError(f"{use!r}: there is no module {name!r}{_nearest_module(name)}") from None

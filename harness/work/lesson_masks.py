@@ -54,7 +54,7 @@ def _two_best(planes: Planes, size: tuple[int, int], scale: str) -> tuple[Tensor
     """Best and second-best score and best position of every pixel; the second is 0 where there is one class."""
     import torch
 
-    best = torch.full(size, -torch.inf, device=planes.device)
+    best = torch.full(size, -torch.inf, dtype=torch.float32, device=planes.device)
     second = best.clone()
     where = torch.zeros(size, dtype=torch.int64, device=planes.device)
     for start, part in planes.slices(size, minmax=scale == "minmax"):

@@ -66,7 +66,8 @@ class Openings:
         """What was made of this key; ModelError with the reason, the same every time, when that failed."""
         if key not in self._held and key not in self._lost:
             try:
-                made, said = guard.call(recipe.use, (repr(recipe),), partial(_opened, make))
+                made, said = guard.call(recipe.use, (repr(recipe),), partial(_opened, make), opening=True)
+                guard.charge(recipe.use.partition(":")[0])
                 self._held[key] = made
                 self._said += said
             except Exception as error:

@@ -18,6 +18,7 @@ from harness.work import arithmetic, slots
 from harness.work.batch_work import BatchWork, reads
 from harness.work.openings import Openings
 from harness.work.pictures import picture
+from harness.work.reading import Reading
 from harness.work.slots import Slot
 
 Runs = Sequence[tuple[Run, Any]]  # with their methods
@@ -27,14 +28,16 @@ class Worker:
     """Keeps backbones, methods and benchmarks open from shard to shard.
 
     threads: how many threads torch may use (None: as it decides). folder: where plug-ins in plain files are looked for.
+    own: this process is there for one method alone.
     """
 
-    def __init__(self, threads: int | None = None, folder: str | None = None) -> None:
+    def __init__(self, threads: int | None = None, folder: str | None = None, own: bool = False) -> None:
         if folder:
             loading.add_folder(folder)
         arithmetic.prepare_environment(threads)
-        self._threads, self._prepared = threads, False
+        self._threads, self._prepared, self._own = threads, False, own
         self._openings = Openings()
+        self._keeper: Guard | None = None
 
     def run(self, shard: Shard) -> Iterator[BatchDone]:
         """One BatchDone per batch of the shard, in order. A failure on an image is a failed row, never an exception.
@@ -74,7 +77,7 @@ class Worker:
     def _opened(self, shard: Shard) -> tuple[Guard, Runs, list[tuple[Run, str]]]:
         """The runs with their methods, all that they need opened; and those that lack something, with the reason."""
         try:
-            guard = Guard(self._openings.reading(shard.runs[0].benchmark).elsewhere)
+            guard = self._guard(self._openings.reading(shard.runs[0].benchmark))
         except Exception as error:
             return Guard(), [], [(run, in_words(error)) for run in shard.runs]
         guard.settle()
@@ -99,6 +102,13 @@ class Worker:
                 untried.append((run, in_words(error)))
         guard.leave()
         return guard, methods, untried
+
+    def _guard(self, reading: Reading) -> Guard:
+        """Who makes the calls; in a method's own process always the same one, which knows what the method changed."""
+        if not self._own:
+            return Guard(reading.elsewhere)
+        self._keeper = self._keeper or Guard(reading.elsewhere, own=True)
+        return self._keeper
 
     def _work(self, guard: Guard, shard: Shard, methods: Runs, places: Sequence[Slot], names: Words) -> BatchWork:
         backbone = partial(self._openings.network, guard)

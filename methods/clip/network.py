@@ -112,7 +112,8 @@ class ClipNetwork:
     @torch.no_grad()
     def encode(self, sentences: Sequence[str]) -> Tensor:
         """Projected text features (sentences, width); ModelError when a sentence has more tokens than positions."""
-        tokens = self.tokenizer(list(sentences), padding="longest", return_tensors="pt", verbose=False).input_ids
+        numbers = self.tokenizer(list(sentences), padding="longest", verbose=False).input_ids
+        tokens = torch.tensor(numbers, dtype=torch.int64, device="cpu")
         room = self.model.config.text_config.max_position_embeddings
         if tokens.shape[1] > room:
             longest = max(sentences, key=lambda sentence: len(self.tokenizer(sentence, verbose=False).input_ids))

@@ -95,7 +95,7 @@ class DiffusionFeatures:
                 maps[position] = _over_tokens(by_head[..., columns], tokens)
         found = [one for one in maps if one is not None]
         if not found:
-            return torch.zeros(0, height, width)
+            return torch.zeros(0, height, width, dtype=torch.float32, device="cpu")
         stacked = torch.stack(found, dim=-2)
         return stacked.reshape(*stacked.shape[:-1], height, width)
 

@@ -166,7 +166,7 @@ def normal(shape: tuple[int, ...], purpose: str, seed: int, image_id: str, draw:
     """Standard normal float32 numbers that depend on these values alone: not on order, company or device."""
     digest = blake2b(f"{purpose}\0{seed}\0{image_id}\0{draw}".encode(), digest_size=8).digest()
     generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest, "big") >> 1)
-    return torch.randn(shape, generator=generator)
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def _columns(prompt: Prompt) -> list[int]:

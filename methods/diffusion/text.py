@@ -53,8 +53,9 @@ class TextSide:
 
     @torch.no_grad()
     def _encode(self, text: str) -> Tensor:
-        given = self.tokenizer(text, padding="max_length", max_length=self.positions, return_tensors="pt")
-        states: Tensor = self.encoder(input_ids=given["input_ids"].to(self.device))[0]
+        given = self.tokenizer(text, padding="max_length", max_length=self.positions)
+        tokens = torch.tensor([given["input_ids"]], dtype=torch.int64, device=self.device)
+        states: Tensor = self.encoder(input_ids=tokens)[0]
         return states.to(self.dtype)
 
 

@@ -62,5 +62,5 @@ def enlarging(small: int, large: int) -> Tensor:
     """The matrix (large, small) of bilinear interpolation along one axis, corners not aligned."""
     import torch
 
-    lines = torch.eye(small)[:, None]
+    lines = torch.eye(small, dtype=torch.float32, device="cpu")[:, None]
     return torch.nn.functional.interpolate(lines, size=large, mode="linear", align_corners=False)[:, 0].T

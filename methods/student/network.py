@@ -39,8 +39,8 @@ class TextHead(nn.Module):
     def __init__(self, channels: int, width: int, named: int, others: int) -> None:
         super().__init__()
         self.project = nn.Conv2d(channels, width, 1)
-        self.register_buffer("texts", torch.zeros(named, width))
-        self.others = nn.Parameter(torch.randn(others, width) * width**-0.5)
+        self.register_buffer("texts", torch.zeros(named, width, dtype=torch.float32))
+        self.others = nn.Parameter(torch.randn(others, width, dtype=torch.float32) * width**-0.5)
 
     def forward(self, features: Tensor) -> Tensor:
         texts = self.get_buffer("texts")

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import random
+import re
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
 import torch
 from careless import HABITS
+from in_process import door
+from torch.nn import functional
 from toy_cells import Cell, reader
+from toy_world import Boxes
 
+from harness.checks.method_answers import Off
+from harness.checks.method_trials import Trial, leaves_no_trace
+from harness.checks.method_world import scene
 from harness.contracts import Recipe, Row
-from harness.foreign import interrupts
+from harness.errors import SettingsError
+from harness.foreign import calls, interrupts, replaced
 from harness.planning import plan as plans
+from harness.recipes import loading
 from harness.work.worker import Worker
 
 DELICATE = Cell(Recipe.of("careless:Delicate"), "delicate")
+PLUGINS = Path(__file__).parents[1] / "plugins"
 IMAGES = Recipe.of("toy_world:Boxes", images=6)
 SAYS = {  # habit -> what its rows say; docs/neighbours.md has the same table
     "write": "ValueError: assignment destination is read-only",
@@ -105,8 +117,56 @@ def own_streams() -> Iterator[None]:
             os.close(copy)
 
 
-def test_no_habit_is_left_out() -> None:
+def test_no_habit_is_left_out_and_the_page_has_them_all() -> None:
     assert set(SAYS) | {"nothing", "seeds"} == set(HABITS) and len(SAYS) >= 20
+    page = (Path(__file__).parents[2] / "docs" / "neighbours.md").read_text(encoding="utf-8")
+    assert [words for words in SAYS.values() if words.removesuffix(" changed") not in page] == []
+
+
+def test_what_opening_changes_in_surroundings_is_put_back_with_one_line(
+    alone: list[Row], capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls._said.clear()
+    careless = Cell(Recipe.of("careless:Careless", habit="environment", opening=True), "careless")
+    rows = rows_of(careless, DELICATE)
+    assert {row.status for row in rows["careless"]} == {"ok"} and "CARELESS" not in os.environ
+    line = "careless:Careless: when it was opened, the environment changed (CARELESS); this was put back"
+    assert capsys.readouterr().err.count(line) == 1
+    assert counts(rows["delicate"]) == counts(alone)
+
+
+def test_what_opening_changes_in_numbers_fails_its_rows(alone: list[Row]) -> None:
+    careless = Cell(Recipe.of("careless:Careless", habit="dtype", opening=True), "careless")
+    rows = rows_of(careless, DELICATE)
+    assert all("it left torch's default dtype at torch.float64" in (row.error or "") for row in rows["careless"])
+    assert counts(rows["delicate"]) == counts(alone)
+
+
+@pytest.mark.parametrize("habit", ["dtype", "forward hook", "interpolate", "folder", "nothing"])
+def test_the_gate_finds_the_same(habit: str) -> None:
+    benchmark = Boxes(3)
+    samples = [(image_id, benchmark.load(image_id).image) for image_id in benchmark.ids()]
+    trial = Trial(Recipe.of("careless:Careless", habit=habit), *scene(samples, benchmark.classes))
+    if habit == "nothing":
+        leaves_no_trace(trial)
+    else:
+        with pytest.raises(Off, match=re.escape(f"it left {SAYS[habit]}")):
+            leaves_no_trace(trial)
+
+
+def test_a_benchmark_that_leaves_a_trace_fails_its_images_and_changes_nobody() -> None:
+    cells = [Cell(DELICATE.method, "delicate", benchmark=Recipe.of("careless:CarelessBoxes", images=6))]
+    plan = plans.make("toy", cells, 2)
+    rows = [row for shard in plan.shards(99) for done in Worker(threads=1).run(shard) for row in done.rows]
+    assert len(rows) == 6
+    assert all("it left torch's default dtype at torch.float64" in (row.error or "") for row in rows)
+
+
+def test_a_constructor_that_parses_our_command_line_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    says = r"careless:Parses: it cannot be built: .*SystemExit: 2.*it said: foreign: error: unrecognized arguments"
+    with pytest.raises(SettingsError, match=says):
+        loading.build(Recipe.of("careless:Parses"))
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("habit", SAYS)
@@ -160,3 +220,30 @@ def test_whatever_a_method_raises_is_a_failed_row(what: str, says: str, alone: l
     for row in rows["raises"]:
         assert row.error is not None and says in row.error and len(row.error) < 700 and row.error.isprintable()
     assert counts(rows["delicate"]) == counts(alone)
+
+
+def test_a_sweep_whose_methods_exit_and_close_everything_ends_with_its_table_and_code_3(tmp_path: Path) -> None:
+    methods = [f"  - {{name: {what}, use: 'careless:Raises', with: {{what: {what}}}}}" for what in ("exit", "long")]
+    shut = "  - {name: shut, use: 'careless:Careless', with: {habit: descriptors}}"
+    sound = "  - {name: sound, use: 'toy_world:Flat'}"
+    boxes = "benchmarks: [{name: Boxes, use: 'toy_world:Boxes', with: {images: 4}}]"
+    (tmp_path / "grid.yaml").write_text("\n".join(["name: toy", "methods:", *methods, shut, sound, boxes]) + "\n")
+    with own_streams():
+        answer = door("grid.yaml", cwd=tmp_path, path=PLUGINS)
+    assert answer.returncode == 3 and "sound" in answer.stdout
+    said = answer.stderr
+    assert "12 image results failed or are missing" in said and "4 x it ended with SystemExit: 0" in said
+    assert len(said) < 3000 and "\x1b" not in said and "Traceback" not in said
+
+
+def test_a_library_may_wrap_its_own_functions_and_nobody_else_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = replaced.Functions()
+    watched.settle()
+    step = functional.interpolate
+    ours = functools.wraps(step)(lambda *given, **how: step(*given, **how) * 1.0)
+    theirs = FunctionType(ours.__code__, {**vars(functional)}, closure=ours.__closure__)
+    theirs.__wrapped__ = step  # type: ignore[attr-defined]
+    monkeypatch.setattr(functional, "interpolate", ours)
+    assert [trace.clause for trace in watched.traces()] == ["torch.nn.functional.interpolate replaced"]
+    monkeypatch.setattr(functional, "interpolate", theirs)
+    assert watched.traces() == []

@@ -1,7 +1,9 @@
-"""Every method of ours on a pretended GPU: nothing is left behind on the CPU, and the answers are the same."""
+"""Every method of ours on a pretended GPU, and under foreign defaults of torch: the answers are the same."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from our_methods import OURS
 from pretend_gpu import Marked, pretend_gpu
 
+from harness.checks.method_world import World
 from harness.checks.with_words import settings_of_words
 from harness.contracts import Pass, ProtocolSettings, Query, Reader, Recipe, Vocabulary
 from harness.protocol.decision import predict
@@ -68,3 +71,35 @@ def test_the_pretence_refuses_what_a_gpu_would() -> None:
         with pytest.raises(RuntimeError, match="same device"):
             layer(left)
     assert left.to("cpu") is left
+
+
+NETWORKS: tuple[dict[Recipe, Any], dict[Recipe, Any]] = ({}, {})  # opened once, for each of two ways of asking
+
+
+@contextmanager
+def foreign_defaults() -> Iterator[None]:
+    """What makes a tensor without naming its dtype and device makes one of float64 that holds nothing."""
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_method_names_dtype_and_device_of_all_that_it_makes(name: str, rng: np.random.Generator) -> None:
+    recipe = Recipe.of(f"methods.{name}", **settings_of_words(OURS[name]))
+    image, offered = rng.integers(0, 256, (80, 112, 3)).astype(np.uint8), Offer(Vocabulary(NAMES), (1, 4, 8))
+    query = Query("image", image, Vocabulary(NAMES, others=(("cross",), ("ring",), ("heart",))))
+    world = World(recipe)
+    world.networks = {one: NETWORKS[0].setdefault(one, network) for one, network in world.networks.items()}
+    (here,) = world.answers(query)
+    world.networks = {one: NETWORKS[1].setdefault(one, loading.build(one)) for one in world.networks}
+    world.answers(Query("other", image, Vocabulary((("tree",), ("boat",)), others=query.vocabulary.names)))  # opens
+    with foreign_defaults():
+        (there,) = world.answers(query)
+        labels = predict(there, offered, (80, 112), ProtocolSettings())
+    assert here.dtype == there.dtype and np.array_equal(here, there)
+    assert np.array_equal(labels, predict(here, offered, (80, 112), ProtocolSettings()))

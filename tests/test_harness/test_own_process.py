@@ -1,0 +1,109 @@
+"""`process: own`: a method keeps what it changes to itself, and its death costs an image; nobody else is touched."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+from toy_cells import NINE
+from toy_cells import Cell as Shared
+
+from harness.contracts import ProtocolSettings, Recipe, Row
+from harness.errors import GridError
+from harness.executors.cluster import RayExecutor
+from harness.executors.seam import LocalExecutor
+from harness.grid.reading import Grid
+from harness.planning import plan as plans
+from harness.planning.plan import Plan
+from harness.work.worker import Worker
+
+PLUGINS = str(Path(__file__).parents[1] / "plugins")
+IMAGES = Recipe.of("toy_world:Boxes", images=2)
+
+
+@dataclass(frozen=True)
+class Cell:
+    method: Recipe
+    method_name: str
+    own: bool = True
+    variant: str = ""
+    benchmark_name: str = "Boxes"
+    benchmark: Recipe = IMAGES
+    protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
+
+
+def reckless(ends_at: int = 0, own: bool = True) -> Cell:
+    return Cell(Recipe.of("careless:Reckless", ends_at=ends_at), f"reckless {ends_at}", own)
+
+
+DELICATE = Cell(Recipe.of("careless:Delicate"), "delicate", own=False)
+
+
+def plan_of(*cells: Cell | Shared) -> Plan:
+    return plans.make("toy", cells, 2)
+
+
+def by_name(plan: Plan, rows: list[Row]) -> dict[str, list[Row]]:
+    names = {one.run.run_id: one.run.method_name for one in plan.runs}
+    return {name: [row for row in rows if names[row.run_id] == name] for name in names.values()}
+
+
+def counts(rows: list[Row]) -> list[tuple[list[int], ...]]:
+    return [(row.true.tolist(), row.predicted.tolist(), row.pixels.tolist()) for row in rows]
+
+
+def test_what_a_method_changes_in_its_own_process_is_there_again_for_it_and_not_for_us() -> None:
+    plan, before = plan_of(reckless()), functional.interpolate
+    rows = [row for shard in plan.shards() for done in Worker(threads=1, own=True).run(shard) for row in done.rows]
+    assert [(row.status, row.error) for row in rows] == [("ok", None)] * 2
+    assert torch.get_default_dtype() == torch.float32 and functional.interpolate is before
+
+
+def test_the_word_changes_no_id_and_keeps_a_method_in_shards_of_its_own() -> None:
+    alone, shared = plan_of(reckless()), plan_of(reckless(own=False))
+    assert alone.runs[0].run.run_id == shared.runs[0].run.run_id
+    plan = plan_of(reckless(), reckless(8), DELICATE, *NINE)
+    names = {frozenset(run.method_name for run in shard.runs if run.benchmark == IMAGES) for shard in plan.shards()}
+    assert {frozenset({"reckless 0"}), frozenset({"reckless 8"}), frozenset({"delicate"})} <= names
+
+
+@pytest.mark.parametrize("where", ["local", "ray"])
+def test_a_process_of_its_own_that_dies_costs_one_image_and_its_neighbour_nothing(
+    where: str, request: pytest.FixtureRequest
+) -> None:
+    plan = plan_of(reckless(ends_at=9), DELICATE)
+    worker = Recipe.of("harness.work.worker:Worker", threads=1, folder=PLUGINS)
+    executor: LocalExecutor | RayExecutor = LocalExecutor(worker)
+    if where == "ray":
+        executor = RayExecutor(worker, address=request.getfixturevalue("ray_address"), workers=1)
+    with executor:
+        rows = by_name(plan, [row for done in executor.run(plan.shards()) for row in done.rows])
+    found = {row.image_id: row.error for row in rows["reckless 9"]}
+    assert found == {"000": None, "001": "Its own process died on this image (exit code 9)."}
+    only = plan_of(DELICATE)
+    expected = [row for shard in only.shards() for done in Worker(threads=1).run(shard) for row in done.rows]
+    assert counts(rows["delicate"]) == counts(expected)
+
+
+GRID = """
+    name: toy
+    methods:
+      - {{name: Flat, use: "grid_plugins:Guess", process: {process}}}
+    benchmarks:
+      - {{name: Few, use: "toy_world:Boxes", with: {{images: 2}}}}
+    """
+
+
+def test_the_grid_says_who_has_one(read_grid: Callable[[str], Grid]) -> None:
+    try:
+        cells = [read_grid(textwrap.dedent(GRID.format(process=word))).cells[0] for word in ("own", "shared")]
+    except GridError as error:
+        pytest.fail(str(error))
+    assert [cell.own for cell in cells] == [True, False] and cells[0].method == cells[1].method
+    with pytest.raises(GridError, match="process must be 'shared' or 'own', not 'mine'"):
+        read_grid(textwrap.dedent(GRID.format(process="mine")))
