@@ -111,6 +111,15 @@ def test_files_that_were_touched_are_read_once_and_nothing_is_computed(tmp_path:
     assert "0 image results to do" in swept(tmp_path) and LOADED == []
 
 
+@pytest.mark.parametrize("kind", ["Archive", "Sharded"])
+def test_an_archive_that_is_kept_open_is_behind_every_image_in_it(tmp_path: Path, kind: str) -> None:
+    root = made(tmp_path, kind)
+    swept(tmp_path)
+    pack(root, seed=7)
+    assert "10 image results to do" in swept(tmp_path)
+    assert scores(tmp_path) == of_a_fresh_folder(tmp_path)
+
+
 def test_a_list_that_was_read_with_the_ids_is_behind_every_image(tmp_path: Path) -> None:
     root = made(tmp_path, "Listed")
     swept(tmp_path)
