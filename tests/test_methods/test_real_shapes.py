@@ -16,7 +16,6 @@ from torch import Tensor
 from harness.contracts import Query, Recipe, Vocabulary
 from methods.diffusion import Diffusion, DiffusionPass
 from methods.diffusion.features import DiffusionFeatures
-from methods.diffusion.files import Opened
 from methods.diffusion.network import Network
 from methods.refine import refiner
 from methods.refine.box import boxes
@@ -74,7 +73,7 @@ def network(
             part = flat[start : start + len(noise)]
             part.copy_(noise[: len(part)])
         weight.mul_(loud * (3.0 / weight[0].numel()) ** 0.5)
-    opened = Opened(unet, small.vae, small.text, small.tokenizer, small.scheduler)
+    opened = small._replace(unet=unet)
     return Network(opened, Diffusion(str(folder)), "cpu")
 
 
