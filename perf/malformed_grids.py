@@ -1,6 +1,6 @@
 """A seed and a number flow in; what the door makes of so many spoilt grids flows out: exit 1 if one lacks its sentence.
 
-    python -m perf.malformed_grids [--count 1000] [--seed N]        (or: make grids)
+python -m perf.malformed_grids [--count 1000] [--seed N]        (or: make grids)
 """
 
 from __future__ import annotations

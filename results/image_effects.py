@@ -83,9 +83,9 @@ def image_effects(
     counts: the sums over these very rows, by run. clusters: image id -> cluster. StoreError when no image has a scored
     pixel, or runs do not have the same images.
     """
-    reader = _Reader(counts, background, clusters or {})
+    reader = EffectsReader(counts, background, clusters or {})
     for chunk in chunks:
-        reader.take(chunk.filter((pl.col("status") == "ok") & pl.col("run_id").is_in(list(counts))))
+        reader.take(chunk)
     return reader.finish()
 
 
@@ -99,14 +99,14 @@ def of_arrays(inside: Ints, union: Ints, labelled: Ints) -> ImageEffects:
     true = labelled.sum(axis=0)
     sums = zip(inside.sum(axis=1), union.sum(axis=1), strict=True)
     counts = {str(n): ClassCounts(i, true, u + i - true) for n, (i, u) in enumerate(sums)}
-    reader = _Reader(counts, True, {})
+    reader = EffectsReader(counts, True, {})
     run, unit, label = at = np.nonzero(union)
     lines = _Lines(run, unit, label, inside[at], union[at], labelled[unit, label])
     reader.take_lines([f"{n:09d}" for n in range(len(labelled))], lines)
     return reader.finish()
 
 
-class _Reader:
+class EffectsReader:
     """Takes rows in, chunk by chunk; holds two numbers a run and image, and lines only of images in clusters."""
 
     def __init__(self, counts: Mapping[str, ClassCounts], background: bool, clusters: Mapping[str, str]) -> None:
@@ -120,7 +120,8 @@ class _Reader:
         self._holding = np.zeros(self._classes, np.int64)  # units that hold each class, after the first run's rows
 
     def take(self, chunk: pl.DataFrame) -> None:
-        lines = self._lines(chunk)
+        """The good rows of its runs, out of any others."""
+        lines = self._lines(chunk.filter((pl.col("status") == "ok") & pl.col("run_id").is_in(list(self._runs))))
         if not lines.run.size:
             return
         if self._clusters:
@@ -179,6 +180,7 @@ class _Reader:
         self._holding += np.bincount(lines.label[(lines.run == 0) & (lines.labelled > 0)], minlength=self._classes)
 
     def finish(self) -> ImageEffects:
+        """All that was taken. StoreError when no image has a scored pixel, or runs do not have the same images."""
         if self._waiting:
             self._take(_joined(self._waiting, len(self._units), self._classes))
         names, runs = sorted(self._units), len(self._runs)

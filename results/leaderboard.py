@@ -27,9 +27,9 @@ from results.board_csv import leaderboard_csv, matrix_csv, pairs_csv, percent
 from results.door import door
 from results.durable import write_text
 from results.protocols import differences
-from results.ranking import Entry, Leaderboard, Place, order_of, place_of, ranked
+from results.ranking import Entry, Leaderboard, order_of, place_of, ranked
 from results.recipes import RunRecipe
-from results.standings import Rivals, Standings, stand
+from results.standings import Place, Rivals, Standings, stand
 from results.store import Store
 from results.tally import Tally, tally
 from results.terminal import print_leaderboard
@@ -152,7 +152,8 @@ def _standings(
     store: Store, recipes: Mapping[str, RunRecipe], entries: Sequence[Entry], sums: Tally, partial: bool
 ) -> dict[Place, Standings]:
     """What may be compared, compared: the complete runs of each place and, with `partial`, each other run by itself."""
-    found = {}
+    found: dict[Place, Standings] = {}
+    rivals: dict[Place, Rivals] = {}
     for place, group in groupby(sorted(entries, key=place_of), key=place_of):
         scored = [entry for entry in group if entry.miou is not None]
         whole = [entry.run_id for entry in scored if entry.complete]
@@ -168,10 +169,8 @@ def _standings(
         counts = {i: estimators.counts_of(confusions[i,], size, background) for i in taking_part}
         seed = int.from_bytes(hashlib.blake2b(_identity(recipe).encode(), digest_size=8).digest())
         images = max(entry.images for entry in scored)
-        found[place] = stand(
-            store, Rivals(counts, tuple(whole), background, size, images, recipe.cluster_of_image, seed)
-        )
-    return found
+        rivals[place] = Rivals(counts, tuple(whole), background, size, images, recipe.cluster_of_image, seed)
+    return {**found, **stand(store, rivals)}
 
 
 def _longest(entries: Sequence[Entry], images: pl.DataFrame) -> list[str]:

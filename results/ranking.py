@@ -9,9 +9,7 @@ from typing import Any
 
 from results.board_csv import percent
 from results.seeds import SeedSpread
-from results.standings import TOO_FEW, Standing, Standings
-
-Place = tuple[str, str]  # benchmark and protocol: what may be compared
+from results.standings import TOO_FEW, Place, Standing, Standings
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ import polars as pl
 from harness.errors import StoreError
 from results import estimators, significance
 from results.estimators import ClassCounts
-from results.image_effects import ImageEffects, image_effects
+from results.image_effects import EffectsReader, ImageEffects, image_effects
 from results.significance import ALPHA, Comparison, Group
 from results.store import Store
 from results.tally import tally
 
 _MOST_VALUES = 250_000_000  # runs x images that are held at a time, 2 GB an array: beyond it no intervals are made
+Place = tuple[str, str]  # benchmark and protocol: what may be compared
 BEST, TIED, WORSE, TOO_FEW = "best", "not separated", "worse", "too few images"
 
 
@@ -70,13 +71,29 @@ class Rivals:
     seed: int
 
 
-def stand(store: Store, rivals: Rivals) -> Standings:
-    """Compare the whole runs, then each short one (those in `counts` that are not whole) with their best."""
-    if len(rivals.whole) * rivals.images > _MOST_VALUES:
-        return Standings(why="the images of all runs are too many to be drawn again and again", seed=rivals.seed)
-    whole = {run_id: rivals.counts[run_id] for run_id in rivals.whole}
+def stand(store: Store, places: Mapping[Place, Rivals]) -> dict[Place, Standings]:
+    """In each place, compare the whole runs, then each short one (the others in `counts`) with the best of them.
+
+    The folder is read once for all whole runs, however many places there are.
+    """
+    held = {place: rivals for place, rivals in places.items() if len(rivals.whole) * rivals.images <= _MOST_VALUES}
+    readers = {
+        place: EffectsReader({i: rivals.counts[i] for i in rivals.whole}, rivals.background, rivals.clusters)
+        for place, rivals in held.items()
+    }
+    for chunk in store.chunks([run_id for rivals in held.values() for run_id in rivals.whole]):
+        for reader in readers.values():
+            reader.take(chunk)
+    too_many = Standings(why="the images of all runs are too many to be drawn again and again")
+    return {
+        place: _stand(store, rivals, readers[place]) if place in held else too_many for place, rivals in places.items()
+    }
+
+
+def _stand(store: Store, rivals: Rivals, reader: EffectsReader) -> Standings:
+    """One place, whose whole runs have been read."""
     try:
-        effects = image_effects(store.chunks(list(whole)), whole, rivals.background, rivals.clusters)
+        effects = reader.finish()
     except StoreError as error:
         return Standings(why=str(error), seed=rivals.seed)
     groups = significance.groups(effects, rivals.seed)

@@ -66,9 +66,7 @@ class World:
     def read(self, features: Mapping[Pass, Features], query: Query) -> NDArray[Any]:
         """What a reader answers from features."""
         watched = features if isinstance(features, WatchedFeatures) else WatchedFeatures(features)
-        return array_of(
-            self._ask(self._recipe, query.image_id, partial(self.method.read, watched, query.vocabulary))
-        )
+        return array_of(self._ask(self._recipe, query.image_id, partial(self.method.read, watched, query.vocabulary)))
 
     def _segment(self, query: Query) -> NDArray[Any]:
         verb = partial(self.method.segment, query.image, query.vocabulary)

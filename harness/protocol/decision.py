@@ -110,9 +110,7 @@ class Planes:
 
         self._pieces, self._cut, self.positions = pieces, cut, positions
         self.device = "cpu" if isinstance(pieces[0], np.ndarray) else pieces[0].device
-        self._count = torch.zeros(
-            cut.size if len(pieces) > 1 else (0, 0), dtype=torch.float32, device=self.device
-        )
+        self._count = torch.zeros(cut.size if len(pieces) > 1 else (0, 0), dtype=torch.float32, device=self.device)
         for box in cut.boxes:
             _place(self._count, box).add_(1)
 
