@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).parent.parent
+from in_process import door
 
 WEIGHTS = """
   - {name: StableSeg, use: "methods.stableseg:StableSeg", with: {model: shapes, refine: none}}
@@ -33,15 +29,11 @@ batch: 4
 """
 
 
-def door(folder: Path, methods: str, *more: str) -> None:
+def sweep(folder: Path, methods: str, *more: str) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "grid.yaml").write_text(f"name: chain\nmethods:{methods}{REST}")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", "RAY_worker_niceness": "0"}
-    command = [sys.executable, "-m", "harness.sweep", "grid.yaml", "--no-report", *more]
-    answer = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False
-    )
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    answer = door("grid.yaml", *more, cwd=folder)
+    assert answer.returncode == 0, answer
 
 
 def cards(folder: Path) -> dict[str, dict[str, Any]]:
@@ -50,9 +42,9 @@ def cards(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_the_chain_on_ray_with_two_workers_learns_what_one_process_learns(tmp_path: Path) -> None:
-    door(tmp_path / "ray", WEIGHTS + STUDENT, "--workers", "2")
-    door(tmp_path / "here", WEIGHTS, "--local")
+def test_the_chain_on_ray_with_two_workers_learns_what_one_process_learns(tmp_path: Path, ray_address: str) -> None:
+    sweep(tmp_path / "ray", WEIGHTS + STUDENT, "--address", ray_address, "--workers", "2")
+    sweep(tmp_path / "here", WEIGHTS)
     together, alone = cards(tmp_path / "ray"), cards(tmp_path / "here")
     for variant, count in (("per=layer", 10), ("per=head", 20)):
         one, other = (held[f"Weights {variant}"] for held in (together, alone))

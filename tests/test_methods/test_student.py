@@ -22,8 +22,9 @@ from methods.student.network import Shape, build
 
 NAMES = (("red",), ("green", "lime"), ("blue",))
 SMALL = Student(
-    teacher="nobody", encoder="resnet18", encoder_weights=None, decoder=16, crop=32, scale_low=0.8, scale_high=1.2,
-    steps=4, batch=4, group=2, optimiser="adamw", learning_rate=0.002, validate_every=2, held_out=0.25, seed=3,
+    teacher="nobody", encoder="tu-resnet10t", encoder_weights=None, depth=3, stride=8, decoder=16, crop=32,
+    scale_low=0.8, scale_high=1.2, steps=4, batch=4, group=2, optimiser="adamw", learning_rate=0.002, validate_every=2,
+    held_out=0.25, seed=3,
 )  # fmt: skip
 EVEN = replace(SMALL, optimiser="sgd", steps=2)  # AdamW, or more steps, would blow up the last bits of a sum
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from in_process import as_it_was
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from training.shapes import ROOT, main
+from training import shapes
+from training.settings import Settings
 
-SHIPPED = ROOT / "methods" / "pretrained" / "shapes"
+SHIPPED = shapes.ROOT / "methods" / "pretrained" / "shapes"
 
 
 def check_formats(folder: Path) -> None:
@@ -31,16 +37,36 @@ def check_formats(folder: Path) -> None:
         assert unet(torch.zeros(1, 4, 24, 24), 1, encoder_hidden_states=states).sample.shape == (1, 4, 24, 24)
 
 
-@pytest.mark.slow
-def test_one_command_trains_everything(tmp_path: Path) -> None:
+class Here:
+    """A process of the training that runs in this one, for `subprocess`: it is done when it has started."""
+
+    def __init__(self, command: list[str], **_: Any) -> None:
+        assert command[:3] == [sys.executable, "-m", "training.shapes"]
+        shapes.main(command[3:])
+
+    def wait(self) -> int:
+        return 0
+
+
+def few() -> Settings:
+    """The recipe with smaller batches and fewer pictures that nobody saw."""
+    whole = Settings()
+    stages = {stage.name: replace(stage, batch=4) for stage in (whole.clip, whole.vae, whole.unet)}
+    return replace(whole, held_out=64, **stages)
+
+
+def test_one_command_trains_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "subprocess", SimpleNamespace(run=Here, Popen=Here))
+    monkeypatch.setattr(shapes, "Settings", few)
     arguments = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--steps-scale", "0.0005"]
-    main(arguments)
-    for part in ("text_encoder", "tokenizer", "unet", "vae", "scheduler"):
-        assert (tmp_path / "out" / "diffusion" / part).is_dir()
-    for stage in ("clip", "vae", "unet"):
-        assert (tmp_path / "cache" / f"{stage}.jsonl").exists()
-    StableDiffusionPipeline.from_pretrained(tmp_path / "out" / "diffusion")
-    main(arguments)  # again: nothing is left to train, and nothing breaks
+    with as_it_was(tmp_path):
+        shapes.main(arguments)
+        for part in ("text_encoder", "tokenizer", "unet", "vae", "scheduler"):
+            assert (tmp_path / "out" / "diffusion" / part).is_dir()
+        for stage in ("clip", "vae", "unet"):
+            assert (tmp_path / "cache" / f"{stage}.jsonl").exists()
+        StableDiffusionPipeline.from_pretrained(tmp_path / "out" / "diffusion")
+        shapes.main(arguments)  # again: nothing is left to train, and nothing breaks
 
 
 def test_the_shipped_models_open_and_are_small() -> None:

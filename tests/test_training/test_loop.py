@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ def test_resuming_gives_the_weights_of_an_uninterrupted_training(tmp_path: Path,
 
 def test_the_autoencoder_resumes_too(tmp_path: Path) -> None:
     settings = Settings().scaled(1e-6)
+    settings = replace(settings, vae=replace(settings.vae, batch=2))
     pixels = np.random.default_rng(0).integers(0, 256, (8, 96, 96, 3), dtype=np.uint8)
     found = []
     for folder, stops in (("whole", [None]), ("parts", [1, None])):
