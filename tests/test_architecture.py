@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,10 @@ RIVER = (  # the rooms of the harness in the order in which values flow; none kn
 VAGUE = {"utils", "common", "helpers", "base", "misc", "tools", "stuff"}
 
 Source = tuple[str, str]  # path relative to the root, text
+parsed = cache(ast.parse)  # every wall reads every file
 
 
+@cache
 def sources() -> list[Source]:
     files = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
     return [(file.relative_to(ROOT).as_posix(), file.read_text("utf-8")) for file in files]
@@ -34,7 +37,7 @@ def sources() -> list[Source]:
 
 def imports(text: str) -> Iterator[str]:
     """Every module a file imports, lazily or not."""
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(text)):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -91,11 +94,11 @@ def only_doors_know_the_results(path: str, text: str) -> bool:
 
 
 def the_door_defines_no_class(path: str, text: str) -> bool:
-    return path != "harness/sweep.py" or not any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(text)))
+    return path != "harness/sweep.py" or not any(isinstance(node, ast.ClassDef) for node in ast.walk(parsed(text)))
 
 
 def opens_with_a_sentence(_path: str, text: str) -> bool:
-    return not text.strip() or ast.get_docstring(ast.parse(text)) is not None
+    return not text.strip() or ast.get_docstring(parsed(text)) is not None
 
 
 def has_a_telling_name(path: str, _text: str) -> bool:
@@ -108,7 +111,7 @@ OWN_PICKLE = {"harness/executors/cluster.py"}  # what our own workers answer, ov
 
 def nothing_dangerous(path: str, text: str) -> bool:
     """No eval or exec, no pickle from outside, no yaml.load, no remote code; torch.load only with weights_only."""
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(text)):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             words = {keyword.arg for keyword in node.keywords}
