@@ -24,7 +24,7 @@ STUDENT = """
 """
 REST = """
 benchmarks:
-  - {name: Shapes, use: "benchmarks.shapes:Shapes", with: {images: 6}, train: {split: train, images: 16}}
+  - {name: Shapes, use: "benchmarks.shapes:Shapes", with: {images: 4}, train: {split: train, images: 8}}
 batch: 4
 """
 
@@ -61,4 +61,4 @@ def test_the_chain_on_ray_with_two_workers_learns_what_one_process_learns(tmp_pa
     assert [line["step"] for line in steps if "validation_miou" in line] == [3, 6]
     with (tmp_path / "ray" / "runs" / "leaderboard.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4 and {row["images"] for row in rows} == {"6"} and {row["failed"] for row in rows} == {"0"}
+    assert len(rows) == 4 and {row["images"] for row in rows} == {"4"} and {row["failed"] for row in rows} == {"0"}

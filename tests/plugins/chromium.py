@@ -25,7 +25,7 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
-PATIENCE = 120.0  # seconds; a loaded machine is slow to start a browser
+PATIENCE = 600.0  # seconds; a loaded machine is slow to start a browser
 
 
 def find() -> str:

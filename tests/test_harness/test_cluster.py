@@ -64,7 +64,7 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ.update(before)
 
 
-def gone(processes: Sequence[psutil.Process], seconds: float = 90.0) -> bool:
+def gone(processes: Sequence[psutil.Process], seconds: float = 600.0) -> bool:
     """Whether these processes end (or are zombies waiting for their parent) within a generous time."""
     _, left = psutil.wait_procs(processes, timeout=seconds)
     return not [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
@@ -141,7 +141,7 @@ def test_whatever_a_method_does_to_its_process_the_rest_is_whole(ray: None, monk
     harmful = [["x0", None], ["x1raises", "x2"], ["y0", "y1segfaults", "y2"], ["y3exits"], ["y4", "y5sleeps"]]
     killing = [[f"b{b}i{i}" for i in range(3)] for b in range(12)]
     shards = [shard_of("harm", ["a"], harmful), shard_of("kill", ["a", "killer"], killing), *ordinary(2)]
-    with RayExecutor(recipe("Harmful"), workers=2, stall_seconds=4.0, on_event=events.append) as executor:
+    with RayExecutor(recipe("Harmful"), workers=2, stall_seconds=6.0, on_event=events.append) as executor:
         rows = as_rows(executor.run(shards))
     truth = locally(shards)
     assert rows.keys() == truth.keys()
@@ -203,7 +203,7 @@ def script(name: str) -> subprocess.Popen[str]:
 
 def test_a_cluster_of_two_nodes_reached_by_its_address() -> None:
     driver = script("two_nodes.py")
-    output, errors = driver.communicate(timeout=240)
+    output, errors = driver.communicate()
     assert driver.returncode == 0, errors
     said = json.loads(output.splitlines()[-1])
     rows = {(run, image): (status, None, pixels) for run, image, status, pixels in said["rows"]}
@@ -220,7 +220,7 @@ def test_an_interrupted_driver_leaves_nothing_running() -> None:
         family = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
         assert len(family) >= 3
         driver.send_signal(signal.SIGINT)
-        _, errors = driver.communicate(timeout=60)
+        _, errors = driver.communicate()
         assert driver.returncode == 130, errors
         assert gone(family)
         assert "Traceback" not in errors

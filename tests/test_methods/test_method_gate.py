@@ -184,7 +184,7 @@ def test_commands_that_make_no_sense(arguments: tuple[str, ...], says: str, caps
 
 def test_the_command_itself() -> None:
     command = [sys.executable, "-m", "harness.checks", "method", "methods.controls:OneClass"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (done.returncode, "All 11 promises are kept" in done.stdout) == (0, True), done.stdout + done.stderr
 
 

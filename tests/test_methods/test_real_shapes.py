@@ -146,7 +146,6 @@ def all_scales(attention: list[tuple[list[Tensor], list[Tensor]]]) -> Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_maps_and_refinements_of_a_joint_prompt(network: Network, plain: SimpleNamespace) -> None:
     seen = forward(network, SHORT, ALL)
     features: DiffusionFeatures = seen.features
@@ -186,7 +185,6 @@ def test_maps_and_refinements_of_a_joint_prompt(network: Network, plain: SimpleN
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_maps_of_split_and_single_prompts(network: Network, plain: SimpleNamespace) -> None:
     seen = forward(network, LONG, EARLY)
     prompts = [f"a photo of a {name}" for name in LONG]

@@ -224,7 +224,7 @@ FOREIGN = {
 }  # fmt: skip
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
 @pytest.mark.parametrize(("name", "sentence"), FOREIGN.items())
 def test_pipes_and_folders_in_place_of_files_are_sentences(tmp_path: Path, name: str, sentence: str, kind: str) -> None:
