@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,11 +39,16 @@ def recipe(name: str) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One private Ray for this file, with a HOME of its own; at the end nothing of it is left."""
+def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], list[psutil.Process]]]:
+    """One private Ray for this file, with a HOME of its own; at the end nothing of it is left. Tells its processes."""
     home = tmp_path_factory.mktemp("home")
     before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
-    children = {child.pid for child in psutil.Process().children(recursive=True)}
+    others = {child.pid for child in psutil.Process().children()}  # the Ray that other files share may be among them
+
+    def family() -> list[psutil.Process]:
+        own = [child for child in psutil.Process().children() if child.pid not in others]
+        return [one for child in own for one in (child, *child.children(recursive=True))]
+
     os.environ.update(HOME=str(home), RAY_worker_niceness="0")
     try:
         connection = cluster.connect(None)
@@ -52,8 +57,8 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         folder = connection._folder
         assert folder is not None and folder.path.is_dir()
         assert folder.path.parent.stat().st_mode & 0o777 == 0o700, "others can reach Ray's sockets"
-        yield
-        started = [child for child in psutil.Process().children(recursive=True) if child.pid not in children]
+        yield family
+        started = family()
         assert len(started) >= 3
         connection.close()
         assert gone(started), "processes of Ray are left"
@@ -110,13 +115,12 @@ def test_workers_share_the_threads_and_the_work(ray: None) -> None:
     assert {(told, environment) for _, told, environment in facts} == {(3, 3)}
 
 
-def test_every_listener_is_on_loopback(ray: None) -> None:
+def test_every_listener_is_on_loopback(ray: Callable[[], list[psutil.Process]]) -> None:
     with RayExecutor(recipe("Mild"), workers=1) as executor:
         list(executor.run(ordinary(1)))
-        family = psutil.Process().children(recursive=True)
         listening = [
             (process.pid, connection.laddr.ip)
-            for process in family
+            for process in ray()
             for connection in process.net_connections(kind="inet")
             if connection.status == psutil.CONN_LISTEN
         ]
