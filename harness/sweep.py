@@ -22,7 +22,7 @@ from harness.errors import HarnessError
 from harness.executors import placement
 from harness.executors.seam import Executor, LocalExecutor
 from harness.foreign import interrupts
-from harness.foreign.calls import put_back_functions
+from harness.foreign.calls import keeping_functions
 from harness.grid import reading as grids
 from harness.grid.form import MOST_WORKERS
 from harness.planning import plan as plans
@@ -111,9 +111,8 @@ def _tell_of_before(store: Store | None, console: Console) -> None:
 
 def _plan(options: argparse.Namespace, grid: grids.Grid, store: Store | None) -> Plan:
     stored, shelf = (store.stored(), stages.shelf(store)) if store is not None else ({}, None)
-    plan = plans.make(grid.name, grid.cells, grid.batch, stored, options.limit, grid.keep, shelf, grid.folder)
-    put_back_functions()
-    return plan
+    with keeping_functions():
+        return plans.make(grid.name, grid.cells, grid.batch, stored, options.limit, grid.keep, shelf, grid.folder)
 
 
 def _run(

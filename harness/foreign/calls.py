@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -198,10 +198,15 @@ def _calls() -> int:
     return depth
 
 
-def put_back_functions() -> None:
-    """After a plan was made: functions that constructors replaced, which is dear to look at for each of them."""
-    for trace in _functions.traces():
-        _quietly(trace.put_back)
+@contextmanager
+def keeping_functions() -> Iterator[None]:
+    """While a plan is made: functions that constructors replace are put back at its end, dear to look at for each."""
+    _functions.settle()  # what whoever calls us replaced before is theirs
+    try:
+        yield
+    finally:
+        for trace in _functions.traces():
+            _quietly(trace.put_back)
 
 
 def looked_after(who: str, function: Callable[[], T], imports: str | None = None) -> T:

@@ -29,6 +29,7 @@ from harness.checks.method_world import scene
 from harness.contracts import Recipe, Row
 from harness.errors import SettingsError
 from harness.foreign import calls, interrupts, replaced
+from harness.foreign.calls import keeping_functions
 from harness.planning import plan as plans
 from harness.recipes import loading
 from harness.work.worker import Worker
@@ -265,3 +266,16 @@ def test_stableseg_keeps_its_counts_beside_all_of_them() -> None:
     rows = counted(*cells, ours)
     assert counts(rows["ours"]) == counts(counted(ours)["ours"])
     assert {row.status for name in habits for row in rows[name]} == {"failed"} and len(rows["ours"]) == 4
+
+
+def test_what_a_program_replaces_and_puts_back_between_two_plans_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = functional.interpolate
+    with monkeypatch.context() as patch:
+        patch.setattr(functional, "interpolate", functional.relu)
+        with keeping_functions():
+            assert functional.interpolate is functional.relu
+    with keeping_functions():
+        functional.interpolate = functional.relu
+    assert functional.interpolate is own

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from harness.contracts import Query, Vocabulary
-from harness.recipes import code_stamp, house, surroundings
 
 WORDS = ("a", "photo", "of", "and", "cat", "dog", "car", "an", "the")
 STABLE_DIFFUSION_1 = {
@@ -202,10 +201,3 @@ def plain_latents(network: Any, queries: Sequence[Query], timestep: int, seed: i
         noise = normal(tuple(clean.shape[1:]), "noise", seed, query.image_id, 0)[None]
         found.append(schedule.add_noise(clean, noise, torch.tensor([timestep])))
     return torch.cat(found)
-
-
-@pytest.fixture(autouse=True)
-def _code_is_read_anew() -> None:
-    """What tests of identity told of our code is forgotten: a gate compares this process with a fresh one."""
-    for remembered in (code_stamp.code_of, house.deciding, house._table, surroundings._house_closure):
-        remembered.cache_clear()
