@@ -69,7 +69,7 @@ def _path(folder: Path, key: str) -> Path:
 def _origin(line: bytes) -> Origin | None:
     try:
         image_id, sample, files, readers = json.loads(line)
-        marks = tuple(Mark(str(path), int(size), int(changed)) for path, size, changed in files)
+        marks = tuple(Mark(str(path), *map(int, numbers)) for path, *numbers in files)
         return Origin(str(image_id), str(sample), marks, str(readers))
     except (ValueError, TypeError):
         return None

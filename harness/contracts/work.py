@@ -89,11 +89,17 @@ class Row:
 
 
 class Mark(NamedTuple):
-    """A file as it was: absolute path, bytes, time of its last change in ns; -1 bytes where there was none."""
+    """A file as it was: absolute path, bytes, time of its last change in ns; -1 bytes where there was none.
+
+    touched: when anything of it changed, its name and times included, in ns: nobody can set that. inode: its number on
+    the disk. Both are 0 where they are not known.
+    """
 
     path: str
     size: int
     changed: int
+    touched: int = 0
+    inode: int = 0
 
 
 @dataclass(frozen=True)

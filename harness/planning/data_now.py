@@ -46,8 +46,11 @@ class DataNow:
         return {image_id: found for image_id, found in now.items() if found not in (None, asked[image_id])}
 
     def news(self, origins: Iterable[Origin]) -> list[Origin]:
-        """Those that say what is not known yet; they are known from now on."""
-        found = [origin for origin in origins if not _alike(origin, self.known.get(origin.image_id))]
+        """Those that say what is not known yet; they are known from now on.
+
+        A machine with a copy of its own has other inodes: if the same pixels came of it, what is known stays.
+        """
+        found = [origin for origin in origins if not _copied(origin, self.known.get(origin.image_id))]
         self.known |= {origin.image_id: origin for origin in found}
         return found
 
@@ -88,6 +91,14 @@ class DataNow:
 def _alike(origin: Origin, other: Origin | None) -> bool:
     """Whether two say the same pixels and files; which libraries were there is told only where pixels differ."""
     return other is not None and (origin.sample, origin.files) == (other.sample, other.files)
+
+
+def _copied(origin: Origin, other: Origin | None) -> bool:
+    """Whether another says the same of files as far as a copy keeps it: places, sizes and times."""
+    if other is None or not all(mark.inode for mark in other.files if mark.size >= 0):
+        return False
+    here, there = ([mark[:3] for mark in one.files] for one in (origin, other))
+    return (origin.sample, here) == (other.sample, there)
 
 
 def behind(samples: Mapping[str, str | None], image_ids: Iterable[str]) -> str | None:

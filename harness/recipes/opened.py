@@ -25,12 +25,12 @@ Marks = dict[str, Mark]
 
 
 def mark_of(path: str) -> Mark:
-    """A file as it is: absolute path, bytes, time of its last change in ns; -1 bytes where there is none."""
+    """A file as it is; of -1 bytes where there is none."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
         return Mark(path, -1, 0)
-    return Mark(path, found.st_size, found.st_mtime_ns)
+    return Mark(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 @contextmanager

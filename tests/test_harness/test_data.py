@@ -16,6 +16,9 @@ import toy_folder
 from in_process import door
 from toy_folder import LOADED
 
+from harness.contracts import Mark, Origin, Recipe
+from harness.planning.data_now import DataNow
+from harness.recipes.origins import Source
 from results import merge, origins
 from results.store import Store
 
@@ -99,6 +102,46 @@ def test_of_one_changed_mask_one_image_is_read_and_computed_again(tmp_path: Path
     assert "2 image results to do" in swept(tmp_path)
     assert set(LOADED) == {"002"}
     assert scores(tmp_path) == of_a_fresh_folder(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["Folder", "Named", "Archive"])
+def test_masks_of_the_size_and_time_of_before_are_found_out(tmp_path: Path, kind: str) -> None:
+    """As `cp -p` and `touch -r` leave them."""
+    root = made(tmp_path, kind)
+    swept(tmp_path)
+    before = scores(tmp_path)
+    files = [path for path in sorted(root.rglob("*")) if path.suffix in (".npy", ".zip")]
+    were = {path: path.stat() for path in files}
+    toy_folder.write(root, seed=7)
+    pack(root, seed=7)
+    for path, was in were.items():
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+        assert (path.stat().st_size, path.stat().st_mtime_ns) == (was.st_size, was.st_mtime_ns)
+    swept(tmp_path)
+    assert scores(tmp_path) == of_a_fresh_folder(tmp_path) != before
+    assert "0 image results to do" in swept(tmp_path) and LOADED == []
+
+
+def test_what_is_remembered_without_inodes_is_read_once(tmp_path: Path) -> None:
+    made(tmp_path)
+    swept(tmp_path)
+    (index,) = (tmp_path / "runs" / "origins").iterdir()
+    lines = [json.loads(line) for line in index.read_text().splitlines() if line]
+    of_before = [[image, sample, [mark[:3] for mark in marks], readers] for image, sample, marks, readers in lines]
+    index.write_text("\n".join(map(json.dumps, of_before)))
+    assert "0 image results to do" in swept(tmp_path) and set(LOADED) == {f"{n:03d}" for n in range(5)}
+    assert "0 image results to do" in swept(tmp_path) and LOADED == []
+
+
+def test_a_copy_of_the_data_on_another_machine_is_not_news(tmp_path: Path) -> None:
+    here = Mark("/data/0.png", 7, 1, 2, 3)
+    data = DataNow(Source(Recipe.of("toy_folder:Folder", root=str(tmp_path))), 3, "key", {}, print)
+    assert data.news([Origin("0", "d", (here,))])
+    assert not data.news([Origin("0", "d", (here._replace(touched=8, inode=9),))])
+    assert data.known["0"].files == (here,)
+    assert data.news([Origin("0", "other", (here._replace(touched=8, inode=9),))])
+    data.known["0"] = Origin("0", "d", (Mark(*here[:3]),))  # of before there were inodes
+    assert data.news([Origin("0", "d", (here,))])
 
 
 @pytest.mark.parametrize("kind", KINDS)
