@@ -25,9 +25,9 @@ from harness.learning.fitting import FitJob
 from harness.learning.lessons import LessonBook
 from harness.planning.data_now import DataNow, behind
 from harness.planning.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
-from results import artefacts, keepsakes, origins
-from results.store import Store
-from results.writer import Writer
+from results.folder import artefacts, keepsakes, origins
+from results.folder.store import Store
+from results.folder.writer import Writer
 
 
 def shelf(store: Store) -> Shelf:

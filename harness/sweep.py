@@ -30,11 +30,11 @@ from harness.planning import report as plan_report
 from harness.planning.plan import Plan
 from harness.progress import Progress
 from harness.recipes import identity, loading
-from results import leaderboard, overview
 from results.door import door
-from results.store import Store
-from results.terminal import console_for_output, print_leaderboard
-from results.writer import Writer
+from results.folder.store import Store
+from results.folder.writer import Writer
+from results.tables import leaderboard, overview
+from results.tables.terminal import console_for_output, print_leaderboard
 
 DONE, INCOMPLETE, INTERRUPTED = 0, 3, 130  # and 2, the user's input: HarnessError.exit_code
 ERRORS_SHOWN = 20

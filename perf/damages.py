@@ -23,8 +23,11 @@ from typing import Any
 
 from harness import sweep
 from harness.errors import HarnessError
-from results import artefacts, gallery, leaderboard, verify
-from results.store import Store
+from results import verify
+from results.folder import artefacts
+from results.folder.store import Store
+from results.pictures import gallery
+from results.tables import leaderboard
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("rows", "recipes", "grid.json", "events.jsonl", "artefacts", "label_maps", "pictures")

@@ -20,7 +20,7 @@ from harness.contracts import Origin, Recipe, Sample
 from harness.planning.data_now import DataNow
 from harness.recipes.opened import mark_of
 from harness.recipes.origins import Source, digest
-from results import origins
+from results.folder import origins
 
 
 class Many:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from results import leaderboard, significance
-from results.store import Store
+from results.counts import significance
+from results.folder.store import Store
+from results.tables import leaderboard
 
 PAIRS = (
     "StableSeg+:StableSeg", "Weights:StableSeg", "StableSeg++:StableSeg+", "StableSeg++:StableSeg",

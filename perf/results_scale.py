@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from results import image_effects, significance
-from results.store import Store
+from results.counts import image_effects, significance
+from results.folder.store import Store
 
 RUNS, CLASSES, OVERLAPS, PER_PART = 20, 150, 100, 5000
 

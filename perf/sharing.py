@@ -26,7 +26,7 @@ from harness.grid import reading as grids
 from harness.planning import plan as plans
 from harness.planning.plan import Plan
 from harness.recipes import loading
-from results.store import Store
+from results.folder.store import Store
 
 
 class BareLoop:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from results import image_effects, resampling, significance
-from results.image_effects import ImageEffects
+from results.counts import image_effects, resampling, significance
+from results.counts.image_effects import ImageEffects
 
 IMAGES, CLASSES = (20, 50, 200, 500, 2000), (10, 40, 150)
 RUNS = (2, 8, 30)

@@ -1,1 +1,1 @@
-"""From stored rows to knowledge: store, tables, leaderboard; the only room that knows polars."""
+"""From stored rows to knowledge: folder, counts, tables, pictures, report; each file beside them is a command."""

@@ -22,14 +22,14 @@ import polars as pl
 from harness.contracts import expanded
 from harness.contracts.facts import essence
 from harness.errors import HarnessError, StoreError
-from results import cargo, origins, same_data
-from results.agreement import agreeing
 from results.door import door
-from results.keepsakes import key_of
-from results.leaderboard import benchmark_labels
-from results.recipes import RunRecipe, joined_sweeps, recipe_text
-from results.rows import KEY, SCHEMA, Contradiction, OtherData, defeated
-from results.store import Store, Table
+from results.folder import cargo, origins, same_data
+from results.folder.agreement import agreeing
+from results.folder.keepsakes import key_of
+from results.folder.recipes import RunRecipe, joined_sweeps, recipe_text
+from results.folder.rows import KEY, SCHEMA, Contradiction, OtherData, defeated
+from results.folder.store import Store, Table
+from results.tables.leaderboard import benchmark_labels
 
 # What a run's id stands for; the rest of a recipe may differ between machines.
 _IDENTITY = ("identity", "harness", "tagger", "method", "backbones", "benchmark", "protocol", "classes")

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from harness.contracts import expanded
 from harness.errors import HarnessError, StoreError
-from results import artefacts, events, gallery, lock, parts, proof
-from results.agreement import agreeing
 from results.door import door
-from results.durable import write_text
-from results.recipes import RunRecipe
-from results.rows import KEY, Contradiction
-from results.store import Store, read_recipe
+from results.folder import artefacts, events, keepsakes, lock, parts, proof
+from results.folder.agreement import agreeing
+from results.folder.durable import write_text
+from results.folder.recipes import RunRecipe
+from results.folder.rows import KEY, Contradiction
+from results.folder.store import Store, read_recipe
 
 ASIDE = "set-aside"  # the folder below the results folder that takes what is damaged
 
@@ -146,7 +146,7 @@ def _artefacts(folder: Path, found: Look) -> None:
 def _pictures(folder: Path, found: Look) -> None:
     maps = [*sorted((folder / "label_maps").rglob("*.png")), *sorted((folder / "pictures").rglob("*.png"))]
     photos = sorted((folder / "pictures").rglob("*.jpg"))
-    whole = [*_sound(maps, gallery.read_labels, found), *_sound(photos, gallery.read_image, found)]
+    whole = [*_sound(maps, keepsakes.read_labels, found), *_sound(photos, keepsakes.read_image, found)]
     found.counted("pictures", len(whole), sum(proof.is_stamped(path.read_bytes()) for path in whole))
 
 

@@ -23,6 +23,7 @@ RIVER = (  # the rooms of the harness in the order in which values flow; none kn
     "errors", "contracts", "yaml_lines", "foreign", "recipes", "protocol", "grid", "planning", "work", "learning",
     "executors", "progress", "checks", "stages", "sweep",
 )  # fmt: skip
+RESULTS = ("folder", "counts", "tables", "pictures", "report")  # likewise; the commands beside them come last
 VAGUE = {"utils", "common", "helpers", "base", "misc", "tools", "stuff"}
 
 Source = tuple[str, str]  # path relative to the root, text
@@ -89,6 +90,23 @@ def the_river_flows_one_way(path: str, text: str) -> bool:
     return all(RIVER.index(room) <= own for room in rooms)
 
 
+def rooms_of_results_flow_one_way(path: str, text: str) -> bool:
+    """From what lies in a folder to what people read. Commands and the report's own `__main__` may know all."""
+    top, _, rest = path.partition("/")
+    room = rest.split("/")[0]
+    if top != "results" or room not in RESULTS or rest == "report/__main__.py":
+        return True
+    known = {name.split(".")[1] for name in imports(text) if name.startswith("results.")}
+    return known <= {*RESULTS[: RESULTS.index(room) + 1]}
+
+
+def no_command_of_results_knows_another(path: str, text: str) -> bool:
+    """What a command knows to do that others need stands in a room."""
+    own = {name for name in imports(text) if name.startswith("results.")}
+    commands = {f"results.{Path(other).stem}" for other, _ in sources() if Path(other).parent == Path("results")}
+    return Path(path).parent != Path("results") or not own & (commands - {"results.door"})
+
+
 def only_doors_know_the_results(path: str, text: str) -> bool:
     return not path.startswith("harness/") or path in DOORS or "results" not in tops(text)
 
@@ -133,7 +151,9 @@ WALLS: dict[Wall, Source] = {  # each wall with a file that breaks it
     plug_ins_know_only_the_contracts: ("methods/x.py", "from harness import grid"),
     results_know_only_contracts_and_errors: ("results/x.py", "from harness.planning.plan import Plan"),
     the_river_flows_one_way: ("harness/protocol/x.py", "from harness.work.slots import Slot"),
-    only_doors_know_the_results: ("harness/work/worker.py", "from results.store import Store"),
+    rooms_of_results_flow_one_way: ("results/counts/x.py", "from results.tables import ranking"),
+    no_command_of_results_knows_another: ("results/x.py", "from results.merge import merge"),
+    only_doors_know_the_results: ("harness/work/worker.py", "from results.folder.store import Store"),
     the_door_defines_no_class: ("harness/sweep.py", "class Sweep: ..."),
     opens_with_a_sentence: ("harness/x.py", "x = 1"),
     has_a_telling_name: ("harness/utils.py", ""),
@@ -166,7 +186,7 @@ def loaded_after(statement: str) -> set[str]:
             TORCH | {"ray", "polars"},
         ),
         ("import harness.sweep", TORCH | {"ray"}),
-        ("import results.store, results.leaderboard, results.estimators", TORCH | {"ray"}),
+        ("import results.folder.store, results.leaderboard, results.counts.estimators", TORCH | {"ray"}),
         ("import methods.stableseg, methods.maskclip, methods.controls", TORCH | {"ray", "polars"}),
         ("import benchmarks.shapes", TORCH | {"ray", "polars"}),
     ],

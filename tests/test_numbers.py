@@ -12,10 +12,10 @@ import pytest
 import yaml
 from in_process import door
 
-from results import leaderboard
-from results.recipes import RunRecipe
-from results.significance import Comparison, all_pairs
-from results.store import Store
+from results.counts.significance import Comparison, all_pairs
+from results.folder.recipes import RunRecipe
+from results.folder.store import Store
+from results.tables import leaderboard
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 from harness.foreign import interrupts
 from harness.recipes import loading
 from results.door import door
-from results.terminal import console_for_output
+from results.tables.terminal import console_for_output
 
 
 class Check(Protocol):

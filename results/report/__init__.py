@@ -15,12 +15,13 @@ import vl_convert
 from markupsafe import Markup
 
 from harness.errors import StoreError
-from results import gallery, ledger, matrices, table_formats
-from results.evidence import Evidence, gather
-from results.ledger import Published
-from results.matrices import Matrix
+from results.folder.store import Store
+from results.pictures import gallery
 from results.report import browser, pages
-from results.store import Store
+from results.tables import formats, ledger, matrices
+from results.tables.evidence import Evidence, gather
+from results.tables.ledger import Published
+from results.tables.matrices import Matrix
 
 FOLDER = "report"
 _HERE = Path(__file__).parent
@@ -54,7 +55,7 @@ def write(
     evidence = gather(store, partial, everything)
     built = [matrices.build(evidence, spec) for spec in matrices.declared(store)]
     published = ledger.load(store.folder, ledgers)
-    table_formats.write(built, store.folder)
+    formats.write(built, store.folder)
     ledger.write(ledger.verdicts(evidence, published), store.folder)
     return write_pages(evidence, built, published, pairs)
 

@@ -10,7 +10,7 @@ from harness.contracts import expanded
 from harness.errors import HarnessError
 from results import report
 from results.door import door
-from results.store import Store
+from results.folder.store import Store
 
 
 @door

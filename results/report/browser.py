@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from harness.contracts import IGNORED
-from results.colours import Labels, colour, errors, hatch, hex_of, paint, paint_errors, scored
-from results.evidence import Evidence
-from results.gallery import Room, fit, read_image, read_labels
-from results.image_counts import ImageCounts, image_counts
+from results.counts.image_counts import ImageCounts, image_counts
+from results.folder.keepsakes import read_image, read_labels
+from results.pictures.colours import Labels, colour, errors, hatch, hex_of, paint, paint_errors, scored
+from results.pictures.gallery import Room, fit
+from results.tables.evidence import Evidence
 
 LONGEST = 640  # pixels of a picture's longer side in the report
 

@@ -10,9 +10,9 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from results import estimators
-from results.evidence import Column, Evidence
-from results.recipes import RunRecipe
+from results.counts import estimators
+from results.folder.recipes import RunRecipe
+from results.tables.evidence import Column, Evidence
 
 Spec = dict[str, Any]
 _TEXTED = 600  # cells of a heat map up to which the numbers are written into it

@@ -9,14 +9,15 @@ from typing import Any
 
 import polars as pl
 
-from results import estimators, explain, ledger, matrices, resampling, significance, significance_words, table_formats
-from results.again import grid_text
-from results.evidence import Column, Evidence
-from results.ledger import Published
+from results.counts import estimators, resampling, significance
+from results.counts.seeds import SeedSpread
+from results.counts.significance import Comparison
 from results.report import charts
 from results.report.charts import Chart, run_label
-from results.seeds import SeedSpread
-from results.significance import Comparison
+from results.tables import explain, formats, ledger, matrices, significance_words
+from results.tables.again import grid_text
+from results.tables.evidence import Column, Evidence
+from results.tables.ledger import Published
 
 _PAIRS_SHOWN = 40  # confused pairs of a run
 _IMAGES_NAMED = 5
@@ -105,15 +106,15 @@ def tables(evidence: Evidence, built: Sequence[matrices.Matrix], published: Sequ
         words = {run_id: f"published {one.published.miou:g}: {one.text}" for run_id, one in beside.items()}
         shown.append(
             {
-                "name": matrix.spec.name, "anchor": table_formats.file_name(matrix.spec.name),
-                "html": table_formats.to_html(matrix, "runs.html#", words, legend=False),
+                "name": matrix.spec.name, "anchor": formats.file_name(matrix.spec.name),
+                "html": formats.to_html(matrix, "runs.html#", words, legend=False),
                 "value": matrix.spec.value, "holes": matrix.holes,
             }
         )  # fmt: skip
     # What can be compared comes first.
     found = sorted(ledger.verdicts(evidence, published), key=lambda verdict: verdict.difference is None)
     label = {verdict.run_id: run_label(evidence, verdict.run_id) for verdict in found}
-    return {"tables": shown, "legend": table_formats.LEGEND, "verdicts": found, "label": label}
+    return {"tables": shown, "legend": formats.LEGEND, "verdicts": found, "label": label}
 
 
 def classes(evidence: Evidence) -> Values:

@@ -24,7 +24,7 @@ from our_methods import OURS
 from tiny_resnet import write_resnet
 
 from harness.checks.with_words import settings_of_words
-from results.store import Store
+from results.folder.store import Store
 
 ROOT = Path(__file__).parents[2]
 COUNTS = ROOT / "tests" / "golden_counts.json"

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from harness.contracts import Picture, Row
-from results import keepsakes
-from results.recipes import RunRecipe
-from results.store import Store
+from results.folder import keepsakes
+from results.folder.recipes import RunRecipe
+from results.folder.store import Store
 
 EVIL = "<script>window.caught = 1</script>"
 EVIL_METHOD = '"><img src=x onerror="window.caught = 1">'

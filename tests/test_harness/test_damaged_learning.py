@@ -11,7 +11,7 @@ import pytest
 from toy_chain import CHAIN, cards, tables
 
 from results import verify
-from results.store import Store
+from results.folder.store import Store
 
 
 def flip(path: Path) -> None:

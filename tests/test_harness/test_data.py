@@ -19,8 +19,9 @@ from toy_folder import LOADED
 from harness.contracts import Mark, Origin, Recipe
 from harness.planning.data_now import DataNow
 from harness.recipes.origins import Source
-from results import merge, origins
-from results.store import Store
+from results import merge
+from results.folder import origins
+from results.folder.store import Store
 
 GRID = """
 name: data

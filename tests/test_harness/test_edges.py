@@ -14,7 +14,7 @@ from harness.contracts import Sample
 from harness.errors import ClusterError
 from harness.executors import placement
 from harness.executors.ray_surroundings import check_reachable
-from results import leaderboard
+from results.leaderboard import main
 
 TOY = """
 name: toy
@@ -41,7 +41,7 @@ def test_a_name_that_no_file_can_have_is_said(tmp_path: Path) -> None:
     for grid, results in ((f"{long}.yaml", "runs"), ("grid.yaml", long)):
         answer = door(grid, "--plan", "--results", results, cwd=tmp_path)
         assert answer.returncode == 2 and answer.stderr.startswith(f"no file can be called '{long[:50]}")
-    assert leaderboard.main([long]) == 2
+    assert main([long]) == 2
     (tmp_path / "grid.yaml").write_text(TOY.replace("toy_world:Flat", f"{long}:Flat") % 0)
     assert "grid.yaml, line 3: " in door("grid.yaml", "--plan", cwd=tmp_path).stderr
 

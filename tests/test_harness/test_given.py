@@ -16,7 +16,7 @@ from harness.checks.__main__ import main as checks
 from harness.contracts import MOST_CLASSES, MethodError
 from harness.protocol.decision import checked
 from harness.protocol.given import checked_sample, ids_of
-from results.store import Store
+from results.folder.store import Store
 
 GRID = """
 name: careless

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from in_process import door
 
-from results.store import Store
+from results.folder.store import Store
 
 PLUG = """
 from dataclasses import dataclass

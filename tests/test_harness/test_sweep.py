@@ -17,7 +17,7 @@ from in_process import door
 from PIL import Image
 from toy_world import Boxes
 
-from results.keepsakes import label_map_path
+from results.folder.keepsakes import label_map_path
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "tests" / "plugins"

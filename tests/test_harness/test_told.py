@@ -10,8 +10,8 @@ import pytest
 from in_process import door
 from toy_videos import Videos
 
-from results import leaderboard
-from results.store import Store
+from results.folder.store import Store
+from results.tables import leaderboard
 
 GRID = """
 name: videos

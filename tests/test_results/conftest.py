@@ -9,8 +9,8 @@ import toy_results
 from seeds import seed_of
 
 from results import report
-from results.evidence import Evidence, gather
-from results.store import Store
+from results.folder.store import Store
+from results.tables.evidence import Evidence, gather
 
 
 @pytest.fixture(scope="session")

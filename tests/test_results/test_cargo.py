@@ -13,12 +13,14 @@ import toy_results
 
 from harness.contracts import Row
 from harness.errors import StoreError
-from results import artefacts, explain, keepsakes, report
-from results.durable import write_whole
-from results.gallery import read_labels
+from results import report
+from results.folder import artefacts, keepsakes
+from results.folder.durable import write_whole
+from results.folder.keepsakes import read_labels
+from results.folder.rows import Contradiction
+from results.folder.store import Store
 from results.merge import Brought, main, merge
-from results.rows import Contradiction
-from results.store import Store
+from results.tables import explain
 
 LEARNED, WEIGHTS = "feed01", b"weights" * 300_000  # more than is copied at a time
 
@@ -161,7 +163,7 @@ def test_a_card_comes_last_and_a_merge_that_was_cut_short_is_finished_by_the_nex
         written.append(path.name)
         write_whole(path, write)  # type: ignore[arg-type]
 
-    with patch("results.cargo.write_whole", until_the_card), pytest.raises(StoreError, match="disk is full"):
+    with patch("results.folder.cargo.write_whole", until_the_card), pytest.raises(StoreError, match="disk is full"):
         merge([store], target)
     assert "weights.bin" in written and not artefacts.has_artefact(target.folder, LEARNED)
     merge([store], target)

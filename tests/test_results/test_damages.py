@@ -8,7 +8,7 @@ from pathlib import Path
 import toy_results
 
 from perf import damages
-from results import artefacts
+from results.folder import artefacts
 
 
 def test_no_damage_of_a_results_folder_is_silent(tmp_path: Path, seed: int) -> None:

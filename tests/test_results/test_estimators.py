@@ -14,10 +14,10 @@ from seeds import seed_of
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score, recall_score
 
 from harness.contracts import IGNORED, Row
-from results import estimators
-from results.estimators import ClassCounts, RunningScores
-from results.rows import checked, frame_of
-from results.tally import Tally, tally
+from results.counts import estimators
+from results.counts.estimators import ClassCounts, RunningScores
+from results.counts.tally import Tally, tally
+from results.folder.rows import checked, frame_of
 
 Map = NDArray[np.uint8]
 SEED = seed_of(__name__)

@@ -14,8 +14,9 @@ from in_process import door
 
 from harness.grid import reading as grids
 from harness.planning import plan as plans
-from results import artefacts, explain
-from results.store import Store
+from results import explain
+from results.folder import artefacts
+from results.folder.store import Store
 
 
 def told(capsys: pytest.CaptureFixture[str], store: Store, *words: str) -> str:

@@ -12,10 +12,12 @@ import toy_results
 from PIL import Image as Pillow
 
 from harness.errors import StoreError
-from results import colours, figure_sheet, figures, gallery
-from results.evidence import Evidence
-from results.gallery import Room
-from results.store import Store
+from results.figures import main
+from results.folder import keepsakes
+from results.folder.store import Store
+from results.pictures import colours, figures, gallery, sheet
+from results.pictures.gallery import Room
+from results.tables.evidence import Evidence
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -38,7 +40,7 @@ def test_comparison_rows_are_images_and_columns_are_runs(evidence: Evidence, roo
     assert [len(row) for row in figure.panels] == [4, 4]
     assert [panel.size for panel in figure.panels[0]] == [(192, round(192 * 18 / 30))] * 4
     # Where the truth is class k its panel has that class's colour, see-through over the photo.
-    labels = gallery.read_labels(room.pictures["img-0002"][1])
+    labels = keepsakes.read_labels(room.pictures["img-0002"][1])
     photo, painted = (np.asarray(panel).astype(float) for panel in figure.panels[0][:2])
     row, column = figure.panels[0][0].height // 2, 40
     number = int(labels[9, int(40 / 192 * 30)])
@@ -56,12 +58,12 @@ def test_the_strip_is_ordered_by_timestep_of_one_method(evidence: Evidence, room
 
 def test_png_and_svg_show_the_same(evidence: Evidence, room: Room) -> None:
     figure = figures.comparison(evidence, room)
-    with Pillow.open(io.BytesIO(figure_sheet.to_png(figure))) as picture:
+    with Pillow.open(io.BytesIO(sheet.to_png(figure))) as picture:
         assert picture.size == figure.size
         for left, top, panel in figure.corners():
             box = (left, top, left + panel.width, top + panel.height)
             assert np.array_equal(np.asarray(picture.crop(box)), np.asarray(panel))
-    root = ElementTree.fromstring(figure_sheet.to_svg(figure))
+    root = ElementTree.fromstring(sheet.to_svg(figure))
     assert (int(root.get("width", 0)), int(root.get("height", 0))) == figure.size
     assert len(root.findall(f"{SVG}image")) == sum(len(row) for row in figure.panels)
     words = [element.text for element in root.findall(f"{SVG}text")]
@@ -77,16 +79,16 @@ def test_a_run_or_image_without_map_is_refused(evidence: Evidence, room: Room) -
 
 
 def test_the_command_writes_both_figures_twice(toys: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert figures.main([str(toys.folder), "--out", str(tmp_path), "--benchmark", "Bricks"]) == 0
+    assert main([str(toys.folder), "--out", str(tmp_path), "--benchmark", "Bricks"]) == 0
     written = sorted(path.name for path in tmp_path.iterdir())
     assert written == ["comparison.png", "comparison.svg", "timestep.png", "timestep.svg"]
-    assert figures.main([str(toys.folder), "--benchmark", "Brick"]) == 2
+    assert main([str(toys.folder), "--benchmark", "Brick"]) == 2
     assert "no label maps of 'Brick' are kept (benchmarks: Toys, Bricks)" in capsys.readouterr().err
 
 
 def test_a_folder_without_maps_says_what_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     toy_results.fill(tmp_path, images=3, keep=0)
-    assert figures.main([str(tmp_path)]) == 2
+    assert main([str(tmp_path)]) == 2
     assert "keep: {label_maps: 8}" in capsys.readouterr().err
 
 

@@ -17,10 +17,11 @@ from rich.console import Console
 
 from harness.contracts import Row
 from harness.errors import StoreError
-from results import leaderboard
-from results.recipes import RunRecipe
-from results.store import Store
-from results.terminal import print_leaderboard
+from results.folder.recipes import RunRecipe
+from results.folder.store import Store
+from results.leaderboard import main
+from results.tables import leaderboard
+from results.tables.terminal import print_leaderboard
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTOCOL = {"vocabulary": "present", "background": "ignored", "templates": ["a photo of a {}"]}
@@ -204,8 +205,8 @@ def test_a_part_of_a_data_set_is_marked_wherever_its_number_stands(tmp_path: Pat
 def test_all_pairs_are_written_on_request(tmp_path: Path, rng: np.random.Generator) -> None:
     recipes = [recipe(f"r{n}", f"M{n}", images=30) for n in range(4)]
     filled(tmp_path, recipes, *(hard_and_easy(rng, f"r{n}", 0.6 + n / 20, range(30)) for n in range(4)))
-    assert leaderboard.main([str(tmp_path)]) == 0 and not (tmp_path / "pairs.csv").exists()
-    assert leaderboard.main([str(tmp_path), "--pairs"]) == 0
+    assert main([str(tmp_path)]) == 0 and not (tmp_path / "pairs.csv").exists()
+    assert main([str(tmp_path), "--pairs"]) == 0
     pairs = list(csv.DictReader((tmp_path / "pairs.csv").open()))
     assert len(pairs) == 6 and pairs[0]["better"] == "r3" and pairs[-1]["worse"] == "r0"
 
@@ -280,7 +281,7 @@ def test_the_bytes_depend_on_no_order_and_no_number_of_parts(tmp_path: Path, see
 
 def test_the_command_writes_both_files_and_prints_the_table(tmp_path: Path) -> None:
     store = filled(tmp_path, [recipe("r1", "Maskless [x]", "t=1")], rows("r1", 50))
-    done = call(leaderboard.main, tmp_path)
+    done = call(main, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Maskless [x]" in done.stdout
     assert "25.75" in done.stdout
@@ -290,7 +291,7 @@ def test_the_command_writes_both_files_and_prints_the_table(tmp_path: Path) -> N
 
 def test_a_wrong_folder_is_one_sentence_and_exit_2(tmp_path: Path) -> None:
     for folder, what in ((tmp_path / "none", "does not exist"), (tmp_path, "holds no rows/")):
-        done = call(leaderboard.main, folder)
+        done = call(main, folder)
         assert done.returncode == 2
         assert done.stdout == ""
         assert done.stderr.count("\n") == 1

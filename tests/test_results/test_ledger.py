@@ -13,10 +13,11 @@ import recount
 import toy_results
 
 from harness.errors import StoreError
-from results import ledger, matrices
-from results.evidence import Evidence
-from results.ledger import Published
-from results.store import Store
+from results.folder.store import Store
+from results.ledger import main
+from results.tables import ledger, matrices
+from results.tables.evidence import Evidence
+from results.tables.ledger import Published
 
 HEAD = "source,table,method,variant,dataset,miou,vocabulary,background,split,notes\n"
 
@@ -146,7 +147,7 @@ def test_the_shipped_ledger_holds_the_poster() -> None:
 def test_the_command_writes_the_csv(toys: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     mine = tmp_path / "mine.csv"
     mine.write_text(HEAD + "me,1,Clip,,Bricks,50,unknown,ignored,val,\n")
-    assert ledger.main([str(toys.folder), "--ledger", str(mine)]) == 0
+    assert main([str(toys.folder), "--ledger", str(mine)]) == 0
     assert "Clip on Bricks: 50 (me, ): not comparable: vocabulary unknown" in capsys.readouterr().out
     assert len((toys.folder / "ledger.csv").read_text().splitlines()) == 2
-    assert ledger.main([str(tmp_path / "nowhere")]) == 2
+    assert main([str(tmp_path / "nowhere")]) == 2

@@ -18,13 +18,13 @@ from in_process import door
 
 from harness.errors import StoreError
 from harness.grid.table_form import Score
-from results import matrices, table_formats
-from results.cells import with_groups
-from results.evidence import Evidence, among, gather
-from results.matrices import Cell, Matrix, TableSpec
+from results.counts.standings import Standings
+from results.folder.store import Store
 from results.merge import merge
-from results.standings import Standings
-from results.store import Store
+from results.tables import formats, matrices
+from results.tables.cells import with_groups
+from results.tables.evidence import Evidence, among, gather
+from results.tables.matrices import Cell, Matrix, TableSpec
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_seeds_are_one_cell_with_their_spread_and_parts_are_marked(tmp_path: Pat
         cell = matrix.cell(row, "Toys")
         assert cell.value == pytest.approx(statistics.fmean(values) / 100) and cell.note == said
         assert cell.missing == "" and not cell.mark
-        texts = [form(matrix) for form in (table_formats.to_csv, table_formats.to_html, table_formats.to_markdown)]
+        texts = [form(matrix) for form in (formats.to_csv, formats.to_html, formats.to_markdown)]
         assert all("mean of 4 seeds" in text and "of the 1449 official images" in text for text in texts)
 
 
@@ -162,7 +162,7 @@ def test_two_equal_runs_bear_no_mark(tmp_path: Path) -> None:
 
 
 def test_markdown(built: dict[str, Matrix]) -> None:
-    text = table_formats.to_markdown(built["main"])
+    text = formats.to_markdown(built["main"])
     seg = built["main"].cell("Seg", "Toys").value or 0
     assert f"| Seg | **{100 * seg:.1f}** |" in text
     assert "| Seg+ | –<sup>a</sup> | –<sup>a</sup> |" in text
@@ -171,7 +171,7 @@ def test_markdown(built: dict[str, Matrix]) -> None:
 
 
 def test_latex_is_booktabs_with_every_special_sign_escaped(built: dict[str, Matrix]) -> None:
-    text = table_formats.to_latex(built["main"])
+    text = formats.to_latex(built["main"])
     best, second = (built["main"].cell(row, "Toys").value or 0 for row in ("Seg", "Clip"))
     assert rf"\textbf{{{100 * best:.1f}}}" in text
     assert rf"\underline{{{100 * second:.1f}}}" in text
@@ -182,7 +182,7 @@ def test_latex_is_booktabs_with_every_special_sign_escaped(built: dict[str, Matr
 
 
 def test_html_escapes_what_comes_from_data(built: dict[str, Matrix]) -> None:
-    text = table_formats.to_html(built["careless"])
+    text = formats.to_html(built["careless"])
     assert "<img" not in text and "&lt;img src=x onerror=" in text
 
 

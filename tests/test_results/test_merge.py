@@ -16,12 +16,12 @@ from PIL import Image as Pillow
 
 from harness.contracts import Picture, Row
 from harness.errors import StoreError
-from results import artefacts, keepsakes
-from results.leaderboard import build, leaderboard_csv
+from results.folder import artefacts, keepsakes
+from results.folder.recipes import RunRecipe
+from results.folder.rows import Contradiction
+from results.folder.store import Store
 from results.merge import Brought, main, merge
-from results.recipes import RunRecipe
-from results.rows import Contradiction
-from results.store import Store
+from results.tables.leaderboard import build, leaderboard_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 # (run, image) -> status; counts follow from the key, as they do when a run is reproducible

@@ -17,12 +17,14 @@ from PIL import Image as Pillow
 
 from harness.contracts import Row
 from harness.errors import StoreError
-from results import artefacts, keepsakes, leaderboard, parts, verify
-from results.durable import write_whole
+from results import verify
+from results.folder import artefacts, keepsakes, parts
+from results.folder.durable import write_whole
+from results.folder.recipes import RunRecipe
+from results.folder.rows import SCHEMA, Contradiction
+from results.folder.store import Store
 from results.merge import merge
-from results.recipes import RunRecipe
-from results.rows import SCHEMA, Contradiction
-from results.store import Store
+from results.tables import leaderboard
 
 IMAGES = ("0", "1", "2")
 
@@ -290,7 +292,7 @@ def test_an_event_tells_of_rows_only_when_they_are_on_the_disk(tmp_path: Path, m
         writer.append([row("r1", "0")], {"event": "batch", "rows": 1})
         assert store.events() == []
         with monkeypatch.context() as patched:
-            patched.setattr("results.parts.write_whole", full_disk)
+            patched.setattr("results.folder.parts.write_whole", full_disk)
             with pytest.raises(StoreError, match="No space left"):
                 writer.flush()
             assert store.events() == []
@@ -309,7 +311,7 @@ def test_a_disk_that_was_full_when_the_clock_struck_is_told_by_the_next_append(
 ) -> None:
     store = Store.open(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr("results.parts.write_whole", full_disk)
+        patched.setattr("results.folder.parts.write_whole", full_disk)
         told = pytest.raises(StoreError, match=r"cannot be written \(No space left on device\); free or mend the disk")
         with told, store.writer(max_seconds=0.05) as writer:
             writer.append([row("r1", "0")])
@@ -328,7 +330,7 @@ def many(folder: Path, count: int) -> Store:
 
 
 def test_many_small_parts_become_few_with_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("results.parts.MANY", 8)
+    monkeypatch.setattr("results.folder.parts.MANY", 8)
     store = many(tmp_path, 29)
     assert len(list((tmp_path / "rows").iterdir())) == 1 + 5  # three times eight, and what came since
     assert len(store.stored()["r1"]) == 29 == store.rows().height
@@ -341,7 +343,7 @@ def test_a_crash_between_a_joined_part_and_the_old_ones_changes_nothing(
 ) -> None:
     store = many(tmp_path, 9)
     whole, texts = store.rows(), leaderboard.leaderboard_csv(leaderboard.build(store))
-    monkeypatch.setattr("results.parts.MANY", 8)
+    monkeypatch.setattr("results.folder.parts.MANY", 8)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -354,7 +356,7 @@ def test_a_crash_between_a_joined_part_and_the_old_ones_changes_nothing(
 
 
 def test_parts_that_are_damaged_or_of_before_are_never_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("results.parts.MANY", 2)
+    monkeypatch.setattr("results.folder.parts.MANY", 2)
     store = Store.open(tmp_path)
     for name in ("01700000000000000000-0123abcd.parquet", "01700000000000000001-0123abcd.parquet"):
         row_frame = parts.read(parts.write(tmp_path / "rows", frame_of_one(name))).drop("index")

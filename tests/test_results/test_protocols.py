@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.contracts import NameFile, ProtocolSettings, Recipe
 from harness.protocol import presets
-from results import protocols
+from results.folder import protocols
 
 BASE = ProtocolSettings()
 WORDS = (("a",), ("b",))

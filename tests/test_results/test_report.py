@@ -16,12 +16,13 @@ import recount
 import toy_results
 from PIL import Image as Pillow
 
-from results import keepsakes, report
-from results.evidence import gather
+from results import report
+from results.folder import keepsakes
+from results.folder.store import Store
 from results.report import charts
 from results.report import pages as contents
 from results.report.__main__ import main
-from results.store import Store
+from results.tables.evidence import gather
 
 CLASSES = len(toy_results.CLASSES)
 
@@ -201,7 +202,7 @@ def test_no_name_from_data_is_a_path(pages: Path) -> None:
 
 
 def test_pictures_are_made_small(tmp_path: Path) -> None:
-    from results.gallery import fit
+    from results.pictures.gallery import fit
 
     assert fit((2048, 1024), 640) == (640, 320)
     assert fit((30, 18), 640) == (30, 18)

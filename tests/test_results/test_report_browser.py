@@ -13,7 +13,7 @@ import toy_results
 from chromium import Chromium
 
 from results import report
-from results.store import Store
+from results.folder.store import Store
 
 PAGES = ("index", "tables", "classes", "images", "cost", "failures", "runs")
 CELLS = "[...document.querySelectorAll('#board-1 tbody tr:not([hidden])')].map(r => r.cells[{}].innerText.trim())"

@@ -14,13 +14,13 @@ from scipy import stats
 from harness.contracts import Row
 from harness.errors import StoreError
 from perf.significance_trials import World, drawn
-from results import estimators, image_effects, resampling, significance
-from results.cells import Cell, with_groups
-from results.image_counts import image_counts
-from results.image_effects import ImageEffects
-from results.rows import frame_of
-from results.significance import all_pairs, groups, interval, with_the_best
-from results.tally import tally
+from results.counts import estimators, image_effects, resampling, significance
+from results.counts.image_counts import image_counts
+from results.counts.image_effects import ImageEffects
+from results.counts.significance import all_pairs, groups, interval, with_the_best
+from results.counts.tally import tally
+from results.folder.rows import frame_of
+from results.tables.cells import Cell, with_groups
 
 Counts = NDArray[np.int64]
 

@@ -17,9 +17,9 @@ import pytest
 
 from harness.contracts import Row
 from harness.errors import StoreError
-from results.recipes import RunRecipe
-from results.rows import Contradiction, OtherData
-from results.store import Store
+from results.folder.recipes import RunRecipe
+from results.folder.rows import Contradiction, OtherData
+from results.folder.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -151,9 +151,9 @@ def test_no_folder_no_store(tmp_path: Path) -> None:
 CRASH = """
 import os, sys
 import numpy as np
-import results.durable as durable
+import results.folder.durable as durable
 from harness.contracts import Row
-from results.store import Store
+from results.folder.store import Store
 
 def row(image):
     return Row("a", image, "ok", 1.0, None, np.array([1]), np.array([1]), np.array([5]))

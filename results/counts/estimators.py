@@ -1,0 +1,226 @@
+"""Overlaps go in and scores come out: every division of the house is here, in float64, on integer sums.
+
+Definitions are those of mmseg's IoUMetric: per class c over the scored pixels, I_c = predicted c and labelled c,
+P_c = predicted c, L_c = labelled c, U_c = P_c + L_c - I_c; the sums over all images come first. What is undefined is
+None. A pixel to which no class was given (predicted 255) counts in L of its class and in no P.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from harness.contracts import Row
+from results.folder.rows import COUNTS
+
+Counts = NDArray[np.int64]
+NO_CLASS_COLUMN = 255
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCounts:
+    """I, L and P per class, int64 (..., classes)."""
+
+    intersection: Counts
+    labelled: Counts
+    predicted: Counts
+
+    @property
+    def union(self) -> Counts:
+        return self.predicted + self.labelled - self.intersection
+
+    @classmethod
+    def of(cls, true: Counts, predicted: Counts, pixels: Counts, first: int, last: int) -> ClassCounts:
+        """From parallel arrays of overlaps; classes first..last are scored, pixels with another truth left out."""
+        scored = (true >= first) & (true <= last)
+        true, predicted, pixels = true[scored] - first, predicted[scored].astype(np.int64) - first, pixels[scored]
+        size = last - first + 1
+        given = (predicted >= 0) & (predicted < size)
+        right = given & (predicted == true)
+        return cls(
+            _sum_by(true[right], pixels[right], size),
+            _sum_by(true, pixels, size),
+            _sum_by(predicted[given], pixels[given], size),
+        )
+
+
+def _sum_by(index: Counts, pixels: Counts, size: int) -> Counts:
+    total = np.zeros(size, np.int64)
+    np.add.at(total, index, pixels)
+    return total
+
+
+def _ratio(part: Counts | NDArray[np.float64], whole: Counts | NDArray[np.float64]) -> NDArray[np.float64]:
+    """part / whole in float64, NaN where whole is 0."""
+    out = np.full(np.shape(whole), np.nan)
+    return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    defined = values[~np.isnan(values)]
+    return math.fsum(defined) / defined.size if defined.size else None
+
+
+def class_iou(counts: ClassCounts) -> NDArray[np.float64]:
+    """I_c / U_c, NaN for a class that is neither labelled nor predicted."""
+    return _ratio(counts.intersection, counts.union)
+
+
+def class_dice(counts: ClassCounts) -> NDArray[np.float64]:
+    """2 I_c / (P_c + L_c), NaN for a class that is neither labelled nor predicted."""
+    return _ratio(2 * counts.intersection, counts.predicted + counts.labelled)
+
+
+def class_f_score(counts: ClassCounts) -> NDArray[np.float64]:
+    """mmseg's F1 by class: NaN, not 0, for a class without a true positive."""
+    precision = _ratio(counts.intersection, counts.predicted)
+    recall = _ratio(counts.intersection, counts.labelled)
+    return _ratio(2 * precision * recall, precision + recall)
+
+
+def miou(counts: ClassCounts) -> float | None:
+    """mmseg's mIoU: classes that are neither labelled nor predicted are left out."""
+    return _mean(class_iou(counts))
+
+
+def miou_gt_present(counts: ClassCounts) -> float | None:
+    """The mean over labelled classes only (detectron2)."""
+    return _mean(class_iou(counts)[counts.labelled > 0])
+
+
+def miou_all_zero(counts: ClassCounts) -> float | None:
+    """The mean over all classes, an absent one counting 0 (the ADE20K server)."""
+    return _mean(np.nan_to_num(class_iou(counts))) if counts.labelled.any() else None
+
+
+def pixel_accuracy(counts: ClassCounts) -> float | None:
+    """mmseg's aAcc: the share of the scored pixels that are right."""
+    return _mean(_ratio(counts.intersection.sum(keepdims=True), counts.labelled.sum(keepdims=True)))
+
+
+def mean_accuracy(counts: ClassCounts) -> float | None:
+    """mmseg's mAcc: the mean of I_c / L_c over labelled classes."""
+    return _mean(_ratio(counts.intersection, counts.labelled))
+
+
+def frequency_weighted_iou(counts: ClassCounts) -> float | None:
+    """The IoUs weighted by each class's share of the labelled pixels."""
+    total = int(counts.labelled.sum())
+    return math.fsum(counts.labelled * np.nan_to_num(class_iou(counts))) / total if total else None
+
+
+def mean_dice(counts: ClassCounts) -> float | None:
+    """mmseg's mDice."""
+    return _mean(class_dice(counts))
+
+
+def mean_f_score(counts: ClassCounts) -> float | None:
+    """mmseg's mFscore, which leaves out classes without a true positive and so can exceed mDice."""
+    return _mean(class_f_score(counts))
+
+
+SCORES: dict[str, Callable[[ClassCounts], float | None]] = {
+    "miou": miou,
+    "miou_gt_present": miou_gt_present,
+    "miou_all_zero": miou_all_zero,
+    "pixel_accuracy": pixel_accuracy,
+    "mean_accuracy": mean_accuracy,
+    "frequency_weighted_iou": frequency_weighted_iou,
+    "mean_dice": mean_dice,
+    "mean_f_score": mean_f_score,
+}
+
+
+def image_mious(true: Counts, predicted: Counts, pixels: Counts, image: Counts, images: int) -> NDArray[np.float64]:
+    """mmseg's mIoU of each image by itself, (images,), NaN for one without a scored pixel.
+
+    Parallel arrays of overlaps whose truth is scored; `image` is the position of each overlap's image. A predicted
+    class below the lowest or above the highest that is scored must be given as 255.
+    """
+    given, right = predicted != NO_CLASS_COLUMN, predicted == true
+    shape = (images, 256)
+    size = images * 256
+    # bincount sums in float64, which holds every integer below 2^53: more pixels than any image has.
+    labelled = np.bincount(image * 256 + true, pixels, size)
+    inside = np.bincount((image * 256 + true)[right], pixels[right], size)
+    union = labelled + np.bincount((image * 256 + predicted)[given], pixels[given], size) - inside
+    iou = _ratio(inside, union).reshape(shape)
+    return _ratio(np.nansum(iou, axis=1), (~np.isnan(iou)).sum(axis=1))
+
+
+def overlap_arrays(overlaps: pl.DataFrame) -> tuple[Counts, Counts, Counts]:
+    """The columns true, predicted and pixels of a frame with one line an overlap."""
+    true, predicted, pixels = (overlaps[name].to_numpy().astype(np.int64) for name in COUNTS)
+    return true, predicted, pixels
+
+
+def counts_of(confusion: pl.DataFrame, classes: int, background: bool) -> ClassCounts:
+    """The counts of one run's confusion (true, predicted, pixels); the first is background's when that is scored."""
+    return ClassCounts.of(*overlap_arrays(confusion), 0 if background else 1, classes)
+
+
+def foreground_miou(counts: ClassCounts, background: bool) -> float | None:
+    """mIoU over the benchmark's classes, background pixels still counting against them where they are scored."""
+    return _mean(class_iou(counts)[int(background) :])
+
+
+def image_miou(values: Iterable[float | None]) -> float | None:
+    """The mean of the images' own mIoUs; undefined ones are left out. The order of the images changes no bit."""
+    return _mean(np.array([v for v in values if v is not None], np.float64))
+
+
+def per_class(counts: ClassCounts, names: Sequence[str]) -> pl.DataFrame:
+    """One line a class: class, iou, accuracy, precision, dice (null where undefined), and the three counts."""
+    scores = {
+        "iou": class_iou(counts),
+        "accuracy": _ratio(counts.intersection, counts.labelled),
+        "precision": _ratio(counts.intersection, counts.predicted),
+        "dice": class_dice(counts),
+    }
+    columns = {name: pl.Series(values).fill_nan(None) for name, values in scores.items()}
+    pixels = {"intersection": counts.intersection, "labelled": counts.labelled, "predicted": counts.predicted}
+    return pl.DataFrame({"class": list(names), **columns, **pixels})
+
+
+def confused_with(confusion: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
+    """Which word is taken for which: true, predicted ("no class" for 255), pixels, share of the true class's pixels.
+
+    Confusion as in `counts_of`; wrong pairs only, the largest share of each class first, classes in order.
+    """
+    names = {0: "background", **dict(enumerate(classes, start=1)), NO_CLASS_COLUMN: "no class"}
+    share = pl.col("pixels") / pl.col("pixels").sum().over("true")
+    wrong = confusion.with_columns(share=share).filter(pl.col("true") != pl.col("predicted"))
+    ordered = wrong.sort("true", "pixels", "predicted", descending=[False, True, False])
+    named = [pl.col(c).replace_strict(names, return_dtype=pl.String) for c in ("true", "predicted")]
+    return ordered.select(*named, "pixels", "share")
+
+
+class RunningScores:
+    """The mIoU of every run so far, for progress: sums of rows as they come, each (run, image) given once."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Counts] = {}
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take rows in; failed ones change nothing."""
+        for row in rows:
+            self._add(row.run_id, row.true, row.predicted, row.pixels)
+
+    def add_confusions(self, confusions: pl.DataFrame) -> None:
+        """Take in what is stored already: run_id, true, predicted, pixels, as in `Tally.confusions`."""
+        for (run_id,), part in confusions.partition_by("run_id", as_dict=True).items():
+            self._add(str(run_id), *overlap_arrays(part))
+
+    def _add(self, run_id: str, true: Counts, predicted: Counts, pixels: Counts) -> None:
+        counts = ClassCounts.of(np.asarray(true), np.asarray(predicted), np.asarray(pixels), 0, 254)
+        sums = self._sums.setdefault(run_id, np.zeros((3, 255), np.int64))
+        sums += np.stack([counts.intersection, counts.labelled, counts.predicted])
+
+    def miou(self, run_id: str) -> float | None:
+        """mmseg's mIoU of the run so far, 0..1; None before its first scored pixel."""
+        return miou(ClassCounts(*self._sums[run_id])) if run_id in self._sums else None

@@ -1,0 +1,123 @@
+"""What learners have learned goes into a results folder and is found again, by the id of the fit.
+
+`artefacts/<id>/` holds what the learner wrote (weights), and `card.json`, which is written last and lists the digests
+of all other files: an artefact with a card is whole. What only serves to go on after a crash (checkpoints, what workers
+gathered) lies in `artefacts/<id>/unfinished/` and is thrown away when the card is written. Several machines see one
+such folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.contracts import Row
+from harness.errors import StoreError
+from results.folder.durable import ASIDE, write_text, write_whole
+from results.folder.keepsakes import key_of
+from results.folder.proof import file_digest, read_json, sealed, stamped
+from results.folder.recipes import recipe_path, recipe_text
+
+UNFINISHED = "unfinished"
+DIGESTS = "file_digests"  # on a card: a file's path in the artefact -> its digest
+
+
+def artefacts(folder: Path) -> Path:
+    """Where the artefacts of a results folder lie, as a path that holds in any process."""
+    return (folder / "artefacts").absolute()
+
+
+def artefact_path(folder: Path, artefact_id: str) -> Path:
+    """The folder of one artefact."""
+    return recipe_path(artefacts(folder), artefact_id).with_suffix("")
+
+
+def has_artefact(folder: Path, artefact_id: str) -> bool:
+    """Whether an artefact is whole."""
+    return (artefact_path(folder, artefact_id) / "card.json").exists()
+
+
+def card(folder: Path, artefact_id: str) -> dict[str, Any]:
+    """What an artefact's card says. StoreError when it cannot be read."""
+    return read_json(artefact_path(folder, artefact_id) / "card.json")
+
+
+def taught(folder: Path, artefact_id: str) -> str | None:
+    """What stands for the images behind an artefact; None where there is none, or its card does not say."""
+    said = card(folder, artefact_id).get("samples") if has_artefact(folder, artefact_id) else None
+    return said if isinstance(said, str) else None
+
+
+def set_aside(folder: Path, artefact_id: str) -> None:
+    """Move an artefact, or what there is of one, to `outdated/`."""
+    path = artefact_path(folder, artefact_id)
+    if not path.exists():
+        return
+    aside = folder / "outdated" / f"{artefact_id}-{time.time_ns()}"
+    try:
+        aside.parent.mkdir(exist_ok=True)
+        path.rename(aside)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be moved to {aside} ({error.strerror}); mend the disk") from None
+
+
+def finish(folder: Path, artefact_id: str, content: Mapping[str, Any]) -> Path:
+    """Write the card, by which the artefact becomes whole, and throw away what served the fit; the card's path."""
+    path = artefact_path(folder, artefact_id) / "card.json"
+    digests = {name: file_digest(file) for name, file in _files(path.parent).items()}
+    write_text(path, recipe_text(sealed({**content, DIGESTS: digests})))
+    shutil.rmtree(path.parent / UNFINISHED, ignore_errors=True)
+    return path
+
+
+def damage(folder: Path, artefact_id: str) -> str:
+    """Why a whole artefact cannot be used, in a sentence; empty when it is as it was learned."""
+    try:
+        refuse_damaged(artefact_path(folder, artefact_id))
+    except StoreError as error:
+        return str(error)
+    return ""
+
+
+def refuse_damaged(place: Path) -> None:
+    """StoreError when a file of the artefact in a folder is not what its card says; cards of before say nothing."""
+    held = _files(place)
+    for name, digest in read_json(place / "card.json").get(DIGESTS, {}).items():
+        if name not in held or file_digest(held[name]) != digest:
+            what = "is damaged: its bytes are not those that were learned" if name in held else "is not there"
+            raise StoreError(
+                f"{place / name} {what}; move {place} away (`python -m results.verify DIR --set-aside` does) and run "
+                "the sweep again to learn it anew"
+            )
+
+
+def _files(place: Path) -> dict[str, Path]:
+    """The files that a card answers for, by their paths in the artefact."""
+    found = {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*")) if path.is_file()}
+    left_out = ("card.json", *(name for name in found if name.startswith(f"{UNFINISHED}/") or name.endswith(ASIDE)))
+    return {name: path for name, path in found.items() if name not in left_out}
+
+
+def gathered_path(folder: Path, artefact_id: str, image_id: str) -> Path:
+    """Where what a learner gathered of an image lies, or would lie."""
+    return artefact_path(folder, artefact_id) / UNFINISHED / "gathered" / f"{key_of(image_id)}.npz"
+
+
+def has_gathered(folder: Path, artefact_id: str, image_id: str) -> bool:
+    """Whether it lies there."""
+    return gathered_path(folder, artefact_id, image_id).exists()
+
+
+def keep_gathered(folder: Path, rows: Iterable[Row]) -> None:
+    """Write what rows bring of a learner's gathering; their run is the artefact."""
+    for row in rows:
+        if row.gathered is not None:
+            _write(gathered_path(folder, row.run_id, row.image_id), row.gathered)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda file: file.write(stamped(content)))

@@ -1,0 +1,128 @@
+"""Label maps and images kept for people go into a results folder and are found again, by run, benchmark and image.
+
+`label_maps/<run id>/<key>.png` holds predicted maps, `pictures/<benchmark key>/<key>.jpg` and `.png` images and truths.
+Keys are hashes of ids: an id from a data set never becomes part of a path. Every file ends in its digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from harness.contracts import Picture, Row
+from harness.errors import StoreError
+from results.folder.durable import write_whole
+from results.folder.proof import CURE, read_stamped, stamped
+from results.folder.recipes import recipe_path
+
+
+def key_of(text: str) -> str:
+    """A file name for an id."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def benchmark_key(benchmark: Mapping[str, Any]) -> str:
+    """A folder name for a benchmark, from what a recipe says of it."""
+    return key_of(json.dumps(benchmark, sort_keys=True, default=str))
+
+
+def label_map_path(folder: Path, run_id: str, image_id: str) -> Path:
+    """Where the label map of an image of a run lies, or would lie."""
+    return recipe_path(folder / "label_maps", run_id).with_suffix("") / f"{key_of(image_id)}.png"
+
+
+def picture_paths(folder: Path, benchmark: Mapping[str, Any], image_id: str) -> tuple[Path, Path]:
+    """Where an image of a benchmark and its truth lie, or would lie."""
+    place = folder / "pictures" / benchmark_key(benchmark)
+    return place / f"{key_of(image_id)}.jpg", place / f"{key_of(image_id)}.png"
+
+
+def keep_label_maps(folder: Path, rows: Iterable[Row]) -> None:
+    """Write the label maps that rows bring; the last one written stands."""
+    for row in rows:
+        if row.label_map is not None:
+            _write(label_map_path(folder, row.run_id, row.image_id), row.label_map)
+
+
+def keep_pictures(folder: Path, benchmark: Mapping[str, Any], pictures: Iterable[Picture]) -> None:
+    """Write images and truths that are not there yet."""
+    for picture in pictures:
+        paths = picture_paths(folder, benchmark, picture.image_id)
+        for path, content in zip(paths, (picture.image, picture.truth), strict=True):
+            if not path.exists():
+                _write(path, content)
+
+
+def kept_label_maps(folder: Path, images: Mapping[str, Iterable[str]]) -> dict[str, dict[str, Path]]:
+    """Run id -> image id -> file, of those images (by run) whose label maps are kept."""
+    found: dict[str, dict[str, Path]] = {}
+    for run_id, image_ids in images.items():
+        if not label_map_path(folder, run_id, "").parent.is_dir():
+            continue
+        paths = {image_id: label_map_path(folder, run_id, image_id) for image_id in image_ids}
+        if there := {image_id: path for image_id, path in paths.items() if path.exists()}:
+            found[run_id] = there
+    return found
+
+
+def forget(folder: Path, run_id: str, benchmark: Mapping[str, Any], image_ids: Iterable[str]) -> None:
+    """Take away the label maps of a run, and the pictures of the benchmark, that show images as they are no more."""
+    for image_id in image_ids:
+        for path in (label_map_path(folder, run_id, image_id), *picture_paths(folder, benchmark, image_id)):
+            path.unlink(missing_ok=True)
+
+
+def has_label_map(folder: Path, run_id: str, image_id: str) -> bool:
+    """Whether the label map of an image of a run is kept."""
+    return label_map_path(folder, run_id, image_id).exists()
+
+
+def read(path: Path) -> bytes:
+    """A stored file's bytes. StoreError when they are not those that were written."""
+    return read_stamped(path)
+
+
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """A stored map (height, width), numbered as a truth. StoreError when the file is damaged."""
+    try:
+        content = read_stamped(path)
+        with Pillow.open(io.BytesIO(content)) as picture:
+            picture.verify()  # the sums that a PNG holds, which decoding alone does not compare
+        with Pillow.open(io.BytesIO(content)) as picture:
+            labels = np.asarray(picture)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise StoreError(f"{path} cannot be read ({error}); {CURE}") from None
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise StoreError(f"{path} is no label map: it has another form; {CURE}")
+    return labels
+
+
+def read_image(path: Path) -> Pillow.Image:
+    """A stored image as RGB. StoreError when the file is damaged."""
+    try:
+        with Pillow.open(io.BytesIO(read_stamped(path))) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise StoreError(f"{path} cannot be read ({error}); {CURE}") from None
+
+
+def damage(path: Path) -> str:
+    """Why a stored file cannot be used, in a sentence; empty when it is there and as it was written."""
+    try:
+        read_stamped(path)
+    except StoreError as error:
+        return str(error)
+    return ""
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda file: file.write(stamped(content)))

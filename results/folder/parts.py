@@ -1,0 +1,105 @@
+"""Frames of rows become parquet parts whose names carry the digest of their bytes, and come back proven and checked.
+
+A part is `<nanoseconds>-<digest>.parquet`; what a row belongs to is in its columns. Parts of before, whose names carry
+no digest, are read under the row rules alone. Small parts are joined into larger ones: the new part is whole on the
+disk before the old ones go, and after a crash in between equal doubles collapse on reading.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from harness.errors import StoreError
+from results.folder.durable import read_whole, write_whole
+from results.folder.proof import CURE, digest
+from results.folder.rows import KEY, LATER, SCHEMA, defeated, refuse_malformed
+
+MANY = 64  # small parts that a folder may hold until they are joined
+SMALL = 4 * 2**20  # bytes of a part that still counts as small
+_JOINED = 16 * 2**20  # bytes of small parts that are held, and joined, at a time
+_NAME = re.compile(r"\d{20}-([0-9a-f]{32})\.parquet")
+_REPAIR = f"{CURE}: only the images in it are computed anew"
+
+
+def listed(rows: Path) -> list[Path]:
+    """The parts of a folder, the oldest first."""
+    return sorted(rows.glob("*.parquet"))
+
+
+def is_proven(path: Path) -> bool:
+    """Whether the part's name carries a digest, as that of every part does since there are digests."""
+    return _NAME.fullmatch(path.name) is not None
+
+
+def write(rows: Path, frame: pl.DataFrame) -> Path:
+    """Write a frame as one part, whole or not at all. StoreError when the disk refuses."""
+    packed = io.BytesIO()
+    frame.sort(KEY).write_parquet(packed, compression="zstd")
+    content = packed.getvalue()
+    path = rows / f"{time.time_ns():020d}-{digest(content)}.parquet"
+    write_whole(path, lambda file: file.write(content))
+    return path
+
+
+def read(path: Path, columns: Sequence[str] = tuple(SCHEMA)) -> pl.DataFrame:
+    """Some columns of a part, with the row's position in it as `index`.
+
+    StoreError when it is no part, its bytes are not those that its name stands for, or a row breaks the rules.
+    """
+    if not path.exists():
+        raise StoreError(f"{path} is gone: it was moved away, or joined with others; run the same command again")
+    content = read_whole(path, _REPAIR)
+    named = _NAME.fullmatch(path.name)
+    if named and digest(content) != named[1]:
+        raise StoreError(f"{path} is damaged: its bytes are not those that were written; {_REPAIR}")
+    try:
+        held = pl.read_parquet_schema(io.BytesIO(content)) if set(columns) & set(LATER) else columns
+        there = [c for c in columns if c in held or c not in LATER]
+        frame = pl.read_parquet(io.BytesIO(content), columns=there, row_index_name="index")
+        frame = frame.with_columns(pl.lit(None).alias(c) for c in columns if c not in there)
+        frame = frame.select(pl.col("index").cast(pl.UInt32), *(pl.col(c).cast(SCHEMA[c]) for c in columns))
+    except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StoreError(f"{path} cannot be read ({reason}); {_REPAIR}") from None
+    refuse_malformed(frame, str(path), _REPAIR)
+    return frame
+
+
+def join(rows: Path) -> int:
+    """Join small proven parts into larger ones where there are many; how many parts there are fewer.
+
+    Rows that another one makes superfluous stay behind. Contradiction when ok rows differ in a count.
+    """
+    small = [(path, size) for path in listed(rows) if is_proven(path) and (size := path.stat().st_size) < SMALL]
+    return sum(_join(rows, group) for group in _groups(small)) if len(small) >= MANY else 0
+
+
+def _groups(small: Sequence[tuple[Path, int]]) -> list[list[Path]]:
+    """The parts in their order, cut where a group would be too large to be held."""
+    groups: list[list[Path]] = [[]]
+    held = 0
+    for path, size in small:
+        if held + size > _JOINED:
+            groups.append([])
+            held = 0
+        groups[-1].append(path)
+        held += size
+    return groups
+
+
+def _join(rows: Path, paths: Sequence[Path]) -> int:
+    if len(paths) < 2:
+        return 0
+    frame = pl.concat(read(path) for path in paths).drop("index").with_row_index("index")
+    lost = defeated(frame, str(rows.parent))["index"].to_list()
+    new = write(rows, frame.filter(~pl.col("index").is_in(lost)).drop("index"))
+    for path in paths:
+        if path != new:
+            path.unlink(missing_ok=True)
+    return len(paths) - 1

@@ -1,0 +1,118 @@
+"""What the door knows of a run goes in and comes back as JSON: what was run, on what, and what it depends on."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from harness.errors import StoreError
+from results.folder import protocols
+
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+@dataclass(frozen=True)
+class RunRecipe:
+    """All that is told about a run; only what can change a pixel is in its `run_id`.
+
+    method, benchmark and each of the backbones are facts: `{"use": address, "settings": {...}}` and what else decides
+    pixels (a stamp of the source, a fingerprint of files). classes are the benchmark's, in order; images is how many
+    the run should cover; batch is the number of images that go through a network together.
+    sweeps: versions and commit of all sweeps that added rows to it, each once; versions and commit by themselves are of
+    folders of before. identity: what kind of ids it is of, None before there was more than one.
+    artefact, of a method that learns: `{"id": ..., "teacher": its name, "labels": run id of the teacher's label maps}`.
+    official_images: how many the data set has by its own account, where it says so. clusters: cluster -> images of it
+    that are not independent of each other, where the benchmark says so. Neither is in the id.
+    """
+
+    run_id: str
+    method_name: str
+    variant: str
+    method: Mapping[str, Any]
+    benchmark_name: str
+    benchmark: Mapping[str, Any]
+    protocol: Mapping[str, Any]
+    classes: tuple[str, ...]
+    images: int
+    backbones: tuple[Mapping[str, Any], ...] = ()
+    batch: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    artefact: Mapping[str, Any] | None = None
+    sweeps: tuple[Mapping[str, Any], ...] = ()
+    identity: int | None = None
+    official_images: int | None = None
+    clusters: Mapping[str, Sequence[str]] | None = None
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], origin: str = "a recipe") -> RunRecipe:
+        """The recipe from its JSON object; unknown keys are left aside. StoreError names `origin` and what is wrong."""
+        known = {f.name: content[f.name] for f in fields(cls) if f.name in content}
+        try:
+            known["classes"] = tuple(known["classes"])
+            known |= {name: tuple(known.get(name, ())) for name in ("backbones", "sweeps")}
+            recipe = cls(**known)
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{origin} lacks what a recipe needs ({error}); run the sweep again to renew it") from None
+        if (
+            not isinstance(recipe.images, int)
+            or not all(isinstance(part, Mapping) for part in (recipe.method, recipe.benchmark, recipe.protocol))
+            or not _rightly_typed(recipe)
+        ):
+            raise StoreError(f"{origin} holds a value of a wrong type; run the sweep again to renew it")
+        return recipe
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return asdict(self)
+
+    @property
+    def made_by(self) -> tuple[Mapping[str, Any], ...]:
+        """Versions and commit of every sweep that is known to have added rows."""
+        before = {"versions": self.versions, "commit": self.commit}
+        return self.sweeps or ((before,) if self.versions or self.commit else ())
+
+    @property
+    def cluster_of_image(self) -> dict[str, str]:
+        """Image id -> its cluster; empty where images are independent."""
+        return {image_id: cluster for cluster, images in (self.clusters or {}).items() for image_id in images}
+
+    @property
+    def scores_background(self) -> bool:
+        """Whether class 0 is a scored class under the run's protocol."""
+        return bool(self.protocol.get("background", "ignored") != "ignored")
+
+    @property
+    def protocol_text(self) -> str:
+        """The protocol in one line (see results.protocols); runs whose lines differ share no column."""
+        return protocols.text(self.protocol)
+
+
+def _rightly_typed(recipe: RunRecipe) -> bool:
+    """Whether what results count by is what it should be."""
+    clusters = {} if recipe.clusters is None else recipe.clusters
+    return isinstance(recipe.official_images, int | None) and (
+        isinstance(clusters, Mapping) and all(isinstance(images, list | tuple) for images in clusters.values())
+    )
+
+
+def recipe_path(folder: Path, run_id: str) -> Path:
+    """Where a run's recipe lies. StoreError for an id that is no plain word, so that no id leaves the folder."""
+    if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
+        raise StoreError(f"run id {run_id!r} is no plain word of letters, digits, - and _; give the run such an id")
+    return folder / f"{run_id}.json"
+
+
+def recipe_text(content: Mapping[str, Any]) -> str:
+    """The canonical JSON text, the same for equal content."""
+    return json.dumps(content, indent=2, sort_keys=False, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def joined_sweeps(*recipes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The sweeps of several recipes of one run, each once, in an order that does not depend on theirs."""
+    found = {recipe_text(one): one for recipe in recipes for one in recipe.get("sweeps") or ()}
+    return [found[text] for text in sorted(found)]

@@ -1,0 +1,128 @@
+"""Rows and events go in one by one; parts and lines of a results folder come out, by number and by the clock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import polars as pl
+
+from harness.contracts import Row
+from harness.errors import StoreError
+from results.folder import events, lock, parts
+from results.folder.durable import remove_leftovers
+from results.folder.rows import KEY, SCHEMA, checked, frame_of
+
+_SHORTEST = 0.1  # seconds between two looks at the clock
+
+
+class Writer:
+    """The one writer of a store, as a context: rows are gathered and leave as parquet parts, whole or not at all.
+
+    What waits is written after so many rows, or seconds, even when nothing more arrives. An event that came with rows
+    is told when they are on the disk, never before.
+    """
+
+    def __init__(self, folder: Path, max_rows: int, max_seconds: float) -> None:
+        # Absolute, since the clock may strike while a foreign method is in another working directory.
+        self._folder, self._rows = folder.absolute(), folder.absolute() / "rows"
+        self._max_rows, self._max_seconds = max_rows, max_seconds
+        self._waiting: list[Row] = []
+        self._untold: list[Mapping[str, Any]] = []
+        self._turn = threading.RLock()  # the clock's thread and its owner write in turns
+        self._closing = threading.Event()
+        self._trouble: StoreError | None = None
+        self._flushed, self._parts = time.monotonic(), 0
+
+    def __enter__(self) -> Writer:
+        lock.acquire(self._folder)
+        for folder in (self._folder, self._rows, self._folder / "recipes"):
+            remove_leftovers(folder)
+        self._flushed = time.monotonic()
+        self._clock = threading.Thread(target=self._watch, name="results-writer", daemon=True)
+        self._clock.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        try:
+            self.flush()
+            if error is None:
+                self._join()
+            self._clock.join()
+        finally:
+            lock.release(self._folder)
+
+    def append(self, rows: Iterable[Row], event: Mapping[str, Any] | None = None) -> None:
+        """Take rows over, and an event that tells of them. StoreError for malformed rows, or a disk that refuses."""
+        with self._turn:
+            if self._trouble:
+                self._trouble = None
+                self.flush()  # once more, and this time it is heard
+            self._waiting.extend(checked(row) for row in rows)
+            if event is not None:
+                self._untold.append(event)
+            if len(self._waiting) >= self._max_rows or self._overdue():
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting as one part, then tell of it; what cannot be written keeps waiting."""
+        with self._turn:
+            if self._waiting:
+                self.write(frame_of(self._waiting))
+                self._waiting = []
+            if self._untold:
+                events.tell(self._folder / "events.jsonl", self._untold)
+                self._untold = []
+            self._flushed = time.monotonic()
+
+    def set_aside(self, changed: Mapping[str, Mapping[str, str]]) -> None:
+        """Move good rows whose data changed to `outdated/`: run id -> image id -> digest now; "" is none, so all go."""
+        lines = [(run_id, image, now) for run_id, images in changed.items() for image, now in images.items()]
+        now = pl.DataFrame(lines, schema={**{name: SCHEMA[name] for name in KEY}, "now": pl.String}, orient="row")
+        gone = (pl.col("status") == "ok") & ((pl.col("sample") != pl.col("now")) | (pl.col("now") == ""))
+        outdated = self._folder / "outdated"
+        with self._turn:
+            for path in parts.listed(self._rows):
+                frame = parts.read(path).join(now, on=KEY, how="left").with_columns(gone=gone.fill_null(False))
+                if not frame["gone"].any():
+                    continue
+                outdated.mkdir(exist_ok=True)
+                parts.write(outdated, frame.filter("gone").select(*SCHEMA))
+                if (rest := frame.filter(~pl.col("gone")).select(*SCHEMA)).height:
+                    parts.write(self._rows, rest)
+                path.unlink()
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Write a frame of rows as one part, at once; every so many parts small ones are joined."""
+        with self._turn:
+            parts.write(self._rows, frame)
+            self._parts += 1
+            if self._parts % parts.MANY == 0:
+                self._join()
+
+    def _join(self) -> None:
+        """Fewer parts, if that can be: who reads them next is told what is wrong with them."""
+        with suppress(StoreError):
+            parts.join(self._rows)
+
+    def _overdue(self) -> bool:
+        return bool(self._waiting or self._untold) and time.monotonic() - self._flushed >= self._max_seconds
+
+    def _watch(self) -> None:
+        """Flush by the clock; what goes wrong is raised when the owner comes next."""
+        while not self._closing.wait(max(_SHORTEST, self._flushed + self._max_seconds - time.monotonic())):
+            with self._turn:
+                if self._overdue() and not self._closing.is_set():
+                    try:
+                        self.flush()
+                    except StoreError as error:
+                        self._trouble = error
+                        self._flushed = time.monotonic()

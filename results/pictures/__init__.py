@@ -1,0 +1,1 @@
+"""Kept label maps become pictures: colours, galleries and sheets."""

@@ -1,0 +1,87 @@
+"""A run's recipe goes in; the YAML of a grid that holds this one run, and its teachers, comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import yaml
+
+from harness.contracts import ProtocolSettings
+from results.folder import artefacts
+from results.folder.recipes import RunRecipe
+from results.folder.store import Store
+
+_NOTE = "# Where data lies is in no recipe: add `root:` under `with:` where a benchmark has one.\n"
+
+
+def grid_text(store: Store, recipe: RunRecipe) -> str:
+    """Every setting written out. A comment says what no recipe knows: places, and a teacher that was never scored."""
+    methods, unknown = _chain(store, recipe)
+    benchmark = _item(recipe.benchmark_name, recipe.benchmark)
+    if train := _train(store, recipe):
+        benchmark["train"] = train
+    grid = {
+        "name": f"again-{recipe.run_id}",
+        "methods": methods,
+        "benchmarks": [benchmark],
+        "protocol": _protocol(recipe.protocol),
+        **({"batch": recipe.batch} if recipe.batch else {}),
+    }
+    note = f"# The teacher {unknown!r} has no recipe in this folder: add it under `methods:`.\n" if unknown else ""
+    return _NOTE + note + yaml.safe_dump(grid, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _chain(store: Store, recipe: RunRecipe) -> tuple[list[dict[str, Any]], str | None]:
+    """The run's method and its teachers as items of a grid, and the name of the teacher that nobody knows."""
+    recipes = store.recipes().values() if recipe.artefact else ()
+    # Every setting is written out, so that no axis is left to give a variant; a teacher is found by its whole name.
+    items = [_item(_full_name(recipe) if recipe.artefact else recipe.method_name, recipe.method)]
+    learner: RunRecipe | None = recipe
+    while learner is not None and learner.artefact is not None:
+        name = str(learner.artefact.get("teacher"))
+        items[-1].setdefault("with", {})["teacher"] = name
+        same = [r for r in recipes if _full_name(r) == name and r.benchmark_name == recipe.benchmark_name]
+        learner = same[0] if same and len(items) <= len(recipes) else None
+        if learner is None:
+            return items, name
+        items.append(_item(name, learner.method))
+    return items, None
+
+
+def _full_name(recipe: RunRecipe) -> str:
+    return f"{recipe.method_name} {recipe.variant}".strip()
+
+
+def _train(store: Store, recipe: RunRecipe) -> dict[str, Any]:
+    """The settings of the benchmark that make it the split which was learned from."""
+    artefact_id = str((recipe.artefact or {}).get("id", ""))
+    if not artefact_id or not artefacts.has_artefact(store.folder, artefact_id):
+        return {}
+    learned = artefacts.card(store.folder, artefact_id).get("benchmark", {}).get("settings", {})
+    own = recipe.benchmark.get("settings", {})
+    return {key: value for key, value in learned.items() if own.get(key) != value}
+
+
+def _protocol(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a protocol that are not at their defaults, as a grid writes them."""
+    defaults = {one.name: _listed(one.default) for one in fields(ProtocolSettings)}
+    written = {key: value for key, value in protocol.items() if key not in defaults or value != defaults[key]}
+    if isinstance(tagger := written.get("tagger"), Mapping):
+        written["tagger"] = {"use": tagger["use"], "with": {key: value for key, value in tagger["settings"]}}
+    if isinstance(names := written.get("names"), Mapping):
+        written["names"] = names["file"]
+    return {"vocabulary": protocol.get("vocabulary", "present"), **written}
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _item(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    # A list in a grid is an axis; a list that is a value stands in a list.
+    settings = {
+        key: [value] if isinstance(value, list | tuple) else value for key, value in facts.get("settings", {}).items()
+    }
+    return {"name": name, "use": facts["use"], **({"with": settings} if settings else {})}

@@ -1,0 +1,91 @@
+"""A leaderboard goes in; the texts of leaderboard.csv, matrix.csv and pairs.csv come out. Scores are percent."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from results.counts import significance
+
+if TYPE_CHECKING:
+    from results.tables.ranking import Entry, Leaderboard
+
+COLUMNS = (
+    "rank", "method", "variant", "benchmark", "protocol", "images", "failed", "miou", "image_miou", "pixel_accuracy",
+    "run_id",
+    # How it stands to the best of its benchmark, on the images that both have.
+    "low", "high", "group", "against_best", "behind", "behind_low", "behind_high", "p", "detectable", "images_compared",
+    "best_there", "official_images", "seeds", "seed_mean", "seed_sd",
+    "unverified",
+)  # fmt: skip
+PAIRS = ("benchmark", "protocol", "better", "worse", "difference", "low", "high", "p")
+
+
+def percent(value: float | None) -> str:
+    """A score 0..1 as percent with 4 decimals; empty where undefined."""
+    return "" if value is None else f"{100 * value:.4f}"
+
+
+def leaderboard_csv(board: Leaderboard) -> str:
+    """The text of leaderboard.csv."""
+    return _csv([COLUMNS, *(_line(board, entry) for entry in board.entries)])
+
+
+def _line(board: Leaderboard, e: Entry) -> list[Any]:
+    scores = map(percent, (e.miou, e.image_miou, e.pixel_accuracy))
+    own = [e.rank, e.method, e.variant, e.benchmark, e.protocol, e.images, e.failed, *scores, e.run_id]
+    standing, spread = e.standing, e.spread
+    seeds = [spread.seeds, percent(spread.mean), percent(spread.deviation)] if spread else [None] * 3
+    if standing is None:
+        return [*own, *[None] * 11, e.official, *seeds, e.unverified]
+    low, high = standing.interval or (None, None)
+    held = standing.comparison
+    compared = [percent(held.low), percent(held.high), f"{held.p:.4f}"] if held else [None] * 3
+    return [
+        *own, percent(low), percent(high), standing.group, standing.words, percent(standing.behind), *compared,
+        percent(board.detectable(e)), standing.images, percent(standing.best_there), e.official, *seeds,
+        e.unverified,
+    ]  # fmt: skip
+
+
+def matrix_csv(board: Leaderboard) -> str:
+    """The text of matrix.csv: a line a method and variant, a column a benchmark (and protocol), mIoU; holes empty.
+
+    Lines and columns come in the order of the grid.
+    """
+    protocols = {entry.protocol for entry in board.entries}
+    cells: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
+    columns: dict[str, None] = {}
+    doubled = Counter((e.method, e.variant, e.benchmark, e.protocol) for e in board.entries)
+    place = {run_id: n for n, run_id in enumerate(board.run_ids)}
+    for e in sorted(board.entries, key=lambda e: place[e.run_id]):
+        column = e.title if len(protocols) == 1 else f"{e.title} [{e.protocol}]"
+        columns[column] = None
+        # Two runs of one name (another version of the method, say) stand apart, each under its id.
+        apart = e.run_id if doubled[e.method, e.variant, e.benchmark, e.protocol] > 1 else ""
+        cells[e.method, e.variant, apart][column] = percent(e.miou) if board.partial or e.complete else ""
+    lines = [
+        [method, f"{variant} [{apart}]".strip() if apart else variant, *(row.get(column, "") for column in columns)]
+        for (method, variant, apart), row in cells.items()
+    ]
+    return _csv([["method", "variant", *columns], *lines])
+
+
+def pairs_csv(board: Leaderboard) -> str:
+    """The text of pairs.csv: every pair of runs that have the same images, by run ids; the better one first."""
+    lines: list[Sequence[Any]] = [PAIRS]
+    for (benchmark, protocol), standings in board.standings.items():
+        held = significance.all_pairs(standings.effects, standings.seed) if standings.effects else []
+        for one in held:
+            numbers = map(percent, (one.difference, one.low, one.high))
+            lines.append([benchmark, protocol, one.better, one.worse, *numbers, f"{one.p:.4f}"])
+    return _csv(lines)
+
+
+def _csv(lines: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([["" if cell is None else cell for cell in line] for line in lines])
+    return text.getvalue()

@@ -1,0 +1,186 @@
+"""Declared tables and a folder's evidence go in; matrices come out, holes named, the best marked where that is sure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import StoreError, nearest
+from results.counts import estimators, seeds
+from results.folder.recipes import RunRecipe
+from results.folder.store import Store
+from results.tables import averages
+from results.tables.cells import Cell, with_groups
+from results.tables.evidence import Evidence, among
+from results.tables.ranking import Entry
+from results.tables.spec import VALUES, Key, TableSpec, spell
+
+__all__ = ["EVERYTHING", "VALUES", "Cell", "Matrix", "TableSpec", "build", "declared", "score", "spell"]
+EVERYTHING = "matrix"  # the table that every folder has: all methods and variants on all benchmarks
+NO_RUN = "no run"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A table with its cells, rows first. `marked` says whether anything in it is separated."""
+
+    spec: TableSpec
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+
+    def cell(self, row: str, column: str) -> Cell:
+        """The cell at two labels. StoreError names what exists."""
+        for label, known, what in ((row, self.rows, "row"), (column, self.columns, "column")):
+            if label not in known:
+                raise StoreError(
+                    f"table {self.spec.name!r} has no {what} {label!r}{nearest(label, known)} "
+                    f"({what}s: {', '.join(repr(one) for one in known)})"
+                )
+        return self.cells[self.rows.index(row)][self.columns.index(column)]
+
+    @property
+    def holes(self) -> list[tuple[str, str, str]]:
+        """Row, column and what is missing, for every hole."""
+        return [
+            (row, column, cell.missing)
+            for row, line in zip(self.rows, self.cells, strict=True)
+            for column, cell in zip(self.columns, line, strict=True)
+            if cell.missing
+        ]
+
+    @property
+    def marked(self) -> bool:
+        return any(cell.mark for line in self.cells for cell in line)
+
+
+def declared(store: Store) -> list[TableSpec]:
+    """The tables of the last grid, and the one of everything."""
+    table = store.table()
+    specs = [TableSpec.from_dict(one) for one in (table.tables if table else ())]
+    return [*specs, *([] if any(spec.name == EVERYTHING for spec in specs) else [TableSpec(EVERYTHING)])]
+
+
+def build(evidence: Evidence, spec: TableSpec) -> Matrix:
+    """Fill a table from the runs it is about. StoreError when it speaks of a setting that no run has."""
+    facts = {entry.run_id: _facts(entry, evidence.recipes[entry.run_id], spec) for entry in evidence.board.entries}
+    _check_names(spec, facts.values())
+    chosen = {i: facts[i] for i in evidence.board.run_ids if _fits(spec, facts[i])}
+    several = len({evidence.entry(run_id).protocol for run_id in chosen}) > 1
+    placed: dict[tuple[Key, Key], list[str]] = {}
+    for run_id, known in chosen.items():
+        row, column = _key(spec.rows, known), _key(spec.columns, known)
+        if any(row) and any(column):
+            column = (*column, f"[{evidence.entry(run_id).protocol}]") if several else column
+            placed.setdefault((row, column), []).append(run_id)
+    rows = _ordered(spec, spec.rows, (row for row, _ in placed))
+    columns = _ordered(spec, spec.columns, (column for _, column in placed), several)
+    cells = {place: _cell(evidence, spec, facts, runs) for place, runs in placed.items()}
+    _mark(evidence, spec, cells, columns)
+    lines = [[cells.get((row, column), Cell(missing=NO_RUN)) for column in columns] for row in rows]
+    names = [spec.label(column) for column in columns]
+    if spec.average:
+        names.append(averages.LABEL)
+        lines = [[*line, last] for line, last in zip(lines, averages.cells(evidence, spec, lines), strict=True)]
+    return Matrix(spec, tuple(map(spec.label, rows)), tuple(names), tuple(map(tuple, lines)))
+
+
+def score(evidence: Evidence, run_id: str, value: str) -> float | None:
+    """A run's score 0..1 by its name in VALUES."""
+    entry = evidence.entry(run_id)
+    return entry.image_miou if value == "image_miou" else estimators.SCORES[value](evidence.counts(run_id))
+
+
+def _facts(entry: Entry, recipe: RunRecipe, spec: TableSpec) -> dict[str, str]:
+    """All that a table may speak of, in words: a method's settings go before the protocol's and the benchmark's."""
+    settings: dict[str, Any] = {**recipe.benchmark.get("settings", {}), **recipe.protocol}
+    settings.update(recipe.method.get("settings", {}))
+    variant = seeds.without_seed(entry.variant) if spec.seeds == "together" else entry.variant
+    named = {"method": entry.method, "variant": variant, "benchmark": entry.benchmark}
+    return {**{key: spell(value) for key, value in settings.items()}, **named}
+
+
+def _check_names(spec: TableSpec, facts: Iterable[Mapping[str, str]]) -> None:
+    known = {key for one in facts for key in one}
+    for name in (*spec.rows, *spec.columns, *spec.where):
+        if name not in known:
+            raise StoreError(
+                f"table {spec.name!r} speaks of {name!r}, which no run has{nearest(name, known)}; "
+                "name method, variant, benchmark or a setting"
+            )
+
+
+def _fits(spec: TableSpec, known: Mapping[str, str]) -> bool:
+    return all(
+        name not in known or known[name] in [spell(value) for value in values] for name, values in spec.where.items()
+    )
+
+
+def _key(names: Sequence[str], known: Mapping[str, str]) -> Key:
+    return tuple(known.get(name, "") for name in names)
+
+
+def _ordered(spec: TableSpec, names: Sequence[str], found: Iterable[Key], several: bool = False) -> list[Key]:
+    """Keys in the order that `where` or `labels` give for a single name, with those that no run has; else as found."""
+    keys = list(dict.fromkeys(found))
+    wanted: list[Key] = []
+    if len(names) == 1 and not several:
+        listed = spec.where.get(names[0]) or [text for text in spec.labels if (text,) in keys]
+        wanted = [(spell(value),) for value in listed]
+    return list(dict.fromkeys([*wanted, *keys]))
+
+
+def _cell(evidence: Evidence, spec: TableSpec, facts: Mapping[str, Mapping[str, str]], runs: Sequence[str]) -> Cell:
+    if len(runs) > 1:
+        if len({seeds.key(evidence.recipes[run_id]) for run_id in runs}) == 1:
+            return _over_seeds(spec, [_cell(evidence, spec, facts, [run_id]) for run_id in runs])
+        return Cell(missing=_ambiguous([facts[run_id] for run_id in runs]))
+    run_id = runs[0]
+    entry = evidence.entry(run_id)
+    missing = "" if entry.complete else _lacking(entry)
+    shown = entry.complete or evidence.board.partial
+    value = score(evidence, run_id, spec.value) if shown else None
+    interval = evidence.column_of(run_id).interval(run_id) if shown and spec.value == "miou" else None
+    beside = entry.standing if shown and spec.value == "miou" and not entry.complete else None
+    best = f"the best has {100 * beside.best_there:.1f} on those of both" if beside and not beside.whole else ""
+    note = "; ".join(words for words in (best, entry.part) if words)
+    return Cell(run_id, value, missing or ("" if value is not None else "undefined"), interval=interval, note=note)
+
+
+def _over_seeds(spec: TableSpec, cells: Sequence[Cell]) -> Cell:
+    """Runs that differ in their seed alone as one number, without an interval over images."""
+    values = [cell.value for cell in cells if cell.value is not None]
+    holes = [cell.missing for cell in cells if cell.missing]
+    if len(values) < len(cells):
+        return Cell(missing=f"{len(values)} of {len(cells)} seeds: {'; '.join(dict.fromkeys(holes))}")
+    spread = f"mean of {len(values)} seeds, standard deviation {100 * statistics.stdev(values):.2f}"
+    note = "; ".join(dict.fromkeys(words for words in (spread, cells[0].note) if words))
+    return Cell(value=statistics.fmean(values), missing="; ".join(dict.fromkeys(holes)), note=note)
+
+
+def _lacking(entry: Entry) -> str:
+    failed = f", {entry.failed} failed" if entry.failed else ""
+    disputed = f", {entry.disputed} of other data" if entry.disputed else ""
+    return f"{entry.images} of {entry.whole} images{failed}{disputed}"
+
+
+def _ambiguous(facts: Sequence[Mapping[str, str]]) -> str:
+    names = dict.fromkeys(name for one in facts for name in one if name != "variant")
+    differing = [name for name in names if len({one.get(name) for one in facts}) > 1]
+    return f"{len(facts)} runs fit; tell them apart in `where` by {', '.join(differing) or 'version of the plug-in'}"
+
+
+def _mark(evidence: Evidence, spec: TableSpec, cells: dict[tuple[Key, Key], Cell], columns: Sequence[Key]) -> None:
+    """In each column: the best and what is not separated from it, then the same among the rest. Only mIoU is marked."""
+    if spec.value != "miou":
+        return
+    for column in columns:
+        places = {
+            c.run_id: place for place, c in cells.items() if place[1] == column and c.run_id and c.value is not None
+        }
+        for home in {id(c): c for c in map(evidence.column_of, places)}.values():
+            own = {run_id: cells[place] for run_id, place in places.items()}
+            for run_id, cell in with_groups(among(home, list(own)), own).items():
+                cells[places[run_id]] = cell

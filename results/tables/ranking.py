@@ -1,0 +1,122 @@
+"""Runs with their scores and standings go in; entries of a leaderboard with ranks, in order, come out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from results.counts.seeds import SeedSpread
+from results.counts.standings import TOO_FEW, Place, Standing, Standings
+from results.tables.board_csv import percent
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run in the leaderboard; scores 0..1, None where undefined; `missing` images have neither row nor failure.
+
+    standing: how it stands to the best; None for a run that is in no comparison. official: how many images the data
+    set has by its own account, where that is known. spread: over runs that differ in their seed alone.
+    unverified: images whose rows do not say of which data they are. disputed: images that were not the same for another
+    run of the benchmark.
+    """
+
+    rank: int | None
+    method: str
+    variant: str
+    benchmark: str
+    protocol: str
+    images: int
+    failed: int
+    missing: int
+    miou: float | None
+    image_miou: float | None
+    pixel_accuracy: float | None
+    run_id: str
+    standing: Standing | None = None
+    official: int | None = None
+    spread: SeedSpread | None = None
+    unverified: int = 0
+    disputed: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return self.failed == 0 and self.missing == 0 and self.disputed == 0
+
+    @property
+    def whole(self) -> int:
+        """How many images there are."""
+        return self.images + self.failed + self.missing
+
+    @property
+    def part(self) -> str:
+        """In words, that the data set's folder holds fewer images than the data set; else empty."""
+        return f"{self.whole} of the {self.official} official images" if self.whole < (self.official or 0) else ""
+
+    @property
+    def title(self) -> str:
+        """The benchmark, marked where it is a part of itself."""
+        return f"{self.benchmark} ({self.part})" if self.part else self.benchmark
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Entries in their order; `partial` says whether runs with holes are ranked and fill the matrix.
+
+    run_ids: the runs as the grid lists them. differing: the fields in which their protocols differ; protocols share no
+    column, in no table. standings: by benchmark and protocol. disputes: a sentence a benchmark whose images were not
+    the same for all runs.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+    run_ids: tuple[str, ...]
+    partial: bool
+    differing: tuple[str, ...] = ()
+    standings: Mapping[Place, Standings] = field(default_factory=dict)
+    disputes: tuple[str, ...] = ()
+
+    def detectable(self, entry: Entry) -> float | None:
+        """The difference that is found with a chance of 80 % in the entry's group; None where it has none."""
+        if entry.standing is None or entry.standing.group is None:
+            return None
+        return self.standings[entry.benchmark, entry.protocol].groups[entry.standing.group - 1].detectable
+
+
+def place_of(entry: Entry) -> Place:
+    """What a run may be compared within."""
+    return entry.benchmark, entry.protocol
+
+
+def ranked(entries: Sequence[Entry], partial: bool) -> list[Entry]:
+    """Ranks within a benchmark and protocol, by mIoU as it is printed; equal ones share the better rank.
+
+    A run with holes is ranked by how far it is from the best on the images that both have, if they are not too few.
+    """
+    rivals: dict[Place, list[float]] = defaultdict(list)
+    levels = {e.run_id: level for e in entries if (level := _level(e, partial)) is not None}
+    for entry in entries:
+        if entry.run_id in levels:
+            rivals[place_of(entry)].append(levels[entry.run_id])
+    return [
+        replace(e, rank=1 + sum(other > levels[e.run_id] for other in rivals[place_of(e)])) if e.run_id in levels else e
+        for e in entries
+    ]
+
+
+def _level(entry: Entry, partial: bool) -> float | None:
+    """What a run is ranked by, the highest first, with the digits that are printed; None for one that is not ranked."""
+    if entry.miou is None or not (partial or entry.complete):
+        return None
+    standing = entry.standing
+    if entry.complete or (standing is not None and standing.whole):
+        return float(percent(entry.miou))
+    if standing is None or standing.words == TOO_FEW:
+        return None
+    return float(percent(standing.level))
+
+
+def order_of(entry: Entry, benchmarks: Mapping[str, int]) -> tuple[Any, ...]:
+    place = (entry.rank is None, entry.rank or 0)
+    return (benchmarks[entry.benchmark], entry.protocol, *place, entry.method, entry.variant, entry.run_id)

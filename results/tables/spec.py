@@ -1,0 +1,80 @@
+"""An entry of a grid's `tables:` goes in; the declared table, with its words for rows and columns, comes out.
+
+A declared table: `name`, `caption`, `rows` and `columns` (each `method`, `variant`, `benchmark` or a setting, or a list
+of these), `value` (a score), `where` (`{method: [...], setting: value}`; a setting that a run does not have leaves it
+in), `labels` (`{value: text}`), `published` (a table of the ledger) and `seeds` (`together`: a variant's words leave
+the seed out). Values listed in `where` or `labels` for the rows or columns give their order, and those without a run
+stand as holes. Runs of one cell that differ in their seed alone are one number: their mean, with the spread.
+`average: true` adds a column with the mean over the data sets, where `columns` is `benchmark`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.errors import StoreError, nearest
+from results.counts import estimators
+
+VALUES = ("image_miou", *estimators.SCORES)
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table as the grid declares it."""
+
+    name: str
+    rows: tuple[str, ...] = ("method", "variant")
+    columns: tuple[str, ...] = ("benchmark",)
+    value: str = "miou"
+    caption: str = ""
+    where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    published: str | None = None
+    seeds: str = "apart"
+    average: bool = False
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> TableSpec:
+        """From the grid's own form. StoreError when a value is unknown."""
+        value = str(content.get("value") or "miou")
+        if value not in VALUES:
+            known = f"{nearest(value, VALUES)} (values: {', '.join(VALUES)})"
+            raise StoreError(
+                f"table {content.get('name')!r} asks for the value {value!r}, which nobody computes{known}"
+            )
+        where = {str(key): _several(chosen) for key, chosen in (content.get("where") or {}).items()}
+        labels = {spell(key): str(text) for key, text in (content.get("labels") or {}).items()}
+        rows, columns = (
+            tuple(map(str, _several(content.get(key) or default)))
+            for key, default in (("rows", "method"), ("columns", "benchmark"))
+        )
+        caption, published = str(content.get("caption") or ""), content.get("published")
+        apart = str(content.get("seeds") or "apart")
+        average = bool(content.get("average"))
+        if average and columns != ("benchmark",):
+            raise StoreError(
+                f"table {content.get('name')!r} averages over {', '.join(columns)}; an average is one over data sets: "
+                "let its columns be `benchmark`, or leave `average` out"
+            )
+        return cls(str(content["name"]), rows, columns, value, caption, where, labels, published, apart, average)
+
+    def label(self, key: Key) -> str:
+        """The words of a row or column."""
+        whole = " ".join(part for part in key if part)
+        return self.labels.get(whole) or " ".join(self.labels.get(part, part) for part in key if part)
+
+
+def spell(value: Any) -> str:
+    """A setting's value in words."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{','.join(spell(item) for item in value)}]"
+    return str(value)
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
