@@ -24,9 +24,8 @@ from typing import Any
 from harness import sweep
 from harness.errors import HarnessError
 from results import verify
-from results.folder import artefacts
+from results.folder import artefacts, keepsakes
 from results.folder.store import Store
-from results.pictures import gallery
 from results.tables import leaderboard
 
 ROOT = Path(__file__).parent.parent
@@ -75,7 +74,7 @@ def read(folder: Path) -> tuple[Any, ...]:
     learned = [_artefact(folder, place) for place in places]
     shown = files(folder)
     pictures = [path for kind in ("label_maps", "pictures") for path in shown.get(kind, ())]
-    seen = [(gallery.read_image if path.suffix == ".jpg" else gallery.read_labels)(path) for path in pictures]
+    seen = [(keepsakes.read_image if path.suffix == ".jpg" else keepsakes.read_labels)(path) for path in pictures]
     people_see = [picture.tobytes() for picture in seen]
     return store.told().events, rows.to_dict(as_series=False), recipes, table, board, learned, people_see
 

@@ -1,4 +1,4 @@
-"""One entry of a grid's `tables:` -> its form: what a comparison table shows, as results.matrices makes it."""
+"""One entry of a grid's `tables:` -> its form: what a comparison table shows, as results.tables.matrices makes it."""
 
 from __future__ import annotations
 

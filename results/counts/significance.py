@@ -1,6 +1,6 @@
 """What images do to runs goes in; intervals, comparisons with the best, groups and what could be seen come out.
 
-Each image's values (`results.image_effects`) are drawn again with replacement, the same images for all runs (the
+Each image's values (`results.counts.image_effects`) are drawn again with replacement, the same images for all runs (the
 bootstrap, Efron 1979, on the leave-one-out values of mIoU). From the draws comes how far the largest of many
 studentised differences strays by chance, and so one threshold for all of them, which more runs make no coarser.
 `docs/statistics.md` says why these procedures were chosen, and what simulations say of them.

@@ -3,7 +3,7 @@
 What a method answers cannot change how many pixels of every true class an image has. So the rows of all runs on one
 benchmark whose protocols score the same pixels check each other: a list that was cut, a count that was changed, or a
 truth that was another one when a run met it, stands out without anything being computed again. Rows that say themselves
-that they rest on other data are not asked: see results.same_data.
+that they rest on other data are not asked: see results.folder.same_data.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class RunRecipe:
 
     @property
     def protocol_text(self) -> str:
-        """The protocol in one line (see results.protocols); runs whose lines differ share no column."""
+        """The protocol in one line (see results.folder.protocols); runs whose lines differ share no column."""
         return protocols.text(self.protocol)
 
 
