@@ -81,7 +81,7 @@ class Grid:
     """What the user asked for.
 
     folder: where the file lies. batch: images that go through a network together. keep: images of each benchmark whose
-    label maps are kept, by id, or how many. tables: the comparison tables that results.tables.matrices makes, as written.
+    label maps are kept, by id, or how many. tables: the comparison tables, as written.
     """
 
     name: str
