@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.contracts import BatchDone, Recipe, Row, Shard
+from harness.contracts import BatchDone, Gathering, Labelling, Purpose, Recipe, Row, Scoring, Shard
 from harness.errors import in_words
 from harness.executors.seam import Executor
 from harness.learning import fitting
@@ -84,7 +84,7 @@ class Desk:
         """Do the plan; every batch done, with those of its rows that count for the tables, as they come."""
         for stage in plan.stages:
             ready = self._ready(stage)
-            shards = [self._with_lessons(shard, ready) for shard in plan.shards(shard_batches, ready)]
+            shards = [self._with_lessons(shard) for shard in plan.shards(shard_batches, ready)]
             for done in self.executor.run(shards) if shards else ():
                 self._tell(done.notices)
                 yield done, self._keep(done, ready)
@@ -95,20 +95,31 @@ class Desk:
     def _keep(self, done: BatchDone, stage: Stage) -> list[Row]:
         planned = {one.run.run_id: one for group in stage.groups for one in group}
         wanted = [row for row in done.rows if row.image_id in planned[row.run_id].missing]
-        rows = [row for row in wanted if planned[row.run_id].kind != "gather"]
         self.errors.update({row.run_id: row.error for row in wanted if row.error})
-        self._remember(done, planned[done.rows[0].run_id])
-        self._sign(rows)
-        keepsakes.keep_label_maps(self.store.folder, rows)
-        artefacts.keep_gathered(self.store.folder, wanted)
         first = planned[done.rows[0].run_id]
-        if done.pictures and first.kind == "score":
-            keepsakes.keep_pictures(self.store.folder, first.record["benchmark"], done.pictures)
+        self._remember(done, first)
+        purpose = first.run.purpose  # of all runs of a shard
+        rows, counted = _KEEPERS[type(purpose)](self, done, wanted, first)
         spent = {"encodings": done.encodings, "passes": done.passes, "seconds": done.seconds}
-        kept = {"event": "batch", "shard": done.shard_id, "batch": done.index, "rows": len(rows), "kind": first.kind}
+        kept = {"event": "batch", "shard": done.shard_id, "batch": done.index, "rows": len(rows), "kind": purpose.kind}
         errors = sorted({row.error for row in wanted if row.error})
         self.writer.append(rows, {**kept, **spent, "errors": errors})
-        return [row for row in rows if planned[row.run_id].kind == "score"]
+        return counted
+
+    def _keep_scores(self, done: BatchDone, rows: list[Row], planned: PlannedRun) -> Kept:
+        self._keep_labels(done, rows, planned)
+        if done.pictures:
+            keepsakes.keep_pictures(self.store.folder, planned.record["benchmark"], done.pictures)
+        return rows, rows
+
+    def _keep_labels(self, _done: BatchDone, rows: list[Row], _planned: PlannedRun) -> Kept:
+        self._sign(rows)
+        keepsakes.keep_label_maps(self.store.folder, rows)
+        return rows, []
+
+    def _keep_gathered(self, _done: BatchDone, rows: list[Row], _planned: PlannedRun) -> Kept:
+        artefacts.keep_gathered(self.store.folder, rows)
+        return [], []
 
     def _sign(self, rows: Sequence[Row]) -> None:
         """This sweep's versions and commit, in the recipe of every run that it adds rows to."""
@@ -136,10 +147,8 @@ class Desk:
         return Stage(tuple(group for group in groups if group), stage.fits)
 
     def _can_be_done(self, planned: PlannedRun) -> bool:
-        fit = planned.fit
-        if planned.kind == "gather" and fit is not None:
-            return not self._lacking(fit)
-        return fit is None or self._has_learned(fit)
+        served, fit = planned.serves, planned.fit
+        return (served is None or not self._lacking(served)) and (fit is None or self._has_learned(fit))
 
     def _has_learned(self, fit: PlannedFit) -> bool:
         """Whether an artefact is there, with the bytes that were learned; one that is damaged is told of once."""
@@ -165,18 +174,21 @@ class Desk:
                     self.errors[run_id] = reason
         return unusable
 
-    def _with_lessons(self, shard: Shard, stage: Stage) -> Shard:
+    def _with_lessons(self, shard: Shard) -> Shard:
         """The shard with the teacher's masks, where a learner gathers."""
-        if not shard.runs[0].gathers:
+        purpose = shard.runs[0].purpose
+        if not isinstance(purpose, Gathering):
             return shard
-        fit = {one.run.run_id: one.fit for group in stage.groups for one in group}[shard.runs[0].run_id]
-        assert fit is not None
-        masks = self._masks(fit)
+        mask = self._mask(purpose.labels)
         image_ids = [image_id for batch in shard.batches for image_id in batch.image_ids]
-        return replace(shard, lessons={image_id: keepsakes.read(Path(masks[image_id])) for image_id in image_ids})
+        return replace(shard, lessons={image_id: keepsakes.read(mask(image_id)) for image_id in image_ids})
+
+    def _mask(self, run_id: str) -> Callable[[str], Path]:
+        """Where a teacher's mask of an image lies."""
+        return partial(keepsakes.label_map_path, self.store.folder.absolute(), run_id)
 
     def _masks(self, fit: PlannedFit) -> dict[str, str]:
-        return self._paths(fit, partial(keepsakes.label_map_path, self.store.folder.absolute(), fit.labels.run.run_id))
+        return self._paths(fit, self._mask(fit.labels.run.run_id))
 
     def _gathered(self, fit: PlannedFit) -> dict[str, str]:
         if fit.gathers is None:
@@ -220,13 +232,21 @@ class Desk:
         self.store.event({"event": "fit failed", "artefact": fit.artefact_id, "error": reason})
 
 
+Kept = tuple[list[Row], list[Row]]  # the rows that are stored, and those of them that count for tables
+_KEEPERS: Mapping[type[Purpose], Callable[[Desk, BatchDone, list[Row], PlannedRun], Kept]] = {
+    Scoring: Desk._keep_scores,
+    Labelling: Desk._keep_labels,
+    Gathering: Desk._keep_gathered,
+}
+
+
 def card(fit: PlannedFit) -> dict[str, Any]:
     """What an artefact's card says besides what its learner tells."""
-    labels, settings = fit.labels, fit.record["learner"].get("settings", {})
-    rule = labels.run.rule
+    labels, settings, purpose = fit.labels, fit.record["learner"].get("settings", {}), fit.labels.run.purpose
+    rule = asdict(purpose.rule) if isinstance(purpose, Labelling) else None
     return {
         "artefact_id": fit.artefact_id, "method_name": fit.method_name, "variant": fit.variant,
-        "teacher": fit.teacher, "teacher_run": labels.run.run_id, "label_rule": asdict(rule) if rule else None,
+        "teacher": fit.teacher, "teacher_run": labels.run.run_id, "label_rule": rule,
         "seed": settings.get("seed"), "image_count": len(labels.image_ids), "protocol": asdict(labels.run.protocol),
         **fit.record, "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip

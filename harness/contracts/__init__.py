@@ -52,7 +52,20 @@ from harness.contracts.nouns import (
 from harness.contracts.paths import expanded
 from harness.contracts.plug_ins import Backbone, Benchmark, Learner, Lessons, Method, Pass, Reader, Tagger
 from harness.contracts.rules import LabelRule, NameFile, ProtocolSettings
-from harness.contracts.work import Batch, BatchDone, Mark, Origin, Picture, Row, Run, Shard
+from harness.contracts.work import (
+    Batch,
+    BatchDone,
+    Gathering,
+    Labelling,
+    Mark,
+    Origin,
+    Picture,
+    Purpose,
+    Row,
+    Run,
+    Scoring,
+    Shard,
+)
 from harness.errors import DataError, MethodError, ModelError
 
 __all__ = [
@@ -67,9 +80,11 @@ __all__ = [
     "Benchmark",
     "DataError",
     "Features",
+    "Gathering",
     "Image",
     "LabelMap",
     "LabelRule",
+    "Labelling",
     "Learner",
     "Lessons",
     "Mark",
@@ -82,6 +97,7 @@ __all__ = [
     "Pass",
     "Picture",
     "ProtocolSettings",
+    "Purpose",
     "Query",
     "Reader",
     "Recipe",
@@ -89,6 +105,7 @@ __all__ = [
     "Run",
     "Sample",
     "Scores",
+    "Scoring",
     "Shard",
     "Tagger",
     "Truth",

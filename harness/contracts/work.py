@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,47 @@ from harness.contracts.rules import LabelRule, ProtocolSettings
 
 
 @dataclass(frozen=True)
+class Scoring:
+    """A run for a cell of a table. learned: the folder of what its method, a learner, has learned."""
+
+    kind: ClassVar[str] = "score"
+    company: ClassVar[str] = kind
+    learned: str | None = None
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """A teacher's run for lessons. rule: makes its answers into pseudo masks. learned: as above, of a learner."""
+
+    kind: ClassVar[str] = "label"
+    company: ClassVar[str] = kind
+    rule: LabelRule
+    learned: str | None = None
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """A run for a fit: the learner's `gather` is asked, in place of a prediction. labels: the teacher's run."""
+
+    kind: ClassVar[str] = "gather"
+    learned: ClassVar[None] = None
+    labels: str
+
+    @property
+    def company(self) -> str:
+        """Runs of one shard are shown the same lessons."""
+        return f"{self.kind} {self.labels}"
+
+
+Purpose: TypeAlias = Scoring | Labelling | Gathering  # only runs of equal `company` share a shard
+
+
+@dataclass(frozen=True)
 class Run:
     """One method recipe on one benchmark under one protocol; `run_id` is a hash of all that can change a pixel.
 
-    names: the words of every class, as the protocol's name set gives them. artefact: the folder of what a learner has
-    learned. rule: makes label maps into lessons. gathers: the learner's `gather` is asked, in place of a prediction.
-    own: the method is given processes of its own; in no id.
+    names: the words of every class, as the protocol's name set gives them. purpose: what the run is for. own: the
+    method is given processes of its own; in no id.
     """
 
     run_id: str
@@ -30,9 +65,7 @@ class Run:
     benchmark: Recipe
     protocol: ProtocolSettings
     names: Words = ()
-    artefact: str | None = None
-    rule: LabelRule | None = None
-    gathers: bool = False
+    purpose: Purpose = Scoring()
     own: bool = False
 
 

@@ -12,7 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import DataError, Image, Reader, Recipe, Run, Sample, Truth, Vocabulary, Words
+from harness.contracts import (
+    DataError,
+    Image,
+    Labelling,
+    LabelRule,
+    Reader,
+    Recipe,
+    Run,
+    Sample,
+    Truth,
+    Vocabulary,
+    Words,
+)
 from harness.protocol.decision import checked
 from harness.protocol.given import checked_sample
 from harness.protocol.offering import Offer, numbers_of, offer, tagged
@@ -54,8 +66,7 @@ class StoredLessons:
 
     @property
     def background(self) -> bool:
-        rule = self._run.rule
-        return (rule is not None and rule.below == "background") or self._run.protocol.background in {"class", *WORDED}
+        return self._rule.below == "background" or self._run.protocol.background in {"class", *WORDED}
 
     def image(self, image_id: str) -> Image:
         return self._sample(image_id).image
@@ -76,12 +87,16 @@ class StoredLessons:
             cut = Tiling(size, (Box(0, 0, *size),))
             (query,) = queries(image_id, image, offered.vocabulary, cut)
             answer = checked(self._answer(query), len(offered.vocabulary), size)
-            assert self._run.rule is not None
-            return lesson_masks.lesson([answer], cut, offered, size, self._run.protocol, self._run.rule)
+            return lesson_masks.lesson([answer], cut, offered, size, self._run.protocol, self._rule)
 
     def gathered(self, image_id: str) -> Mapping[str, NDArray[Any]]:
         with np.load(self._book.gathered[image_id], allow_pickle=False) as held:
             return {name: held[name] for name in held.files}
+
+    @property
+    def _rule(self) -> LabelRule:
+        assert isinstance(self._run.purpose, Labelling)
+        return self._run.purpose.rule
 
     def _answer(self, query: Any) -> Any:
         """What the teacher says of one query, alone in its batch."""
@@ -116,7 +131,7 @@ class StoredLessons:
 
     @cached_property
     def _teacher(self) -> Any:
-        return loading.open_method(self._run.method, self._run.artefact)
+        return loading.open_method(self._run.method, self._run.purpose.learned)
 
     def _network(self, recipe: Recipe) -> Any:
         if recipe not in self._networks:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from harness.contracts import Batch, Pass, Recipe, Shard
+from harness.contracts import Batch, Pass, Recipe, Scoring, Shard
 from harness.planning import batches
 from harness.planning.data_now import DataNow
 from harness.planning.planned import PlannedFit, PlannedRun, level
@@ -125,13 +125,13 @@ def _stages(runs: Sequence[PlannedRun]) -> tuple[Stage, ...]:
     todo = [planned for planned in runs if planned.missing]
     while todo:
         planned = todo.pop()
-        wanted[f"{planned.kind} {planned.run.run_id}"] = planned
+        wanted[f"{planned.run.purpose.kind} {planned.run.run_id}"] = planned
         fit = planned.fit
-        if fit is not None and not fit.stored and planned.kind != "gather" and fit.artefact_id not in fits:
+        if fit is not None and not fit.stored and fit.artefact_id not in fits:
             fits[fit.artefact_id] = fit
             todo += [one for one in (fit.labels, fit.gathers) if one is not None and one.missing]
     ordered = [one for one in runs if one.missing]
-    ordered += [one for one in wanted.values() if one.kind != "score"]
+    ordered += [one for one in wanted.values() if not isinstance(one.run.purpose, Scoring)]
     last = max([level(one) for one in ordered] + [fit.level for fit in fits.values()], default=-1)
     return tuple(
         Stage(
@@ -159,9 +159,8 @@ def _groups(runs: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...], ...]:
     """
     groups: list[_Group] = []
     for planned in sorted((run for run in runs if run.missing), key=lambda planned: not planned.passes):
-        lessons = planned.run.run_id if planned.kind == "gather" else planned.kind  # these are never mixed in a shard
         alone = planned.run.method_name if planned.run.own else None
-        place = planned.run.benchmark, planned.run.protocol, lessons, alone
+        place = planned.run.benchmark, planned.run.protocol, planned.run.purpose.company, alone
         group = _Group(place, _backbones(planned), [planned])
         for home in _homes(groups, group):
             groups.remove(home)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from harness.contracts import Parts, Pass, Recipe, Run
-
-Kind = Literal["score", "label", "gather"]
 
 
 @dataclass(frozen=True)
 class PlannedRun:
     """A run with its images, those of them that lack a good row or a wanted label map, and the passes it reads.
 
-    keep: the images whose label maps are wanted. kind: what it is for: a cell of a table, a teacher's label maps, or
-    what a learner gathers of the train images. fit: what has to be learned first. changed: of the images whose stored
-    rows rest on data that changed since, the digest as it is now (see DataNow). to_fetch: the models, in words, that it
-    needs and that are not on this machine.
+    keep: the images whose label maps are wanted. fit: what has to be learned first. serves: of a run that gathers, the
+    fit that it is for. changed: of the images whose stored rows rest on data that changed since, the digest as it is
+    now (see DataNow). to_fetch: the models, in words, that it needs and that are not on this machine.
     """
 
     run: Run
@@ -29,8 +26,8 @@ class PlannedRun:
     keep: frozenset[str]
     stored: int
     record: Mapping[str, Any] = field(repr=False)  # what `recipes/` says of this run
-    kind: Kind = "score"
     fit: PlannedFit | None = None
+    serves: PlannedFit | None = None
     changed: Mapping[str, str] = field(default_factory=dict, repr=False)
     to_fetch: tuple[str, ...] = ()
 
@@ -41,7 +38,8 @@ class PlannedRun:
             return "stored"
         if self.stored == len(self.image_ids):
             return f"stored, but {len(self.missing)} label maps are wanted"
-        if self.fit is not None and self.fit.outdated:
+        fit = self.fit or self.serves
+        if fit is not None and fit.outdated:
             return "taught by images that changed since"
         if len(self.missing) == len(self.changed):
             return f"{len(self.changed)} images changed since"
@@ -80,6 +78,6 @@ class PlannedFit:
 
 def level(planned: PlannedRun) -> int:
     """The stage of the plan at which a run can be done: one after the fit that it needs, if that is still open."""
-    if planned.kind == "gather" and planned.fit is not None:
-        return level(planned.fit.labels) + 1
+    if planned.serves is not None:
+        return level(planned.serves.labels) + 1
     return 0 if planned.fit is None or planned.fit.stored else planned.fit.level + 1

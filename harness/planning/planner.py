@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-from harness.contracts import LabelRule, ModelError, Origin, Parts, Pass, ProtocolSettings, Reader, Recipe, Run, Words
+from harness.contracts import (
+    Gathering,
+    Labelling,
+    ModelError,
+    Origin,
+    Parts,
+    Pass,
+    ProtocolSettings,
+    Purpose,
+    Reader,
+    Recipe,
+    Run,
+    Scoring,
+    Words,
+)
 from harness.contracts.facts import essence
 from harness.errors import GridError
 from harness.planning.data_now import UNREADABLE, DataNow, behind, key_of
-from harness.planning.planned import Kind, PlannedFit, PlannedRun
+from harness.planning.planned import PlannedFit, PlannedRun
 from harness.protocol import given, naming
 from harness.protocol.rules import effective
 from harness.recipes import house, identity, loading
@@ -122,30 +137,39 @@ class Planner:
 
     def plan(self, cell: Cell) -> PlannedRun:
         """The run of a cell, with the fit behind it, if its method is a learner."""
-        planned = self._planned(cell, "score", None)
+        planned = self._planned(cell, Scoring)
         if planned.fit is not None:
             _refuse_same_images(cell, planned, planned.fit.labels)
         return planned
 
-    def _planned(self, cell: Cell, kind: Kind, rule: LabelRule | None) -> PlannedRun:
+    def _planned(self, cell: Cell, purpose: Callable[[str | None], Purpose]) -> PlannedRun:
+        """The run of a cell for a purpose, given what its method has learned."""
         place, method = self._benchmark(cell.benchmark, cell.benchmark_name), self._method(cell)
         teacher = getattr(cell, "teacher", None)
         fit = None if teacher is None else self._fit(cell, teacher, method)
-        run, record = self._run(cell, place, method, fit, rule)
-        known = self._stored.get(run.run_id, {})
+        run, record = self._run(cell, place, method, fit, purpose(None if fit is None else fit.folder))
         wanted = place.image_ids[: self._limit]
         every = self._together.setdefault(wanted, frozenset(wanted))
-        keep = every if kind == "label" else chosen(place.image_ids, self._keep) & every
+        keep = every if isinstance(run.purpose, Labelling) else chosen(place.image_ids, self._keep) & every
         changed = self._changed(place, run, fit)
-        lacking = frozenset(i for i in wanted if known.get(i) != "ok" or i in changed) if known else every
+        lacking, failed = self._lacking(run, every, changed)
+        return PlannedRun(
+            run, wanted, self._with_unseen(run, lacking, keep), failed, method.passes, keep, len(wanted) - len(lacking),
+            record, fit, None, changed, method.to_fetch + self._tagger_to_fetch(run.protocol.tagger),
+        )  # fmt: skip
+
+    def _lacking(self, run: Run, every: frozenset[str], changed: Mapping[str, str]) -> tuple[frozenset[str], int]:
+        """The images without a good row of their data as it is now, and how many of them failed before."""
+        known = self._stored.get(run.run_id)
+        if not known:
+            return every, 0
+        lacking = frozenset(image for image in every if known.get(image) != "ok" or image in changed)
+        return lacking, sum(known.get(image) == "failed" for image in lacking)
+
+    def _with_unseen(self, run: Run, lacking: frozenset[str], keep: frozenset[str]) -> frozenset[str]:
+        """What a run lacks, and the images whose label maps are wanted and not there."""
         unseen = [image for image in keep if not self._shelf.has_map(run.run_id, image)]
-        missing = lacking.union(unseen) if unseen else lacking
-        failed = sum(known.get(image) == "failed" for image in lacking) if known else 0
-        stored = len(wanted) - len(lacking)
-        tagger = self._tagger(run.protocol.tagger)
-        to_fetch = method.to_fetch + (tagger.to_fetch if tagger else ())
-        passes = method.passes
-        return PlannedRun(run, wanted, missing, failed, passes, keep, stored, record, kind, fit, changed, to_fetch)
+        return lacking.union(unseen) if unseen else lacking
 
     def _changed(self, place: Place, run: Run, fit: PlannedFit | None) -> Mapping[str, str]:
         """The stored images of a run whose data changed since; all of them, if that was behind what it has learned."""
@@ -157,7 +181,7 @@ class Planner:
 
     def _fit(self, cell: Cell, teacher: Cell, learner: _Method) -> PlannedFit:
         """What a learner's cell needs first. Its id: the learner, the teacher's label maps, the images."""
-        labels = self._planned(teacher, "label", learner.built.rule)
+        labels = self._planned(teacher, partial(Labelling, learner.built.rule))
         labels = self.labels.setdefault(labels.run.run_id, labels)
         content = {
             "learner": learner.facts, "backbones": sorted(learner.backbones, key=identity.digest),
@@ -191,27 +215,32 @@ class Planner:
         if not callable(getattr(learner.built, "gather", None)):
             return None
         labels = fit.labels.run
-        run = replace(labels, run_id=fit.artefact_id, method_name=cell.method_name, variant=cell.variant,
-                      method=cell.method, artefact=None, gathers=True)  # fmt: skip
+        run = replace(
+            labels, run_id=fit.artefact_id, method_name=cell.method_name, variant=cell.variant, method=cell.method,
+            purpose=Gathering(labels.run_id), own=getattr(cell, "own", False),
+        )  # fmt: skip
         ids = () if fit.outdated else fit.labels.image_ids
         there = {image for image in ids if self._shelf.has_gathered(fit.artefact_id, image)}
         missing = frozenset(fit.labels.image_ids) - there
         nothing: frozenset[str] = frozenset()
-        return PlannedRun(run, fit.labels.image_ids, missing, 0, learner.passes, nothing, len(there), {}, "gather", fit)
+        return PlannedRun(
+            run, fit.labels.image_ids, missing, 0, learner.passes, nothing, len(there), {}, serves=fit
+        )  # fmt: skip
 
     def _run(
-        self, cell: Cell, place: Place, method: _Method, fit: PlannedFit | None, rule: LabelRule | None
+        self, cell: Cell, place: Place, method: _Method, fit: PlannedFit | None, purpose: Purpose
     ) -> tuple[Run, dict[str, Any]]:
         """The run of a cell, and what is recorded of it."""
         protocol, names = effective(cell.protocol), self._words(cell, place)
         network = self._tagger(protocol.tagger)
         tagger = None if network is None else network.facts
+        rule = purpose.rule if isinstance(purpose, Labelling) else None
         rules = identity.protocol_facts(protocol, names, tagger, rule)
         facts = method.facts if fit is None else {**method.facts, "artefact": fit.artefact_id}
         run_id = identity.run_id(facts, method.backbones, place.facts, rules, self._batch)
         run = Run(
             run_id, cell.method_name, cell.variant, cell.method, cell.benchmark_name, cell.benchmark, protocol, names,
-            None if fit is None else fit.folder, rule, own=getattr(cell, "own", False),
+            purpose, getattr(cell, "own", False),
         )  # fmt: skip
         record: dict[str, Any] = {
             "identity": identity.SCHEME, "harness": house.deciding(), "method": facts, "backbones": method.backbones,
@@ -256,6 +285,10 @@ class Planner:
             return None if recipe is None else self._network(recipe)
         except ModelError as error:
             raise ModelError(f"the tagger: {error}") from error
+
+    def _tagger_to_fetch(self, recipe: Recipe | None) -> tuple[str, ...]:
+        tagger = self._tagger(recipe)
+        return () if tagger is None else tagger.to_fetch
 
     def _benchmark(self, recipe: Recipe, called: str) -> Place:
         if recipe not in self._benchmarks:

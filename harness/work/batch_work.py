@@ -12,13 +12,10 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from numpy.typing import NDArray
-
-from harness.contracts import Backbone, Features, MethodError, Parts, Pass, Query, Reader, Recipe, Row, Run
+from harness.contracts import Backbone, Gathering, MethodError, Parts, Pass, Query, Reader, Recipe, Row, Run
 from harness.foreign.calls import Guard
 from harness.foreign.lending import LentFeatures
-from harness.work import lesson_masks, pictures
-from harness.work.judge import Judge
+from harness.work.judge import judge_of
 from harness.work.slots import Slot
 
 Waiting = tuple[Run, Reader, Mapping[Pass, Parts]]
@@ -44,9 +41,8 @@ class BatchWork:
     ) -> None:
         self._guard, self._slots, self._blank, self._backbone = guard, slots, blank, backbone
         self._methods = methods
-        self._lessons = lessons or {}
         self._judges = {
-            (run.run_id, place): Judge(run, slot, slot.image_id in keep)
+            (run.run_id, place): judge_of(run, slot, slot.image_id in keep, lessons or {})
             for run, _ in methods
             for place, slot in enumerate(slots)
             if slot.image_id is not None
@@ -153,25 +149,15 @@ class BatchWork:
         for number, place in enumerate(places):
             lent = {request: left[request][0][place] for request in needs}
             features = {request: held.features for request, held in lent.items()}
-            vocabulary = self._slots[place].queries[view].vocabulary
-            verb: Callable[[], Any] = partial(reader.read, features, vocabulary)
-            if run.gathers:
-                verb = partial(self._gathered, reader, features, place)
+            judge = self._judges[run.run_id, place]
+            verb = judge.question(reader, features, view)
             with ExitStack() as loan:
                 for held in lent.values():
                     loan.enter_context(held)
-                self._judges[run.run_id, place].hear(self._ask(run, place, view, verb, tuple(lent.values())), seconds)
+                judge.hear(self._ask(run, place, view, verb, tuple(lent.values())), seconds)
             if any(held.damaged for held in lent.values()):
                 return places[number + 1 :]
         return None
-
-    def _gathered(self, learner: Any, features: Mapping[Pass, Features], place: int) -> Mapping[str, NDArray[Any]]:
-        """What a learner takes of an image and its lesson."""
-        slot = self._slots[place]
-        assert slot.image_id is not None and slot.offered is not None
-        lesson = lesson_masks.positions(pictures.decode_map(self._lessons[slot.image_id]), slot.offered)
-        found: Mapping[str, NDArray[Any]] = learner.gather(features, slot.offered.vocabulary, lesson)
-        return found
 
     def _lost(self, readers: Sequence[tuple[Run, Reader]], error: Exception, view: int, places: Sequence[int]) -> None:
         """A backbone failed these readers: an image that was alone is given up, of several each is tried alone."""
@@ -185,7 +171,7 @@ class BatchWork:
 
 def reads(run: Run, method: Any) -> bool:
     """Whether a method is given features, not images."""
-    return run.gathers or isinstance(method, Reader)
+    return isinstance(run.purpose, Gathering) or isinstance(method, Reader)
 
 
 def _joined(needs: Iterable[Mapping[Pass, Parts]]) -> dict[Pass, Parts]:

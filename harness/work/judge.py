@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import IGNORED, MethodError, Row, Run, Sample
+from harness.contracts import (
+    IGNORED,
+    Features,
+    Gathering,
+    Labelling,
+    MethodError,
+    Pass,
+    Purpose,
+    Row,
+    Run,
+    Sample,
+    Scoring,
+)
 from harness.errors import in_words
 from harness.foreign import interrupts
 from harness.protocol.decision import checked, nothing_offered, predict_views
@@ -23,14 +36,19 @@ from harness.work.slots import Slot
 
 
 class Judge:
-    """One run on one image. keep: whether its label map is wanted as a picture."""
+    """One run that predicts, on one image. keep: whether its label map is wanted as a picture."""
 
-    def __init__(self, run: Run, slot: Slot, keep: bool) -> None:
+    def __init__(self, run: Run, slot: Slot, keep: bool, lessons: Mapping[str, bytes]) -> None:
         assert slot.image_id is not None
         self._run, self._slot, self._image_id, self._keep = run, slot, slot.image_id, keep
+        self._lessons = lessons
         self._answers: list[Any] = []
         self._seconds = 0.0
         self._row: Row | None = None
+
+    def question(self, reader: Any, features: Mapping[Pass, Features], view: int) -> Callable[[], Any]:
+        """What a reader of passes is asked about one window."""
+        return partial(reader.read, features, self._slot.queries[view].vocabulary)
 
     def hear(self, answer: Callable[[], Any], seconds: float) -> None:
         """Ask for the answer for the next window; with the last one the row is made. After a failure nothing is asked.
@@ -39,25 +57,9 @@ class Judge:
         """
         if self._row is not None:
             return
-        sample, offered, cut = self._parts()
         started = time.perf_counter()
         try:
-            if self._run.gathers:
-                self._row = self._gather(answer(), len(cut.boxes))
-                return
-            box = cut.boxes[len(self._answers)]
-            found = checked(answer(), len(offered.vocabulary), (box.height, box.width))
-            # A method may write its next answer into the same memory.
-            self._answers.append(found.clone() if len(cut.boxes) > 1 and found.ndim == 3 else found)
-            if len(self._answers) == len(cut.boxes):
-                height, width = sample.truth.shape
-                rules = cut, offered, (height, width), self._run.protocol
-                if self._run.rule is None:
-                    predicted = predict_views(self._answers, *rules)
-                else:
-                    predicted = lesson_masks.lesson(self._answers, *rules, self._run.rule)
-                self._row = self._count(predicted)
-                self._answers = []
+            self._row = self._heard(answer())
         except BaseException as error:  # an answer is foreign too: an array's class may raise anything
             self.fail(interrupts.foreign(error))
         finally:
@@ -78,22 +80,38 @@ class Judge:
     def _unasked(self) -> Row:
         if self._slot.error is not None:
             return Row(self._run.run_id, self._image_id, "failed", 0.0, self._slot.error)
-        sample, _, _ = self._parts()
         started = time.perf_counter()
-        if self._run.gathers:
-            return self._gather({}, 1)
-        height, width = sample.truth.shape
-        nothing = nothing_offered((height, width), self._run.protocol)
-        row = self._count(nothing if self._run.rule is None else np.full_like(nothing, IGNORED))
+        row = self._of_nothing()
         self._seconds = time.perf_counter() - started
         return row
 
-    def _gather(self, arrays: Mapping[str, NDArray[Any]], windows: int) -> Row:
-        if windows > 1:
-            raise MethodError("a learner gathers from whole images; leave the protocol's window out")
-        file = io.BytesIO()
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-        return Row(self._run.run_id, self._image_id, "ok", 0.0, gathered=file.getvalue())
+    def _heard(self, answer: Any) -> Row | None:
+        """The row, if this was the answer for the last window."""
+        _, offered, cut = self._parts()
+        box = cut.boxes[len(self._answers)]
+        found = checked(answer, len(offered.vocabulary), (box.height, box.width))
+        # A method may write its next answer into the same memory.
+        self._answers.append(found.clone() if len(cut.boxes) > 1 and found.ndim == 3 else found)
+        if len(self._answers) < len(cut.boxes):
+            return None
+        answers, self._answers = self._answers, []
+        return self._count(self._decided(answers, cut, offered))
+
+    def _of_nothing(self) -> Row:
+        """The row of an image without classes to tell apart."""
+        return self._count(self._undecided())
+
+    def _decided(self, answers: Sequence[Any], cut: Tiling, offered: Offer) -> NDArray[Any]:
+        return predict_views(answers, cut, offered, self._size, self._run.protocol)
+
+    def _undecided(self) -> NDArray[Any]:
+        return nothing_offered(self._size, self._run.protocol)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        sample, _, _ = self._parts()
+        height, width = sample.truth.shape
+        return height, width
 
     def _count(self, predicted: NDArray[Any]) -> Row:
         sample, _, _ = self._parts()
@@ -105,3 +123,49 @@ class Judge:
         slot = self._slot
         assert slot.sample is not None and slot.offered is not None and slot.cut is not None
         return slot.sample, slot.offered, slot.cut
+
+
+class LabelJudge(Judge):
+    """A teacher's run: what it predicts is a pseudo mask, by the rule of its lessons."""
+
+    def _decided(self, answers: Sequence[Any], cut: Tiling, offered: Offer) -> NDArray[Any]:
+        assert isinstance(self._run.purpose, Labelling)
+        return lesson_masks.lesson(answers, cut, offered, self._size, self._run.protocol, self._run.purpose.rule)
+
+    def _undecided(self) -> NDArray[Any]:
+        return np.full_like(super()._undecided(), IGNORED)
+
+
+class GatherJudge(Judge):
+    """A learner's run: what it takes of an image and its lesson becomes a file."""
+
+    def question(self, reader: Any, features: Mapping[Pass, Features], view: int) -> Callable[[], Any]:
+        return partial(self._gather, reader, features)
+
+    def _gather(self, learner: Any, features: Mapping[Pass, Features]) -> Mapping[str, NDArray[Any]]:
+        _, offered, _ = self._parts()
+        lesson = lesson_masks.positions(pictures.decode_map(self._lessons[self._image_id]), offered)
+        found: Mapping[str, NDArray[Any]] = learner.gather(features, offered.vocabulary, lesson)
+        return found
+
+    def _heard(self, answer: Any) -> Row:
+        _, _, cut = self._parts()
+        if len(cut.boxes) > 1:
+            raise MethodError("a learner gathers from whole images; leave the protocol's window out")
+        return self._kept(answer)
+
+    def _of_nothing(self) -> Row:
+        return self._kept({})
+
+    def _kept(self, arrays: Mapping[str, NDArray[Any]]) -> Row:
+        file = io.BytesIO()
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        return Row(self._run.run_id, self._image_id, "ok", 0.0, gathered=file.getvalue())
+
+
+_JUDGES: Mapping[type[Purpose], type[Judge]] = {Scoring: Judge, Labelling: LabelJudge, Gathering: GatherJudge}
+
+
+def judge_of(run: Run, slot: Slot, keep: bool, lessons: Mapping[str, bytes]) -> Judge:
+    """Who judges a run on an image: what the run is for decides."""
+    return _JUDGES[type(run.purpose)](run, slot, keep, lessons)

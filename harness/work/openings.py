@@ -29,7 +29,7 @@ class Openings:
 
     def method(self, guard: Guard, run: Run) -> Any:
         """The method of a run, with what it has learned, if it is a learner."""
-        key = run.method, run.artefact
+        key = run.method, run.purpose.learned
         return self._once(guard, key, run.method, partial(loading.open_method, *key))
 
     def reading(self, recipe: Recipe) -> Reading:
