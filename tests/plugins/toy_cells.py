@@ -17,6 +17,14 @@ class Cell:
     protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
 
 
+@dataclass(frozen=True)
+class Taught(Cell):
+    """The cell of a learner. teacher: the teacher's cell on the train split."""
+
+    teacher: Cell | None = None
+    own: bool = False
+
+
 def reader(timestep: int, refine: str = "none", **more: object) -> Cell:
     recipe = Recipe.of("toy_world:ToyReader", timestep=timestep, refine=refine, **more)
     return Cell(recipe, variant=f"{timestep} {refine}")

@@ -3,9 +3,9 @@
 import random
 
 import pytest
-from toy_cells import FLAT, NINE, Cell, reader
+from toy_cells import FLAT, NINE, Cell, Taught, reader
 
-from harness.contracts import ModelError, ProtocolSettings, Recipe, Run
+from harness.contracts import Gathering, Labelling, LabelRule, ModelError, ProtocolSettings, Recipe, Run, Scoring
 from harness.planning import plan as plans
 from harness.planning.plan import Plan
 
@@ -116,3 +116,24 @@ def test_a_model_that_is_missing_is_named_with_the_method_that_wants_it() -> Non
 def test_a_run_says_which_id_it_has() -> None:
     run: Run = plan_of([FLAT]).runs[0].run
     assert len(run.run_id) == 16 and int(run.run_id, 16) >= 0
+
+
+def test_a_run_says_what_it_is_for() -> None:
+    train, val = (Recipe.of("toy_learners:SplitBoxes", split=split, images=4) for split in ("train", "val"))
+    teacher = Cell(Recipe.of("toy_learners:Brightest"), "t", benchmark=train)
+    students = [
+        Taught(Recipe.of("toy_learners:Gains", timestep=step), "s", benchmark=val, teacher=teacher, own=own)
+        for step, own in ((1, False), (2, False), (3, True))
+    ]
+    plan = plan_of([FLAT, *students])
+    labels, (fit, *_) = plan.labels[0].run, plan.fits
+    assert plan.runs[0].run.purpose == Scoring()
+    assert plan.runs[1].run.purpose == Scoring(learned=fit.folder)
+    assert labels.purpose == Labelling(LabelRule())
+    gathering = [fit.gathers.run for fit in plan.fits if fit.gathers]
+    assert [run.purpose for run in gathering] == [Gathering(labels.run_id)] * 3
+    assert [run.own for run in gathering] == [False, False, True], "the learner's, not its teacher's"
+    kinds = [sorted({one.run.purpose.kind for group in stage.groups for one in group}) for stage in plan.stages]
+    assert kinds == [["label", "score"], ["gather"], ["score"]]
+    together = [shard.runs for shard in plan.shards(99) if shard.runs[0].purpose == Gathering(labels.run_id)]
+    assert sorted(map(len, together)) == [1, 2], "learners of one teacher gather together, from passes that they share"
