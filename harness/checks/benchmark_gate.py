@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from harness.checks import benchmark_files
+from harness.checks.benchmark_twice import unsteady
 from harness.checks.benchmark_walk import KINDS, Findings, list_ids, spread, walk
 from harness.checks.told_of_code import told_of_code
 from harness.checks.with_words import add_settings, recipe_of_words
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         task = bar.add_task("reading", total=len(chosen))
         for _ in walk(benchmark, chosen, findings) if chosen else ():
             bar.advance(task)
+    findings.problems += unsteady(recipe, chosen)
     findings.remarks += benchmark_files.remarks(recipe, dict.fromkeys([*chosen[:1], *chosen[-2:]]))
     report(benchmark, findings, console, options.address)
     for line in told_of_code([recipe], benchmark=True) if findings.ids else ():  # else its files cannot be told

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from harness.contracts import IGNORED, Benchmark, DataError, Sample
 from harness.protocol.given import CONTRACT, about_classes, about_ids, checked_sample
 
+UNSTEADY = "another when loaded again"
 KINDS = (
     "wrong root", "broken list", "count", "missing file", "unreadable file", "wrong mode", "stray label",
-    "size mismatch", CONTRACT, "other",
+    "size mismatch", CONTRACT, UNSTEADY, "other",
 )  # fmt: skip
 
 

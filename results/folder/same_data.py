@@ -49,13 +49,14 @@ def why_differing(pairs: Collection[tuple[str, str]], folders: Sequence[Path]) -
     if not several:
         return "files were changed, or decoded by other libraries"
     same = all(len({origin.files for origin in one}) == 1 for one in several)
-    readers = sorted({origin.readers for one in several for origin in one})
-    if same and len(readers) == 1:
-        return "the same files were decoded differently by the same libraries: loading is not repeatable"
-    if len(readers) == 1 or any(len({_files(origin) for origin in one}) > 1 for one in several):
+    readers = {origin.readers for one in several for origin in one}
+    versions = sorted({words for words in _differing(readers) if words})
+    if same and len(versions) < 2:
+        return "two readings of one image differ, and no file is known to have changed: its loading is not repeatable"
+    if len(versions) < 2 or any(len({_files(origin) for origin in one}) > 1 for one in several):
         return "files were changed"
     what = "the same files" if same else "files of equal names and sizes"
-    return f"{what} were decoded by {' and by '.join(_differing(readers))}"
+    return f"{what} were decoded by {' and by '.join(versions)}"
 
 
 def _sentence(
@@ -77,8 +78,10 @@ def _files(origin: Origin) -> tuple[tuple[str, int], ...]:
     return tuple((Path(mark.path).name, mark.size) for mark in origin.files)
 
 
-def _differing(readers: Sequence[str]) -> Iterator[str]:
-    """Of lists of libraries with versions, what is not in all of them."""
-    split = [one.split(", ") for one in readers]
+def _differing(readers: Collection[str]) -> Iterator[str]:
+    """Of lists of libraries with versions, those libraries that were there in several versions."""
+    split = [dict(word.rsplit(" ", 1) for word in one.split(", ") if " " in word) for one in readers]
+    known = {library: {one[library] for one in split if library in one} for one in split for library in one}
+    several = sorted(library for library, versions in known.items() if len(versions) > 1)
     for one in split:
-        yield ", ".join(word for word in one if not all(word in other for other in split)) or "fewer libraries"
+        yield ", ".join(f"{library} {one[library]}" for library in several if library in one)

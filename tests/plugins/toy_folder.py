@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -145,6 +146,16 @@ class Blind(Folder):
     def load(self, image_id: str) -> Sample:
         truth = truth_of(int(image_id))
         return Sample(image_id, picture(truth), truth)
+
+
+@dataclass(frozen=True)
+class Moody(Blind):
+    """Gives another image on each load."""
+
+    version: ClassVar[int] = 1
+
+    def load(self, image_id: str) -> Sample:
+        return Sample(image_id, picture(truth_of(secrets.randbits(32))), truth_of(int(image_id)))
 
 
 @dataclass(frozen=True)

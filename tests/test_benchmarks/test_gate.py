@@ -6,8 +6,10 @@ import logging
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -249,3 +251,27 @@ def test_what_a_sweep_cannot_know_of_a_benchmarks_files_is_a_note(
     code, text = gate(capsys, f"toy_folder:{kind}", "--with", f"root={root}")
     assert code == 0 and says in text and (says or "note" not in text), text
     assert ("is not there; mend `files`" in text) == (kind == "Forgetful")
+
+
+@pytest.mark.parametrize("kind", ["Moody", "Counting"])
+def test_an_image_that_is_another_when_it_is_loaded_again_is_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    root = toy_folder.write(tmp_path, images=6)
+    if kind == "Counting":  # what it loads depends on what was loaded before
+        monkeypatch.setattr(toy_folder.Moody, "load", counting(toy_folder.Blind.load))
+    code, text = gate(capsys, "toy_folder:Moody", "--with", f"root={root}")
+    assert code == 1
+    assert re.search(r"another when loaded again 000: its (image|truth) is another when it is loaded again", text)
+    assert re.search(r"\d things are off: another when loaded again \d", text)
+
+
+def counting(load: Callable[[Any, str], Sample]) -> Callable[[Any, str], Sample]:
+    seen: dict[int, int] = {}
+
+    def loaded(self: Any, image_id: str) -> Sample:
+        seen[id(self)] = seen.get(id(self), 0) + 1
+        sample = load(self, image_id)
+        return Sample(image_id, sample.image, np.where(sample.truth == seen[id(self)] % 3, 1, sample.truth))
+
+    return loaded
