@@ -1,7 +1,8 @@
 """A results folder goes in; what in it is damaged, or contradicts itself, comes out, and can be set aside.
 
 `python -m results.verify DIR` reads every file: digests and seals, the rules of rows, two rows of one image, whether
-all runs agree about the truth that they met. 0 whole, 1 with the list of what is not, 2 when there is no folder.
+all runs agree about the truth that they met, whether what recipes and cards say gives their ids. 0 whole, 1 with the
+list of what is not, 2 when there is no folder.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.contracts import expanded
+from harness.contracts.facts import id_of_fit, id_of_run
 from harness.errors import HarnessError, StoreError
 from results.door import door
 from results.folder import artefacts, events, keepsakes, lock, parts, proof
 from results.folder.agreement import agreeing
 from results.folder.durable import write_text
-from results.folder.recipes import RunRecipe
+from results.folder.recipes import RunRecipe, is_of_now
 from results.folder.rows import KEY, Contradiction
 from results.folder.store import Store, read_recipe
 
@@ -78,7 +81,10 @@ def _recipes(store: Store, found: Look) -> dict[str, RunRecipe]:
     recipes: dict[str, RunRecipe] = {}
 
     def read(path: Path) -> None:
-        recipes[path.stem] = RunRecipe.from_dict(read_recipe(path), str(path))
+        content = read_recipe(path)
+        recipes[path.stem] = RunRecipe.from_dict(content, str(path))
+        if is_of_now(content) and "rule" in content:
+            _refuse_other_id(path, path.stem, id_of_run, content)
 
     sound = list(_sound(sorted((store.folder / "recipes").glob("*.json")), read, found))
     found.counted("recipes", len(sound), sum(_is_sealed(path) for path in sound))
@@ -135,7 +141,14 @@ def _events(store: Store, found: Look) -> None:
 
 def _artefacts(folder: Path, found: Look) -> None:
     places = [path.parent for path in sorted((folder / "artefacts").glob("*/card.json"))]
-    whole = list(_sound(places, artefacts.refuse_damaged, found))
+
+    def read(place: Path) -> None:
+        artefacts.refuse_damaged(place)
+        content = artefacts.card(folder, place.name)
+        if artefacts.is_of_now(content):
+            _refuse_other_id(place / "card.json", place.name, id_of_fit, content)
+
+    whole = list(_sound(places, read, found))
     sealed = sum(artefacts.DIGESTS in proof.read_json(place / "card.json") for place in whole)
     found.counted("artefacts", len(whole), sealed)
     gathered = sorted((folder / "artefacts").glob(f"*/{artefacts.UNFINISHED}/gathered/*.npz"))
@@ -148,6 +161,19 @@ def _pictures(folder: Path, found: Look) -> None:
     photos = sorted((folder / "pictures").rglob("*.jpg"))
     whole = [*_sound(maps, keepsakes.read_labels, found), *_sound(photos, keepsakes.read_image, found)]
     found.counted("pictures", len(whole), sum(proof.is_stamped(path.read_bytes()) for path in whole))
+
+
+def _refuse_other_id(path: Path, said: str, make: Callable[[dict[str, Any]], str], content: dict[str, Any]) -> None:
+    """StoreError when what a file says of a run or a fit gives another id than the one that it bears."""
+    try:
+        made = make(content)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        made = "none"
+    if made != said:
+        raise StoreError(
+            f"{path} was changed by hand: what it says gives the id {made}, not {said}, so it does not tell how its "
+            f"rows were made; {proof.CURE}"
+        )
 
 
 def _is_sealed(path: Path) -> bool:

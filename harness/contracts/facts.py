@@ -1,13 +1,61 @@
-"""Facts of a recipe flow in, as runs record them; what of them an id is made from flows out.
+"""Facts of a recipe flow in, as runs record them; what of them an id is made from, and the id, flow out.
 
 Facts are plain values: `use`, `settings` as they were written, `code`, `files` (text of a setting -> digest of the file
-that it names), and what else decides pixels.
+that it names), and what else decides pixels. Who reads a stored recipe or a card finds its id by the same rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+ID_DIGITS = 16
+
+
+def digest(value: Any) -> str:
+    """Hex blake2b of a JSON value in canonical form: the same text in, the same id out, in any process."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=ID_DIGITS // 2).hexdigest()
+
+
+def id_of_run(record: Mapping[str, Any]) -> str:
+    """The id of a run, from what its recipe says of it.
+
+    record: identity, harness, method, benchmark, backbones, batch, and what protocol_facts are made from. The batch
+    size counts only where images go through a network together.
+    """
+    content: dict[str, Any] = {
+        "identity": record["identity"], "harness": record["harness"], "method": essence(record["method"]),
+        "benchmark": essence(record["benchmark"]), "protocol": protocol_facts(record),
+    }  # fmt: skip
+    if record["backbones"]:
+        content["backbones"] = _essences(record["backbones"])
+        content["batch"] = record["batch"]
+    return digest(content)
+
+
+def protocol_facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The protocol as it decides pixels: the words themselves, whatever their set is called, and the tagger's facts.
+
+    record: protocol, names, tagger; rule, of a teacher's run, what makes its label maps lessons.
+    """
+    tagger = None if record["tagger"] is None else essence(record["tagger"])
+    facts = {**record["protocol"], "names": record["names"], "tagger": tagger}
+    return facts if record["rule"] is None else {**facts, "rule": record["rule"]}
+
+
+def id_of_fit(record: Mapping[str, Any]) -> str:
+    """The id of an artefact, from what its card says: the learner, its backbones, the teacher's label maps, images."""
+    return digest({
+        "learner": essence(record["learner"]), "backbones": _essences(record["backbones"]),
+        **{name: record[name] for name in ("labels", "images", "batch")},
+    })  # fmt: skip
+
+
+def _essences(backbones: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(map(essence, backbones), key=digest)
 
 
 def essence(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from harness.contracts import Mark, Origin, Recipe
+from harness.contracts.facts import digest
 from harness.protocol.given import checked_sample
-from harness.recipes import identity
 from harness.recipes.opened import mark_of
 from harness.recipes.origins import Source
 
@@ -104,10 +104,10 @@ def _copied(origin: Origin, other: Origin | None) -> bool:
 def behind(samples: Mapping[str, str | None], image_ids: Iterable[str]) -> str | None:
     """What stands for the data of some images together; None where one is not known."""
     known = [(image_id, samples.get(image_id)) for image_id in sorted(image_ids)]
-    return None if any(digest is None for _, digest in known) else identity.digest(known)
+    return None if any(digest is None for _, digest in known) else digest(known)
 
 
 def key_of(recipe: Recipe, facts: Mapping[str, Any], names_files: bool) -> str:
     """Under which a benchmark is remembered: its facts; where it names no files, also where they lie."""
     place = [] if names_files else [sorted(map(repr, recipe.settings)), os.getcwd()]
-    return identity.digest([facts, place])
+    return digest([facts, place])

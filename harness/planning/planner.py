@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -22,7 +22,7 @@ from harness.contracts import (
     Scoring,
     Words,
 )
-from harness.contracts.facts import essence
+from harness.contracts.facts import digest, id_of_fit, id_of_run
 from harness.errors import GridError
 from harness.planning.data_now import UNREADABLE, DataNow, behind, key_of
 from harness.planning.planned import PlannedFit, PlannedRun
@@ -184,14 +184,11 @@ class Planner:
         labels = self._planned(teacher, partial(Labelling, learner.built.rule))
         labels = self.labels.setdefault(labels.run.run_id, labels)
         content = {
-            "learner": learner.facts, "backbones": sorted(learner.backbones, key=identity.digest),
-            "labels": labels.run.run_id, "images": identity.digest(list(labels.image_ids)),
+            "learner": learner.facts, "backbones": sorted(learner.backbones, key=digest),
+            "labels": labels.run.run_id, "images": digest(list(labels.image_ids)),
             "batch": self._batch if learner.backbones else None,
         }  # fmt: skip
-        artefact_id = identity.digest({
-            **content, "learner": essence(learner.facts),
-            "backbones": sorted(map(essence, learner.backbones), key=identity.digest),
-        })  # fmt: skip
+        artefact_id = id_of_fit(content)
         if artefact_id not in self.fits:
             folder, there = f"{self._shelf.artefacts}/{artefact_id}", self._shelf.has_artefact(artefact_id)
             outdated = self._outdated(artefact_id, labels)
@@ -233,20 +230,19 @@ class Planner:
         """The run of a cell, and what is recorded of it."""
         protocol, names = effective(cell.protocol), self._words(cell, place)
         network = self._tagger(protocol.tagger)
-        tagger = None if network is None else network.facts
         rule = purpose.rule if isinstance(purpose, Labelling) else None
-        rules = identity.protocol_facts(protocol, names, tagger, rule)
-        facts = method.facts if fit is None else {**method.facts, "artefact": fit.artefact_id}
-        run_id = identity.run_id(facts, method.backbones, place.facts, rules, self._batch)
+        asked = method.facts if fit is None else {**method.facts, "artefact": fit.artefact_id}
+        record: dict[str, Any] = {
+            "identity": identity.SCHEME, "harness": house.deciding(), "method": asked, "backbones": method.backbones,
+            "benchmark": place.facts, "classes": list(place.classes), "names": names,
+            "tagger": None if network is None else network.facts, "rule": None if rule is None else asdict(rule),
+            "images": len(place.image_ids), "batch": self._batch if method.backbones else None,
+        }  # fmt: skip
+        run_id = id_of_run({**record, "protocol": asdict(protocol)})
         run = Run(
             run_id, cell.method_name, cell.variant, cell.method, cell.benchmark_name, cell.benchmark, protocol, names,
             purpose, getattr(cell, "own", False),
         )  # fmt: skip
-        record: dict[str, Any] = {
-            "identity": identity.SCHEME, "harness": house.deciding(), "method": facts, "backbones": method.backbones,
-            "benchmark": place.facts, "classes": list(place.classes), "names": names, "tagger": tagger,
-            "images": len(place.image_ids), "batch": self._batch if method.backbones else None,
-        }  # fmt: skip
         told = {"official_images": place.official, "clusters": place.clusters}
         record |= {name: content for name, content in told.items() if content}
         if fit is not None:

@@ -42,7 +42,7 @@ def has_artefact(folder: Path, artefact_id: str) -> bool:
 
 def card(folder: Path, artefact_id: str) -> dict[str, Any]:
     """What an artefact's card says. StoreError when it cannot be read."""
-    return read_json(artefact_path(folder, artefact_id) / "card.json")
+    return _read_card(artefact_path(folder, artefact_id))
 
 
 def taught(folder: Path, artefact_id: str) -> str | None:
@@ -73,6 +73,11 @@ def finish(folder: Path, artefact_id: str, content: Mapping[str, Any]) -> Path:
     return path
 
 
+def is_of_now(card: Mapping[str, Any]) -> bool:
+    """Whether a card is of a time when cards have seals: those of before tell less of the learner."""
+    return "code" in card.get("learner", ())
+
+
 def damage(folder: Path, artefact_id: str) -> str:
     """Why a whole artefact cannot be used, in a sentence; empty when it is as it was learned."""
     try:
@@ -85,13 +90,17 @@ def damage(folder: Path, artefact_id: str) -> str:
 def refuse_damaged(place: Path) -> None:
     """StoreError when a file of the artefact in a folder is not what its card says; cards of before say nothing."""
     held = _files(place)
-    for name, digest in read_json(place / "card.json").get(DIGESTS, {}).items():
+    for name, digest in _read_card(place).get(DIGESTS, {}).items():
         if name not in held or file_digest(held[name]) != digest:
             what = "is damaged: its bytes are not those that were learned" if name in held else "is not there"
             raise StoreError(
                 f"{place / name} {what}; move {place} away (`python -m results.verify DIR --set-aside` does) and run "
                 "the sweep again to learn it anew"
             )
+
+
+def _read_card(place: Path) -> dict[str, Any]:
+    return read_json(place / "card.json", is_of_now)
 
 
 def _files(place: Path) -> dict[str, Path]:

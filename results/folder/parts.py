@@ -1,8 +1,9 @@
 """Frames of rows become parquet parts whose names carry the digest of their bytes, and come back proven and checked.
 
 A part is `<nanoseconds>-<digest>.parquet`; what a row belongs to is in its columns. Parts of before, whose names carry
-no digest, are read under the row rules alone. Small parts are joined into larger ones: the new part is whole on the
-disk before the old ones go, and after a crash in between equal doubles collapse on reading.
+no digest, are read under the row rules alone; their runs must be of before too. Small parts are joined into larger
+ones: the new part is whole on the disk before the old ones go, and after a crash in between equal doubles collapse on
+reading.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import io
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
 
 from harness.errors import StoreError
 from results.folder.durable import read_whole, write_whole
-from results.folder.proof import CURE, digest
+from results.folder.proof import CURE, digest, read_json
+from results.folder.recipes import is_of_now, recipe_path
 from results.folder.rows import KEY, LATER, SCHEMA, defeated, refuse_malformed
 
 MANY = 64  # small parts that a folder may hold until they are joined
@@ -68,7 +72,29 @@ def read(path: Path, columns: Sequence[str] = tuple(SCHEMA)) -> pl.DataFrame:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise StoreError(f"{path} cannot be read ({reason}); {_REPAIR}") from None
     refuse_malformed(frame, str(path), _REPAIR)
+    if not named:
+        _refuse_renamed(path, frame["run_id"].unique().to_list())
     return frame
+
+
+def _refuse_renamed(path: Path, run_ids: Sequence[str]) -> None:
+    """StoreError when runs in a part without a digest are of a time when all parts have one."""
+    for run_id in run_ids:
+        with suppress(StoreError):  # no recipe, or a damaged one: whoever reads recipes tells
+            recipe = recipe_path(path.parent.parent / "recipes", run_id)
+            if recipe.exists() and _is_of_now(recipe, recipe.stat().st_mtime_ns):
+                break
+    else:
+        return
+    raise StoreError(
+        f"{path} proves nothing: run {run_id} is of a time when a part bears the digest of its bytes in its name, and "
+        f"this one was renamed, or was not written by a sweep; give it back its name, or {_REPAIR}"
+    )
+
+
+@lru_cache(maxsize=4096)
+def _is_of_now(recipe: Path, _changed: int) -> bool:
+    return is_of_now(read_json(recipe))
 
 
 def join(rows: Path) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +60,19 @@ def unsealed(content: dict[str, Any]) -> dict[str, Any] | None:
     return None if name_is_damaged else content  # of before
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object of a file, without its seal. StoreError when it is none, or not the one that was written."""
+def read_json(path: Path, of_now: Callable[[dict[str, Any]], bool] = lambda _: False) -> dict[str, Any]:
+    """The JSON object of a file, without its seal. StoreError when it is none, or not the one that was written.
+
+    of_now: whether an object was written since there are seals; then one without a seal has lost it.
+    """
     try:
         content = json.loads(read_whole(path, CURE))
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} cannot be read as JSON ({error}); {CURE}") from None
     if not isinstance(content, dict):
         raise StoreError(f"{path} holds no JSON object; {CURE}")
+    if SEAL not in content and of_now(content):
+        raise StoreError(f"{path} is damaged, or was changed by hand: it has lost its seal; {CURE}")
     bare = unsealed(content)
     if bare is None:
         raise StoreError(f"{path} is damaged, or was changed by hand: its seal is that of another content; {CURE}")

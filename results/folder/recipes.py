@@ -107,6 +107,11 @@ def recipe_path(folder: Path, run_id: str) -> Path:
     return folder / f"{run_id}.json"
 
 
+def is_of_now(content: Mapping[str, Any]) -> bool:
+    """Whether a recipe is of a time when every file of a sweep proves itself (since `identity` is told)."""
+    return content.get("identity") is not None
+
+
 def recipe_text(content: Mapping[str, Any]) -> str:
     """The canonical JSON text, the same for equal content."""
     return json.dumps(content, indent=2, sort_keys=False, ensure_ascii=False, allow_nan=False) + "\n"

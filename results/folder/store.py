@@ -20,7 +20,7 @@ from results.folder import parts
 from results.folder.durable import write_text
 from results.folder.events import Told, tell, told
 from results.folder.proof import CURE, read_json, sealed
-from results.folder.recipes import RunRecipe, joined_sweeps, recipe_path, recipe_text
+from results.folder.recipes import RunRecipe, is_of_now, joined_sweeps, recipe_path, recipe_text
 from results.folder.rows import KEY, SCHEMA, defeated
 from results.folder.writer import Writer
 
@@ -155,7 +155,7 @@ class Store:
         path = self.folder / "grid.json"
         if not path.exists():
             return None
-        content = read_json(path)
+        content = read_json(path, lambda held: any(map(self._is_of_now, held.get("runs", ()))))
         runs, tables = content.get("runs", []), content.get("tables", [])
         if not (isinstance(runs, list) and isinstance(tables, list) and all(isinstance(run, str) for run in runs)):
             raise StoreError(f"{path} lists no runs; {CURE}")
@@ -173,6 +173,12 @@ class Store:
         """All events that can be read, in order."""
         return list(self.told().events)
 
+    def _is_of_now(self, run_id: object) -> bool:
+        """Whether a run that a table lists is of a time when tables have seals."""
+        with suppress(StoreError):
+            return is_of_now(read_json(recipe_path(self._recipes, str(run_id))))
+        return False
+
     def _losers(self, paths: Sequence[Path]) -> dict[Path, list[int]]:
         """Part -> positions of the rows that another row of the same run and image makes superfluous."""
         if not paths:
@@ -189,7 +195,7 @@ class Store:
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """A run's recipe as it was written. StoreError when it is damaged, or bears the name of another run."""
-    content = read_json(path)
+    content = read_json(path, is_of_now)
     if content.get("run_id", path.stem) != path.stem:
         raise StoreError(f"{path} is the recipe of run {content['run_id']!r}, under another run's name; {CURE}")
     return content

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.checks.told_of_code import told_of_code
 from harness.contracts import Recipe
+from harness.contracts.facts import digest, id_of_run
 from harness.errors import AddressError
 from harness.recipes import house, identity, loading
 from harness.recipes.code_stamp import Code, classes_named, code_of
@@ -198,7 +200,7 @@ def test_a_class_that_a_setting_names_is_in_the_id(stranger: Callable[..., Code]
 
     def stamped(**texts: str) -> str:
         stranger(plug=text, **texts)
-        return identity.digest(identity.facts(recipe, loading.build(recipe)))
+        return digest(identity.facts(recipe, loading.build(recipe)))
 
     first = stamped(my_reader=f"import my_helper\n{MINE}", my_helper="X = 1\n")
     assert stamped(my_helper="X = 1 # one\n") == first != stamped(my_helper="X = 2\n")
@@ -235,13 +237,19 @@ def _rest(table: dict[str, Line]) -> tuple[str, str]:
 def test_a_raised_version_of_the_harness_changes_every_id(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe.of("toy_world:Flat")
     known = identity.facts(recipe, loading.build(recipe))
-    before = identity.run_id(known, [], known, {}, 1)
+
+    def run_id() -> str:
+        nothing: dict[str, Any] = dict.fromkeys(("names", "tagger", "rule", "batch"))
+        held = {"identity": 2, "harness": house.deciding(), "method": known, "benchmark": known, "backbones": []}
+        return id_of_run({**nothing, **held, "protocol": {}})
+
+    before = run_id()
     table = house.read_table()
     line = table["harness.protocol.decision"]
     for change in (Line(line.module, 2, line.digest, line.known_as), Line(line.module, 1, "edited", line.known_as)):
         monkeypatch.setattr(house, "_table", lambda change=change: {**table, line.module: change})
         house.deciding.cache_clear()
-        assert identity.run_id(known, [], known, {}, 1) != before
+        assert run_id() != before
 
 
 def test_classes_in_settings_are_found() -> None:

@@ -11,6 +11,7 @@ import pytest
 from toy_chain import CHAIN, cards, tables
 
 from results import verify
+from results.folder.proof import read_json, sealed
 from results.folder.store import Store
 
 
@@ -55,3 +56,7 @@ def test_a_damaged_artefact_or_label_map_is_left_out_and_made_anew(
     assert tables(tmp_path) == whole
     capsys.readouterr()
     assert verify.main([str(runs)]) == 0
+    card = sorted((runs / "artefacts").glob("*/card.json"))[0]
+    card.write_text(json.dumps(sealed({**read_json(card), "labels": "another"})))
+    assert verify.main([str(runs)]) == 1
+    assert f"{card} was changed by hand: what it says gives the id " in capsys.readouterr().out

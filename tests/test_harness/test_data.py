@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import PIL
 import polars as pl
 import pytest
@@ -20,7 +21,7 @@ from harness.contracts import Mark, Origin, Recipe
 from harness.planning.data_now import DataNow
 from harness.recipes.origins import Source
 from results import merge
-from results.folder import origins
+from results.folder import origins, parts
 from results.folder.store import Store
 
 GRID = """
@@ -194,11 +195,26 @@ def test_another_root_is_other_data_under_the_same_id(tmp_path: Path) -> None:
     assert "0 image results to do" in swept(tmp_path) and len(LOADED) == 5, "equal data elsewhere"
 
 
+def test_two_readings_that_differ_are_called_that_whatever_else_was_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path, "Moody")
+    whole = (tmp_path / "grid.yaml").read_text()
+    (tmp_path / "grid.yaml").write_text(whole.replace("[0, 1]", "[0]"))
+    swept(tmp_path)
+    (tmp_path / "grid.yaml").write_text(whole)
+    monkeypatch.setattr("harness.recipes.origins.readers", lambda: f"numpy {np.__version__}, opencv 4.0")
+    said = swept(tmp_path, code=3)
+    assert "5 images were not the same for all of 2 runs" in said
+    assert "two readings of one image differ, and no file is known to have changed" in said and "decoded" not in said
+
+
 def without_digests(folder: Path) -> None:
     """As a sweep of a former version left its rows."""
     for part in list((folder / "rows").glob("*.parquet")):
-        pl.read_parquet(part).drop("sample").write_parquet(part.with_name(f"{part.name[:20]}-0123abcd.parquet"))
+        frame = pl.read_parquet(part).drop("sample")
         part.unlink()
+        parts.write(folder / "rows", frame)
 
 
 def test_rows_of_former_versions_are_shown_as_unverified_and_are_not_computed_again(tmp_path: Path) -> None:

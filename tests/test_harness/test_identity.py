@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from in_process import door
 
+from harness.contracts.facts import id_of_run
+from results import verify
+from results.folder.proof import read_json, sealed
 from results.folder.store import Store
 
 PLUG = """
@@ -80,6 +83,19 @@ def test_a_recipe_names_every_sweep_that_added_rows(folder: Path, monkeypatch: p
     (recipe,) = Store.open(folder / "runs", create=False).recipes().values()
     assert sorted(one["commit"] for one in recipe.made_by) == ["one", "two"]
     assert {"python", "numpy", "torch"} <= recipe.made_by[0]["versions"].keys()
+
+
+def test_a_recipe_that_tells_of_another_run_is_told_by_its_id(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id, _ = swept(folder, "runs")
+    path = folder / "runs" / "recipes" / f"{run_id}.json"
+    content = read_json(path)
+    assert id_of_run(content) == run_id and verify.main([str(folder / "runs")]) == 0
+    content["method"]["settings"]["checkpoint"] = "another"
+    path.write_text(json.dumps(sealed(content)))  # by somebody who knows how seals are made
+    capsys.readouterr()
+    assert verify.main([str(folder / "runs")]) == 1
+    assert f"{path} was changed by hand: what it says gives the id " in capsys.readouterr().out
+    assert swept(folder, "runs")[0] == run_id and verify.main([str(folder / "runs")]) == 0, "a sweep writes it anew"
 
 
 def test_runs_of_before_can_be_read_and_are_not_resumed(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from harness.contracts import Recipe
-from harness.contracts.facts import essence
+from harness.contracts.facts import digest, essence
 from harness.errors import SettingsError
 from harness.recipes import identity, remembered
 from harness.recipes.named_files import files_named
@@ -35,7 +35,7 @@ def stamped(folder: Path, /, benchmark: bool = False, **settings: Any) -> str:
     """What an id would be made from, for a grid in a folder."""
     recipe = Recipe.of(f"{__name__}:Uses", **settings)
     known = identity.facts(recipe, Uses(**settings), str(folder), benchmark)
-    return identity.digest(essence(known))
+    return digest(essence(known))
 
 
 @pytest.fixture(autouse=True)

@@ -168,6 +168,42 @@ def test_a_whole_folder_says_so_and_folders_of_before_are_read_and_counted(
     assert verify.main([str(tmp_path / "none")]) == 2
 
 
+def of_now(folder: Path) -> Store:
+    """A store whose runs are of a time when everything proves itself."""
+    store = filled(folder, "r1", "r2")
+    for run_id in ("r1", "r2"):
+        store.write_recipe(run_id, {**recipe(run_id).as_dict(), "identity": 2})
+    return store
+
+
+def test_a_part_that_lost_its_digest_is_of_before_only_if_its_runs_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = of_now(tmp_path / "a")
+    whole = part(store).rename(part(store).with_name("a.parquet"))
+    told = r"a\.parquet proves nothing: run r1 is of a time when a part bears the digest .* was renamed"
+    for use in (lambda: leaderboard.build(store), lambda: merge([store], Store(tmp_path / "c")), store.stored):
+        with pytest.raises(StoreError, match=told):
+            use()
+    code, said = listed(store, capsys, "--set-aside")
+    assert code == 1 and "a.parquet proves nothing" in said and not whole.exists()
+    assert set(store.stored()) == {"r2"} and listed(store, capsys)[0] == 0
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("recipes/r1.json", "batch"), ("grid.json", "name")])
+def test_what_lost_its_seal_is_of_before_only_if_its_runs_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, wrong: str
+) -> None:
+    store = of_now(tmp_path)
+    content = json.loads((tmp_path / name).read_text())
+    del content["seal"]
+    (tmp_path / name).write_text(json.dumps({**content, wrong: "9"}))
+    code, said = listed(store, capsys)
+    assert code == 1 and f"{tmp_path / name} is damaged, or was changed by hand: it has lost its seal" in said
+    with pytest.raises(StoreError, match="lost its seal"):
+        leaderboard.build(store)
+
+
 def test_what_is_damaged_is_set_aside_and_the_rest_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = filled(tmp_path, "r1", "r2")
     store.event({"event": "one"})
