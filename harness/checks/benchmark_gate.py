@@ -15,7 +15,8 @@ from rich.table import Table
 from harness.checks import benchmark_files
 from harness.checks.benchmark_twice import unsteady
 from harness.checks.benchmark_walk import KINDS, Findings, list_ids, spread, walk
-from harness.checks.told_of_code import told_of_code
+from harness.checks.own_reads import reads_of
+from harness.checks.told_of_code import told_of_code, told_of_reads
 from harness.checks.with_words import add_settings, recipe_of_words
 from harness.contracts import IGNORED, Benchmark
 from harness.recipes import loading
@@ -34,20 +35,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Walk and report; 0 when nothing is off, 1 otherwise. AddressError and SettingsError pass."""
-    loading.check_role(loading.load_class(options.address), "benchmark", options.address)
-    recipe = recipe_of_words(options.address, options.settings)
-    benchmark: Benchmark = loading.build(recipe)
-    findings = Findings()
-    list_ids(benchmark, findings)
-    chosen = spread(findings.ids, options.limit)
-    with _bar() as bar:
-        task = bar.add_task("reading", total=len(chosen))
-        for _ in walk(benchmark, chosen, findings) if chosen else ():
-            bar.advance(task)
+    with reads_of(options.address) as reads:
+        loading.check_role(loading.load_class(options.address), "benchmark", options.address)
+        recipe = recipe_of_words(options.address, options.settings)
+        benchmark: Benchmark = loading.build(recipe)
+        findings = Findings()
+        list_ids(benchmark, findings)
+        chosen = spread(findings.ids, options.limit)
+        with _bar() as bar:
+            task = bar.add_task("reading", total=len(chosen))
+            for _ in walk(benchmark, chosen, findings) if chosen else ():
+                bar.advance(task)
+    reads.files.clear()  # a sweep watches them itself
     findings.problems += unsteady(recipe, chosen)
     findings.remarks += benchmark_files.remarks(recipe, dict.fromkeys([*chosen[:1], *chosen[-2:]]))
     report(benchmark, findings, console, options.address)
-    for line in told_of_code([recipe], benchmark=True) if findings.ids else ():  # else its files cannot be told
+    told = told_of_code([recipe], benchmark=True) if findings.ids else ()  # else its files cannot be told
+    for line in (*told, *told_of_reads(options.address, reads, ())):
         style, text = ("[yellow]note[/] ", line) if line.startswith("not in") else ("", line)
         console.print(f"{style}{escape(text)}", soft_wrap=True)
     return OFF if findings.problems else SOUND

@@ -12,12 +12,13 @@ from rich.table import Table
 
 from harness.checks.method_trials import Trial, Verdict
 from harness.checks.method_world import scene
-from harness.checks.told_of_code import told_of_code
+from harness.checks.own_reads import reads_of
+from harness.checks.told_of_code import told_of_code, told_of_reads
 from harness.checks.with_words import add_settings, recipe_of_words
 from harness.contracts import Benchmark, Image, Recipe, expanded
 from harness.errors import DataError, SettingsError
 from harness.protocol.given import checked_sample, classes_of, ids_of
-from harness.recipes import loading
+from harness.recipes import identity, loading
 
 NAME = "method"
 HELP = "try a method on a few images and say which promises it keeps"
@@ -42,16 +43,20 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Try everything and report; 0 when all promises are kept, 1 otherwise. What the command got wrong passes."""
     started = time.perf_counter()
     loading.add_folder(".")
-    loading.check_role(loading.load_class(options.address), "method", options.address)
-    recipe = recipe_of_words(options.address, options.settings)
     wanted = recipe_of_words(options.benchmark, options.benchmark_settings, "--benchmark-with")
-    if loading.kind_of(loading.build(recipe)) == "learner" and options.artefact is None:
+    with reads_of(options.address) as reads:
+        loading.check_role(loading.load_class(options.address), "method", options.address)
+        recipe = recipe_of_words(options.address, options.settings)
+        built = loading.build(recipe)
+    if loading.kind_of(built) == "learner" and options.artefact is None:
         raise SettingsError(f"{options.address} answers once a grid has fitted it: give the folder with --artefact")
     queries, whole = scene(*_pictures(wanted))
     console.print(f"[bold]{escape(options.address)}[/]  {escape(' '.join(options.settings))}", soft_wrap=True)
-    verdicts = list(Trial(recipe, queries, whole, options.artefact).verdicts())
+    with reads_of(options.address, reads):
+        verdicts = list(Trial(recipe, queries, whole, options.artefact).verdicts())
     console.print(_table(verdicts))
-    for line in told_of_code([recipe, *_networks(recipe)]):
+    known = [*identity.facts(recipe, built)["files"], *([options.artefact] if options.artefact else ())]
+    for line in (*told_of_code([recipe, *_networks(recipe)]), *told_of_reads(options.address, reads, known)):
         style, text = ("[yellow]note[/] ", line) if line.startswith("not in") else ("", line)
         console.print(f"{style}{escape(text)}", soft_wrap=True)
     broken = sum(verdict.kept is False for verdict in verdicts)

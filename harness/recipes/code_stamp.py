@@ -22,14 +22,15 @@ class Code:
     """What stands for the code of one class.
 
     source: `v<version>`, `src-<digest>` of a stranger's own modules, or "" for ours. house: versions of our modules.
-    installed: versions of other distributions. own: a stranger's modules. unstamped: what cannot be known, a clause
-    each.
+    installed: versions of other distributions. own: a stranger's modules. beside: the files that these name, each as
+    `module/name`. unstamped: what cannot be known, a clause each.
     """
 
     source: str
     house: Mapping[str, int | str]
     installed: Mapping[str, str]
     own: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     unstamped: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
@@ -54,9 +55,8 @@ def code_of(cls: type) -> Code:
     spelled = "".join(f"{name}\0{digest}\n" for name, digest in sorted(found.own.items()))
     source = "" if is_ours(cls.__module__) else f"v{version}" if declared else f"src-{hashed(spelled.encode())}"
     installed = dict(sorted(one for top in found.installed for one in distributions(top).items()))
-    own = tuple(sorted(name for name in found.own if "/" not in name))
-    unknown = tuple(found.unstamped)
-    return Code(source, house.versions(found.house), installed, own, unknown)
+    own, beside = (tuple(sorted(name for name in found.own if ("/" in name) == file)) for file in (False, True))
+    return Code(source, house.versions(found.house), installed, own, beside, tuple(found.unstamped))
 
 
 def classes_named(settings: Any) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -275,3 +276,15 @@ def counting(load: Callable[[Any, str], Sample]) -> Callable[[Any, str], Sample]
         return Sample(image_id, sample.image, np.where(sample.truth == seen[id(self)] % 3, 1, sample.truth))
 
     return loaded
+
+
+def test_a_variable_that_a_benchmark_reads_is_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ids(_self: object) -> list[str]:
+        return ["000", os.environ.get("TOY_SECOND", "001")]
+
+    monkeypatch.setattr(toy_folder.Blind, "ids", ids)
+    code, text = gate(capsys, "toy_folder:Blind", "--with", f"root={tmp_path}")
+    assert code == 0
+    assert "not in the id of toy_folder:Blind: it reads the environment variable TOY_SECOND; make it a setting" in text

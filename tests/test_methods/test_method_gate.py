@@ -222,3 +222,41 @@ def test_differences_between_answers_in_words(rng: np.random.Generator) -> None:
     labels = np.arange(15).reshape(3, 5)
     assert difference(labels, np.where(labels == 4, 0, labels), 1e-6) == "1 of 15 pixels have another label"
     assert gap_between(np.full((1, 2, 2), 4.0), np.full((1, 2, 2), 5.0)) == 0.25
+
+
+READS = """
+import os
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+
+BIAS = os.environ.get("TOY_BIAS", "0")
+
+@dataclass(frozen=True)
+class Reads:
+    named: Path = Path("named.npy")
+    def segment(self, image, vocabulary):
+        for path in (self.named, "hidden" + ".npy", Path(__file__).with_name("beside.npy")):
+            np.load(path)
+        everything = dict(os.environ)  # as for another process
+        labels = np.zeros(image.shape[:2], np.int16)
+        labels[: len(os.getenv("TOY_SCALE", "ab"))] = len(vocabulary) - 1
+        return labels
+"""
+
+
+def test_what_a_method_reads_that_is_in_no_id_is_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, one_planner: None
+) -> None:
+    (tmp_path / "reading_method.py").write_text(READS)
+    for name in ("named", "hidden", "beside"):
+        np.save(tmp_path / f"{name}.npy", np.zeros(1))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = os.environ._data  # type: ignore[attr-defined]
+    _, text = gate(capsys, "reading_method:Reads", *BOXES)
+    assert os.environ._data is before  # type: ignore[attr-defined]
+    told = re.findall(r"not in the id of reading_method:Reads: (it \w+ .*?);", text)
+    reads = [f"it reads the environment variable {name}" for name in ("TOY_BIAS", "TOY_SCALE")]
+    assert told == [f"it opens {tmp_path / 'hidden.npy'}", *reads], text
+    assert "name it by a setting annotated Path, or in `fingerprint()`" in text and "make it a setting" in text
