@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.contracts import Row
+from harness.contracts import Row, artefact
 from harness.errors import StoreError
 from results.folder.durable import ASIDE, write_text, write_whole
 from results.folder.keepsakes import key_of
@@ -22,7 +22,7 @@ from results.folder.proof import file_digest, read_json, sealed, stamped
 from results.folder.recipes import recipe_path, recipe_text
 
 UNFINISHED = "unfinished"
-DIGESTS = "file_digests"  # on a card: a file's path in the artefact -> its digest
+DIGESTS = artefact.DIGESTS
 
 
 def artefacts(folder: Path) -> Path:
@@ -89,14 +89,11 @@ def damage(folder: Path, artefact_id: str) -> str:
 
 def refuse_damaged(place: Path) -> None:
     """StoreError when a file of the artefact in a folder is not what its card says; cards of before say nothing."""
-    held = _files(place)
-    for name, digest in _read_card(place).get(DIGESTS, {}).items():
-        if name not in held or file_digest(held[name]) != digest:
-            what = "is damaged: its bytes are not those that were learned" if name in held else "is not there"
-            raise StoreError(
-                f"{place / name} {what}; move {place} away (`python -m results.verify DIR --set-aside` does) and run "
-                "the sweep again to learn it anew"
-            )
+    if what := artefact.damage(place, _read_card(place).get(DIGESTS, {})):
+        raise StoreError(
+            f"{what}; move {place} away (`python -m results.verify DIR --set-aside` does) and run the sweep again to "
+            "learn it anew"
+        )
 
 
 def _read_card(place: Path) -> dict[str, Any]:

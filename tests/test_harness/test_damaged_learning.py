@@ -7,10 +7,14 @@ import shutil
 from pathlib import Path
 
 import in_process
+import numpy as np
 import pytest
 from toy_chain import CHAIN, cards, tables
 
+from harness.contracts import ModelError, Recipe
+from harness.recipes import loading
 from results import verify
+from results.folder import artefacts
 from results.folder.proof import read_json, sealed
 from results.folder.store import Store
 
@@ -60,3 +64,20 @@ def test_a_damaged_artefact_or_label_map_is_left_out_and_made_anew(
     card.write_text(json.dumps(sealed({**read_json(card), "labels": "another"})))
     assert verify.main([str(runs)]) == 1
     assert f"{card} was changed by hand: what it says gives the id " in capsys.readouterr().out
+
+
+def test_a_damaged_artefact_is_told_wherever_it_is_opened(tmp_path: Path) -> None:
+    """As a worker on another machine meets it, after the driver looked."""
+    place = artefacts.artefact_path(tmp_path, "feed01")
+    place.mkdir(parents=True)
+    (place / "sums.json").write_text(json.dumps(np.eye(3, 4).tolist()))
+    learner = Recipe.of("toy_learners:Colours", teacher="T")
+    loading.open_method(learner, str(place))  # without a card, as the gate may be given a folder
+    artefacts.finish(tmp_path, "feed01", {})
+    assert loading.open_method(learner, str(place)).low == 0.5
+    flip(place / "sums.json")
+    with pytest.raises(ModelError, match=r"sums\.json is damaged: its bytes are not those that were learned; move"):
+        loading.open_method(learner, str(place))
+    (place / "sums.json").unlink()
+    with pytest.raises(ModelError, match=r"sums\.json is not there; move"):
+        loading.open_method(learner, str(place))
