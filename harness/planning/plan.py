@@ -48,7 +48,8 @@ class Plan:
     """All runs of a grid in its order, what its learners need, and in which stages the rest of it is done.
 
     labels, fits: teachers' runs and what is learned from them, whether stored or to be done or needed by nobody.
-    data: the images of every benchmark as they are now.
+    unstamped: address of a plug-in -> what of its code stands in no id, a clause each. data: the images of every
+    benchmark as they are now.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Plan:
     stages: tuple[Stage, ...]
     labels: tuple[PlannedRun, ...] = ()
     fits: tuple[PlannedFit, ...] = ()
+    unstamped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     data: Mapping[Recipe, DataNow] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -115,7 +117,7 @@ def make(
     planner = Planner(batch, stored or {}, limit, keep, shelf or Shelf(), folder)
     runs = tuple(planner.plan(cell) for cell in cells)
     labels, fits = tuple(planner.labels.values()), tuple(planner.fits.values())
-    return Plan(name, batch, runs, _stages(runs), labels, fits, planner.data)
+    return Plan(name, batch, runs, _stages(runs), labels, fits, planner.unstamped, planner.data)
 
 
 def _stages(runs: Sequence[PlannedRun]) -> tuple[Stage, ...]:

@@ -134,6 +134,7 @@ class Planner:
         self._together: dict[tuple[str, ...], frozenset[str]] = {}  # the images of a benchmark, held once for all runs
         self.labels: dict[str, PlannedRun] = {}
         self.fits: dict[str, PlannedFit] = {}
+        self.unstamped: dict[str, tuple[str, ...]] = {}  # address -> what of its code stands in no id, a clause each
 
     def plan(self, cell: Cell) -> PlannedRun:
         """The run of a cell, with the fit behind it, if its method is a learner."""
@@ -181,7 +182,8 @@ class Planner:
 
     def _fit(self, cell: Cell, teacher: Cell, learner: _Method) -> PlannedFit:
         """What a learner's cell needs first. Its id: the learner, the teacher's label maps, the images."""
-        labels = self._planned(teacher, partial(Labelling, learner.built.rule))
+        rule = loading.ask(learner.built, "rule", lambda: learner.built.rule)
+        labels = self._planned(teacher, partial(Labelling, rule))
         labels = self.labels.setdefault(labels.run.run_id, labels)
         content = {
             "learner": learner.facts, "backbones": sorted(learner.backbones, key=digest),
@@ -253,16 +255,21 @@ class Planner:
         """A model's error names who wants it."""
         try:
             built = loading.build(cell.method)
-            passes = dict(built.passes()) if callable(getattr(built, "passes", None)) and _reads(built) else {}
+            passes = loading.passes_of(built) if callable(getattr(built, "passes", None)) and _reads(built) else {}
             recipes = dict.fromkeys(request.backbone for request in passes)
             networks = [self._network(recipe) for recipe in recipes]
             for recipe in recipes:
                 self._check(recipe, passes)
             to_fetch = tuple(model for network in networks for model in network.to_fetch) + _to_fetch(built)
-            facts = identity.facts(cell.method, built, self._folder)
+            facts = self._facts(cell.method, built)
             return _Method(built, facts, passes, [network.facts for network in networks], to_fetch)
         except ModelError as error:
             raise ModelError(f"{cell.method_name}: {error}") from error
+
+    def _facts(self, recipe: Recipe, built: Any) -> dict[str, Any]:
+        facts = identity.facts(recipe, built, self._folder)
+        self.unstamped |= identity.unstamped(recipe.use, facts["settings"])
+        return facts
 
     def _words(self, cell: Cell, place: Place) -> Words:
         key, called = (cell.benchmark, cell.protocol.names), cell.benchmark_name
@@ -274,7 +281,8 @@ class Planner:
         """ModelError for what a method asks of a backbone that its model can never do, where the backbone can tell."""
         check = getattr(self._network(recipe).built, "check_passes", None)
         if callable(check):
-            check({request: parts for request, parts in passes.items() if request.backbone == recipe})
+            own = {request: parts for request, parts in passes.items() if request.backbone == recipe}
+            loading.ask(self._network(recipe).built, "check_passes()", lambda: check(own))
 
     def _tagger(self, recipe: Recipe | None) -> _Network | None:
         try:
@@ -294,6 +302,7 @@ class Planner:
                 official = given.official_of(source.benchmark, called)
                 clusters = given.clusters_of(source.benchmark, image_ids, called)
             facts = identity.benchmark_facts(recipe, source.benchmark, image_ids, self._folder)
+            self.unstamped |= identity.unstamped(recipe.use, facts["settings"])
             key = key_of(recipe, facts, source.names_files)
             data = DataNow(source, len(classes), key, self._shelf.origins(key), self._shelf.tell)
             self._benchmarks[recipe] = Place(source.benchmark, facts, image_ids, classes, data, official, clusters)
@@ -307,14 +316,14 @@ class Planner:
     def _network(self, recipe: Recipe) -> _Network:
         if recipe not in self._networks:
             built = loading.build(recipe)
-            self._networks[recipe] = _Network(built, identity.facts(recipe, built, self._folder), _to_fetch(built))
+            self._networks[recipe] = _Network(built, self._facts(recipe, built), _to_fetch(built))
         return self._networks[recipe]
 
 
 def _to_fetch(built: Any) -> tuple[str, ...]:
     """The models, in words, that a plug-in needs and that are not on this machine, where it can tell."""
     ask = getattr(built, "models_to_fetch", None)
-    return tuple(ask()) if callable(ask) else ()
+    return loading.ask(built, "models_to_fetch()", lambda: tuple(map(str, ask()))) if callable(ask) else ()
 
 
 def chosen(image_ids: Sequence[str], keep: int | Sequence[str]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -30,6 +30,7 @@ def as_dict(plan: Plan, timings: Timings, workers: int) -> dict[str, Any]:
         "passes": cost.passes,
         "passes_without_sharing": cost.passes_unshared,
         "to_fetch": to_fetch(plan),
+        "not_in_ids": {use: list(clauses) for use, clauses in plan.unstamped.items()},
         "estimated_seconds": estimate(plan, timings, workers),
         "workers": workers,
     }
@@ -87,6 +88,7 @@ def summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
             lines.append("Some images are cut into windows, as many as their sizes ask for: they count once here.")
     if absent := to_fetch(plan):
         lines.append(f"Not on this machine, to be fetched first: {'; '.join(absent)}.")
+    lines += [_not_in_id(use, clauses) for use, clauses in plan.unstamped.items()]
     seconds = estimate(plan, timings, workers)
     if plan.images_missing and seconds is not None:
         lines.append(
@@ -95,6 +97,11 @@ def summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     elif plan.images_missing:
         lines.append("Estimated time: unknown, because nothing is stored yet that would tell.")
     return lines
+
+
+def _not_in_id(use: str, clauses: Sequence[str]) -> str:
+    more = f" (and {len(clauses) - 1} more)" if len(clauses) > 1 else ""
+    return f"Not all code of {use} can be stamped: {clauses[0]}{more}; give it a `version`."
 
 
 def clock(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,7 @@ from harness.recipes import loading
 from harness.recipes.code_stamp import classes_named, code_of
 from harness.recipes.named_files import files_named
 
+LONGEST_FINGERPRINT = 65_536  # characters as JSON; it stands in the recipe of every run
 SCHEME = 2  # what ids are made from; rows of another scheme can be read, and are not resumed
 
 
@@ -34,7 +36,7 @@ def facts(recipe: Recipe, built: object, folder: str = ".", benchmark: bool = Fa
         "files": files_named(cls, counted, folder, not benchmark, models),
     }
     if callable(fingerprint):
-        known["fingerprint"] = fingerprint()
+        known["fingerprint"] = loading.ask(built, "fingerprint()", lambda: _plain(fingerprint()))
     return known
 
 
@@ -45,12 +47,33 @@ def benchmark_facts(recipe: Recipe, built: object, image_ids: Sequence[str], fol
     return {**known, "images": digest(list(image_ids)), "classes": digest(classes)}
 
 
+def unstamped(use: str, settings: Any) -> dict[str, tuple[str, ...]]:
+    """Of a plug-in's class and those that its settings name: address -> what of its code stands in no id, if any.
+
+    A `version` that a class declares stands for all of its own modules.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for one in (use, *classes_named(settings)):
+        with suppress(AddressError):  # a text that only looks like an address
+            code = code_of(loading.load_class(one))
+            found |= {one: code.unstamped} if code.unstamped and not code.source.startswith("v") else {}
+    return found
+
+
 def _deciding(built: object) -> dict[str, Any]:
     """The settings that can change a pixel."""
     places = set(getattr(type(built), "places", ()))
     if callable(getattr(built, "fitted", None)):
         places.add("teacher")  # a name; what the teacher says is in the artefact's id
     return {name: value for name, value in loading.settings_of(built).items() if name not in places}
+
+
+def _plain(value: Any) -> Any:
+    """A fingerprint as ids and recipes keep it. TypeError or ValueError when it is no plain value, or too long."""
+    text = json.dumps(value, sort_keys=True, allow_nan=False)
+    if len(text) > LONGEST_FINGERPRINT:
+        raise ValueError(f"it has {len(text)} characters, and at most {LONGEST_FINGERPRINT} can be kept: give a digest")
+    return json.loads(text)
 
 
 def _named(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,16 @@ import inspect
 import io
 import pkgutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from difflib import get_close_matches
 from os.path import isfile  # unlike Path.is_file it raises nothing, whatever the name
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from harness.contracts import Reader, Recipe
+from harness.contracts import ModelError, Parts, Pass, Reader, Recipe
+from harness.contracts.artefact import damage, digests_on_card
 from harness.errors import AddressError, HarnessError, SettingsError, bounded, in_words, nearest
 from harness.foreign import interrupts
 from harness.foreign.calls import looked_after
@@ -25,10 +26,11 @@ from harness.recipes.surroundings import HOME, PACKAGES
 from harness.recipes.syntax import ADDRESS
 
 __all__ = [
-    "add_folder", "backbones", "build", "check_beside", "check_role", "kind_of", "learns", "load_class",
-    "open_method", "refuse_foreign_packages", "settings_of",
+    "add_folder", "ask", "backbones", "build", "check_beside", "check_role", "kind_of", "learns", "load_class",
+    "open_method", "passes_of", "refuse_foreign_packages", "settings_of",
 ]  # fmt: skip
 
+T = TypeVar("T")
 Kind = Literal["learner", "reader", "method", "benchmark"]
 VERBS: dict[Kind, tuple[str, ...]] = {
     "learner": ("fit", "fitted"),
@@ -74,9 +76,17 @@ def build(recipe: Recipe) -> Any:
 
 
 def open_method(recipe: Recipe, artefact: str | None = None) -> Any:
-    """The method or reader that a recipe describes; of a learner, what it has learned, from its artefact's folder."""
+    """The method or reader that a recipe describes; of a learner, what it has learned, from its artefact's folder.
+
+    ModelError when a file there is not what was learned.
+    """
     built = build(recipe)
-    return built if artefact is None else built.fitted(Path(artefact))
+    if artefact is None:
+        return built
+    place = Path(artefact)
+    if what := damage(place, digests_on_card(place)):
+        raise ModelError(f"{what}; move {place} away and run the sweep again to learn it anew.")
+    return built.fitted(place)
 
 
 def learns(cls: type) -> bool:
@@ -108,15 +118,37 @@ def kind_of(thing: object) -> Kind:
     raise AddressError(f"{address(type(thing))} is neither a reader, a method nor a benchmark{lacks}")
 
 
-def backbones(reader: Reader) -> tuple[Recipe, ...]:
-    """The networks that a reader's passes ask for, each once."""
+def ask(thing: Any, what: str, question: Callable[[], T]) -> T:
+    """What a plug-in answers while a plan is made. HarnessError passes; SettingsError says what else it raised.
+
+    what: what is asked for, for the sentence.
+    """
+    use = address(type(thing))
     try:
-        return tuple(dict.fromkeys(request.backbone for request in reader.passes()))
+        with _held_back() as said:
+            return looked_after(use, question)
     except HarnessError:
         raise
     except BaseException as raised:
         error = interrupts.foreign(raised)
-        raise SettingsError(f"{address(type(reader))}: its passes cannot be told: {in_words(error)}") from error
+        raise SettingsError(f"{use}: its {what} cannot be told: {in_words(error)}{_last(said)}") from error
+
+
+def passes_of(reader: Any) -> dict[Pass, Parts]:
+    """The passes that a reader declares, with their parts. SettingsError when they are none, or cannot be told."""
+
+    def declared() -> dict[Pass, Parts]:
+        passes = dict(reader.passes())
+        if not all(isinstance(request.backbone, Recipe) for request in passes):
+            raise TypeError("the backbone of a pass must be a Recipe")
+        return passes
+
+    return ask(reader, "passes", declared)
+
+
+def backbones(reader: Reader) -> tuple[Recipe, ...]:
+    """The networks that a reader's passes ask for, each once."""
+    return tuple(dict.fromkeys(request.backbone for request in passes_of(reader)))
 
 
 def add_folder(folder: str | Path) -> None:

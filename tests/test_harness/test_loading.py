@@ -268,13 +268,17 @@ def test_what_a_thing_is_shows_in_its_verbs(module: Callable[[str, str], str]) -
 def test_the_backbones_of_a_reader_are_told_once_each(module: Callable[[str, str], str]) -> None:
     name = module(
         "readers",
-        "from types import SimpleNamespace as P\nfrom harness.contracts import Recipe\n"
+        "from collections import namedtuple\nfrom harness.contracts import Recipe\n"
+        "P = namedtuple('P', 'backbone step')\n"
         "class Reads:\n    def passes(self):\n"
-        "        return [P(backbone=Recipe.of('m:N', size=n)) for n in (1, 2, 1)]\n"
-        "class Fails:\n    def passes(self):\n        raise KeyError('p')\n",
+        "        return {P(Recipe.of('m:N', size=n % 2), n): frozenset() for n in (1, 2, 3)}\n"
+        "class Fails:\n    def passes(self):\n        raise KeyError('p')\n"
+        "class Other:\n    def passes(self):\n        return {P('m:N', 1): frozenset()}\n",
     )
     found = loading.backbones(loading.build(Recipe.of(f"{name}:Reads")))
-    assert found == (Recipe.of("m:N", size=1), Recipe.of("m:N", size=2))
+    assert found == (Recipe.of("m:N", size=1), Recipe.of("m:N", size=0))
+    with pytest.raises(SettingsError, match="cannot be told: TypeError: the backbone of a pass must be a Recipe"):
+        loading.backbones(loading.build(Recipe.of(f"{name}:Other")))
     with pytest.raises(SettingsError, match="readers:Fails: its passes cannot be told: KeyError: 'p'"):
         loading.backbones(loading.build(Recipe.of(f"{name}:Fails")))
 
