@@ -6,12 +6,11 @@ a file of its own; formulas and sources stand there. None imports torch when it 
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.contracts import MethodError, Parts
+from methods.calls import call_of, class_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +40,6 @@ REFINERS: dict[str, tuple[str, dict[str, Any]]] = {
     "multiscale": ("methods.refine.multiscale:MultiScale", {}),
     "spread": ("methods.refine.spread:Spread", {}),
 }
-_CALL = re.compile(r"\s*([\w.:]+)\s*(?:\((.*)\))?\s*", re.DOTALL)
 
 
 def refiner(text: str, **wishes: Any) -> Refiner:
@@ -49,40 +47,19 @@ def refiner(text: str, **wishes: Any) -> Refiner:
 
     MethodError for an unknown key or setting, with those there are.
     """
-    call = _CALL.fullmatch(text)
-    key = call[1] if call else text
-    if call is None or (key not in REFINERS and ":" not in key):
+    call = call_of(text)
+    if call is None or (call.name not in REFINERS and ":" not in call.name):
         raise MethodError(f"There is no refiner {text!r}; there are {', '.join(REFINERS)}, or an address module:Class.")
-    address, settings = REFINERS.get(key, (key, {}))
-    module, _, name = address.partition(":")
+    address, settings = REFINERS.get(call.name, (call.name, {}))
     try:
-        kind = getattr(import_module(module), name)
+        kind = class_at(address)
         known = [field.name for field in fields(kind)]
     except (ImportError, AttributeError, TypeError) as problem:
         raise MethodError(f"The refiner {address!r} cannot be imported as a dataclass: {problem}.") from problem
-    given = {**settings, **_settings(call[2] or "", text)}
+    given = {**settings, **call.settings}
     given |= {name: value for name, value in wishes.items() if value is not None and name in known}
     if unknown := sorted(set(given) - set(known)):
-        raise MethodError(f"The refiner {key!r} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none'}.")
+        called, there = call.name, ", ".join(known) or "none"
+        raise MethodError(f"The refiner {called!r} has no setting {unknown[0]!r}; it has {there}.")
     built: Refiner = kind(**given)
     return built
-
-
-def _settings(text: str, whole: str) -> dict[str, Any]:
-    """`a=1, b=.5, c=1/2` as a dictionary; what is no number stays text."""
-    found = {}
-    for piece in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = piece.partition("=")
-        if not equals or not value.strip():
-            raise MethodError(f"In the refiner {whole!r}, {piece!r} is no setting of the form name=value.")
-        found[name.strip()] = _value(value.strip())
-    return found
-
-
-def _value(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

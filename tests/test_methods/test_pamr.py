@@ -125,6 +125,7 @@ def test_calls() -> None:
         "methods.maskclip:X": "has no attribute 'X'",
         "methods.maskclip:MaskCLIP(colour=1)": "unexpected keyword",
         "methods.maskclip:MaskCLIP(form)": "is no list of settings",
+        "methods.maskclip:MaskCLIP(form=&)": "'&' is no value",
         "methods.maskclip:MaskCLIP(form=x)": "form is 'x'",
     }.items():
         with pytest.raises(MethodError, match=says):

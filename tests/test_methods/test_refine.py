@@ -222,13 +222,17 @@ def test_unknown_refiners_and_settings_are_said() -> None:
     for text, message in {
         "sra": "no refiner 'sra'; there are none, sar, samap",
         "sar(strength=3)": "'sar' has no setting 'strength'; it has resolution, power, rows",
-        "sar(power)": "'power' is no setting of the form name=value",
+        "sar(power)": "'power' is no list of settings of the form name=value",
+        "sar(power=[2)": "is no list of settings",
         "missing.module:Thing": "cannot be imported",
     }.items():
         with pytest.raises(MethodError, match=message.replace("(", r"\(")):
             refiner(text)
     assert refiner("methods.refine.apply:Apply(power=3)") == refiner("sar(power=3)")
     assert refiner("samap", power=2, resolution=None) == refiner("apply(resolution=second,power=2)")
+    assert refiner("sar(resolution='1/2', power = 2)") == refiner("sar(resolution=1/2,power=2)")
+    for gamma in ("1e-3", ".001", "0.001", "1.0E-3"):
+        assert refiner(f"iterate(gamma={gamma})") == refiner("iterate", gamma=0.001)
 
 
 def test_a_refiner_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, maps: Tensor) -> None:
