@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import MethodError
+from harness.contracts.scales import stretched
 
 Floats = NDArray[np.float64]
 
@@ -165,8 +166,7 @@ def _logits(scores: Any, how: CrossEntropy) -> Any:
     import torch
 
     if how.rescale == "minmax":
-        low, high = scores.amin(dim=2, keepdim=True), scores.amax(dim=2, keepdim=True)
-        scores = (scores - low) / (high - low).clamp(min=1e-12)
+        scores = stretched(scores, over=2)
     if how.background:
         scores = torch.cat([scores, torch.full_like(scores[:, :1], how.level)], dim=1)
     return how.sharpness * scores

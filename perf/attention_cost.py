@@ -40,6 +40,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from harness.contracts import Query, Vocabulary
+from harness.contracts.scales import stretched
 from methods.diffusion import Diffusion
 from methods.diffusion.files import Opened
 from methods.diffusion.network import Network, Row
@@ -110,14 +111,14 @@ class Bench:
             attention = torch.stack([layer[image].float().mean(dim=0) for layer in own]).mean(dim=0)
             scores = torch.stack([self._scores(layer[image]) for layer in cross]).mean(dim=0)
             spread = (attention @ scores.flatten(1).T).T.reshape(scores.shape)
-            minmax(spread)
+            stretched(spread)
 
     def _scores(self, probabilities: Tensor) -> Tensor:
         side = int(probabilities.shape[1] ** 0.5)
         mean = probabilities.float().mean(dim=0)
         planes = torch.stack([mean[:, list(tokens)].mean(dim=1) for _, tokens in self.places])
         planes = planes.reshape(1, CLASSES, side, side)
-        return minmax(F.interpolate(planes, size=(64, 64), mode="bilinear", align_corners=False)[0])
+        return stretched(F.interpolate(planes, size=(64, 64), mode="bilinear", align_corners=False)[0])
 
     def _all_states(self) -> Tensor:
         return self.states.expand(len(self.latents), -1, -1)
@@ -166,11 +167,6 @@ def random_unet(device: str, dtype: torch.dtype) -> Any:
             part.copy_(noise[: len(part)])
         weight.mul_((3.0 / weight[0].numel()) ** 0.5)
     return unet.to(device, dtype)
-
-
-def minmax(maps: Tensor) -> Tensor:
-    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
-    return (maps - low) / (high - low)
 
 
 def seconds(work: Callable[[], object], device: str) -> float:

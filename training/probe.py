@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from benchmarks.shapes_world import CLASSES, draw_scene, mark_border
+from harness.contracts.scales import stretched
 from training.pictures import stretch
 from training.settings import LATENT_SIDE, POSITIONS, TEMPLATE, Settings
 from training.unet import new_scheduler
@@ -185,12 +186,6 @@ def _collect(recorders: dict[str, Recorder], places: list[list[int]]) -> list[Ma
     ]
 
 
-def minmax(maps: Tensor) -> Tensor:
-    """Every plane of (classes, rows, columns) stretched to [0, 1]."""
-    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
-    return (maps - low) / (high - low).clamp(min=1e-12)
-
-
 def resized(maps: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(maps[None], size=(height, width), mode="bilinear", align_corners=False)[0]
 
@@ -198,7 +193,7 @@ def resized(maps: Tensor, height: int, width: int) -> Tensor:
 def class_scores(maps: Maps, layers: range | tuple[int, ...], scaled: bool = False) -> Tensor:
     """Mean over layers at 24 x 24, (classes, 24, 24); `scaled`: min-max per layer and class first."""
     planes = [resized(maps.cross[layer], LATENT_SIDE, LATENT_SIDE) for layer in layers]
-    return torch.stack([minmax(plane) if scaled else plane for plane in planes]).mean(dim=0)
+    return torch.stack([stretched(plane) if scaled else plane for plane in planes]).mean(dim=0)
 
 
 def refine(scores: Tensor, maps: Maps, layers: tuple[int, ...], power: int = 1) -> Tensor:
@@ -218,7 +213,7 @@ def confusions(scores: list[Tensor], pictures: list[Picture], level: float | Non
     """
     found = np.zeros((len(scores), 11, 11), dtype=np.int64)
     for row, (one, picture) in enumerate(zip(scores, pictures, strict=True)):
-        planes = resized(minmax(one), *picture.truth.shape)
+        planes = resized(stretched(one), *picture.truth.shape)
         best, guess = planes.max(dim=0)
         names = np.array(picture.present) + 1
         labels = names[guess.numpy()]

@@ -27,7 +27,7 @@ from harness.errors import GridError
 from harness.planning.data_now import UNREADABLE, DataNow, behind, key_of
 from harness.planning.planned import PlannedFit, PlannedRun
 from harness.protocol import given, naming
-from harness.protocol.rules import effective
+from harness.protocol.rules import STRETCH, effective, stretches
 from harness.recipes import house, identity, loading
 from harness.recipes.origins import Source
 
@@ -240,6 +240,8 @@ class Planner:
             "tagger": None if network is None else network.facts, "rule": None if rule is None else asdict(rule),
             "images": len(place.image_ids), "batch": self._batch if method.backbones else None,
         }  # fmt: skip
+        if stretches(protocol, rule):
+            record["stretch"] = STRETCH
         run_id = id_of_run({**record, "protocol": asdict(protocol)})
         run = Run(
             run_id, cell.method_name, cell.variant, cell.method, cell.benchmark_name, cell.benchmark, protocol, names,

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import BACKGROUND, IGNORED, NO_CLASS, MethodError, ProtocolSettings
+from harness.contracts.scales import stretched
 from harness.protocol.offering import Offer
-from harness.protocol.rules import SCALED
+from harness.protocol.rules import SCALED, scale_of
 from harness.protocol.views import Box, Tiling
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Planes:
         step = max(1, _SLICE_ELEMENTS // largest)
         for start in range(0, self.positions, step):
             part = self._joined(start, min(start + step, self.positions))
-            part = _minmax_per_class(part) if minmax else part
+            part = stretched(part) if minmax else part
             yield start, interpolate(part[None], size=size, mode="bilinear", align_corners=False)[0]
 
     def _joined(self, start: int, stop: int) -> Tensor:
@@ -155,7 +156,7 @@ def _decided(planes: Planes, size: tuple[int, int], settings: ProtocolSettings) 
     """Best position per pixel, or _BELOW where the background's score is better."""
     import torch
 
-    scale = settings.scale if settings.background in SCALED else "none"
+    scale = scale_of(settings)
     best = torch.full(size, -torch.inf, dtype=torch.float32, device=planes.device)
     where = torch.zeros(size, dtype=torch.int64, device=planes.device)
     total = best.clone()  # logarithm of the softmax's denominator
@@ -196,13 +197,6 @@ def _voted(planes: Planes, size: tuple[int, int]) -> Labels:
         where = torch.where(better, index + start, where)
     found: Labels = where.numpy()
     return found
-
-
-def _minmax_per_class(scores: Tensor) -> Tensor:
-    """Every class scaled to 0..1 over the image; a constant class becomes 0."""
-    low = scores.amin(dim=(1, 2), keepdim=True)
-    span = scores.amax(dim=(1, 2), keepdim=True) - low
-    return (scores - low) / span.where(span > 0, span.new_ones(()))
 
 
 def _checked_scores(answer: Any, positions: int) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from harness.contracts import ProtocolSettings, Recipe
+from harness.contracts import LabelRule, ProtocolSettings, Recipe
 
 DEFAULT_TAGGER = Recipe.of("methods.clip_tagger:ClipTagger")
 WORDED = frozenset({"prompts", "prompts_constant"})  # background rules that offer context words
 THRESHOLDED = frozenset({"constant", "hinge_power", "prompts_constant"})
+STRETCH = 2  # how scores are scaled to 0..1, in the ids of runs that do: 2 since rounding of constant maps is left out
 SCALED = THRESHOLDED | {"power"}  # those under which scores are compared with a background's
 
 
@@ -27,6 +28,16 @@ def effective(settings: ProtocolSettings) -> ProtocolSettings:
     if settings.resize == "stretch" and isinstance(settings.size, int):
         kept["size"] = (settings.size, settings.size)
     return replace(settings, **useless, **kept)
+
+
+def scale_of(settings: ProtocolSettings) -> str:
+    """How scores are made comparable with a background's; `none` where there is no such comparison."""
+    return settings.scale if settings.background in SCALED else "none"
+
+
+def stretches(settings: ProtocolSettings, rule: LabelRule | None) -> bool:
+    """Whether scores are scaled to 0..1, for the decision or, of a teacher's run, for its lessons."""
+    return (scale_of(settings) if rule is None else rule.scale) == "minmax"
 
 
 def _matters(name: str, settings: ProtocolSettings) -> bool:

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.contracts import MethodError
+from harness.contracts.scales import stretched
 
 SCALES = ("none", "minmax", "max", "sum", "softmax")
-FLAT = 1e-6  # a map whose range is below this share of its largest value is constant but for rounding
 
 
 def resized(maps: Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
@@ -33,9 +33,8 @@ def scaled(maps: Tensor, how: str) -> Tensor:
     if how == "softmax":
         return maps.softmax(dim=0)
     if how == "minmax":
-        low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
-        flat = high - low <= FLAT * torch.maximum(high.abs(), low.abs())
-        return torch.where(flat, 0.0, (maps - low) / torch.where(flat, 1.0, high - low))
+        found: Tensor = stretched(maps)
+        return found
     if how not in SCALES:
         raise MethodError(f"There is no scale {how!r} for class maps; there are {', '.join(SCALES)}.")
     total = maps.amax(dim=(1, 2), keepdim=True) if how == "max" else maps.sum(dim=(1, 2), keepdim=True)

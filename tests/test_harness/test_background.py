@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from by_hand import enlarged
 
-from harness.contracts import MethodError, ProtocolSettings, Vocabulary
+from harness.contracts import LabelRule, MethodError, ProtocolSettings, Vocabulary
 from harness.protocol import offering
 from harness.protocol.decision import predict
 from harness.protocol.offering import numbers_of
+from harness.protocol.rules import scale_of, stretches
 
 NAMES = (("cat",), ("dog", "hound"), ("tree",))
 SIZE = (11, 17)
@@ -82,6 +84,21 @@ def test_where_a_rule_turns(rules: ProtocolSettings, edge: float) -> None:
     scores = np.zeros((3, 1, 3), np.float32)
     scores[1, 0] = edge - 1e-4, edge + 1e-4, 1.2
     assert predict(scores, offered, (1, 3), rules).tolist() == [[0, 2, 2]]
+
+
+def test_a_map_that_is_constant_but_for_rounding_is_no_evidence() -> None:
+    rules = ProtocolSettings(background="constant", threshold=0.5)
+    scores = torch.full((2, 3, 4), 0.7)
+    scores[0, 1] = torch.nextafter(scores[0, 1], torch.ones(4))
+    scores[1, 2, :2] = 0.9
+    assert predict(scores, offering.offer((1, 2), NAMES[:2], rules), (3, 4), rules).tolist() == [
+        [0] * 4,
+        [0] * 4,
+        [2, 2, 0, 0],
+    ]
+    assert scale_of(rules) == "minmax" and stretches(rules, None)
+    assert not stretches(ProtocolSettings(background="ignored"), None)
+    assert stretches(ProtocolSettings(), LabelRule()) and not stretches(rules, LabelRule(scale="none"))
 
 
 def test_softmax_of_large_scores_does_not_overflow() -> None:

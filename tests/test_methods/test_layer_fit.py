@@ -111,3 +111,12 @@ def test_nothing_sure_is_refused() -> None:
         softmax_ce([unsure], CrossEntropy())
     with pytest.raises(MethodError, match="no position with a sure pseudo label"):
         total([Gram.of(np.zeros((2, 1, 0)), np.zeros((1, 0)))])
+
+
+def test_a_map_that_is_constant_but_for_rounding_says_nothing() -> None:
+    level = np.full((1, 2, 4), 0.7, np.float32)
+    level[0, 0, 0] = level[0, 1, 1] = np.nextafter(np.float32(0.7), np.float32(1))
+    for flat in (np.full_like(level, 0.5), level):
+        lesson = Positions(flat, np.array([0, 1, 0, 1], np.int16))
+        _, curve = softmax_ce([lesson], CrossEntropy(steps=1, background=False, rescale="minmax"))
+        assert curve[0] == pytest.approx(np.log(2))

@@ -255,6 +255,9 @@ def test_scales() -> None:
     assert torch.equal(scaled(maps, "minmax")[0], torch.tensor([[0.0, 0.5], [0.25, 1.0]]))
     assert torch.equal(scaled(maps, "minmax")[1:], torch.zeros(2, 2, 2))
     assert torch.equal(scaled(maps + 1e-9 * torch.rand(3, 2, 2), "minmax")[1], torch.zeros(2, 2))
+    almost = torch.nextafter(torch.full((1, 2, 3), 0.7), torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]]))
+    assert len(almost.unique()) == 2, "constant but for rounding"
+    assert torch.equal(scaled(almost, "minmax"), torch.zeros(1, 2, 3))
     for how in ("max", "sum", "softmax"):
         assert torch.isfinite(scaled(maps, how)).all()
     torch.testing.assert_close(scaled(maps, "sum")[0].sum(), torch.tensor(1.0))

@@ -1,0 +1,18 @@
+"""Class maps flow in; the same maps between 0 and 1 flow out: the one min-max of protocol, methods and training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+FLAT = 1e-6  # a map whose range is at most this share of its largest value is constant but for rounding
+
+
+def stretched(maps: Any, over: int | tuple[int, ...] = (1, 2)) -> Any:
+    """Every map of a tensor scaled to 0..1 over its positions; gradients pass through.
+
+    A map that is constant, or is but for rounding, becomes zeros: it prefers no position, and stretching the rounding
+    would make labels of it that another machine would not give. over: the dimensions of the positions.
+    """
+    low, high = maps.amin(dim=over, keepdim=True), maps.amax(dim=over, keepdim=True)
+    flat = high - low <= FLAT * high.abs().maximum(low.abs())
+    return ((maps - low) / (high - low).masked_fill(flat, 1.0)).masked_fill(flat, 0.0)
