@@ -275,7 +275,18 @@ class Connection:
 
         ray.shutdown()
         if self._folder is not None:
+            _forget_token()
             self._folder.remove()
+
+
+def _forget_token() -> None:
+    """Ray remembers in this process that its servers ask for a token, and which: the next Ray's centre, if it has
+    none, could not ask this driver whether an actor is still wanted, and would end it."""
+    import ray
+
+    with suppress(AttributeError):  # no public call does it
+        ray._raylet.Config.initialize("")  # first: a thread that is just ending may look for the token while it is due
+        ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def connect(address: str | None) -> Connection:

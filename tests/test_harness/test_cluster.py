@@ -60,8 +60,11 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], list[
         yield family
         started = family()
         assert len(started) >= 3
+        from ray._private.authentication.authentication_utils import is_token_auth_enabled
+
         connection.close()
         assert gone(started), "processes of Ray are left"
+        assert not is_token_auth_enabled(), "a Ray without a token that is reached next would end our actors"
         assert not folder.path.parent.exists()
         assert list(home.iterdir()) == [], "Ray wrote into HOME"
     finally:
