@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from benchmarks.faults import StrayLabel, UnreadableFile, WrongMode
 from benchmarks.pictures import MAGIC, Blob, decode
-from harness.contracts import IGNORED, Truth
+from harness.contracts import IGNORED, WIDE_IGNORED, Truth
 
 RawLabels = NDArray[np.unsignedinteger[Any]]  # (height, width), uint8 or uint16, the values in the file
 _BIT_DEPTH_AT = 24  # offset of the bit depth in a PNG: signature, then length, name, width and height of the header
@@ -27,9 +27,13 @@ class LabelTable:
     data_set: str
 
     @classmethod
-    def of(cls, data_set: str, meaning: Mapping[int, int], bits: int = 8) -> LabelTable:
-        """The table of a mapping from raw value to truth; every value that is not named is an error."""
-        truth, listed = np.zeros(1 << bits, np.uint8), np.zeros(1 << bits, np.bool_)
+    def of(cls, data_set: str, meaning: Mapping[int, int], bits: int = 8, wide: bool = False) -> LabelTable:
+        """The table of a mapping from raw value to truth; every value that is not named is an error.
+
+        bits: of raw values. wide: for more than 254 classes: truths of 16 bits, in which WIDE_IGNORED means ignored.
+        """
+        truth: Truth = np.zeros(1 << bits, np.uint16 if wide else np.uint8)
+        listed = np.zeros(1 << bits, np.bool_)
         for raw, true in meaning.items():
             truth[raw], listed[raw] = true, True
         return cls(truth, listed, data_set)
@@ -53,9 +57,14 @@ class LabelTable:
         )
 
 
-def offset_table(data_set: str, classes: int, *, first: int, also: Mapping[int, int]) -> LabelTable:
-    """Raw `first` is the first class, and so on upwards; `also` names the raw values that are no class."""
-    return LabelTable.of(data_set, {**{first + index: 1 + index for index in range(classes)}, **also})
+def offset_table(data_set: str, classes: int, *, first: int, also: Mapping[int, int], bits: int = 8) -> LabelTable:
+    """Raw `first` is the first class, and so on upwards; `also` names the raw values that are no class.
+
+    IGNORED among their truths becomes WIDE_IGNORED where there are more than 254 classes.
+    """
+    wide = classes >= IGNORED
+    others = {raw: WIDE_IGNORED if wide and true == IGNORED else true for raw, true in also.items()}
+    return LabelTable.of(data_set, {**{first + index: 1 + index for index in range(classes)}, **others}, bits, wide)
 
 
 def void_to_ignored(raw_void: int = 255) -> dict[int, int]:

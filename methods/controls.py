@@ -21,7 +21,7 @@ class OneClass:
         """Label map (height, width). With fewer classes than the position asks for: the last one (or the first)."""
         last = len(vocabulary) - 1
         position = self.position if self.position >= 0 else last + 1 + self.position
-        return np.full(image.shape[:2], max(0, min(position, last)), dtype=np.int16)
+        return np.full(image.shape[:2], max(0, min(position, last)), dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class RandomLabels:
         lots = np.random.default_rng(int.from_bytes(key, "big"))
         if self.side:
             return lots.random((len(vocabulary), self.side, self.side), dtype=np.float32)
-        return lots.integers(0, len(vocabulary), size=image.shape[:2], dtype=np.int16)
+        kind = np.int16 if len(vocabulary) <= 2**15 else np.int32
+        return lots.integers(0, len(vocabulary), size=image.shape[:2], dtype=kind)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ class Positions:
     """Positions of one image. maps: (layers, classes, positions); labels: class, `classes` background, -1 unsure."""
 
     maps: NDArray[np.float16]
-    labels: NDArray[np.int16]
+    labels: NDArray[np.integer[Any]]
 
 
 def softmax_ce(images: Sequence[Positions], how: CrossEntropy) -> tuple[Floats, list[float]]:
@@ -179,7 +179,7 @@ def _targets(one: Positions, how: CrossEntropy) -> Any:
     return labels if how.background else torch.where(labels == one.maps.shape[1], -1, labels)
 
 
-def one_hot(labels: NDArray[np.int16], classes: int) -> NDArray[np.float64]:
+def one_hot(labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float64]:
     """(classes, positions): 1 where the class is; background is 0 in all."""
     hot: NDArray[np.float64] = (labels[None] == np.arange(classes)[:, None]).astype(np.float64)
     return hot

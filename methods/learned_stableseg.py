@@ -76,7 +76,7 @@ class LearnedStableSeg(Taught, StableSeg):
         return {request: parts | extra for request, parts in super().passes().items()}
 
     def gather(
-        self, features: Mapping[Pass, Features], vocabulary: Vocabulary, lesson: NDArray[np.int16]
+        self, features: Mapping[Pass, Features], vocabulary: Vocabulary, lesson: NDArray[np.integer[Any]]
     ) -> Mapping[str, NDArray[Any]]:
         """What the fit needs of one image. lesson: (height, width) positions in the vocabulary, its length for
         background, -1 unsure; brought to the maps' size by nearest neighbour."""
@@ -87,7 +87,7 @@ class LearnedStableSeg(Taught, StableSeg):
         if self.loss == "least_squares":
             return Gram.of(maps[..., sure], one_hot(labels[sure], maps.shape[1])).as_arrays()
         chosen = _spread(labels.size, self.positions)
-        return {"maps": maps[..., chosen].astype(np.float16), "labels": labels[chosen].astype(np.int16)}
+        return {"maps": maps[..., chosen].astype(np.float16), "labels": labels[chosen]}
 
     def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
         """Weights from what `gather` left of all images, added up in the order of their ids."""
@@ -121,8 +121,8 @@ class LearnedStableSeg(Taught, StableSeg):
         return kind(**{**own, "layer_weights": weights})
 
     def _flat(
-        self, features: Mapping[Pass, Features], lesson: NDArray[np.int16]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+        self, features: Mapping[Pass, Features], lesson: NDArray[np.integer[Any]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.integer[Any]]]:
         """(layers or heads, classes, positions), the mean over noise draws, and the labels of the positions."""
         import torch
 

@@ -25,7 +25,7 @@ from benchmarks.ade20k import ADE20K
 from benchmarks.cityscapes import Cityscapes
 from benchmarks.dataset import DataSet
 from benchmarks.pascal_context import PascalContext
-from harness.contracts import IGNORED
+from harness.contracts import IGNORED, WideTruth, widened
 from harness.work.scoring import overlaps
 
 SIZES = ((512, 683), (1024, 2048))  # (height, width)
@@ -69,7 +69,7 @@ def write_sample(root: Path, rng: np.random.Generator, shape: tuple[int, int], c
     return benchmark
 
 
-def ours(truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int) -> Matrix:
+def ours(truth: WideTruth, predicted: WideTruth, classes: int) -> Matrix:
     """The harness's counts, as it stores them, spread out into a matrix (outside the measured part)."""
     true, given, pixels = overlaps(truth, predicted)
     matrix = np.zeros((classes + 1, classes + 1), np.int64)
@@ -81,13 +81,14 @@ def pairs_of(
     truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int
 ) -> dict[str, tuple[Callable[[], object], Callable[[], Matrix]]]:
     """Per package: the call that is measured, and its matrix (classes, classes), rows = truth, for the comparison."""
-    # both packages count from 0, and both get the types they take without a copy: conversion is not measured
+    # all get the types they take without a copy: conversion is not measured
     tensor_truth, tensor_predicted = (torch.from_numpy(labels.astype(np.int64)) for labels in (truth, predicted))
     tensor_truth = torch.where(tensor_truth == IGNORED, -1, tensor_truth - 1)
     tensor_predicted = tensor_predicted - 1
     checked, unchecked = (
         MulticlassConfusionMatrix(classes, ignore_index=-1, validate_args=checks) for checks in (True, False)
     )
+    wide = widened(truth), widened(predicted)
     array_truth, array_predicted = tensor_truth.numpy(), tensor_predicted.numpy()
 
     def by_sklearn() -> Matrix:
@@ -103,7 +104,7 @@ def pairs_of(
         return count
 
     return {
-        "ours": (lambda: overlaps(truth, predicted), lambda: ours(truth, predicted, classes)),
+        "ours": (lambda: overlaps(*wide), lambda: ours(*wide, classes)),
         "torchmetrics": (lambda: checked.update(tensor_predicted, tensor_truth), by_torchmetrics(checked)),
         "torchmetrics, unchecked": (
             lambda: unchecked.update(tensor_predicted, tensor_truth),

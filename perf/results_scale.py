@@ -44,8 +44,8 @@ def make(folder: Path, overlaps: int) -> int:
 def part(rng: np.random.Generator, run_id: str, images: range) -> pl.DataFrame:
     """Rows of random overlaps, each (true, predicted) pair once an image, half of them on the diagonal."""
     count = len(images)
-    true = np.sort(rng.permuted(np.tile(np.arange(1, CLASSES + 1, dtype=np.uint8), (count, 1)), axis=1)[:, :OVERLAPS])
-    wrong = rng.integers(1, CLASSES + 1, true.shape, dtype=np.uint8)
+    true = np.sort(rng.permuted(np.tile(np.arange(1, CLASSES + 1, dtype=np.uint16), (count, 1)), axis=1)[:, :OVERLAPS])
+    wrong = rng.integers(1, CLASSES + 1, true.shape, dtype=np.uint16)
     predicted = np.where(rng.random(true.shape) < 0.5, true, wrong)
     pixels = rng.integers(1, 20_000, true.shape, dtype=np.uint32)
     columns = {"run_id": [run_id] * count, "image_id": [f"{i:07d}" for i in images], "status": ["ok"] * count}

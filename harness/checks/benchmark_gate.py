@@ -18,7 +18,7 @@ from harness.checks.benchmark_walk import KINDS, Findings, list_ids, spread, wal
 from harness.checks.own_reads import reads_of
 from harness.checks.told_of_code import told_of_code, told_of_reads
 from harness.checks.with_words import add_settings, recipe_of_words
-from harness.contracts import IGNORED, Benchmark
+from harness.contracts import IGNORED, WIDE_IGNORED, Benchmark
 from harness.recipes import loading
 
 NAME = "benchmark"
@@ -96,17 +96,18 @@ def _label_table(classes: tuple[str, ...], findings: Findings) -> Table:
     for name in ("images", "pixels", "share"):
         table.add_column(name, justify="right", no_wrap=True)
     total = max(int(findings.pixels.sum()), 1)
-    for value in (0, *range(1, len(classes) + 1), IGNORED):
-        name = {0: "(background)", IGNORED: "(ignored)"}.get(value) or escape(classes[value - 1])
+    mark = IGNORED if len(classes) < IGNORED else WIDE_IGNORED  # as files hold it
+    for value in (0, *range(1, len(classes) + 1), WIDE_IGNORED):
+        name = {0: "(background)", WIDE_IGNORED: "(ignored)"}.get(value) or escape(classes[value - 1])
         pixels, images = int(findings.pixels[value]), int(findings.images[value])
         style = "dim" if not pixels else None
-        table.add_row(str(value), name, str(images), str(pixels), f"{pixels / total:.3%}", style=style)
+        table.add_row(str(min(value, mark)), name, str(images), str(pixels), f"{pixels / total:.3%}", style=style)
     return table
 
 
 def _verdict(findings: Findings) -> str:
     if not findings.problems:
-        present = np.count_nonzero(findings.images[1:IGNORED])
+        present = np.count_nonzero(findings.images[1:WIDE_IGNORED])
         return f"[green]Nothing is off[/]; {present} classes occur in the {findings.walked} images that were read."
     counts = Counter(problem.kind for problem in findings.problems)
     order = {kind: place for place, kind in enumerate(KINDS)}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import IGNORED, Benchmark, DataError, Sample
+from harness.contracts import WIDE_IGNORED, Benchmark, DataError, Sample
 from harness.protocol.given import CONTRACT, about_classes, about_ids, checked_sample
 
 UNSTEADY = "another when loaded again"
@@ -32,19 +32,19 @@ class Problem(NamedTuple):
 
 @dataclass(eq=False)
 class Findings:
-    """What a walk counted. pixels, images: per truth value 0 to 255, over the images that were read."""
+    """What a walk counted. pixels, images: per truth value 0 to 65535, over the images that were read."""
 
     ids: tuple[str, ...] = ()
     walked: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # (height, width)
-    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(IGNORED + 1, np.int64))
-    images: NDArray[np.int64] = field(default_factory=lambda: np.zeros(IGNORED + 1, np.int64))
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(WIDE_IGNORED + 1, np.int64))
+    images: NDArray[np.int64] = field(default_factory=lambda: np.zeros(WIDE_IGNORED + 1, np.int64))
     problems: list[Problem] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     def add(self, sample: Sample) -> None:
         """Count one sound sample."""
-        counts = np.bincount(sample.truth.reshape(-1), minlength=IGNORED + 1)
+        counts = np.bincount(sample.truth.reshape(-1), minlength=WIDE_IGNORED + 1)
         self.pixels += counts
         self.images += counts > 0
         height, width = sample.truth.shape

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import ProtocolSettings, Query
+from harness.contracts import ProtocolSettings, Query, WideTruth
 from harness.protocol.decision import plain, predict
 from harness.protocol.offering import Offer
 
@@ -28,7 +28,7 @@ def array_of(answer: Any) -> NDArray[Any]:
     return np.array(plain(answer))
 
 
-def decided(answer: NDArray[Any], query: Query) -> NDArray[np.uint8]:
+def decided(answer: NDArray[Any], query: Query) -> WideTruth:
     """The label map after the harness's own decision; MethodError says what is wrong with the answer."""
     height, width, _ = query.image.shape
     offered = Offer(query.vocabulary, tuple(range(1, len(query.vocabulary) + 1)))

@@ -36,6 +36,7 @@ from harness.contracts.nouns import (
     MOST_CLASSES,
     NO_CLASS,
     TRUTH_TYPE,
+    WIDE_IGNORED,
     Features,
     Image,
     LabelMap,
@@ -52,6 +53,7 @@ from harness.contracts.nouns import (
 from harness.contracts.paths import expanded
 from harness.contracts.plug_ins import Backbone, Benchmark, Learner, Lessons, Method, Pass, Reader, Tagger
 from harness.contracts.rules import LabelRule, NameFile, ProtocolSettings
+from harness.contracts.truths import WideTruth, narrowed, widened
 from harness.contracts.work import (
     Batch,
     BatchDone,
@@ -74,6 +76,7 @@ __all__ = [
     "MOST_CLASSES",
     "NO_CLASS",
     "TRUTH_TYPE",
+    "WIDE_IGNORED",
     "Backbone",
     "Batch",
     "BatchDone",
@@ -110,7 +113,10 @@ __all__ = [
     "Tagger",
     "Truth",
     "Vocabulary",
+    "WideTruth",
     "Words",
     "expanded",
     "freeze",
+    "narrowed",
+    "widened",
 ]

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 BACKGROUND = 0  # in a truth: no class of the benchmark
-IGNORED = 255  # in a truth: not scored; in stored overlaps, as a prediction: no class was given
-TRUTH_TYPE = np.uint8
-MOST_CLASSES = IGNORED - 1  # what a truth can number besides background and ignored
+IGNORED = 255  # in a truth of 8 bits: not scored
+WIDE_IGNORED = 65535  # the same in 16 bits, as the house counts; in stored overlaps, as a prediction: no class
+TRUTH_TYPE = np.uint8  # of truths with up to 254 classes; of others np.uint16
+MOST_CLASSES = WIDE_IGNORED - 1  # what a truth can number besides background and ignored
 NO_CLASS = -1  # in a label map: the method gives no class to this pixel
 
 Image: TypeAlias = NDArray[np.uint8]  # (height, width, 3), RGB
-Truth: TypeAlias = NDArray[np.uint8]  # (height, width); 0 background, k = classes[k - 1], 255 ignored
+Truth: TypeAlias = NDArray[np.unsignedinteger[Any]]  # (height, width), uint8 or uint16: 0 background,
+# k = classes[k - 1]; ignored is the largest number of the type: 255 in 8 bits, 65535 in 16
 LabelMap: TypeAlias = NDArray[np.integer[Any]]  # (height, width) of the image; positions in the vocabulary, or NO_CLASS
 Scores: TypeAlias = Any  # (positions, rows, columns) float array or torch tensor, any resolution and device
 Features: TypeAlias = Any  # what a pass leaves for one image; a backbone documents its verbs

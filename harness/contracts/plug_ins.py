@@ -108,7 +108,10 @@ class Lessons(Protocol):
     def image(self, image_id: str) -> Image: ...
 
     def mask(self, image_id: str) -> Truth:
-        """(height, width) in the numbering of truths; 255: the teacher is not sure."""
+        """(height, width) in the numbering of truths, uint8, and 255 where the teacher is not sure.
+
+        With more than 254 classes uint16 and 65535, for every image.
+        """
         ...
 
     def ask(self, image_id: str, image: Image) -> Truth:
@@ -132,7 +135,8 @@ class Learner(Protocol):
 
     A learner that reads backbones has `passes`, as a Reader, which its fitted form reads too; and if its fit does,
     `gather(features, vocabulary, lesson)`: named arrays of one image, made where the images are and given to `fit` as
-    lessons.gathered. lesson: (height, width) positions in the vocabulary, its length for background, -1 for unsure.
+    lessons.gathered. lesson: (height, width) positions in the vocabulary, its length for background, -1 for unsure;
+    int16 as long as they fit.
     """
 
     teacher: str

@@ -87,7 +87,7 @@ class Shard:
     """Some batches of some runs that share a benchmark and a protocol: small enough to be lost and done again.
 
     keep: images whose label maps are wanted as pictures, besides their counts. lessons: for runs that gather, the
-    teacher's mask of every image, as an 8-bit PNG in the numbering of truths.
+    teacher's mask of every image, as a PNG in the numbering of truths.
     """
 
     shard_id: str
@@ -101,9 +101,10 @@ class Shard:
 class Row:
     """One image of one run. Overlaps are parallel integer arrays: true class, predicted class, pixels (all > 0).
 
-    Classes are numbered as in a truth: 0 background, k = classes[k - 1]; predicted 255 = no class was given. Pixels
-    that are not scored under the run's protocol are not counted. label_map: the predicted map as an 8-bit PNG, where it
-    was asked for. gathered: what a learner's `gather` gave, as an .npz; such a row counts nothing and is not stored.
+    Classes are numbered as in a truth: 0 background, k = classes[k - 1]; predicted 65535 = no class was given. Pixels
+    that are not scored under the run's protocol are not counted. label_map: the predicted map as a PNG, where it was
+    asked for: of 8 bits, 255 being no class, where no class in it is above 254; else of 16. gathered: what a learner's
+    `gather` gave, as an .npz; such a row counts nothing and is not stored.
     sample: the digest of the image and truth that it was computed from, as they were decoded (harness.recipes.origins);
     None where there was nothing to decode, and in rows of former versions.
     """
@@ -150,7 +151,7 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A kept image for people to look at: JPEG bytes, and its truth as an 8-bit PNG."""
+    """A kept image for people to look at: JPEG bytes, and its truth as a PNG of 8 or 16 bits, as a row's map."""
 
     image_id: str
     image: bytes

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import (
+    IGNORED,
     DataError,
     Image,
     Labelling,
@@ -23,7 +24,9 @@ from harness.contracts import (
     Sample,
     Truth,
     Vocabulary,
+    WideTruth,
     Words,
+    narrowed,
 )
 from harness.protocol.decision import checked
 from harness.protocol.given import checked_sample
@@ -74,7 +77,7 @@ class StoredLessons:
     def mask(self, image_id: str) -> Truth:
         path = Path(self._book.masks[image_id])
         try:
-            return pictures.decode_map(path.read_bytes())
+            return self._told(pictures.decode_map(path.read_bytes()))
         except OSError as error:
             raise DataError(
                 f"The pseudo mask {path} of {image_id} cannot be read ({error}); delete it to make it anew."
@@ -87,7 +90,11 @@ class StoredLessons:
             cut = Tiling(size, (Box(0, 0, *size),))
             (query,) = queries(image_id, image, offered.vocabulary, cut)
             answer = checked(self._answer(query), len(offered.vocabulary), size)
-            return lesson_masks.lesson([answer], cut, offered, size, self._run.protocol, self._rule)
+            return self._told(lesson_masks.lesson([answer], cut, offered, size, self._run.protocol, self._rule))
+
+    def _told(self, mask: WideTruth) -> Truth:
+        """A mask as learners are given it: in 8 bits where those hold all classes, whatever this image has of them."""
+        return narrowed(mask) if len(self._names) < IGNORED else mask
 
     def gathered(self, image_id: str) -> Mapping[str, NDArray[Any]]:
         with np.load(self._book.gathered[image_id], allow_pickle=False) as held:

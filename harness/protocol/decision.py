@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import BACKGROUND, IGNORED, NO_CLASS, MethodError, ProtocolSettings
+from harness.contracts import BACKGROUND, NO_CLASS, WIDE_IGNORED, MethodError, ProtocolSettings, WideTruth
 from harness.contracts.scales import stretched
 from harness.protocol.offering import Offer
 from harness.protocol.rules import SCALED, scale_of
@@ -27,7 +27,7 @@ _SLICE_ELEMENTS = 2**24  # scores are enlarged in slices of classes of about thi
 _BELOW = -2  # a position that stands for the background in what `_decided` returns
 
 
-def predict(answer: Any, offered: Offer, size: tuple[int, int], settings: ProtocolSettings) -> NDArray[np.uint8]:
+def predict(answer: Any, offered: Offer, size: tuple[int, int], settings: ProtocolSettings) -> WideTruth:
     """The answer for a whole image -> a predicted map of `size` (height, width) in the numbering of truths.
 
     Scores (3 axes) can have any resolution; a label map (2 axes) must already have that size. Raises MethodError when
@@ -41,7 +41,7 @@ def predict(answer: Any, offered: Offer, size: tuple[int, int], settings: Protoc
 
 def predict_views(
     answers: Sequence[Any], cut: Tiling, offered: Offer, size: tuple[int, int], settings: ProtocolSettings
-) -> NDArray[np.uint8]:
+) -> WideTruth:
     """The checked answers for every window of an image -> a predicted map of `size` in the numbering of truths.
 
     Scores are enlarged to their windows and averaged where windows overlap. Label maps of windows, and of an image that
@@ -55,18 +55,19 @@ def predict_views(
         positions = answers[0]
     else:
         positions = _voted(Planes(answers, cut, len(offered.numbers)), size)
-    numbers = np.array([*offered.numbers, BACKGROUND, _abstained(settings)], np.uint8)  # the last two: _BELOW, NO_CLASS
+    # The last two stand for _BELOW and NO_CLASS.
+    numbers = np.array([*offered.numbers, BACKGROUND, _abstained(settings)], np.uint16)
     return numbers[positions]
 
 
-def nothing_offered(size: tuple[int, int], settings: ProtocolSettings) -> NDArray[np.uint8]:
+def nothing_offered(size: tuple[int, int], settings: ProtocolSettings) -> WideTruth:
     """The predicted map where no class is offered: background where it is scored, else no class."""
-    return np.full(size, _abstained(settings), np.uint8)
+    return np.full(size, _abstained(settings), np.uint16)
 
 
 def _abstained(settings: ProtocolSettings) -> int:
     """What no class is: where the background is scored, the background."""
-    return IGNORED if settings.background == "ignored" else BACKGROUND
+    return WIDE_IGNORED if settings.background == "ignored" else BACKGROUND
 
 
 def checked(answer: Any, positions: int, size: tuple[int, int]) -> Any:

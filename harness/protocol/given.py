@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from harness.contracts import IGNORED, MOST_CLASSES, TRUTH_TYPE, DataError, Sample
+from harness.contracts import IGNORED, MOST_CLASSES, WIDE_IGNORED, DataError, Sample, widened
 from harness.errors import HarnessError, bounded, in_words
 
 CONTRACT = "broken contract"  # the kind under which the gate counts it
@@ -87,7 +87,7 @@ def about_ids(ids: Any) -> Iterator[str]:
 
 
 def checked_sample(sample: Any, image_id: str, classes: int) -> Sample:
-    """The sample as it is, its arrays in one piece; BrokenContract when it is not what the contract promises."""
+    """The sample, its arrays in one piece, its truth in 16 bits; BrokenContract when it is not as the contract says."""
     if not isinstance(sample, Sample):
         raise BrokenContract(f"load() gave {_kind(sample)}; it must give a Sample")
     if sample.image_id != image_id:
@@ -98,13 +98,15 @@ def checked_sample(sample: Any, image_id: str, classes: int) -> Sample:
             raise BrokenContract(f"the {name} is {_kind(array)}; it must be a plain numpy array")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise BrokenContract(f"the image is {image.dtype} {image.shape}; it must be uint8 (height, width, 3), RGB")
-    if truth.dtype != TRUTH_TYPE or truth.shape != image.shape[:2]:
-        wanted = f"{TRUTH_TYPE.__name__} {image.shape[:2]}"
+    if truth.dtype.kind != "u" or truth.dtype.itemsize > 2 or truth.shape != image.shape[:2]:
+        wanted = f"uint8 or uint16 {image.shape[:2]}"
         raise BrokenContract(f"the truth is {truth.dtype} {truth.shape}; it must be {wanted}, as the image")
-    stray = (truth > classes) & (truth != IGNORED)
+    wide = widened(truth)
+    stray = (wide > classes) & (wide != WIDE_IGNORED)
     if stray.any():
-        raise BrokenContract(_about_strays(np.unique(truth[stray]).tolist(), int(stray.sum()), classes))
-    return Sample(image_id, np.ascontiguousarray(image), np.ascontiguousarray(truth))
+        mark = IGNORED if truth.dtype == np.uint8 else WIDE_IGNORED
+        raise BrokenContract(_about_strays(np.unique(wide[stray]).tolist(), int(stray.sum()), classes, mark))
+    return Sample(image_id, np.ascontiguousarray(image), np.ascontiguousarray(wide))
 
 
 def _sound(benchmark: Any, verb: str, about: Callable[[Any], Iterator[str]], called: str) -> tuple[str, ...]:
@@ -145,9 +147,10 @@ def _is_unwritable(word: str) -> bool:
     return not word.isprintable() and any(unicodedata.category(letter) in _UNWRITABLE for letter in word)
 
 
-def _about_strays(labels: list[int], pixels: int, classes: int) -> str:
+def _about_strays(labels: list[int], pixels: int, classes: int, mark: int) -> str:
     held = ", ".join(map(str, labels[:SHOWN])) + (" ..." if len(labels) > SHOWN else "")
-    return f"the truth holds {held} in {pixels} pixels; it may hold 0 to {classes} and {IGNORED}"
+    narrow = f" ({IGNORED} means ignored in 8 bits alone)" if mark == WIDE_IGNORED and IGNORED in labels else ""
+    return f"the truth holds {held} in {pixels} pixels; it may hold 0 to {classes} and {mark}{narrow}"
 
 
 def _shown(words: Sequence[str]) -> str:

@@ -10,13 +10,13 @@ import numpy as np
 
 from harness.contracts import (
     BACKGROUND,
-    IGNORED,
+    WIDE_IGNORED,
     Image,
     MethodError,
     ProtocolSettings,
     Tagger,
-    Truth,
     Vocabulary,
+    WideTruth,
     Words,
 )
 from harness.protocol.rules import WORDED
@@ -38,12 +38,12 @@ class Offer:
         return any(self.numbers)
 
 
-def numbers_of(truth: Truth, classes: int, settings: ProtocolSettings) -> tuple[int, ...]:
-    """The numbers of the classes to offer where no tagger is asked. Presence is read after ignoring (never of 255)."""
+def numbers_of(truth: WideTruth, classes: int, settings: ProtocolSettings) -> tuple[int, ...]:
+    """The numbers of the classes to offer where no tagger is asked. Presence is read after ignoring."""
     numbers = range(1, classes + 1)
     if settings.vocabulary == "all":
         return tuple(numbers)
-    present = np.bincount(truth.ravel(), minlength=IGNORED + 1)
+    present = np.bincount(truth.ravel(), minlength=classes + 1)
     return tuple(number for number in numbers if present[number])
 
 
@@ -80,8 +80,8 @@ def _around(settings: ProtocolSettings) -> Sequence[tuple[str, ...]]:
     return [(word,) for word in settings.context] if settings.background in WORDED else []
 
 
-def scored_truth(truth: Truth, settings: ProtocolSettings) -> Truth:
-    """The truth as it is scored: where the background is ignored, 0 becomes 255."""
+def scored_truth(truth: WideTruth, settings: ProtocolSettings) -> WideTruth:
+    """The truth as it is scored: where the background is ignored, 0 becomes 65535."""
     if settings.background != "ignored":
         return truth
-    return np.where(truth == BACKGROUND, np.uint8(IGNORED), truth)
+    return np.where(truth == BACKGROUND, np.uint16(WIDE_IGNORED), truth)

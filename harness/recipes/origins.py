@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts import Mark, Origin, Recipe, Sample
+from harness.contracts import Mark, Origin, Recipe, Sample, narrowed
 from harness.recipes import loading
 from harness.recipes.opened import Marks, mark_of, opened
 
@@ -25,9 +25,12 @@ _DOUBTS = 3  # images that may be loaded again in vain: some simply have fewer f
 
 
 def digest(sample: Sample) -> str:
-    """32 hex digits for an image and its truth as they were decoded: types, shapes and bytes of both, in order."""
+    """32 hex digits for an image and its truth as they were decoded: types, shapes and bytes of both, in order.
+
+    The truth in 8 bits where they hold it: what it says has one digest, however wide it was given.
+    """
     state = hashlib.blake2b(digest_size=_BYTES)
-    for array in (np.asarray(sample.image), np.asarray(sample.truth)):
+    for array in (np.asarray(sample.image), narrowed(np.asarray(sample.truth))):
         state.update(f"{array.dtype.str}{array.shape}".encode())
         state.update(np.ascontiguousarray(array).data)
     return state.hexdigest()

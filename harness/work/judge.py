@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import (
-    IGNORED,
+    WIDE_IGNORED,
     Features,
     Gathering,
     Labelling,
@@ -133,7 +133,7 @@ class LabelJudge(Judge):
         return lesson_masks.lesson(answers, cut, offered, self._size, self._run.protocol, self._run.purpose.rule)
 
     def _undecided(self) -> NDArray[Any]:
-        return np.full_like(super()._undecided(), IGNORED)
+        return np.full_like(super()._undecided(), WIDE_IGNORED)
 
 
 class GatherJudge(Judge):

@@ -1,4 +1,4 @@
-"""A teacher's checked answers for an image flow in; a pseudo mask flows out, 255 where the teacher is not sure."""
+"""A teacher's checked answers for an image flow in; a pseudo mask flows out, 65535 where the teacher is not sure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import BACKGROUND, IGNORED, LabelRule, MethodError, ProtocolSettings, Truth
+from harness.contracts import BACKGROUND, WIDE_IGNORED, LabelRule, MethodError, ProtocolSettings, WideTruth
 from harness.protocol.decision import Planes, predict_views
 from harness.protocol.offering import Offer
 from harness.protocol.views import Tiling
@@ -24,7 +24,7 @@ def lesson(
     size: tuple[int, int],
     settings: ProtocolSettings,
     rule: LabelRule,
-) -> Truth:
+) -> WideTruth:
     """The mask of `size` in the numbering of truths. MethodError when a rule for scores meets a label map."""
     if answers[0].ndim == 2:
         if not rule.plain:
@@ -34,16 +34,17 @@ def lesson(
             )
         return predict_views(answers, cut, offered, size, settings)
     best, second, where = _two_best(Planes(answers, cut, len(offered.numbers)), size, rule.scale)
-    numbers = np.array(offered.numbers, np.uint8)[where.cpu().numpy()]
+    numbers = np.array(offered.numbers, np.uint16)[where.cpu().numpy()]
     sure = _sure(best, second, rule)
-    below = BACKGROUND if rule.below == "background" else IGNORED
+    below = BACKGROUND if rule.below == "background" else WIDE_IGNORED
     low, middle = ((best < edge).cpu().numpy() for edge in (rule.low, rule.high))
-    return np.where(low, below, np.where(middle | ~sure, IGNORED, numbers)).astype(np.uint8)
+    return np.where(low, below, np.where(middle | ~sure, WIDE_IGNORED, numbers)).astype(np.uint16)
 
 
-def positions(mask: Truth, offered: Offer) -> NDArray[np.int16]:
+def positions(mask: WideTruth, offered: Offer) -> NDArray[np.int16 | np.int32]:
     """A mask in the numbering of truths -> positions of the vocabulary, its length for background, -1 for unsure."""
-    table = np.full(IGNORED + 1, -1, np.int16)
+    fits = len(offered.numbers) <= np.iinfo(np.int16).max
+    table = np.full(WIDE_IGNORED + 1, -1, np.int16 if fits else np.int32)
     table[BACKGROUND] = len(offered.numbers)
     for position, number in enumerate(offered.numbers):
         table[number] = position if number != BACKGROUND else len(offered.numbers)

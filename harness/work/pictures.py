@@ -1,4 +1,4 @@
-"""Arrays of an image -> bytes of files that people look at: JPEG for images, 8-bit PNG for truths and label maps."""
+"""Arrays of an image -> bytes of files that people look at: JPEG for images, PNG for truths and label maps."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ import io
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from harness.contracts import Picture, Sample
+from harness.contracts import Picture, Sample, Truth, WideTruth, narrowed, widened
 
 JPEG_QUALITY = 90
 
 
-def encode_map(labels: NDArray[np.uint8]) -> bytes:
-    """A map (height, width) in the numbering of truths as a palette PNG: its indices are the numbers."""
-    image = Image.fromarray(np.ascontiguousarray(labels))
-    image.putpalette(palette())
+def encode_map(labels: Truth) -> bytes:
+    """A map (height, width) in the numbering of truths as a PNG whose values are the numbers, as narrow as they allow.
+
+    Of 8 bits, with a palette, where no class is above 254; else of 16, grey. The largest number means ignored.
+    """
+    narrow = narrowed(labels)
+    image = Image.fromarray(np.ascontiguousarray(narrow))
+    if narrow.dtype == np.uint8:
+        image.putpalette(palette())
     return _bytes(image, format="PNG", optimize=True)
 
 
-def decode_map(content: bytes) -> NDArray[np.uint8]:
-    """What `encode_map` was given."""
+def decode_map(content: bytes) -> WideTruth:
+    """What `encode_map` was given, in 16 bits."""
     with Image.open(io.BytesIO(content)) as held:
-        return np.array(held)
+        return widened(np.array(held))
 
 
 def picture(sample: Sample) -> Picture:

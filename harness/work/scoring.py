@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import IGNORED, Truth
+from harness.contracts import WIDE_IGNORED, WideTruth
 
-_SIDE = 256  # truths and predictions are 8-bit numbers, so a pair is one number below 65536
+_TABLE = 2**16  # places: what 16 bits tell apart
 
 
 class Overlaps(NamedTuple):
@@ -20,15 +20,23 @@ class Overlaps(NamedTuple):
     pixels: NDArray[np.int64]
 
 
-def overlaps(truth: Truth, predicted: NDArray[np.uint8]) -> Overlaps:
-    """Count pixel pairs where the truth is not 255. Both arrays are (height, width) in the numbering of truths.
+def overlaps(truth: WideTruth, predicted: WideTruth) -> Overlaps:
+    """Count pixel pairs where the truth is not 65535. Both arrays are (height, width) in the numbering of truths.
 
-    The pair index is formed in int64: in 8 bits it would wrap around (150 * 149 does not fit).
+    Where a pair fits into 16 bits, pairs are counted in a table; else they are sorted, as numbers of 32 bits. So
+    neither time nor memory grows with the square of the classes.
     """
     if truth.shape != predicted.shape:
         raise ValueError(f"truth is {truth.shape}, prediction {predicted.shape}: counts need equal sizes")
-    scored = truth != IGNORED
-    pairs = truth[scored].astype(np.int64) * _SIDE + predicted[scored]
-    counts = np.bincount(pairs, minlength=0)
-    found = np.flatnonzero(counts)
-    return Overlaps(found // _SIDE, found % _SIDE, counts[found].astype(np.int64))
+    scored = truth != WIDE_IGNORED
+    highest, side = (int((labels + np.uint16(1)).max(initial=0)) for labels in (truth, predicted))  # 65535 + 1 is 0
+    if max(highest, 1) * (side + 1) < _TABLE:
+        pairs = truth * np.uint16(side + 1)  # 16 bits: what wraps around is ignored
+        pairs += np.minimum(predicted, np.uint16(side))  # the last place is for no class
+        table = np.bincount(pairs[scored])
+        found = np.flatnonzero(table)
+        true, given = np.divmod(found, side + 1)
+        return Overlaps(true, np.where(given == side, WIDE_IGNORED, given), table[found])
+    found, pixels = np.unique(truth[scored].astype(np.uint32) << np.uint32(16) | predicted[scored], return_counts=True)
+    true, given = np.divmod(found.astype(np.int64), _TABLE)
+    return Overlaps(true, given, pixels)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pictures
 
-from harness.contracts import IGNORED, Image, Truth
+from harness.contracts import Image, Truth
 
 MEAN = (0.485, 0.456, 0.406)  # colours of ImageNet, on the scale 0..1
 STD = (0.229, 0.224, 0.225)
@@ -52,12 +52,12 @@ class Window:
     mirrored: bool
 
     def mask(self, mask: Truth) -> Truth:
-        """The same crop of a mask, by nearest neighbour; what lies outside is 255."""
-        return self.of(_resized(mask, self.sides, Pictures.Resampling.NEAREST), IGNORED)
+        """The same crop of a mask, by nearest neighbour; what lies outside is unsure."""
+        return self.of(_resized(mask, self.sides, Pictures.Resampling.NEAREST), unsure(mask))
 
-    def of(self, array: NDArray[np.uint8], fill: int) -> NDArray[np.uint8]:
+    def of(self, array: Truth, fill: int) -> Truth:
         """The window of an array that has the size before cutting."""
-        out = np.full((*self.size, *array.shape[2:]), fill, np.uint8)
+        out = np.full((*self.size, *array.shape[2:]), fill, array.dtype)
         inner, outer = [], []
         for side, wanted, offset in zip(self.sides, self.size, self.offsets, strict=True):
             extent = min(side, wanted)
@@ -65,6 +65,11 @@ class Window:
             outer.append(slice(0, extent) if side > wanted else slice(offset, offset + extent))
         out[tuple(outer)] = array[tuple(inner)]
         return np.ascontiguousarray(out[:, ::-1]) if self.mirrored else out
+
+
+def unsure(mask: Truth) -> int:
+    """What says in a mask that nobody is sure: the largest number of its type."""
+    return int(np.iinfo(mask.dtype).max)
 
 
 def normalised(image: Image) -> Pixels:
@@ -79,9 +84,12 @@ def padded(pixels: Pixels) -> Pixels:
     return np.pad(pixels, [(0, 0), *extra])
 
 
-def _resized(array: NDArray[np.uint8], sides: tuple[int, int], how: Any) -> NDArray[np.uint8]:
+def _resized(array: Truth, sides: tuple[int, int], how: Any) -> Truth:
     if array.shape[:2] == sides:
         return array
+    if array.dtype == np.uint16:  # byte by byte: of 16 bits pillow takes other neighbours than of 8
+        high, low = (_resized((array >> shift).astype(np.uint8), sides, how) for shift in (8, 0))
+        return high.astype(np.uint16) << np.uint16(8) | low
     return np.asarray(Pictures.fromarray(array).resize((sides[1], sides[0]), how))
 
 

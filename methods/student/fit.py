@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from harness.contracts import BACKGROUND, IGNORED, Image, Lessons, MethodError, ModelError, Truth, Vocabulary
 from methods.student import network as networks
-from methods.student.crops import Crops
+from methods.student.crops import Crops, unsure
 from methods.student.network import Shape
 from methods.student.training import Course, train
 
@@ -121,8 +121,8 @@ class _Cache:
         crop, window = self._crops.cut(image, rng)
         if self._asks:
             told = self._outputs[self._lessons.ask(self._lessons.image_ids[place], crop)]
-            outside = window.of(np.zeros(window.sides, np.uint8), 1).astype(bool)
-            return crop, np.where(outside, np.uint8(IGNORED), told)
+            told[window.of(np.zeros(window.sides, np.uint8), 1).astype(bool)] = unsure(told)  # outside of the image
+            return crop, told
         return crop, window.mask(mask)
 
     def whole(self, lesson: int) -> tuple[Image, Truth]:
@@ -142,7 +142,8 @@ class _Cache:
 
 def _outputs(classes: int, background: bool) -> Truth:
     """Number in a truth -> output of the network: class k is output k - 1, the background comes last or is left out."""
-    table = np.full(IGNORED + 1, IGNORED, np.uint8)
+    kind = np.uint8 if classes < IGNORED else np.uint16  # as lessons are given
+    table: Truth = np.full(np.iinfo(kind).max + 1, np.iinfo(kind).max, kind)
     table[1 : classes + 1] = np.arange(classes)
     if background:
         table[BACKGROUND] = classes

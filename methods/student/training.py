@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.contracts import IGNORED, Image, Truth
-from methods.student.crops import normalised
+from harness.contracts import Image, Truth
+from methods.student.crops import normalised, unsure
 from methods.student.network import groups, logits
 
 CHECKPOINTS = 10  # of one training
@@ -137,21 +137,22 @@ def _due(done: int, every: int, course: Course) -> bool:
 def validate(network: nn.Module, material: Material) -> dict[str, float]:
     """Cross-entropy and mIoU of the held-out lessons against their pseudo masks."""
     network.eval()
-    side = IGNORED + 1
-    confusion = np.zeros((side, side), np.int64)
+    sums = np.zeros((3, 1), np.int64)  # pixels of every output: right, told, guessed
     total, pixels = 0.0, 0
     for lesson in material.held_out:
         image, mask = material.whole(lesson)
         answer = logits(network, image)
         target = torch.from_numpy(mask.astype(np.int64)).to(answer.device)
-        total += float(F.cross_entropy(answer[None], target[None], ignore_index=IGNORED, reduction="sum"))
-        told, guessed = mask[mask != IGNORED].astype(np.int64), answer.argmax(dim=0).cpu().numpy()[mask != IGNORED]
+        total += float(F.cross_entropy(answer[None], target[None], ignore_index=unsure(mask), reduction="sum"))
+        sure = mask != unsure(mask)
+        told, guessed = mask[sure], answer.argmax(dim=0).cpu().numpy()[sure]
         pixels += len(told)
-        confusion += np.bincount(told * side + guessed, minlength=side * side).reshape(side, side)
+        counted = (told[told == guessed], told, guessed)
+        sums = sums + np.stack([np.bincount(one, minlength=len(answer)) for one in counted])
     network.train()
-    union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
-    there = confusion.sum(1) > 0
-    miou = float((confusion.diagonal()[there] / union[there]).mean()) if there.any() else 0.0
+    right, told, guessed = sums
+    there = told > 0
+    miou = float((right[there] / (told + guessed - right)[there]).mean()) if there.any() else 0.0
     return {"validation_loss": total / max(1, pixels), "validation_miou": miou}
 
 
@@ -190,12 +191,13 @@ def _learn(network: nn.Module, course: Course, examples: Sequence[Example]) -> T
     """Gradients of one group, added to those that are there; (loss, labelled pixels, 1)."""
     where = _device(network)
     pixels = torch.from_numpy(np.stack([one for one, _ in examples])).to(where, memory_format=_layout(where))
-    masks = torch.from_numpy(np.stack([mask for _, mask in examples]).astype(np.int64)).to(where)
+    told = np.stack([mask for _, mask in examples])
+    masks = torch.from_numpy(told.astype(np.int64)).to(where)
     with _mixed(where, course.precision):
         answer = network(pixels)
-    loss = F.cross_entropy(answer.float(), masks, ignore_index=IGNORED, reduction="sum")
+    loss = F.cross_entropy(answer.float(), masks, ignore_index=unsure(told), reduction="sum")
     loss.backward()  # type: ignore[no-untyped-call]
-    labelled = (masks != IGNORED).sum()
+    labelled = (masks != unsure(told)).sum()
     return torch.stack([loss.detach(), labelled.float(), torch.ones_like(loss)])
 
 

@@ -2,7 +2,7 @@
 
 Definitions are those of mmseg's IoUMetric: per class c over the scored pixels, I_c = predicted c and labelled c,
 P_c = predicted c, L_c = labelled c, U_c = P_c + L_c - I_c; the sums over all images come first. What is undefined is
-None. A pixel to which no class was given (predicted 255) counts in L of its class and in no P.
+None. A pixel to which no class was given (predicted 65535) counts in L of its class and in no P.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.contracts import Row
+from harness.contracts import WIDE_IGNORED, Row
 from results.folder.rows import COUNTS
 
 Counts = NDArray[np.int64]
-NO_CLASS_COLUMN = 255
+NO_CLASS = WIDE_IGNORED  # as a predicted class
+_COLUMNS = 256  # of an image whose classes are spread out
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,17 +141,41 @@ def image_mious(true: Counts, predicted: Counts, pixels: Counts, image: Counts, 
     """mmseg's mIoU of each image by itself, (images,), NaN for one without a scored pixel.
 
     Parallel arrays of overlaps whose truth is scored; `image` is the position of each overlap's image. A predicted
-    class below the lowest or above the highest that is scored must be given as 255.
+    class below the lowest or above the highest that is scored must be given as 65535.
     """
-    given, right = predicted != NO_CLASS_COLUMN, predicted == true
-    shape = (images, 256)
-    size = images * 256
+    beyond = (true >= _COLUMNS) | ((predicted >= _COLUMNS) & (predicted != NO_CLASS))
+    if not beyond.any():
+        return _spread_mious(true, predicted, pixels, image, images)
+    wide = np.isin(image, image[beyond])  # which way an image goes is its own matter: sums of floats differ in a bit
+    return np.where(
+        np.bincount(image[wide], minlength=images) > 0,
+        _listed_mious(true[wide], predicted[wide], pixels[wide], image[wide], images),
+        _spread_mious(true[~wide], predicted[~wide], pixels[~wide], image[~wide], images),
+    )
+
+
+def _spread_mious(true: Counts, predicted: Counts, pixels: Counts, image: Counts, images: int) -> NDArray[np.float64]:
+    """`image_mious` of classes below _COLUMNS, every class a column."""
+    given, right = predicted != NO_CLASS, predicted == true
+    shape = (images, _COLUMNS)
+    size = images * _COLUMNS
     # bincount sums in float64, which holds every integer below 2^53: more pixels than any image has.
-    labelled = np.bincount(image * 256 + true, pixels, size)
-    inside = np.bincount((image * 256 + true)[right], pixels[right], size)
-    union = labelled + np.bincount((image * 256 + predicted)[given], pixels[given], size) - inside
+    labelled = np.bincount(image * _COLUMNS + true, pixels, size)
+    inside = np.bincount((image * _COLUMNS + true)[right], pixels[right], size)
+    union = labelled + np.bincount((image * _COLUMNS + predicted)[given], pixels[given], size) - inside
     iou = _ratio(inside, union).reshape(shape)
     return _ratio(np.nansum(iou, axis=1), (~np.isnan(iou)).sum(axis=1))
+
+
+def _listed_mious(true: Counts, predicted: Counts, pixels: Counts, image: Counts, images: int) -> NDArray[np.float64]:
+    """`image_mious` of any classes: only those that an image has are looked at."""
+    given, right, side = predicted != NO_CLASS, predicted == true, NO_CLASS + 1
+    both = np.concatenate([image * side + true, (image * side + predicted)[given]])
+    found, place = np.unique(both, return_inverse=True)
+    own, guessed = place[: true.size], place[true.size :]
+    inside = np.bincount(own[right], pixels[right], found.size)
+    union = np.bincount(own, pixels, found.size) + np.bincount(guessed, pixels[given], found.size) - inside
+    return _ratio(np.bincount(found // side, inside / union, images), np.bincount(found // side, minlength=images))
 
 
 def overlap_arrays(overlaps: pl.DataFrame) -> tuple[Counts, Counts, Counts]:
@@ -188,11 +213,11 @@ def per_class(counts: ClassCounts, names: Sequence[str]) -> pl.DataFrame:
 
 
 def confused_with(confusion: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
-    """Which word is taken for which: true, predicted ("no class" for 255), pixels, share of the true class's pixels.
+    """Which word is taken for which: true, predicted ("no class" for 65535), pixels, share of the true class's pixels.
 
     Confusion as in `counts_of`; wrong pairs only, the largest share of each class first, classes in order.
     """
-    names = {0: "background", **dict(enumerate(classes, start=1)), NO_CLASS_COLUMN: "no class"}
+    names = {0: "background", **dict(enumerate(classes, start=1)), NO_CLASS: "no class"}
     share = pl.col("pixels") / pl.col("pixels").sum().over("true")
     wrong = confusion.with_columns(share=share).filter(pl.col("true") != pl.col("predicted"))
     ordered = wrong.sort("true", "pixels", "predicted", descending=[False, True, False])
@@ -217,9 +242,14 @@ class RunningScores:
             self._add(str(run_id), *overlap_arrays(part))
 
     def _add(self, run_id: str, true: Counts, predicted: Counts, pixels: Counts) -> None:
-        counts = ClassCounts.of(np.asarray(true), np.asarray(predicted), np.asarray(pixels), 0, 254)
-        sums = self._sums.setdefault(run_id, np.zeros((3, 255), np.int64))
-        sums += np.stack([counts.intersection, counts.labelled, counts.predicted])
+        true, predicted = np.asarray(true), np.asarray(predicted)
+        highest = max(int(classes.max(initial=0)) for classes in (true, predicted[predicted != NO_CLASS]))
+        counts = ClassCounts.of(true, predicted, np.asarray(pixels), 0, highest)
+        sums = self._sums.get(run_id, np.zeros((3, 0), np.int64))
+        if sums.shape[1] <= highest:
+            sums = np.pad(sums, ((0, 0), (0, highest + 1 - sums.shape[1])))
+        sums[:, : highest + 1] += np.stack([counts.intersection, counts.labelled, counts.predicted])
+        self._sums[run_id] = sums
 
     def miou(self, run_id: str) -> float | None:
         """mmseg's mIoU of the run so far, 0..1; None before its first scored pixel."""

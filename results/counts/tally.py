@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from harness.contracts import WIDE_IGNORED
 from results.counts.estimators import image_mious, overlap_arrays
 from results.folder.rows import COUNTS
 
@@ -43,7 +44,7 @@ def tally(chunks: Iterable[pl.DataFrame], background: Collection[str] = ()) -> T
 
 
 _EMPTY_CONFUSION = pl.DataFrame(
-    schema={"run_id": pl.String, "true": pl.UInt8, "predicted": pl.UInt8, "pixels": pl.Int64}
+    schema={"run_id": pl.String, "true": pl.UInt16, "predicted": pl.UInt16, "pixels": pl.Int64}
 )
 _EMPTY_IMAGES = pl.DataFrame(
     schema={
@@ -56,7 +57,8 @@ _EMPTY_IMAGES = pl.DataFrame(
 def _overlaps(chunk: pl.DataFrame, background: Collection[str]) -> pl.DataFrame:
     """One line an overlap: run_id, image (the row's position), true, predicted, pixels; unscored truth left out."""
     with_background = pl.col("run_id").is_in(list(background))
-    predicted = pl.when((pl.col("predicted") > 0) | with_background).then("predicted").otherwise(pl.lit(255, pl.UInt8))
+    no_class = pl.lit(WIDE_IGNORED, pl.UInt16)
+    predicted = pl.when((pl.col("predicted") > 0) | with_background).then("predicted").otherwise(no_class)
     rows = chunk.with_row_index("image").filter((pl.col("status") == "ok") & (pl.col("pixels").list.len() > 0))
     lines = rows.select("run_id", "image", *COUNTS).explode(COUNTS)
     lines = lines.filter((pl.col("true") > 0) | with_background)

@@ -1,7 +1,8 @@
 """Label maps and images kept for people go into a results folder and are found again, by run, benchmark and image.
 
 `label_maps/<run id>/<key>.png` holds predicted maps, `pictures/<benchmark key>/<key>.jpg` and `.png` images and truths.
-Keys are hashes of ids: an id from a data set never becomes part of a path. Every file ends in its digest.
+Keys are hashes of ids: an id from a data set never becomes part of a path. Every file ends in its digest. A map has 8
+bits where no class in it is above 254, else 16; the largest number is what is not scored, or no class.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from harness.contracts import Picture, Row
+from harness.contracts import Picture, Row, WideTruth, widened
 from harness.errors import StoreError
 from results.folder.durable import write_whole
 from results.folder.proof import CURE, read_stamped, stamped
@@ -90,8 +90,8 @@ def read(path: Path) -> bytes:
     return read_stamped(path)
 
 
-def read_labels(path: Path) -> NDArray[np.uint8]:
-    """A stored map (height, width), numbered as a truth. StoreError when the file is damaged."""
+def read_labels(path: Path) -> WideTruth:
+    """A stored map (height, width) of 8 or 16 bits, numbered as a truth. StoreError when the file is damaged."""
     try:
         content = read_stamped(path)
         with Pillow.open(io.BytesIO(content)) as picture:
@@ -100,9 +100,9 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
             labels = np.asarray(picture)
     except (OSError, ValueError, SyntaxError) as error:
         raise StoreError(f"{path} cannot be read ({error}); {CURE}") from None
-    if labels.ndim != 2 or labels.dtype != np.uint8:
+    if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
         raise StoreError(f"{path} is no label map: it has another form; {CURE}")
-    return labels
+    return widened(labels)
 
 
 def read_image(path: Path) -> Pillow.Image:

@@ -22,7 +22,7 @@ from harness.errors import StoreError
 from results.folder.durable import read_whole, write_whole
 from results.folder.proof import CURE, digest, read_json
 from results.folder.recipes import is_of_now, recipe_path
-from results.folder.rows import KEY, LATER, SCHEMA, defeated, refuse_malformed
+from results.folder.rows import KEY, LATER, SCHEMA, defeated, refuse_malformed, wide_classes
 
 MANY = 64  # small parts that a folder may hold until they are joined
 SMALL = 4 * 2**20  # bytes of a part that still counts as small
@@ -67,7 +67,9 @@ def read(path: Path, columns: Sequence[str] = tuple(SCHEMA)) -> pl.DataFrame:
         there = [c for c in columns if c in held or c not in LATER]
         frame = pl.read_parquet(io.BytesIO(content), columns=there, row_index_name="index")
         frame = frame.with_columns(pl.lit(None).alias(c) for c in columns if c not in there)
-        frame = frame.select(pl.col("index").cast(pl.UInt32), *(pl.col(c).cast(SCHEMA[c]) for c in columns))
+        frame = wide_classes(frame).select(
+            pl.col("index").cast(pl.UInt32), *(pl.col(c).cast(SCHEMA[c]) for c in columns)
+        )
     except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise StoreError(f"{path} cannot be read ({reason}); {_REPAIR}") from None

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.contracts import Row
+from harness.contracts import IGNORED, WIDE_IGNORED, Row
 from harness.errors import StoreError
 
 KEY = ("run_id", "image_id")
@@ -23,15 +23,15 @@ SCHEMA: dict[str, pl.DataType] = {
     "status": pl.String(),
     "seconds": pl.Float64(),
     "error": pl.String(),
-    "true": pl.List(pl.UInt8),
-    "predicted": pl.List(pl.UInt8),
+    "true": pl.List(pl.UInt16),
+    "predicted": pl.List(pl.UInt16),
     "pixels": pl.List(pl.UInt32),
     "sample": pl.String(),
 }
 LATER = ("sample",)  # columns that parts of former versions lack: null
 STATUSES = ("ok", "failed")
 # The limits of what a row may hold; SCHEMA's types hold them.
-LAST_TRUE, LAST_PREDICTED, MOST_PIXELS = 254, 255, 2**32 - 1
+LAST_TRUE, LAST_PREDICTED, MOST_PIXELS = WIDE_IGNORED - 1, WIDE_IGNORED, 2**32 - 1
 _DIGEST = r"[0-9a-f]{32}"
 _SHOWN = 5  # images named in a sentence
 _RULES = (
@@ -73,6 +73,13 @@ def checked(row: Row) -> Row:
         raise StoreError(f"the row of run {row.run_id}, image {row.image_id} cannot be stored: {_RULES}")
     order = np.argsort(_codes(true, predicted))
     return replace(row, true=true[order], predicted=predicted[order], pixels=pixels[order])
+
+
+def wide_classes(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame as parts hold it, its classes of 16 bits: former versions wrote 8, in which 255 was no class."""
+    narrow = [name for name in ("true", "predicted") if frame.schema.get(name) == pl.List(pl.UInt8)]
+    no_class = pl.element().replace(IGNORED, WIDE_IGNORED)
+    return frame.with_columns(pl.col(name).cast(SCHEMA[name]).list.eval(no_class) for name in narrow)
 
 
 def refuse_malformed(frame: pl.DataFrame, where: str, cure: str) -> None:
@@ -136,8 +143,8 @@ def frame_of(rows: Sequence[Row]) -> pl.DataFrame:
         "status": [row.status for row in rows],
         "seconds": [float(row.seconds) for row in rows],
         "error": [row.error for row in rows],
-        "true": [row.true.astype(np.uint8) for row in rows],
-        "predicted": [row.predicted.astype(np.uint8) for row in rows],
+        "true": [row.true.astype(np.uint16) for row in rows],
+        "predicted": [row.predicted.astype(np.uint16) for row in rows],
         "pixels": [row.pixels.astype(np.uint32) for row in rows],
         "sample": [row.sample for row in rows],
     }

@@ -24,7 +24,7 @@ from results.folder.recipes import RunRecipe, is_of_now, joined_sweeps, recipe_p
 from results.folder.rows import KEY, SCHEMA, defeated
 from results.folder.writer import Writer
 
-CHUNK = 4096  # rows handed out at a time: an estimator that spreads them over 256 classes takes 8 MB an array
+CHUNK = 4096  # rows handed out at a time: an estimator that spreads them over 256 columns takes 8 MB an array
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from harness.contracts import BACKGROUND, IGNORED
+from harness.contracts import BACKGROUND, IGNORED, WIDE_IGNORED, WideTruth, narrowed
 
 Rgb = tuple[int, int, int]
-Labels = NDArray[np.uint8]  # (height, width), numbered as a truth
+Rgba = tuple[int, int, int, int]
+Labels = WideTruth  # (height, width), numbered as a truth
+Index = NDArray[np.uint8]  # (height, width), places in a palette
 
 RIGHT, WRONG, NOT_SCORED = 0, 1, 2
+_PALETTE = 256  # colours that a picture can number
 HATCH = 20  # pixels from one line of a hatching to the next
 _FIRST: tuple[Rgb, ...] = (  # far apart for most eyes, on light and on dark pages
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (213, 94, 0), (204, 121, 167), (240, 228, 66), (0, 114, 178),
@@ -35,7 +38,10 @@ def colour(number: int) -> Rgb:
     if number <= len(_FIRST):
         return _FIRST[number - 1]
     place = number - len(_FIRST)
-    red, green, blue = colorsys.hls_to_rgb(place * _GOLDEN % 1, (0.38, 0.55, 0.72)[place % 3], (0.75, 0.5)[place % 2])
+    lightness, saturation = (0.38, 0.55, 0.72)[place % 3], (0.75, 0.5)[place % 2]
+    if number >= IGNORED:  # hues come close to each other by now
+        lightness, saturation = lightness + 0.01 * (number % 7), saturation - 0.02 * (number % 5)
+    red, green, blue = colorsys.hls_to_rgb(place * _GOLDEN % 1, lightness, saturation)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
@@ -46,26 +52,33 @@ def hex_of(rgb: Rgb) -> str:
 
 def paint(labels: Labels, background: bool) -> Pillow.Image:
     """A label map (height, width) in colours; see-through without a class, and for a background that is not scored."""
-    colours = [channel for number in range(256) for channel in colour(number)]
-    alpha = [255] * 256
-    alpha[IGNORED] = 0
-    if not background:
-        alpha[BACKGROUND] = 0
-    return _indexed(labels, colours, bytes(alpha))
+    narrow = narrowed(labels)
+    if narrow.dtype == np.uint8:
+        return _tinted(narrow.astype(np.uint8, copy=False), _paints([*range(IGNORED), WIDE_IGNORED], background))
+    classes, index = np.unique(labels, return_inverse=True)
+    paints = _paints(classes.tolist(), background)
+    if len(paints) <= _PALETTE:
+        return _tinted(index.astype(np.uint8), paints)
+    return Pillow.fromarray(np.array(paints, np.uint8)[index])
+
+
+def _paints(classes: Sequence[int], background: bool) -> list[Rgba]:
+    unseen = {WIDE_IGNORED} if background else {WIDE_IGNORED, BACKGROUND}
+    return [(*colour(number), 0 if number in unseen else 255) for number in classes]
 
 
 def scored(truth: Labels, background: bool) -> NDArray[np.bool_]:
     """Which pixels (height, width) count: those with a true class, background only where it is one."""
-    counts: NDArray[np.bool_] = (truth != IGNORED) & (background | (truth != BACKGROUND))
+    counts: NDArray[np.bool_] = (truth != WIDE_IGNORED) & (background | (truth != BACKGROUND))
     return counts
 
 
-def errors(predicted: Labels, truth: Labels, background: bool) -> Labels:
+def errors(predicted: Labels, truth: Labels, background: bool) -> Index:
     """RIGHT, WRONG or NOT_SCORED for every pixel (height, width)."""
     return np.where(scored(truth, background), np.where(predicted == truth, RIGHT, WRONG), NOT_SCORED).astype(np.uint8)
 
 
-def paint_errors(wrong: Labels) -> Pillow.Image:
+def paint_errors(wrong: Index) -> Pillow.Image:
     """An error map in colours: wrong red, right a breath of blue, what is not scored see-through."""
     return _tinted(wrong, _ERRORS)
 
@@ -76,11 +89,11 @@ def hatch(mask: NDArray[np.bool_]) -> Pillow.Image:
     return _tinted(np.where(mask, np.where(slant < HATCH // 5, 2, 1), 0).astype(np.uint8), _HATCHING)
 
 
-def _tinted(index: Labels, colours: Sequence[tuple[int, int, int, int]]) -> Pillow.Image:
+def _tinted(index: Index, colours: Sequence[Rgba]) -> Pillow.Image:
     return _indexed(index, [channel for *rgb, _ in colours for channel in rgb], bytes(alpha for *_, alpha in colours))
 
 
-def _indexed(index: Labels, colours: list[int], alpha: bytes) -> Pillow.Image:
+def _indexed(index: Index, colours: list[int], alpha: bytes) -> Pillow.Image:
     picture = Pillow.fromarray(np.ascontiguousarray(index))
     picture.putpalette(colours)
     picture.info["transparency"] = alpha

@@ -93,7 +93,7 @@ def _figure(
 def _over(photo: Pillow.Image, painted: Pillow.Image) -> Pillow.Image:
     """A painted map laid over the image, see-through."""
     layer = painted.resize(photo.size, Pillow.Resampling.NEAREST)
-    layer.info["transparency"] = painted.info["transparency"]
+    layer.info |= painted.info
     layer = layer.convert("RGBA")
     layer.putalpha(layer.getchannel("A").point([round(_OPACITY * value) for value in range(256)]))
     return Pillow.alpha_composite(photo.convert("RGBA"), layer).convert("RGB")

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from harness.contracts import IGNORED
+from harness.contracts import WIDE_IGNORED
 from results.counts.image_counts import ImageCounts, image_counts
 from results.folder.keepsakes import read_image, read_labels
 from results.pictures.colours import Labels, colour, errors, hatch, hex_of, paint, paint_errors, scored
@@ -85,7 +85,8 @@ def _map(room: Room, path: Path, image_id: str, score: float | None, folder: Pat
     truth, predicted = read_labels(room.pictures[image_id][1]), read_labels(path)
     background = room.recipe.scores_background
     counts = scored(truth, background)
-    layers = {"map": np.where(counts, predicted, IGNORED), "rest": np.where(counts, IGNORED, predicted)}
+    unmarked = np.uint16(WIDE_IGNORED)
+    layers = {"map": np.where(counts, predicted, unmarked), "rest": np.where(counts, unmarked, predicted)}
     size = fit((predicted.shape[1], predicted.shape[0]), LONGEST)
     known: dict[str, Any] = {"miou": score, "errors": f"{place}-errors.png"}
     _save(paint_errors(errors(predicted, truth, background)), size, folder / known["errors"])
@@ -101,7 +102,8 @@ def _given(labels: Labels, room: Room) -> list[int]:
 
 def _save(picture: Pillow.Image, size: tuple[int, int], path: Path) -> None:
     # Nearest: a class number between two classes would be a third one.
-    picture.resize(size, Pillow.Resampling.NEAREST).save(path, transparency=picture.info["transparency"], optimize=True)
+    small = picture.resize(size, Pillow.Resampling.NEAREST)
+    small.save(path, transparency=picture.info.get("transparency"), optimize=True)
 
 
 def _image_scores(images: pl.DataFrame, run_id: str) -> Mapping[str, float | None]:

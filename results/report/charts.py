@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from harness.contracts import WIDE_IGNORED
 from results.counts import estimators
 from results.folder.recipes import RunRecipe
 from results.tables.evidence import Column, Evidence
@@ -148,7 +149,7 @@ def confusion(evidence: Evidence, column: Column) -> Chart | None:
     recipe = evidence.recipes[column.entries[0].run_id]
     if len(recipe.classes) > _MOST_WORDS:
         return None
-    names: Mapping[int, str] = {0: "background", **dict(enumerate(recipe.classes, start=1)), 255: "no class"}
+    names: Mapping[int, str] = {0: "background", **dict(enumerate(recipe.classes, start=1)), WIDE_IGNORED: "no class"}
     rows = []
     for run_id, label in labels.items():
         frame = evidence.confusions[run_id]

@@ -24,7 +24,7 @@ class Careless:
     def classes(self) -> Any:
         return {
             "classes: a list": ["cat", "dog"], "classes: one word": "cat", "classes: none": (),
-            "classes: too many": tuple(f"c{number}" for number in range(255)), "classes: twice": ("cat", "dog", "cat"),
+            "classes: too many": tuple(map(str, range(65535))), "classes: twice": ("cat", "dog", "cat"),
             "classes: empty word": ("cat", " "), "classes: a number": ("cat", 3),
             "classes: two lines": ("cat", "d\nog"),
         }.get(self.about, ("cat", "dog"))  # fmt: skip
@@ -48,7 +48,10 @@ class Careless:
             return sound
         changed: dict[str, Any] = {
             "truth: short": truth[:1], "truth: label 3": np.where(truth == 2, np.uint8(3), truth),
-            "truth: 16 bits": np.where(truth == 2, 300, truth).astype(np.uint16), "truth: bool": truth == 1,
+            "truth: label 300": np.where(truth == 2, np.uint16(300), truth), "truth: bool": truth == 1,
+            "truth: 255 of 16 bits": np.where(truth == 2, np.uint16(255), truth),
+            "truth: 32 bits": truth.astype(np.uint32), "truth: signed": truth.astype(np.int16),
+            "truth: whole numbers": np.where(truth == 2, -1, truth).astype(np.int64),
             "truth: masked": np.ma.masked_equal(truth, 1), "truth: a list": truth.tolist(),
         }  # fmt: skip
         shown: dict[str, Any] = {

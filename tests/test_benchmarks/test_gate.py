@@ -196,7 +196,7 @@ def test_a_strangers_benchmark(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert code == 1
     for says in (
         "broken contract a: the truth holds 3 in 1 pixels; it may hold 0 to 2 and 255",
-        "broken contract b: the truth is uint8 (4, 3); it must be uint8 (3, 4)",
+        "broken contract b: the truth is uint8 (4, 3); it must be uint8 or uint16 (3, 4)",
         "broken contract c: the image is float32 (3, 4, 3)",
         "broken contract d: ZeroDivisionError: by zero",
         "broken contract e: the sample calls itself 'z'",

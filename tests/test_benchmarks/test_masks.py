@@ -45,6 +45,20 @@ def test_table_of_16_bits(rng: np.random.Generator) -> None:
         table.apply(np.array([[300 % 256]], np.uint8), "m")
 
 
+@pytest.mark.parametrize("classes", [254, 255, 1000])
+@pytest.mark.parametrize("also", [{}, {0: 255}])
+def test_tables_of_more_than_254_classes_have_16_bits(classes: int, also: dict[int, int]) -> None:
+    table = offset_table("a set", classes, first=1, also=also, bits=16)
+    raw = np.arange(0 if also else 1, classes + 1, dtype=np.uint16).reshape(-1, 1)
+    truth = table.apply(raw, "m")
+    kind = np.uint8 if classes == 254 else np.uint16
+    assert truth.dtype == kind
+    assert truth[-classes:, 0].tolist() == list(range(1, classes + 1))
+    assert truth[:-classes, 0].tolist() == [np.iinfo(kind).max] * len(also)
+    with pytest.raises(StrayLabel, match=f"has the label {classes + 1} in 1 pixels"):
+        table.apply(np.array([[classes + 1]], np.uint16), "m")
+
+
 def test_values_in_words() -> None:
     assert in_words([0, 1, 2, 255]) == "0 to 2 and 255"
     assert in_words([255, 0, 7, 8, 30]) == "0, 7 to 8, 30 and 255"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from by_hand import enlarged
 
-from harness.contracts import LabelRule, MethodError, ProtocolSettings, Vocabulary
+from harness.contracts import WIDE_IGNORED, LabelRule, MethodError, ProtocolSettings, Vocabulary
 from harness.protocol import offering
 from harness.protocol.decision import predict
 from harness.protocol.offering import numbers_of
@@ -132,7 +132,7 @@ def test_words_of_context_are_positions_of_their_own_that_count_as_background() 
 
 def test_nothing_offered_is_no_class_where_the_background_is_not_scored() -> None:
     rules = ProtocolSettings("predicted")
-    assert (predict(None, offering.offer((), NAMES, rules), SIZE, rules) == 255).all()
+    assert (predict(None, offering.offer((), NAMES, rules), SIZE, rules) == WIDE_IGNORED).all()
 
 
 class Says:

@@ -24,10 +24,15 @@ methods: [{name: Flat, use: 'toy_world:Flat'}]
 benchmarks: [{name: Strange, use: 'careless_benchmarks:Careless', with: {about: %s}}]
 """
 PER_IMAGE = {
-    "truth: short": "the truth is uint8 (1, 5); it must be uint8 (4, 5), as the image",
+    "truth: short": "the truth is uint8 (1, 5); it must be uint8 or uint16 (4, 5), as the image",
     "truth: label 3": "the truth holds 3 in 10 pixels; it may hold 0 to 2 and 255",
-    "truth: 16 bits": "the truth is uint16 (4, 5); it must be uint8 (4, 5), as the image",
-    "truth: bool": "the truth is bool (4, 5); it must be uint8 (4, 5), as the image",
+    "truth: label 300": "the truth holds 300 in 10 pixels; it may hold 0 to 2 and 65535",
+    "truth: 255 of 16 bits": "the truth holds 255 in 10 pixels; it may hold 0 to 2 and 65535 (255 means ignored in 8 "
+    "bits alone)",
+    "truth: 32 bits": "the truth is uint32 (4, 5); it must be uint8 or uint16 (4, 5), as the image",
+    "truth: signed": "the truth is int16 (4, 5); it must be uint8 or uint16 (4, 5), as the image",
+    "truth: whole numbers": "the truth is int64 (4, 5); it must be uint8 or uint16 (4, 5), as the image",
+    "truth: bool": "the truth is bool (4, 5); it must be uint8 or uint16 (4, 5), as the image",
     "truth: masked": "the truth is a MaskedArray; it must be a plain numpy array",
     "truth: a list": "the truth is a list; it must be a plain numpy array",
     "image: float": "the image is float64 (4, 5, 3); it must be uint8 (height, width, 3), RGB",
@@ -43,8 +48,8 @@ PER_IMAGE = {
 AT_ONCE = {
     "classes: a list": "classes is a list; it must be a tuple of names",
     "classes: one word": "classes is a str; it must be a tuple of names",
-    "classes: none": "classes has 0 entries; there can be 1 to 254",
-    "classes: too many": "classes has 255 entries; there can be 1 to 254",
+    "classes: none": "classes has 0 entries; there can be 1 to 65534",
+    "classes: too many": "classes has 65535 entries; there can be 1 to 65534",
     "classes: twice": "classes holds 1 texts more than once: 'cat'",
     "classes: empty word": "classes holds an empty text: ' '",
     "classes: a number": "classes holds an int, 3; it must hold texts",
@@ -118,7 +123,7 @@ def test_images_come_in_one_piece() -> None:
 
 
 def test_the_largest_number_of_classes_can_be_told_apart_in_a_truth() -> None:
-    assert MOST_CLASSES == 254
+    assert MOST_CLASSES == 65534
     assert ids_of(Careless(), "x") == ("a", "b", "c")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from toy_chain import CHAIN, cards, door, events, tables
 
-from harness.contracts import IGNORED, LabelRule, MethodError, ProtocolSettings, Vocabulary
+from harness.contracts import WIDE_IGNORED, LabelRule, MethodError, ProtocolSettings, Vocabulary
 from harness.errors import GridError
 from harness.grid import reading as grids
 from harness.planning import plan as plans
@@ -191,13 +191,13 @@ def test_the_label_rule_by_hand() -> None:
     scores = np.array([[[0.9, 0.4, 0.2], [0.55, 0.5, 0.1]], [[0.1, 0.5, 0.1], [0.50, 0.1, 0.8]]])
     plain = [[3, 5, 3], [3, 3, 5]]
     assert mask_of(scores, LabelRule(scale="none")).tolist() == plain
-    assert mask_of(scores, LabelRule(low=0.45, scale="none")).tolist() == [[3, 5, 255], [3, 3, 5]]
+    assert mask_of(scores, LabelRule(low=0.45, scale="none")).tolist() == [[3, 5, WIDE_IGNORED], [3, 3, 5]]
     banded = LabelRule(low=0.45, high=0.54, scale="none", below="background")
-    assert mask_of(scores, banded).tolist() == [[3, 255, 0], [3, 255, 5]]
+    assert mask_of(scores, banded).tolist() == [[3, WIDE_IGNORED, 0], [3, WIDE_IGNORED, 5]]
     # distances .8 .1 .1 / .05 .4 .7: the least third of six is left out
-    assert mask_of(scores, LabelRule(unsure=0.1, scale="none")).tolist() == [[3, 5, 3], [255, 3, 5]]
+    assert mask_of(scores, LabelRule(unsure=0.1, scale="none")).tolist() == [[3, 5, 3], [WIDE_IGNORED, 3, 5]]
     scaled = (scores - scores.min((1, 2), keepdims=True)) / np.ptp(scores, axis=(1, 2), keepdims=True)
-    expected = np.where(scaled.max(0) < 0.6, IGNORED, np.where(scaled[0] >= scaled[1], 3, 5))
+    expected = np.where(scaled.max(0) < 0.6, WIDE_IGNORED, np.where(scaled[0] >= scaled[1], 3, 5))
     assert np.array_equal(mask_of(scores, LabelRule(low=0.6)), expected)
 
 
@@ -209,14 +209,14 @@ def test_a_map_that_is_constant_but_for_rounding_teaches_nothing() -> None:
 
 def test_a_label_map_teaches_as_it_is_or_is_refused() -> None:
     labels = np.array([[0, 1], [-1, 1]])
-    assert mask_of(labels, LabelRule()).tolist() == [[3, 5], [255, 5]]
+    assert mask_of(labels, LabelRule()).tolist() == [[3, 5], [WIDE_IGNORED, 5]]
     with pytest.raises(MethodError, match="a label rule looks at scores"):
         mask_of(labels, LabelRule(low=0.5))
 
 
 def test_positions_of_a_lesson() -> None:
     offered = Offer(Vocabulary((("a",), ("b",), ("background",)), background=2), (4, 9, 0))
-    found = positions(np.array([[4, 9, 0, 255, 7]], np.uint8), offered)
+    found = positions(np.array([[4, 9, 0, WIDE_IGNORED, 7]], np.uint16), offered)
     assert found.tolist() == [[0, 1, 3, -1, -1]]
 
 

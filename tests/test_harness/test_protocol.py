@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.contracts import MethodError, ProtocolSettings
+from harness.contracts import MOST_CLASSES, WIDE_IGNORED, MethodError, ProtocolSettings, widened
 from harness.protocol import offering
 from harness.protocol.decision import predict
 from harness.protocol.offering import Offer, numbers_of, scored_truth
@@ -21,7 +21,7 @@ def offer(truth: np.ndarray, names: list[tuple[str, ...]], settings: ProtocolSet
 
 
 def truth_of(*rows: list[int]) -> np.ndarray:
-    return np.array(rows, np.uint8)
+    return widened(np.array(rows, np.uint8))
 
 
 def test_present_classes_are_offered_in_order_and_ignored_pixels_are_not_present() -> None:
@@ -37,7 +37,7 @@ def test_scores_are_enlarged_before_the_decision_and_positions_become_class_numb
     scores = rng.normal(size=(3, 5, 7))
     expected = torch.nn.functional.interpolate(torch.tensor(scores)[None], (33, 20), mode="bilinear")[0].argmax(0) + 1
     got = predict(scores.astype(np.float32), offered, (33, 20), ALL)
-    assert (got == expected.numpy()).mean() > 0.99 and got.shape == (33, 20) and got.dtype == np.uint8
+    assert (got == expected.numpy()).mean() > 0.99 and got.shape == (33, 20) and got.dtype == np.uint16
 
 
 def test_slices_of_classes_decide_like_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def test_constant_background_is_a_threshold_on_scores_scaled_per_class() -> None
 def test_label_maps_pass_unchanged_and_no_class_is_the_background_where_it_is_scored() -> None:
     offered = offer(truth_of([1, 3]), NAMES, PRESENT)
     labels = np.array([[0, 1, -1]])
-    assert predict(labels, offered, (1, 3), PRESENT).tolist() == [[1, 3, 255]]
+    assert predict(labels, offered, (1, 3), PRESENT).tolist() == [[1, 3, WIDE_IGNORED]]
     assert predict(labels, offered, (1, 3), CONSTANT).tolist() == [[1, 3, 0]]
 
 
@@ -89,23 +89,34 @@ def test_a_broken_answer_gives_its_sentence(answer: object, words: str) -> None:
 
 def test_ignored_background_is_not_scored() -> None:
     truth = truth_of([0, 1, 255])
-    assert scored_truth(truth, PRESENT).tolist() == [[255, 1, 255]]
+    assert scored_truth(truth, PRESENT).tolist() == [[WIDE_IGNORED, 1, WIDE_IGNORED]]
     assert scored_truth(truth, CONSTANT).tolist() == truth.tolist()
 
 
-def test_overlaps_equal_a_count_pixel_by_pixel_for_150_classes(rng: np.random.Generator) -> None:
-    truth = rng.integers(0, 151, (31, 47)).astype(np.uint8)
-    truth[rng.random(truth.shape) < 0.2] = 255
-    predicted = rng.integers(0, 151, truth.shape).astype(np.uint8)
-    predicted[0] = 255
+@pytest.mark.parametrize("classes", [20, 150, 254, 255, 256, 1000, MOST_CLASSES])
+def test_overlaps_equal_a_count_pixel_by_pixel(rng: np.random.Generator, classes: int) -> None:
+    truth = rng.integers(0, classes + 1, (31, 47)).astype(np.uint16)
+    truth[rng.random(truth.shape) < 0.2] = WIDE_IGNORED
+    predicted = rng.integers(0, classes + 1, truth.shape).astype(np.uint16)
+    truth[1], predicted[1] = classes, classes
+    predicted[0] = WIDE_IGNORED
     expected: dict[tuple[int, int], int] = {}
     for t, p in zip(truth.ravel().tolist(), predicted.ravel().tolist(), strict=True):
-        if t != 255:
+        if t != WIDE_IGNORED:
             expected[t, p] = expected.get((t, p), 0) + 1
     counts = overlaps(truth, predicted)
     found = list(zip(counts.true.tolist(), counts.predicted.tolist(), strict=True))
     assert dict(zip(found, counts.pixels.tolist(), strict=True)) == expected
     assert found == sorted(expected)
+
+
+@pytest.mark.parametrize("predicted", [0, 1, MOST_CLASSES, WIDE_IGNORED])
+@pytest.mark.parametrize("truth", [0, 1, MOST_CLASSES, WIDE_IGNORED])
+def test_overlaps_of_one_class_everywhere(truth: int, predicted: int) -> None:
+    counts = overlaps(np.full((2, 3), truth, np.uint16), np.full((2, 3), predicted, np.uint16))
+    scored = [[truth], [predicted], [6]] if truth != WIDE_IGNORED else [[], [], []]
+    assert [one.tolist() for one in counts] == scored
+    assert all(one.dtype == np.int64 for one in counts)
 
 
 def test_changing_predictions_on_ignored_pixels_changes_nothing() -> None:

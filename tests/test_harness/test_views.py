@@ -7,7 +7,7 @@ import pytest
 from by_hand import averaged, starts
 from PIL import Image
 
-from harness.contracts import MethodError, ProtocolSettings, Vocabulary
+from harness.contracts import WIDE_IGNORED, MethodError, ProtocolSettings, Vocabulary
 from harness.protocol import offering, views
 from harness.protocol.decision import checked, predict, predict_views
 
@@ -124,7 +124,7 @@ def test_label_maps_of_windows_are_votes_the_first_of_equals_wins_and_silence_is
             for x in range(width):
                 if labels[y, x] >= 0:
                     votes[labels[y, x], top + y, left + x] += 1
-    wanted = np.where(votes.max(0) == 0, 255, votes.argmax(0) + 1)
+    wanted = np.where(votes.max(0) == 0, WIDE_IGNORED, votes.argmax(0) + 1)
     answers = [checked(labels, 3, labels.shape) for labels in maps]
     assert (predict_views(answers, cut, offered, size, rules) == wanted).all()
 

@@ -12,7 +12,7 @@ import toy_world
 from by_hand import averaged
 from toy_cells import Cell, reader
 
-from harness.contracts import BatchDone, ModelError, NameFile, ProtocolSettings, Recipe, Row
+from harness.contracts import WIDE_IGNORED, BatchDone, ModelError, NameFile, ProtocolSettings, Recipe, Row
 from harness.planning import plan as plans
 from harness.planning import report
 from harness.protocol import views
@@ -155,13 +155,13 @@ def test_a_class_the_tagger_misses_is_wrong_everywhere() -> None:
     for (_, image_id), row in rows_of(under(predicted(share=0.27), reader(1))).items():
         image = toy_world.Boxes().load(image_id).image
         tagged = {k for k in (1, 2, 3) if (image[..., k - 1] > 0).mean() > 0.27}
-        assert row.status == "ok" and set(row.predicted.tolist()) <= (tagged or {255})
+        assert row.status == "ok" and set(row.predicted.tolist()) <= (tagged or {WIDE_IGNORED})
 
 
 def test_an_image_without_tags_is_not_shown_to_the_method() -> None:
     rows = rows_of(under(predicted(mood="none"), reader(1)))
     assert toy_world.COUNTS["calls"] == 0
-    assert all(row.status == "ok" and set(row.predicted.tolist()) == {255} for row in rows.values())
+    assert all(row.status == "ok" and set(row.predicted.tolist()) == {WIDE_IGNORED} for row in rows.values())
     scored = replace(predicted(mood="none"), background="constant")
     assert all(set(row.predicted.tolist()) == {0} for row in rows_of(under(scored, reader(1))).values())
 

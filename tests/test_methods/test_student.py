@@ -15,7 +15,7 @@ from in_process import as_it_was
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from harness.contracts import IGNORED, Image, MethodError, ModelError, Truth, Vocabulary
+from harness.contracts import IGNORED, WIDE_IGNORED, Image, MethodError, ModelError, Truth, Vocabulary, widened
 from methods.student import Student
 from methods.student.crops import Crops, normalised, padded
 from methods.student.network import Shape, build
@@ -88,6 +88,37 @@ def test_crops_change_image_and_mask_alike(rng: np.random.Generator) -> None:
     shown = padded(normalised(image))
     assert shown.shape == (3, 96, 144)
     assert shown[1, 95, 143] == pytest.approx((labels[95, 143] / 255 - 0.456) / 0.224, abs=1e-6)
+
+
+def test_masks_of_16_bits_are_cropped_as_those_of_8(rng: np.random.Generator) -> None:
+    mask = np.kron(rng.integers(1, 255, (6, 9)).astype(np.uint8), np.ones((16, 16), np.uint8))
+    mask[rng.random(mask.shape) < 0.1] = IGNORED
+    for seed in range(10):
+        _, window = Crops((32, 48), (0.5, 2.0), True, 0.0).cut(np.zeros((*mask.shape, 3), np.uint8), rng)
+        wide = window.mask(widened(mask))
+        assert wide.dtype == np.uint16 and np.array_equal(wide, widened(window.mask(mask))), seed
+
+
+@dataclass(frozen=True)
+class ManyLessons(ColourLessons):
+    """Three hundred names; red, green and blue are numbers 255, 256 and 300."""
+
+    vocabulary: Vocabulary = field(default_factory=lambda: Vocabulary(tuple((f"n{k}",) for k in range(1, 301))))
+
+    def mask(self, image_id: str) -> Truth:
+        return np.array([0, 255, 256, 300, WIDE_IGNORED], np.uint16)[np.minimum(super().mask(image_id), 4)]
+
+
+def test_a_student_of_three_hundred_classes_learns_those_that_8_bits_cannot_number(tmp_path: Path) -> None:
+    lessons = ManyLessons(12)
+    told = replace(SMALL, steps=40, colours=0.0, learning_rate=0.005, validate_every=20).fit(
+        lessons, _folder(tmp_path / "fit")
+    )
+    assert told["last"]["validation_miou"] > 0.8
+    trained, (left, right) = SMALL.fitted(tmp_path / "fit"), lessons._kinds("i000")
+    names = tuple((f"n{number}",) for number in (255, 256, 300))
+    labels = trained.segment(lessons.image("i000"), Vocabulary(names)).argmax(dim=0).numpy()
+    assert (labels[:, :24] == left).mean() > 0.9 and (labels[:, 32:] == right).mean() > 0.9
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from seeds import seed_of
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score, recall_score
 
-from harness.contracts import IGNORED, Row
+from harness.contracts import IGNORED, WIDE_IGNORED, Row
 from results.counts import estimators
 from results.counts.estimators import ClassCounts, RunningScores
 from results.counts.tally import Tally, tally
@@ -24,11 +25,12 @@ SEED = seed_of(__name__)
 
 
 def row_of(truth: Map, label_map: Map, run_id: str = "r", image_id: str = "0", background: bool = True) -> Row:
-    """A row made pixel by pixel, the slow and plain way. Maps are numbered as truths; 255 predicted is no class."""
+    """A row made pixel by pixel, the slow and plain way. Maps are numbered as truths of 8 bits."""
     overlap: dict[tuple[int, int], int] = {}
     for t, p in zip(truth.ravel().tolist(), label_map.ravel().tolist(), strict=True):
         if t != IGNORED and (background or t != 0):
-            overlap[t, p] = overlap.get((t, p), 0) + 1
+            pair = (t, WIDE_IGNORED if p == IGNORED else p)
+            overlap[pair] = overlap.get(pair, 0) + 1
     columns = np.array([(t, p, n) for (t, p), n in overlap.items()], np.int64).reshape(-1, 3).T
     return checked(Row(run_id, image_id, "ok", 0.1, None, *columns))
 
@@ -245,6 +247,35 @@ def test_an_images_own_score_is_that_of_a_data_set_of_one(maps: list[tuple[Map, 
     images = tallied(maps, background).images["image_miou"].to_list()
     alone = [estimators.miou(counts([pair], 4, background)) for pair in maps]
     assert images == pytest.approx(alone, abs=1e-15)
+
+
+@settings(max_examples=40, deadline=None)
+@given(maps=some_maps, numbers=st.permutations([7, 254, 255, 256, 1000, 65534]), background=st.booleans())
+def test_numbers_that_need_16_bits_change_no_score_and_no_bit_of_others(
+    maps: list[tuple[Map, Map]], numbers: list[int], background: bool
+) -> None:
+    few = [row_of(t, p, "few", f"{i:04d}", background) for i, (t, p) in enumerate(maps)]
+    table = np.arange(WIDE_IGNORED + 1)
+    table[1:5] = numbers[:4]
+    many = [checked(replace(r, run_id="many", true=table[r.true], predicted=table[r.predicted])) for r in few]
+    scored = ["few", "many"] if background else []
+    both = tally([frame_of([*few, *many])], scored)
+    own = {run_id: both.images.filter(run_id=run_id)["image_miou"] for run_id in ("few", "many")}
+    for run_id, rows in (("few", few), ("many", many)):
+        alone = tally([frame_of([row]) for row in rows], scored)
+        assert own[run_id].equals(alone.images["image_miou"])  # to the last bit, whatever else is looked at
+    assert own["many"].to_list() == pytest.approx(own["few"].to_list(), abs=1e-15)
+    one, other = (
+        estimators.counts_of(both.confusions.filter(run_id=run_id), classes, background)
+        for run_id, classes in (("few", 4), ("many", 65534))
+    )
+    for name in ("miou", "miou_gt_present", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "mean_dice"):
+        assert estimators.SCORES[name](other) == pytest.approx(estimators.SCORES[name](one), abs=1e-15), name
+    running = RunningScores()
+    running.add(many[:1])
+    running.add_confusions(tally([frame_of(many[1:])], ["many"]).confusions)
+    whole = tally([frame_of(many)], ["many"]).confusions
+    assert running.miou("many") == estimators.miou(estimators.counts_of(whole, 65534, True))
 
 
 @settings(max_examples=40, deadline=None)

@@ -93,8 +93,8 @@ def test_a_folder_without_maps_says_what_to_write(tmp_path: Path, capsys: pytest
 
 
 def test_error_maps_are_wrong_right_or_not_scored() -> None:
-    truth = np.array([[0, 1, 2], [255, 1, 2]], np.uint8)
-    predicted = np.array([[0, 1, 1], [1, 255, 2]], np.uint8)
+    truth = np.array([[0, 1, 2], [65535, 1, 2]], np.uint16)
+    predicted = np.array([[0, 1, 1], [1, 65535, 2]], np.uint16)
     right, wrong, out = colours.RIGHT, colours.WRONG, colours.NOT_SCORED
     assert colours.errors(predicted, truth, False).tolist() == [[out, right, wrong], [out, wrong, right]]
     assert colours.errors(predicted, truth, True).tolist() == [[right, right, wrong], [out, wrong, right]]

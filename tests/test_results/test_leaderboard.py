@@ -15,7 +15,7 @@ import pytest
 from in_process import call
 from rich.console import Console
 
-from harness.contracts import Row
+from harness.contracts import WIDE_IGNORED, Row
 from harness.errors import StoreError
 from results.folder.recipes import RunRecipe
 from results.folder.store import Store
@@ -120,7 +120,7 @@ def hard_and_easy(rng: np.random.Generator, run_id: str, skill: float, images: S
     made = []
     for i in images:
         right = int(np.clip(1000 * (skill - 0.3 * (i % 2) + 0.02 * rng.normal()), 1, 999))
-        overlap = np.array([1, 1]), np.array([1, 255]), np.array([right, 1000 - right])
+        overlap = np.array([1, 1]), np.array([1, WIDE_IGNORED]), np.array([right, 1000 - right])
         made.append(Row(run_id, f"{i}", "ok", 0.1, None, *overlap))
     return made
 
@@ -267,7 +267,7 @@ def test_the_bytes_depend_on_no_order_and_no_number_of_parts(tmp_path: Path, see
         given = np.array([rng.choice(8, 2, replace=False) for _ in range(7)])
         first = rng.integers(1, truths[i // 3])
         pixels = np.stack([first, truths[i // 3] - first], axis=1)
-        overlap = np.repeat(np.arange(1, 8), 2), np.where(given, given, 255).ravel(), pixels.ravel()
+        overlap = np.repeat(np.arange(1, 8), 2), np.where(given, given, WIDE_IGNORED).ravel(), pixels.ravel()
         data.append(Row(f"r{i % 3}", f"image {i // 3}", "ok", float(rng.random()), None, *overlap))
     texts = set()
     for number in (1, 2, 7):

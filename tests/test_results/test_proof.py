@@ -88,7 +88,8 @@ CUT = {name: pl.col(name).list.head(1) for name in ("true", "predicted", "pixels
         {"pixels": pl.lit([0, 100, 50], SCHEMA["pixels"])},
         {"pixels": pl.lit([60, None, 50], SCHEMA["pixels"])},
         {"pixels": pl.lit([60, 40, -50], pl.List(pl.Int64))},
-        {"true": pl.lit([1, 1, 255], SCHEMA["true"])},
+        {"true": pl.lit([1, 1, 65535], SCHEMA["true"])},
+        {"true": pl.lit([1, 1, 255], pl.List(pl.UInt8))},  # as former versions wrote classes
         {"true": pl.lit([1, 1, 1], SCHEMA["true"])},  # (1, 2) twice
         {"status": pl.lit("failed")},
         {"seconds": pl.lit(float("nan"))},

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.contracts import Row
+from harness.contracts import WIDE_IGNORED, Row
 from harness.errors import StoreError
 from perf.significance_trials import World, drawn
 from results.counts import estimators, image_effects, resampling, significance
@@ -176,7 +176,9 @@ def random_rows(rng: np.random.Generator, first: int, images: int = 12) -> list[
     for image in range(images):
         true = rng.choice(np.arange(first, 4), 2, replace=False)
         for run_id in ("a", "b"):
-            given = [(int(t), int(p), int(rng.integers(1, 99))) for t in true for p in (t, 255, (1, 2, 3)[t % 3])]
+            given = [
+                (int(t), int(p), int(rng.integers(1, 99))) for t in true for p in (t, WIDE_IGNORED, (1, 2, 3)[t % 3])
+            ]
             merged = {(t, p): n for t, p, n in given}
             rows.append(overlap_row(run_id, f"{image:02d}", *((t, p, n) for (t, p), n in merged.items())))
     return rows

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from harness.contracts import Row
+from harness.contracts import WIDE_IGNORED, Row
 from harness.errors import StoreError
 from results.folder.recipes import RunRecipe
 from results.folder.rows import Contradiction, OtherData
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def ok(run_id: str, image_id: str, pixels: int = 7, seconds: float = 1.0) -> Row:
-    overlap = np.array([2, 1]), np.array([255, 1]), np.array([3, pixels])
+    overlap = np.array([2, 1]), np.array([WIDE_IGNORED, 1]), np.array([3, pixels])
     return Row(run_id, image_id, "ok", seconds, None, *overlap)
 
 
@@ -53,7 +53,7 @@ def test_rows_come_back_in_canonical_order(tmp_path: Path) -> None:
     assert rows["image_id"].to_list() == ["0", "1", "2"]
     assert rows.row(2, named=True) == {
         "run_id": "b", "image_id": "2", "status": "ok", "seconds": 1.0, "error": None,
-        "true": [1, 2], "predicted": [1, 255], "pixels": [7, 3], "sample": None,
+        "true": [1, 2], "predicted": [1, WIDE_IGNORED], "pixels": [7, 3], "sample": None,
     }  # fmt: skip
     assert rows.schema["pixels"] == pl.List(pl.UInt32)
     assert rows["error"].to_list() == [None, "it broke", None]
@@ -94,7 +94,7 @@ def test_ok_rows_that_differ_in_one_pixel_are_refused(tmp_path: Path) -> None:
     [
         Row("a", "0", "ok", 1.0, None, np.array([1]), np.array([1, 2]), np.array([3])),
         Row("a", "0", "ok", 1.0, None, np.array([1, 1]), np.array([2, 2]), np.array([3, 4])),
-        Row("a", "0", "ok", 1.0, None, np.array([255]), np.array([1]), np.array([3])),
+        Row("a", "0", "ok", 1.0, None, np.array([WIDE_IGNORED]), np.array([1]), np.array([3])),
         Row("a", "0", "ok", 1.0, None, np.array([1]), np.array([-1]), np.array([3])),
         Row("a", "0", "ok", 1.0, None, np.array([1]), np.array([1]), np.array([0])),
         Row("a", "0", "failed", 1.0, None, np.array([1]), np.array([1]), np.array([3])),
