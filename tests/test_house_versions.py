@@ -56,7 +56,7 @@ def edited(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
 
 EDITS = [
     ("harness.protocol.decision", " < ", " > "),
-    ("harness.work.scoring", "counts[found]", "2 * counts[found]"),
+    ("harness.work.scoring", "table[found]", "2 * table[found]"),
     ("methods.diffusion.maps", " / ", " * "),
 ]
 

@@ -26,7 +26,7 @@ from harness.recipes.origins import digest
 from harness.work.pictures import decode_map, encode_map
 from harness.work.scoring import overlaps
 from results import leaderboard, merge, verify
-from results.folder import keepsakes
+from results.folder import keepsakes, parts
 from results.folder.store import Store
 from results.pictures.colours import colour, paint
 from results.tables.board_csv import leaderboard_csv
@@ -251,9 +251,9 @@ def test_parts_of_before_are_read_as_they_are(tmp_path: Path) -> None:
     assert old.rows().equals(store.rows())
     board = leaderboard_csv(leaderboard.build(store))
     assert leaderboard_csv(leaderboard.build(old)) == board
-    parts = sorted(p.name for p in (old.folder / "rows").iterdir())
+    held = sorted(p.name for p in (old.folder / "rows").iterdir())
     assert door("grid.yaml", cwd=tmp_path / "old").returncode == 0
-    assert sorted(p.name for p in (old.folder / "rows").iterdir()) == parts
+    assert sorted(p.name for p in (old.folder / "rows").iterdir()) == held
     assert call(verify.main, old.folder).returncode == 0
     for name, folders in (("one", (store, old)), ("other", (old, store))):
         assert call(merge.main, *(s.folder for s in folders), "--into", tmp_path / name).returncode == 0
@@ -270,7 +270,7 @@ def former(store: Store) -> None:
         frame = frame.with_columns(pl.col("true", "predicted").list.eval(narrow))
         assert frame.schema["predicted"] == pl.List(pl.UInt8)
         path.unlink()
-        frame.write_parquet(path.with_name(f"{path.name[:20]}-0123abcd.parquet"))
+        parts.write(path.parent, frame)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, ">u2"])
