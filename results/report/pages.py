@@ -36,6 +36,7 @@ def summary(evidence: Evidence) -> Values:
         "failed": sum(entry.failed for entry in entries),
         "missing": sum(entry.missing for entry in entries),
         "partial": evidence.board.partial,
+        "disputes": evidence.board.disputes,
     }
 
 

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,20 @@ def test_a_chart_cannot_end_the_script_it_stands_in(toys: Store) -> None:
     assert "</script>" in json.dumps(chart.spec)
     assert "<" not in contents.chart_json(chart)
     assert json.loads(contents.chart_json(chart)) == chart.spec
+
+
+def test_runs_of_different_data_stand_there_with_their_sentence(toys: Store) -> None:
+    evidence = gather(toys)
+    first, *others = evidence.board.entries
+    told = "Toys: 5 images were not the same for all of 2 runs (a, <b>): files were changed."
+    board = replace(evidence.board, disputes=(told,), entries=(replace(first, disputed=5), *others))
+    evidence = replace(evidence, board=board)
+    column = replace(evidence.columns[0], entries=(board.entries[0], *evidence.columns[0].entries[1:]))
+    evidence = replace(evidence, columns=(column, *evidence.columns[1:]))
+    environment, summary = report._environment(), contents.summary(evidence)
+    index = environment.get_template("index.html.j2")
+    shown = index.render(page="index.html", pages=report._PAGES, summary=summary, **contents.leaderboard(evidence, {}))
+    assert html.escape(told) in shown and "<small>5 of other data than another run" in shown
+    tables = environment.get_template("tables.html.j2")
+    held = contents.tables(evidence, [], [])
+    assert html.escape(told) in tables.render(page="tables.html", pages=report._PAGES, summary=summary, **held)
