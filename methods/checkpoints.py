@@ -59,7 +59,9 @@ def fingerprint(model: str, kind: str, revision: str | None = None) -> str:
     place = locate(model, kind)
     if Path(place).is_dir():
         files = ((name, path.stat()) for name, path in _content(Path(place), kind))
-        return _digest(place, kind, tuple((name, about.st_size, about.st_mtime_ns) for name, about in files))
+        return _digest(
+            place, kind, tuple((name, a.st_size, a.st_mtime_ns, a.st_ctime_ns, a.st_ino) for name, a in files)
+        )
     commit = hub.pinned(place, revision)
     if commit is None:
         raise ModelError(
@@ -189,8 +191,8 @@ def _content(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:
 
 
 @lru_cache(maxsize=64)
-def _digest(place: str, kind: str, stamp: tuple[tuple[str, int, int], ...]) -> str:
-    """Hash over names and bytes; `stamp` (name, size, time) lets a process notice that a folder changed."""
+def _digest(place: str, kind: str, stamp: tuple[tuple[str, int, int, int, int], ...]) -> str:
+    """Hash over names and bytes; `stamp` (name, size, times, inode) lets a process notice that a folder changed."""
     total = blake2b(digest_size=16)
     for name, path in _content(Path(place), kind):
         total.update(f"{name}\0{path.stat().st_size}\0".encode())

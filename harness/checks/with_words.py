@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from harness.contracts import Recipe
 from harness.errors import SettingsError
-from harness.recipes import loading, settings
+from harness.recipes import loading
+from harness.recipes.named_files import placed
 
 
 def add_settings(parser: argparse.ArgumentParser, option: str, dest: str, meaning: str) -> None:
@@ -24,7 +24,7 @@ def add_settings(parser: argparse.ArgumentParser, option: str, dest: str, meanin
 def recipe_of_words(use: str, words: Sequence[str], option: str = "--with") -> Recipe:
     """The recipe of an address with `key=value` words; paths are relative to the current folder."""
     cls, given = loading.load_class(use), settings_of_words(words, option)
-    return Recipe.of(use, **{key: settings.placed(cls, key, value, Path.cwd()) for key, value in given.items()})
+    return Recipe.of(use, **{key: placed(cls, key, value, ".", declared=key == "root") for key, value in given.items()})
 
 
 def settings_of_words(words: Sequence[str], option: str = "--with") -> dict[str, Any]:

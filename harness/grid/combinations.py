@@ -13,6 +13,7 @@ from harness.contracts import Recipe, freeze
 from harness.errors import HarnessError
 from harness.recipes import loading, settings
 from harness.recipes.complaints import spell
+from harness.recipes.named_files import placed
 from harness.yaml_lines import Source, Where
 
 MOST_COMBINATIONS = 10_000  # each is built to be sure: some seconds in all
@@ -151,21 +152,30 @@ class Item:
         if isinstance(value, dict):
             raise self._source.error(where, f"setting {key!r} cannot be a mapping; give it a word, a number or a list")
         try:
-            fitting = settings.placed(self.cls, key, settings.check(self.cls, key, value), self._folder)
+            fitting = settings.check(self.cls, key, value)
+            return self._placed(key, fitting if type(fitting) in (bool, int, float, str, tuple) else freeze(value))
         except HarnessError as error:
             raise self._source.error(where, str(error)) from None
-        return fitting if type(fitting) in (bool, int, float, str, tuple) else freeze(value)
+
+    def _placed(self, key: str, value: Any) -> Any:
+        return placed(self.cls, key, value, self._folder, self._role == "benchmark" and key == "root")
 
     def _combine(self, chosen: Mapping[str, Choice], extra: Sequence[str] = ()) -> Combination:
         recipe = Recipe.of(self.use, **{key: choice.value for key, choice in chosen.items()})
         try:
             thing = loading.build(recipe)
-            self._check_built(thing)
             final = settings.settings_of(thing)
+            defaults = {key: value for key, value in final.items() if key not in chosen}
+            moved = {key: there for key, value in defaults.items() if (there := self._placed(key, value)) != value}
+            if moved:
+                recipe = Recipe.of(self.use, **{**recipe.as_dict(), **moved})
+                thing = loading.build(recipe)
+                final = settings.settings_of(thing)
+            self._check_built(thing)
         except HarnessError as error:
             raise self._source.error(self._blamed(chosen, str(error)), str(error)) from None
         known = {**final, **recipe.as_dict()}
-        shown = {**known, **{key: chosen[key].written for key in getattr(self.cls, "places", ()) if key in chosen}}
+        shown = {**known, **{key: choice.written for key, choice in chosen.items() if _is_moved(choice)}}
         variant = " ".join(f"{key}={spell(shown[key])}" for key in (*self._axes, *extra) if key in shown)
         content = f"{settings.address(self.cls)} {sorted(final.items(), key=lambda item: item[0])!r}"
         return Combination(self.name, variant, recipe, known, self.where, content, self._own)
@@ -184,6 +194,11 @@ class Item:
             return chosen[min(named)[1]].where
         quoted = (one.where for one in chosen.values() if isinstance(one.value, str) and repr(one.value) in message)
         return next(quoted, self.where)
+
+
+def _is_moved(choice: Choice) -> bool:
+    """Whether a path stands in place of what was written."""
+    return isinstance(choice.value, str | tuple) and choice.value != freeze(choice.written)
 
 
 def matches(rule: Mapping[str, Sequence[Any]], known: Mapping[str, Any]) -> bool:

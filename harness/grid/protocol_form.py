@@ -13,6 +13,7 @@ from harness.errors import GridError, HarnessError
 from harness.protocol import naming, presets
 from harness.protocol.rules import SCALED, THRESHOLDED, WORDED, effective
 from harness.recipes import loading, settings
+from harness.recipes.named_files import placed
 from harness.yaml_lines import Source, Where
 
 LARGEST_SIDE = 16384  # pixels
@@ -188,7 +189,7 @@ class _Written:
             fitting = {}
             for key, value in form.settings.items():
                 here = (*TOP, "tagger", "with", key)
-                fitting[key] = settings.placed(cls, key, settings.check(cls, key, value), self._folder)
+                fitting[key] = placed(cls, key, settings.check(cls, key, value), str(self._folder))
             here = (*TOP, "tagger", "use")
             recipe = Recipe.of(form.use, **fitting)
             loading.build(recipe)

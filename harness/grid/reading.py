@@ -15,8 +15,8 @@ also `process: own`, for one that changes what others in its process rest on.
 - A method that learns names a `teacher`, another method here, and `train: {split: train}` of a benchmark says which of
   its settings make it the split that is learned from (see harness.grid.teachers).
 
-Paths (of names, of templates, of the settings that a class lists in `places`) are relative to the folder of the file;
-`~` and `$VAR` are filled in.
+Paths (of names, of templates, and in settings: see harness.recipes.named_files) are relative to the folder of the file,
+and plug-ins are given absolute ones; `~` and `$VAR` are filled in.
 
 Cells come benchmark by benchmark, method by method, the last axis changing fastest; included cells last. The folder of
 the file is put at the end of the import path, so that `use: my_method:Mine` finds my_method.py beside the grid.

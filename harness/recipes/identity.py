@@ -12,7 +12,7 @@ from harness.contracts.facts import digest
 from harness.errors import AddressError
 from harness.recipes import loading
 from harness.recipes.code_stamp import classes_named, code_of
-from harness.recipes.named_files import files_named
+from harness.recipes.named_files import files_named, spelled
 
 LONGEST_FINGERPRINT = 65_536  # characters as JSON; it stands in the recipe of every run
 SCHEME = 2  # what ids are made from; rows of another scheme can be read, and are not resumed
@@ -25,7 +25,7 @@ def facts(recipe: Recipe, built: object, folder: str = ".", benchmark: bool = Fa
     manifest in its fingerprint is). AddressError for code that nothing stands for.
     """
     cls: Any = type(built)
-    settings = _deciding(built)
+    settings = spelled(_deciding(built), folder)
     counted = {name: value for name, value in settings.items() if not (benchmark and name == "root")}
     fingerprint = getattr(built, "fingerprint", None)
     models = not callable(fingerprint)  # a plug-in with a fingerprint answers for its models itself

@@ -1,25 +1,53 @@
-"""An object's settings flow in; the files and folders that they name flow out, each with a digest of its content.
+"""Settings flow in; the files and folders that they name flow out: as absolute paths, and by digests of their content.
 
-Text counts as a path where its setting is annotated `Path`, and elsewhere only with a separator or a suffix: `mode:
-grid` beside a file named `grid` is a word. It is relative to the grid's folder, else to where the process works.
+Text counts as a path where its setting is annotated `Path`, and elsewhere only with a separator or a suffix, or where
+it names a folder that holds a model: `mode: grid` beside a file named `grid` is a word. It starts at the grid's folder.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any, get_args
 
 from harness.contracts.paths import expanded
-from harness.errors import GridError
+from harness.errors import GridError, SettingsError
 from harness.recipes.remembered import digest_of_file, digest_of_folder
 from harness.recipes.settings import hints_of
 
-_IN_CALL = re.compile(r"=\s*(\"[^\"]*\"|'[^']*'|[^,\"'\[\]()\s]+)")  # a value in `module:Class(name=value)`
-_MODELS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.npz", "*.npy", "*.onnx", "config.json",
-           "model_index.json")  # fmt: skip
+_IN_CALL = re.compile(r"(=\s*)(\"[^\"]*\"|'[^']*'|[^,\"'\[\]()\s]+)")  # a value in `module:Class(name=value)`
+MODEL_NAMES = frozenset({"config.json", "model_index.json"})
+MODEL_SUFFIXES = frozenset({
+    ".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".npy", ".npz", ".onnx", ".pt", ".pth", ".safetensors",
+})  # fmt: skip
 _LONGEST = 4096
+
+
+def placed(cls: type, name: str, value: Any, folder: str, declared: bool = False) -> Any:
+    """The value of a setting with every path in it absolute; words pass. It is what the plug-in is given.
+
+    folder: the grid's. declared: it is a path whatever its annotation. SettingsError for what lies where the process
+    works and not in that folder: paths start at one place.
+    """
+    hint = hints_of(cls).get(name)
+    surely = declared or name in getattr(cls, "places", ()) or (_is_path(hint) and str not in get_args(hint))
+
+    def absolute(text: str) -> str:
+        if surely:
+            return str(Path(folder).absolute() / expanded(text)) if text else text
+        if (path := _place(text, folder, expanded, _is_path(hint))) is None:
+            _refuse_elsewhere(name, text, folder)
+        return text if path is None else str(path)
+
+    return _changed(value, absolute)
+
+
+def spelled(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """The settings with what lies below the grid's folder as a grid there would write it: ids know no machine."""
+    start = f"{Path(folder).absolute()}{os.sep}"
+    return {name: _changed(value, lambda text: text.removeprefix(start)) for name, value in settings.items()}
 
 
 def files_named(
@@ -27,29 +55,33 @@ def files_named(
 ) -> dict[str, str]:
     """Text of a setting -> digest of the file or folder that it names.
 
-    settings: plain, as `settings_of` gives them. folder: the grid's. folders: whether folders count at all; models:
-    whether one also counts that no annotation declares, because it holds a model.
+    settings: plain, as `settings_of` gives them, `~` and `$VAR` filled in. folder: the grid's. folders: whether folders
+    count at all; models: whether one also counts that no annotation declares, because it holds a model.
     """
     found: dict[str, str] = {}
     hints = hints_of(cls)
     for name, value in settings.items():
         declared = _is_path(hints.get(name))
         for text in _texts(value):
-            if text in found or not (declared or _looks_like_path(text)):
-                continue
-            path = _place(text, folder)
+            path = None if text in found else _place(text, folder, Path, declared)
             if path is not None and path.is_file():
                 found[text] = digest_of_file(path)
-            elif path is not None and folders and path.is_dir() and (declared or (models and _holds_model(path))):
+            elif path is not None and folders and path.is_dir() and (declared or (models and holds_model(path))):
                 found[text] = digest_of_folder(path)
     return found
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder has, directly in it, a file that is named as models' files are."""
+    with os.scandir(folder) as entries:
+        return any(one.name in MODEL_NAMES or PurePath(one.name).suffix.lower() in MODEL_SUFFIXES for one in entries)
 
 
 def _texts(value: Any) -> Iterator[str]:
     """All texts in a plain value, and the values in a text such as `module:Class(checkpoint=w.npy)`."""
     if isinstance(value, str):
         yield value
-        yield from (one.strip("\"'") for one in _IN_CALL.findall(value) if "(" in value)
+        yield from (found.strip("\"'") for _, found in _IN_CALL.findall(value) if "(" in value)
     elif isinstance(value, tuple | list):
         for one in value:
             yield from _texts(one)
@@ -66,16 +98,46 @@ def _is_path(hint: Any) -> bool:
     return any(_is_path(one) for one in get_args(hint))
 
 
-def _place(text: str, folder: str) -> Path | None:
-    """Where a text leads, if anything is there."""
+def _place(text: str, folder: str, path_of: Callable[[str], Path], declared: bool = False) -> Path | None:
+    """The file or folder that a text stands for, absolute; None for a word, and where there is none."""
     if not text or len(text) > _LONGEST or "\0" in text or "\n" in text:
         return None
     try:
-        path = expanded(text)
-        return next((place for place in (Path(folder) / path, path) if place.exists()), None)
-    except (OSError, GridError):  # a name that no disk holds
+        path = Path(folder).absolute() / path_of(text)
+        if declared or _looks_like_path(text):
+            return path if path.exists() else None
+        return path if path.is_dir() and holds_model(path) else None
+    except (OSError, GridError):  # a name that no disk holds, a folder that nobody may read
         return None
 
 
-def _holds_model(folder: Path) -> bool:
-    return any(next(folder.glob(pattern), None) is not None for pattern in _MODELS)
+def _refuse_elsewhere(name: str, text: str, folder: str) -> None:
+    """SettingsError for a path that only exists from where the process works."""
+    here = os.getcwd()
+    if not os.path.samefile(here, folder) and (found := _place(text, here, expanded)) is not None:
+        raise SettingsError(
+            f"setting {name!r}: {text!r} lies in {here}, and paths start at the grid's folder, {folder}: write "
+            f"{os.path.relpath(found, folder)!r}"
+        )
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    """A plain value with its texts changed, and the values in a text such as `module:Class(checkpoint=w.npy)`."""
+    if isinstance(value, tuple | list):
+        return tuple(_changed(one, change) for one in value)
+    if isinstance(value, PurePath):
+        return type(value)(change(str(value)))
+    if not isinstance(value, str):
+        return value
+    changed = change(value)
+    return changed if changed != value or "(" not in value else _IN_CALL.sub(lambda one: _in_call(one, change), value)
+
+
+def _in_call(found: re.Match[str], change: Callable[[str], str]) -> str:
+    """One value in a text, in quotes where it needs them."""
+    sign, written = found.groups()
+    bare = written.strip("\"'")
+    changed = change(bare)
+    if changed == bare:
+        return f"{sign}{written}"
+    return f'{sign}"{changed}"' if written != bare or re.search(r"[,\"'\[\]()\s]", changed) else f"{sign}{changed}"

@@ -8,14 +8,14 @@ import json
 from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, get_type_hints
 
 import numpy as np
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUndefinedAnnotation
 
-from harness.contracts import expanded, freeze
+from harness.contracts import freeze
 from harness.errors import SettingsError, message, nearest
 from harness.recipes.complaints import complaint, show
 
@@ -63,15 +63,6 @@ def check(cls: type, name: str, value: Any) -> Any:
         found = error.errors(include_url=False)
         raise SettingsError(f"{address(cls)}: {complaint(f'setting {name!r}', found, value)}") from None
     return freeze(fitting) if isinstance(fitting, tuple) else fitting
-
-
-def placed(cls: type, name: str, value: Any, folder: str | Path) -> Any:
-    """A setting that only says where files lie, as an absolute path (it is relative to the folder); others pass."""
-    if name not in getattr(cls, "places", ()) or not value:
-        return value
-    if isinstance(value, list | tuple):
-        return tuple(placed(cls, name, item, folder) for item in value)
-    return type(value)(Path(folder).absolute() / expanded(value)) if isinstance(value, str | Path) else value
 
 
 def construct(cls: type, given: Mapping[str, Any]) -> Any:

@@ -76,6 +76,24 @@ def test_retrained_weights_give_the_rows_of_a_fresh_folder(folder: Path) -> None
     assert second == swept(folder, "fresh") and second[0] != first[0] and second[1] != first[1]
 
 
+def test_a_sweep_that_is_called_from_elsewhere_reads_what_lies_beside_its_grid(folder: Path) -> None:
+    (folder / "plug.py").write_text(PLUG.replace('checkpoint: str = "none"', 'checkpoint: str = "default.npy"'))
+    for setting, name in ((", with: {checkpoint: [w.npy]}", "w.npy"), ("", "default.npy")):
+        (folder / "grid.yaml").write_text(GRID % setting)
+        np.save(folder / name, np.array([0.25]))
+        beside = swept(folder, f"of_{name}")
+        (folder / "elsewhere").mkdir(exist_ok=True)
+        np.save(folder / "elsewhere" / name, np.array([0.75]))
+        answer = door("../grid.yaml", "--results", f"of_{name}", cwd=folder / "elsewhere", path=folder)
+        assert answer.returncode == 0, answer.stderr
+        (line,) = csv.DictReader((folder / "elsewhere" / f"of_{name}" / "leaderboard.csv").read_text().splitlines())
+        assert (line["run_id"], float(line["miou"])) == beside
+        assert line["variant"] == ("checkpoint=w.npy" if setting else "")
+        (folder / name).unlink()
+        refused = door("../grid.yaml", "--plan", cwd=folder / "elsewhere", path=folder)
+        assert refused.returncode == 2 and f"write 'elsewhere/{name}'" in refused.stderr, refused
+
+
 def test_a_recipe_names_every_sweep_that_added_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for commit, arguments in (("one", ["--limit", "2"]), ("two", []), ("three", [])):
         monkeypatch.setattr("harness.sweep._commit", lambda commit=commit: commit)

@@ -13,7 +13,7 @@ from harness.contracts import Recipe
 from harness.contracts.facts import digest, essence
 from harness.errors import SettingsError
 from harness.recipes import identity, remembered
-from harness.recipes.named_files import files_named
+from harness.recipes.named_files import MODEL_NAMES, MODEL_SUFFIXES, files_named, placed
 from harness.recipes.remembered import LARGE, digest_of_file
 
 
@@ -54,6 +54,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("model/a/model.safetensors", {"folder": Path("model")}),
         ("any/words.txt", {"folder": Path("any")}),
         ("model/w.npz", {"checkpoint": "model/"}),
+        ("model/w.npy", {"checkpoint": "model"}),  # a word that names a folder with a model
         ("b.pt", {"many": ("a.pt", "b.pt")}),
         ("w.npy", {"method": "toy:Inner(size=3, checkpoint=w.npy)"}),
         ("w.npy", {"many": (("use", "toy:Inner"), ("with", (("checkpoint", "w.npy"),)))}),
@@ -157,3 +158,55 @@ def test_content_stands_where_a_path_stood() -> None:
     assert essence({"use": "m:C", "settings": settings, "files": files})["settings"] == {
         "a": "file:d1", "b": ["file:d2", 3, None], "c": "m:C(checkpoint=file:d2, k=file:d1)", "d": "w.npy!",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*sorted(MODEL_NAMES), *(f"x{suffix}" for suffix in sorted(MODEL_SUFFIXES)), "X.PTH"])
+def test_a_folder_holds_a_model_by_the_names_of_its_files(name: str, tmp_path: Path) -> None:
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "notes.txt").write_bytes(b"1")
+    assert files_named(Uses, {"checkpoint": "some"}, str(tmp_path), folders=True) == {}
+    (tmp_path / "some" / name).write_bytes(b"1")
+    assert list(files_named(Uses, {"checkpoint": "some"}, str(tmp_path), folders=True)) == ["some"]
+    page = (Path(__file__).parents[2] / "docs" / "what_is_in_an_id.md").read_text()
+    assert f"`{Path(name).suffix.lower() if name[0] in 'xX' else name}`" in page
+
+
+def test_paths_in_settings_start_at_the_grids_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, other = tmp_path / "grid", tmp_path / "other"
+    for place in (grid / "model", grid / "data", other):
+        place.mkdir(parents=True)
+    for name in ("w.npy", "model/w.npy", "a b.npy"):
+        (grid / name).write_bytes(b"1")
+    monkeypatch.chdir(other)
+    for name, written, given in (
+        ("checkpoint", "w.npy", "GRID/w.npy"),
+        ("checkpoint", "model", "GRID/model"),
+        ("checkpoint", "data", "data"),  # a word: no model is in it
+        ("checkpoint", "absent.npy", "absent.npy"),
+        ("folder", "data", "GRID/data"),
+        ("folder", "absent", "GRID/absent"),
+        ("mode", "fast", "fast"),
+        ("mode", "../grid/w.npy", "GRID/../grid/w.npy"),
+        ("many", ("w.npy", "x"), ("GRID/w.npy", "x")),
+        ("method", "m:C(size=3, w=w.npy)", "m:C(size=3, w=GRID/w.npy)"),
+        ("method", "m:C(w='a b.npy', k=2)", 'm:C(w="GRID/a b.npy", k=2)'),
+        ("scratch", "x", "GRID/x"),
+    ):
+        there = placed(Uses, name, written, str(grid))
+        expected = [str(one).replace("GRID", str(grid)) for one in (given if isinstance(given, tuple) else (given,))]
+        assert [*(there if isinstance(there, tuple) else (there,))] == expected
+    assert placed(Uses, "root", "data", str(grid), declared=True) == str(grid / "data")
+    (other / "mine.npy").write_bytes(b"1")
+    with pytest.raises(SettingsError, match=r"'mine.npy' lies in .*other, and paths .*: write '../other/mine.npy'"):
+        placed(Uses, "checkpoint", "mine.npy", str(grid))
+
+
+def test_an_id_does_not_know_where_the_grid_lies(tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "w.npy").write_bytes(b"weights")
+    known = {"checkpoint": "w.npy", "root": "data", "method": "m:C(w=w.npy)"}
+    here = str(tmp_path / "here")
+    absolute = {name: placed(Uses, name, value, here, name == "root") for name, value in known.items()}
+    assert absolute != known
+    assert stamped(tmp_path / "here", True, **absolute) == stamped(tmp_path / "there", True, **known)
