@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -12,26 +13,29 @@ from numpy.typing import NDArray
 from harness.checks.method_answers import Off, array_of
 from harness.contracts import Features, Image, Parts, Pass, Query, Reader, Recipe, Vocabulary
 from harness.foreign.calls import Guard
+from harness.foreign.lending import Lent, LentFeatures, LentValue
+from harness.foreign.shared import CLAUSE as SHARED
+from harness.foreign.shared import Shared
 from harness.recipes import loading
 
 
 class WatchedFeatures(Mapping[Pass, Features]):
     """Features that remember which passes were read, and refuse those that were not declared."""
 
-    def __init__(self, held: Mapping[Pass, Features]) -> None:
-        self._held, self.read = held, set[Hashable]()
+    def __init__(self, held: Mapping[Pass, Features], read: set[Hashable] | None = None) -> None:
+        self.held, self.read = held, set[Hashable]() if read is None else read
 
     def __getitem__(self, request: Pass) -> Features:
-        if request not in self._held:
+        if request not in self.held:
             raise Off(f"it reads a pass that it did not declare: {short(request)}; give it out in `passes`")
         self.read.add(request)
-        return self._held[request]
+        return self.held[request]
 
     def __iter__(self) -> Iterator[Pass]:
-        return iter(self._held)
+        return iter(self.held)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self.held)
 
 
 class World:
@@ -39,13 +43,15 @@ class World:
 
     def __init__(self, recipe: Recipe, artefact: str | None = None) -> None:
         self._recipe, self._guard = recipe, Guard(careful=True)
-        self.left = dict[str, None]()  # what its calls left in this process, in clauses
+        self._shared = Shared()
+        self.left = dict[str, None]()  # what its calls left in this process, or in what it was lent, in clauses
         self.written = set[str]()  # ids of the images that were written to
         self.method = self._ask(recipe, "", partial(loading.open_method, recipe, artefact))
         reads = isinstance(self.method, Reader)
         self.needs: dict[Pass, Parts] = self._ask(recipe, "", lambda: dict(self.method.passes())) if reads else {}
         wanted = dict.fromkeys(request.backbone for request in self.needs)
         self.networks = {one: self._ask(one, "", partial(loading.build, one)) for one in wanted}
+        self._shared.note({one: (one.use, network) for one, network in self.networks.items()})
 
     @property
     def reads(self) -> bool:
@@ -66,18 +72,28 @@ class World:
     def read(self, features: Mapping[Pass, Features], query: Query) -> NDArray[Any]:
         """What a reader answers from features."""
         watched = features if isinstance(features, WatchedFeatures) else WatchedFeatures(features)
-        return array_of(self._ask(self._recipe, query.image_id, partial(self.method.read, watched, query.vocabulary)))
+        names, asked = LentValue(query.vocabulary, "vocabulary"), LentValue(dict(watched.held), "pass")
+        apart = [one for held in self.networks.values() for one in (held, *getattr(held, "__dict__", {}).values())]
+        left = [LentFeatures(one, apart) for one in watched.held.values()]
+        shown = WatchedFeatures(asked.value, watched.read)
+        verb = partial(self.method.read, shown, names.value)
+        with ExitStack() as loan:
+            for one in left:
+                loan.enter_context(one.lent(closely=True))
+            return array_of(self._ask(self._recipe, query.image_id, verb, (names, *left)))
 
     def _segment(self, query: Query) -> NDArray[Any]:
-        verb = partial(self.method.segment, query.image, query.vocabulary)
-        return array_of(self._ask(self._recipe, query.image_id, verb))
+        names = LentValue(query.vocabulary, "vocabulary")
+        verb = partial(self.method.segment, query.image, names.value)
+        return array_of(self._ask(self._recipe, query.image_id, verb, (names,)))
 
-    def _ask(self, recipe: Recipe, image_id: str, function: Callable[[], Any]) -> Any:
+    def _ask(self, recipe: Recipe, image_id: str, function: Callable[[], Any], lent: Sequence[Lent] = ()) -> Any:
         """A call as the sweep makes it; what it leaves is remembered, and put back."""
         self._guard.settle()
-        outcome = self._guard.ask(recipe.use, (repr(recipe), image_id), function, opening=not image_id)
+        outcome = self._guard.ask(recipe.use, (repr(recipe), image_id), function, lent, opening=not image_id)
         self._guard.leave()
         self.left |= dict.fromkeys(outcome.left)
+        self.left |= dict.fromkeys([SHARED] if self._shared.changed(recipe.use) else [])
         if outcome.error is not None:
             raise outcome.error
         return outcome.answer

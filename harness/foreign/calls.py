@@ -7,6 +7,7 @@ look after every call, so that the one who left it is known.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from harness.errors import MethodError, bounded, in_words
-from harness.foreign import chance, interrupts
+from harness.foreign import chance, interrupts, python_names, strays
 from harness.foreign.lending import Lent
 from harness.foreign.replaced import OURS, Functions
+from harness.foreign.shared import CLAUSE, Shared
 from harness.foreign.torch_watch import torch_things
 from harness.foreign.watch import Trace, Watched, differing, things
 
@@ -40,6 +42,7 @@ class Elsewhere:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     calls: int = 0
+    traces: int = 0  # times that a plug-in left something: what was read meanwhile may be wrong
     blamed: bool = False  # one of its calls, or one here, left something: from now on they must not overlap
 
 
@@ -65,12 +68,15 @@ class Guard:
         self._rare: tuple[Watched, ...] = ()
         self._generators: tuple[Any, ...] | None = None
         self._clean = 0  # calls elsewhere when the last look found nothing
-        self._own, self._theirs = own, list[Trace]()
+        self._own, self._theirs, self._early = own, list[Trace](), list[Trace]()
         self.careful = careful or own
+        self.shared: Shared | None = None  # what is open, where it is to be looked after
         self.found: list[Trace] = []  # by the last look that found something
 
     def settle(self, wholly: bool = True) -> None:
         """Remember the process as it is now: how it is to be after every call. wholly: with what is dear to look at."""
+        python_names.settle()
+        strays.settle()
         watched = (*things(), *torch_things())
         self._cheap = tuple(one for one in watched if not one.rare)
         self._rare = tuple(one for one in watched if one.rare and wholly)
@@ -116,24 +122,33 @@ class Guard:
         opening: bool = False,
     ) -> Outcome:
         """The same, whatever came of it."""
-        loaded = len(sys.modules)
-        for trace in self._theirs:
-            _quietly(trace.put_on)
+        loaded, process = len(sys.modules), os.getpid()
         if words:
             chance.seed(*words)
-        answer, error = None, None
+        answer, error, swapped = None, None, tuple[Trace, ...]()
         _depth.calls = _calls() + 1
+        for trace in self._theirs:
+            _quietly(trace.put_on)
         try:
-            answer = function()
+            try:
+                answer = function()
+            finally:
+                swapped = _mend()  # before anything else: the rest is written with Python's own names
         except BaseException as raised:
             error = self._foreign(raised)
         finally:
             _depth.calls -= 1
+        if os.getpid() != process:
+            os._exit(1)  # the call forked, and a child came back that would do all our work a second time
         if interrupts.pending():
-            self._look(who, opening=True)
+            self._look(who, True, swapped)
             raise KeyboardInterrupt
-        clauses = self._look(who, opening or len(sys.modules) != loaded)
+        clauses = self._look(who, opening or len(sys.modules) != loaded, swapped)
         clauses += [one.clause for one in lent if one.written()]
+        if self.careful and self.shared is not None and is_strange(who) and self.shared.changed(who):
+            clauses.append(CLAUSE)
+        if clauses:
+            self._elsewhere.traces += 1
         return Outcome(answer, error, tuple(clauses))
 
     def charge(self, module: str) -> None:
@@ -146,10 +161,11 @@ class Guard:
 
     def rare_traces(self) -> bool:
         """Look at what is dear to look at, and put it back; whether anything was not as it was."""
-        found = self._all()
-        for trace in found:
-            _quietly(trace.put_back)
-        return bool([trace for trace in found if not trace.gentle])
+        found = [*_mend(), *self._found(self._all)]
+        self._put_back(found)
+        left = bool([trace for trace in found if not trace.gentle])
+        self._elsewhere.traces += left
+        return left
 
     def _foreign(self, raised: BaseException) -> Exception:
         try:
@@ -158,15 +174,16 @@ class Guard:
             self._put_back(differing(self._cheap, self._were))
             raise
 
-    def _look(self, who: str, opening: bool) -> list[str]:
-        """What the call left, in clauses; put back."""
+    def _look(self, who: str, opening: bool, swapped: Sequence[Trace]) -> list[str]:
+        """What the call left, in clauses; put back. swapped: of Python's own names, which are back already."""
         find = self._all if self.careful or opening else self._often
-        if not find():
+        if not find() and not swapped:
             self._clean, self._theirs = self._elsewhere.calls, []
             return []
         with self._elsewhere.lock:  # what a call elsewhere changes for a moment is nobody's trace
-            found = find()
+            found = [*swapped, *self._found(find)]
             self._put_back(found)
+        strays.lay_to(who)
         self._theirs = found if self._own else []
         if self._own:
             return []
@@ -178,19 +195,51 @@ class Guard:
         if clauses and self._elsewhere.calls != self._clean:
             self._elsewhere.blamed = True
             clauses[-1] += " (or the benchmark did, which was read meanwhile; from now on it is read alone)"
+        if clauses:
+            clauses[-1] += strays.suspicion(who)
         self._clean = self._elsewhere.calls
         return clauses
 
     def _often(self) -> list[Trace]:
-        return differing(self._cheap, self._were)
+        try:
+            return differing(self._cheap, self._were)
+        except Exception:  # what looks was replaced itself
+            return self._all()
 
     def _all(self) -> list[Trace]:
-        rare = differing(self._rare, self._rarely_were)
-        return [*self._often(), *rare, *_functions.traces()]
+        replaced = _functions.traces()
+        try:
+            return [*self._rest(), *replaced]
+        except Exception:  # what looks is made of functions too: they have to be back before it can
+            self._put_back(replaced)
+            self._early += replaced
+            return [*self._rest(), *replaced]
+
+    def _rest(self) -> list[Trace]:
+        return [*differing(self._cheap, self._were), *differing(self._rare, self._rarely_were)]
+
+    def _found(self, find: Callable[[], list[Trace]]) -> list[Trace]:
+        """All that differs, also what had to be put back while it was looked for."""
+        found = find()
+        early, self._early = [trace for trace in self._early if trace not in found], []
+        return [*early, *found]
 
     def _put_back(self, found: Sequence[Trace]) -> None:
         for trace in found:
             _quietly(trace.put_back)
+
+
+_mend = python_names.mend
+
+
+def is_strange(use: str) -> bool:
+    """Whether a plug-in is none of ours, whose code our tests hold: it is looked at more closely."""
+    return use.partition(".")[0] not in OURS
+
+
+def left_trace(clauses: Sequence[str]) -> LeftTrace:
+    """What a plug-in's rows say of what it left."""
+    return LeftTrace(_sentence(clauses, None))
 
 
 def _calls() -> int:
@@ -215,7 +264,7 @@ def looked_after(who: str, function: Callable[[], T], imports: str | None = None
     imports: the module that it imports; what that leaves is kept for `Guard.charge`. What a constructor leaves while a
     plan is made is put back without a word: the worker that builds it again will tell.
     """
-    if who.partition(".")[0] in OURS or (imports is None and _calls()):
+    if not is_strange(who) or (imports is None and _calls()):
         return function()
     guard, raised = Guard(careful=imports is not None), list[BaseException]()
 
@@ -250,7 +299,7 @@ def _sentence(clauses: Sequence[str], error: Exception | None) -> str:
 
 def _warn(who: str, clauses: Sequence[str]) -> None:
     """One line a plug-in and process on stderr; of our own plug-ins none: what their libraries do is no news."""
-    if not clauses or who in _said or who.partition(".")[0] in OURS:
+    if not clauses or who in _said or not is_strange(who):
         return
     _said.add(who)
     print(f"{bounded(who)}: when it was opened, {bounded('; '.join(clauses))}; this was put back", file=sys.stderr)

@@ -1,28 +1,33 @@
-"""The generators that a process has in common (random, numpy, torch): kept, set from a few words, and put back."""
+"""The generators that a process has in common (random, numpy, torch): kept, set from a few words, and put back.
+
+The functions are taken by name when this is loaded: a plug-in may have put others in their modules.
+"""
 
 from __future__ import annotations
 
-import random
 import sys
 from hashlib import blake2b
+from random import getstate, setstate
+from random import seed as seed_python
 from typing import Any
 
-import numpy as np
+from numpy.random import get_state, set_state
+from numpy.random import seed as seed_numpy
 
 
 def keep() -> tuple[Any, ...]:
     """The states of all generators, on GPUs that are in use too."""
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "default_generator"):
-        return random.getstate(), np.random.get_state(), None, []
-    return random.getstate(), np.random.get_state(), torch.get_rng_state(), [one.get_state() for one in _on_gpus(torch)]
+        return getstate(), get_state(), None, []
+    return getstate(), get_state(), torch.get_rng_state(), [one.get_state() for one in _on_gpus(torch)]
 
 
 def put(kept: tuple[Any, ...]) -> None:
     """Make them as they were kept."""
     python, numpys, torchs, gpus = kept
-    random.setstate(python)
-    np.random.set_state(numpys)
+    setstate(python)
+    set_state(numpys)
     if torchs is not None:
         torch = sys.modules["torch"]
         torch.set_rng_state(torchs)
@@ -33,8 +38,8 @@ def put(kept: tuple[Any, ...]) -> None:
 def seed(*words: str) -> None:
     """Set all of them to what these words stand for: equal words, equal draws, in any process."""
     number = int.from_bytes(blake2b("\n".join(words).encode(errors="replace"), digest_size=8).digest(), "big") >> 1
-    random.seed(number)
-    np.random.seed(number & 0xFFFFFFFF)
+    seed_python(number)
+    seed_numpy(number & 0xFFFFFFFF)
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "default_generator"):
         torch.default_generator.manual_seed(number)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-DEPTH = 4  # attributes of attributes of ... of features that are looked into
-WIDTH = 256  # entries of one list or mapping that are looked into
+from harness.contracts import Query, Vocabulary
+from harness.foreign.held import digests, hanging
 
 
 class Lent(Protocol):
@@ -43,37 +46,97 @@ class LentImage:
         return True
 
 
-class LentFeatures:
-    """What a pass left for one image. While it is entered a reader looks at it: arrays are read-only, tensors counted.
+class LentValue:
+    """A frozen value of the contract (a vocabulary, a query, the passes that are asked for), lent as a copy of its own.
 
-    A write to a tensor's memory that torch does not count (through `.data` or `.numpy()`) is not found.
+    Who changes the copy by force changes nobody's but its own, and is found out.
+    """
+
+    def __init__(self, value: Any, words: str) -> None:
+        self._value = value
+        self.value: Any = _copied(value)
+        self.clause = f"another {words} than it was lent"
+
+    def written(self) -> bool:
+        """Whether the copy is no longer equal to what it is a copy of."""
+        try:
+            return not _equal(self._value, self.value)
+        except Exception:  # a foreign value in it may raise anything
+            return True
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Query):
+        return Query(value.image_id, value.image, _copied(value.vocabulary))
+    if isinstance(value, Vocabulary):
+        return replace(value)
+    if isinstance(value, Mapping):
+        return {_copied(key): parts for key, parts in value.items()}
+    if isinstance(value, list):
+        return [_copied(one) for one in value]
+    try:
+        return deepcopy(value)
+    except Exception:  # a pass of a stranger's that cannot be copied is lent itself
+        return value
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Query):  # whose image is an array, and looked after by itself
+        same = one.image_id == other.image_id and one.image is other.image
+        return same and bool(one.vocabulary == other.vocabulary)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(one == other)
+
+
+class LentFeatures:
+    """What a pass left for one image. While it is lent, arrays are read-only and writes to tensors are counted.
+
+    closely: their bytes are compared too, which finds writes that torch does not count (`.data`, `.numpy()`, memory by
+    force). apart: what they share with the network, which is looked after by itself.
     """
 
     clause = "other numbers in the features that it reads, which others read after it"
 
-    def __init__(self, features: Any) -> None:
-        self.features, self.damaged = features, False
-        held = list(_held(features))
-        self._arrays = [one for one in held if isinstance(one, np.ndarray)]
-        self._tensors = [one for one in held if not isinstance(one, np.ndarray) and _writes(one) is not None]
+    def __init__(self, features: Any, apart: Sequence[Any] = ()) -> None:
+        self.features, self.damaged, self._closely = features, False, False
+        self._things, _ = hanging(features, apart)
+        self._arrays = [one for one in self._things if isinstance(one, np.ndarray)]
+        self._tensors = [one for one in self._things if not isinstance(one, np.ndarray) and _writes(one) is not None]
+        self._digests: list[Any] | None = None
         self._locked: list[NDArray[Any]] = []
 
-    def __enter__(self) -> None:
+    def remember(self) -> None:
+        """Take its bytes for right, if they were not before."""
+        if self._digests is None:
+            self._digests = digests(self._things)
+
+    def changed(self) -> bool:
+        """Whether its bytes are other than those remembered; it is damaged then."""
+        self.damaged |= self._digests is not None and digests(self._things) != self._digests
+        return self.damaged
+
+    @contextmanager
+    def lent(self, closely: bool) -> Iterator[None]:
+        """A reader looks at it. Afterwards arrays may be written to: they may be the backbone's, for its next pass."""
+        self._closely = closely
+        if closely:
+            self.remember()
         self._locked = [one for one in self._arrays if one.flags.writeable]
         self._counts = [one._version for one in self._tensors]
         for array in self._locked:
             array.flags.writeable = False
-
-    def __exit__(self, *_: object) -> None:
-        """The arrays may be the backbone's own, for its next pass."""
-        for array in self._locked:
-            array.flags.writeable = True
+        try:
+            yield
+        finally:
+            for array in self._locked:
+                array.flags.writeable = True
 
     def written(self) -> bool:
         """Whether a reader wrote into them, or made them writable; they are damaged then."""
         counts = [one._version for one in self._tensors]
         self.damaged |= counts != self._counts or any([one.flags.writeable for one in self._locked])
-        return self.damaged
+        return self.damaged or (self._closely and self.changed())
 
 
 def _writes(tensor: Any) -> int | None:
@@ -82,20 +145,3 @@ def _writes(tensor: Any) -> int | None:
         return int(tensor._version)
     except (AttributeError, RuntimeError):
         return None
-
-
-def _held(thing: Any, depth: int = DEPTH) -> Iterator[Any]:
-    """Arrays and tensors in attributes, lists and mappings; nothing is evaluated to find them."""
-    if isinstance(thing, np.ndarray) or hasattr(type(thing), "_version"):
-        yield thing
-    elif depth and not isinstance(thing, str | bytes | int | float | type | None):
-        for inner in _inside(thing):
-            yield from _held(inner, depth - 1)
-
-
-def _inside(thing: Any) -> list[Any]:
-    if isinstance(thing, Mapping):
-        return list(thing.values())[:WIDTH]
-    if isinstance(thing, list | tuple):
-        return list(thing[:WIDTH])
-    return list(getattr(thing, "__dict__", {}).values())[:WIDTH]

@@ -1,4 +1,4 @@
-"""Our loaded modules flow in; the functions that they rest on flow out, and which of them somebody replaced.
+"""Our loaded modules flow in; what they rest on flows out: their own names, and functions; and what somebody replaced.
 
 What they rest on is read from themselves: the modules that their globals hold or their functions import, of those all
 functions and classes, and of the classes that they name the methods. Besides, what libraries rest on: Python's own
@@ -15,37 +15,68 @@ from functools import partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
+
 from harness.foreign.watch import Trace
 
 ALWAYS = ("builtins", "numpy")
 NETWORKS = ("torch", "torch.nn.functional", "torch.nn")
 OURS = ("harness", "methods", "benchmarks")
 _GONE = object()
+_MADE = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
+_FILLED = (dict, list, set, np.ndarray)
 
 
 @dataclass(frozen=True)
 class _Known:
-    """The functions of a module or class. size: how many entries a class had; modules may grow."""
+    """The functions of a module or class, of ours all that it names. size: how many entries a class had; modules grow.
+
+    made: the code and defaults of functions written in Python; filled: copies of our constants (names in capitals).
+    """
 
     place: Any
     names: tuple[str, ...]
     values: tuple[Any, ...]
     size: int | None
+    functions: tuple[FunctionType, ...]
+    made: tuple[tuple[Any, ...], ...]
+    filled: tuple[tuple[str, Any, Any], ...]
 
     @classmethod
-    def of(cls, place: Any) -> _Known:
+    def of(cls, place: Any, wholly: bool) -> _Known:
+        """wholly: it is ours."""
         held = dict(vars(place))
-        names = tuple(name for name, value in held.items() if _is_function(value))
+        names = tuple(name for name, value in held.items() if _is_function(value) or (wholly and name[:2] != "__"))
         size = len(held) if isinstance(place, type) else None
-        return cls(place, names, tuple(held[name] for name in names), size)
+        values = tuple(held[name] for name in names)
+        bare = [getattr(value, "__func__", value) for value in values]
+        functions = tuple(one for one in bare if isinstance(one, FunctionType))
+        constants = [(name, held[name]) for name in names if wholly and name.isupper()]
+        filled = tuple((name, one, one.copy()) for name, one in constants if type(one) in _FILLED)
+        return cls(place, names, values, size, functions, tuple(map(_MADE, functions)), filled)
 
     def same(self) -> bool:
         now = vars(self.place)
         if self.size is not None and self.size != len(now):
             return False
-        return all(map(operator.is_, map(now.get, self.names), self.values))
+        if not all(map(operator.is_, map(now.get, self.names), self.values)):
+            return False
+        return tuple(map(_MADE, self.functions)) == self.made and all(_alike(one, was) for _, one, was in self.filled)
 
-    def replaced(self) -> Iterator[tuple[str, Any, Any]]:
+    def traces(self, name: str) -> Iterator[Trace]:
+        """What was replaced, or changed inside."""
+        for key, was, held in self._replaced():
+            put_back, put_on = partial(_set, self.place, key, was), partial(_set, self.place, key, held)
+            yield Trace(f"{name}.{key} replaced", put_back, put_on)
+        for function, made in zip(self.functions, self.made, strict=True):
+            if (now := _MADE(function)) != made:
+                words = f"the code or defaults of {function.__module__}.{function.__qualname__} replaced"
+                yield Trace(words, partial(_make, function, made), partial(_make, function, now))
+        for key, one, was in self.filled:
+            if not _alike(one, was):
+                yield Trace(f"{name}.{key} changed", partial(_fill, one, was), partial(_fill, one, one.copy()))
+
+    def _replaced(self) -> Iterator[tuple[str, Any, Any]]:
         """Name, what was there and what is there now; _GONE for nothing."""
         now = dict(vars(self.place))
         known = dict(zip(self.names, self.values, strict=True))
@@ -67,20 +98,25 @@ class Functions:
 
     def settle(self) -> None:
         """Take what is there for right, and take in what was loaded since the last time."""
+        for name in [name for name, one in self._known.items() if _moved(name, one.place)]:
+            del self._known[name]
+            self._modules = 0
         for name in [name for name, one in self._known.items() if not one.same()]:
-            self._known[name] = _Known.of(self._known[name].place)
+            self._known[name] = _known(name, self._known[name].place)
         if len(sys.modules) == self._modules:
             return
         self._modules = len(sys.modules)
         for name, place in self._places().items():
             if name not in self._known:
-                self._known[name] = _Known.of(place)
+                self._known[name] = _known(name, place)
 
     def traces(self) -> list[Trace]:
         """What was replaced, added to a class, or taken away."""
-        return [
-            Trace(f"{name}.{key} replaced", partial(_set, one.place, key, was), partial(_set, one.place, key, held))
-            for name, one in self._known.items() if not one.same() for key, was, held in one.replaced()
+        found = [trace for name, one in self._known.items() if not one.same() for trace in one.traces(name)]
+        return found + [
+            Trace(f"sys.modules[{name!r}] replaced", partial(_load, name, one.place),
+                  partial(_load, name, sys.modules.get(name)))
+            for name, one in self._known.items() if _moved(name, one.place)
         ]  # fmt: skip
 
     def _places(self) -> dict[str, Any]:
@@ -103,6 +139,43 @@ class Functions:
         layers = [one for name in loaded for one in _layers(sys.modules[name])]
         classes = [one for one in (*named, *own, *layers) if one.__module__ != "builtins"]
         return found | {f"{one.__module__}.{one.__qualname__}": one for one in classes}
+
+
+def _known(name: str, place: Any) -> _Known:
+    return _Known.of(place, name.partition(".")[0] in OURS)
+
+
+def _moved(name: str, place: Any) -> bool:
+    """Whether a module is no longer the one that an import of its name gives; some go by another one anyway."""
+    if not isinstance(place, ModuleType) or sys.modules.get(name) is place:
+        return False
+    return bool(name == place.__name__ == getattr(place.__spec__, "name", None))
+
+
+def _load(name: str, module: Any) -> None:
+    if module is None:
+        sys.modules.pop(name, None)
+    else:
+        sys.modules[name] = module
+
+
+def _make(function: FunctionType, made: tuple[Any, ...]) -> None:
+    function.__code__, function.__defaults__, function.__kwdefaults__ = made
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return bool(np.array_equal(one, other)) if isinstance(one, np.ndarray) else bool(one == other)
+
+
+def _fill(held: Any, was: Any) -> None:
+    """Make what a constant holds what it was, in place: others hold it too."""
+    if isinstance(held, list):
+        held[:] = was
+    elif isinstance(held, np.ndarray):
+        held[...] = was
+    else:
+        held.clear()
+        held.update(was)
 
 
 def _set(place: Any, key: str, value: Any) -> None:

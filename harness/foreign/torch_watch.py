@@ -20,6 +20,7 @@ FLAGS = {
     "quantized": ("engine",),
     "cuda.matmul": (
         "allow_tf32", "allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction",
+        "allow_fp16_accumulation",
     ),
 }  # fmt: skip
 ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
@@ -54,7 +55,7 @@ def torch_things() -> tuple[Watched, ...]:
         attribute("torch.utils.deterministic.fill_uninitialized_memory", torch.utils.deterministic,
                   "fill_uninitialized_memory", rare=True),
     ]  # fmt: skip
-    return (*found, *_flags(torch), *_attention(torch))
+    return (*found, *_flags(torch), *_attention(torch), *_fast_paths(torch))
 
 
 def _switched(words: str) -> Callable[[Any, Any], str]:
@@ -145,3 +146,17 @@ def _attention(torch: Any) -> Iterator[Watched]:
         if look := getattr(cuda, f"{kind}_sdp_enabled", None):
             put = getattr(cuda, f"enable_{kind}_sdp")
             yield Watched(f"torch's {kind} attention", look, put, _switched(f"torch's {kind} attention"))
+
+
+def _fast_paths(torch: Any) -> Iterator[Watched]:
+    """Other ways of computing that can be switched off, where this build of torch can tell."""
+    mha: Any = getattr(torch.backends, "mha", None)
+    if hasattr(mha, "get_fastpath_enabled"):
+        words = "torch's fast path of transformers"
+        yield Watched(words, mha.get_fastpath_enabled, mha.set_fastpath_enabled, _switched(words), rare=True)
+    nnpack: Any = getattr(torch.backends, "nnpack", None)
+    if look := getattr(torch._C, "_get_nnpack_enabled", None):
+        yield Watched("torch's NNPACK", look, nnpack.set_flags, _switched("torch's NNPACK"), rare=True)
+    if look := getattr(torch, "is_warn_always_enabled", None):
+        words = "torch's repeated warnings"
+        yield Watched(words, look, torch.set_warn_always, _switched(words), rare=True)

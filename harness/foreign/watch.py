@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.foreign import streams
+from harness.foreign import strays, streams
 
 Tell = Callable[[Any, Any], str]
 SIGNALS = tuple(
@@ -78,6 +78,13 @@ def things() -> tuple[Watched, ...]:
         Watched("logging", _logging, _put_logging, _plainly("the root logger changed"), gentle=True),
         Watched("warnings", _warnings, _put_warnings, _plainly("the filters of all warnings changed"), gentle=True),
         Watched("standard streams", streams.look, streams.put, streams.told),
+        Watched("threads", strays.look, strays.end, strays.told),
+        Watched("the trace and profile functions", _tracing, _put_tracing, _plainly("a trace or profile function")),
+        Watched("the search path", _path, _put_path, _plainly("sys.path changed"), rare=True),
+        Watched("numpy's buffer size", np.getbufsize, np.setbufsize, rare=True),
+        attribute("sys.excepthook", sys, "excepthook", rare=True),
+        attribute("sys.unraisablehook", sys, "unraisablehook", rare=True),
+        attribute("threading.excepthook", threading, "excepthook", rare=True),
     ]
     return (*found, *_pillow())
 
@@ -85,7 +92,7 @@ def things() -> tuple[Watched, ...]:
 def differing(watched: Sequence[Watched], before: Sequence[Any]) -> list[Trace]:
     """What is no longer as it was."""
     now = [one.look() for one in watched]
-    if now == before:
+    if before == now:
         return []
     changed = [entry for entry in zip(watched, before, now, strict=True) if entry[1] != entry[2]]
     return [
@@ -132,14 +139,24 @@ def _put_folder(was: str | None) -> None:
             os.chdir(was)
 
 
+_LIBRARIES_OWN = tuple(
+    os.fsencode(name)
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK")
+)  # set by torch for itself, whoever uses it first
+
+
 def _environment() -> dict[Any, Any]:
     """A copy of the variables, as the system has them where that can be had: ten times cheaper than their texts."""
-    return dict(getattr(os.environ, "_data", os.environ))
+    held = dict(getattr(os.environ, "_data", os.environ))
+    for name in _LIBRARIES_OWN:
+        held.pop(name, None)
+    return held
 
 
 def _put_environment(held: dict[Any, Any]) -> None:
     was = _texts(held)
-    for name in [name for name in os.environ if name not in was]:
+    own = {os.fsdecode(name) for name in _LIBRARIES_OWN}
+    for name in [name for name in os.environ if name not in was and name not in own]:
         del os.environ[name]
     os.environ.update({name: value for name, value in was.items() if os.environ.get(name) != value})
 
@@ -206,6 +223,43 @@ def _put_warnings(was: tuple[Any, ...]) -> None:
     narrow = [one for one in warnings.filters if not _sweeping(one)]
     warnings.filters[:] = [*narrow, *was[0]]  # type: ignore[index]
     warnings.showwarning = was[1]
+
+
+def _tracing() -> tuple[Any, ...]:
+    return sys.gettrace(), sys.getprofile(), threading.gettrace(), threading.getprofile()
+
+
+def _put_tracing(was: tuple[Any, ...]) -> None:
+    sys.settrace(was[0])
+    sys.setprofile(was[1])
+    threading.settrace(was[2])
+    threading.setprofile(was[3])
+
+
+class _Path(tuple[str, ...]):
+    """Places where modules are looked for; equal to one that has more: research code adds its own folders."""
+
+    held: list[str]
+
+    def __eq__(self, now: object) -> bool:
+        rest = iter(now if isinstance(now, _Path) else ())
+        return isinstance(now, _Path) and self.held is now.held and all(place in rest for place in self)
+
+    def __ne__(self, now: object) -> bool:
+        return not self == now
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _path() -> _Path:
+    found = _Path(sys.path)
+    found.held = sys.path
+    return found
+
+
+def _put_path(was: _Path) -> None:
+    sys.path = was.held
+    sys.path[:] = [*was, *(place for place in sys.path if place not in was)]
 
 
 def _pillow() -> list[Watched]:

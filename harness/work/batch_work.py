@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from harness.contracts import Backbone, Gathering, MethodError, Parts, Pass, Query, Reader, Recipe, Row, Run
-from harness.foreign.calls import Guard
-from harness.foreign.lending import LentFeatures
+from harness.foreign.calls import Guard, LeftTrace, is_strange, left_trace
+from harness.foreign.lending import Lent, LentFeatures, LentValue
 from harness.work.judge import judge_of
 from harness.work.slots import Slot
 
@@ -68,17 +68,18 @@ class BatchWork:
                 judge.fail(error)
 
     def _ask(
-        self, run: Run, place: int, view: int, verb: Callable[[], Any], lent: Sequence[LentFeatures] = ()
+        self, run: Run, place: int, view: int, verb: Callable[[Any], Any], lent: Sequence[Lent] = ()
     ) -> Callable[[], Any]:
-        """A question to a method about one window of an image, as a guarded call."""
+        """A question to a method about one window of an image, as a guarded call; it is given the vocabulary."""
         slot = self._slots[place]
         words = run.run_id, slot.queries[view].image_id
-        return partial(self._guard.call, run.method.use, words, verb, (*slot.shown(view), *lent))
+        names = LentValue(slot.queries[view].vocabulary, "vocabulary")
+        ask = partial(verb, names.value)
+        return partial(self._guard.call, run.method.use, words, ask, (*slot.shown(view), names, *lent))
 
     def _segment(self, run: Run, method: Any, view: int, places: Sequence[int]) -> None:
         for place in places:
-            query = self._slots[place].queries[view]
-            verb = partial(method.segment, query.image, query.vocabulary)
+            verb = partial(method.segment, self._slots[place].queries[view].image)
             self._judges[run.run_id, place].hear(self._ask(run, place, view, verb), 0.0)
 
     def _serve(self, readers: Sequence[tuple[Run, Reader]], view: int, places: Sequence[int]) -> None:
@@ -111,7 +112,8 @@ class BatchWork:
             needs = self._guard.call(run.method.use, (run.run_id,), lambda: dict(reader.passes()))
             if not needs:
                 raise MethodError("its `passes` asks for nothing, so there is nothing for it to read")
-            return needs
+            own: dict[Pass, Parts] = LentValue(needs, "passes").value  # its objects stay its own to change
+            return own
         except Exception as error:
             self._fail(run, error)
             return {}
@@ -131,33 +133,54 @@ class BatchWork:
         """The passes of one backbone with the seconds each took, counting what they cost."""
         queries = [slot.queries[view] if place in places else self._blank for place, slot in enumerate(self._slots)]
         self.encodings += len(places) * len({request.encoding for request in wanted})
-        lent = [image for place in places for image in self._slots[place].shown(view)]
+        images = [image for place in places for image in self._slots[place].shown(view)]
+        shown, asked = LentValue(queries, "query"), LentValue(wanted, "pass")
+        lent: tuple[Lent, ...] = (*images, shown, asked)
         ask = partial(self._guard.call, recipe.use, (repr(recipe), str(view)), lent=lent)
         started = time.perf_counter()
         network = self._backbone(recipe)
-        passes = ask(function=lambda: iter(network.run(queries, wanted)))
+        apart = network, *getattr(network, "__dict__", {}).values()
+        ours = {request: request for request in wanted}
+        passes = ask(function=lambda: iter(network.run(shown.value, asked.value)))
         while (found := ask(function=lambda: next(passes, None))) is not None:
             request, features = found
+            if self._guard.shared is not None:
+                self._guard.shared.ripen(recipe)
             self.passes += len(places)
-            yield request, [LentFeatures(one) for one in features], time.perf_counter() - started
+            left = [LentFeatures(one, apart) for one in features]
+            yield ours.get(request, request), left, time.perf_counter() - started
             started = time.perf_counter()
 
     def _read(self, one: Waiting, left: Left, view: int, places: Sequence[int]) -> Sequence[int] | None:
         """Let a reader read; where it wrote into what it reads, the places that it has not come to, else None."""
         run, reader, needs = one
+        closely = is_strange(run.method.use)
+        everything = [held for features, _ in left.values() for held in features] if closely else []
+        for held in everything:
+            held.remember()
         seconds = sum(left[request][1] for request in needs)
+        asked = LentValue(needs, "pass")
         for number, place in enumerate(places):
-            lent = {request: left[request][0][place] for request in needs}
-            features = {request: held.features for request, held in lent.items()}
+            lent = [left[request][0][place] for request in needs]
+            features = dict(zip(asked.value, (held.features for held in lent), strict=True))
             judge = self._judges[run.run_id, place]
-            verb = judge.question(reader, features, view)
+            verb = judge.question(reader, features)
             with ExitStack() as loan:
-                for held in lent.values():
-                    loan.enter_context(held)
-                judge.hear(self._ask(run, place, view, verb, tuple(lent.values())), seconds)
-            if any(held.damaged for held in lent.values()):
+                for held in lent:
+                    loan.enter_context(held.lent(closely))
+                judge.hear(self._ask(run, place, view, verb, (asked, *lent)), seconds)
+            if any(held.damaged for held in lent):
                 return places[number + 1 :]
+        if any([held.changed() for held in everything]):
+            self._spoil(run, places, left_trace([f"{LentFeatures.clause} (those of other images or passes)"]))
+            return ()
         return None
+
+    def _spoil(self, run: Run, places: Sequence[int], error: LeftTrace) -> None:
+        """Which of its answers wrote past what it was lent is not known: all of them are given up."""
+        for place in places:
+            if (run.run_id, place) in self._judges:
+                self._judges[run.run_id, place].spoil(error)
 
     def _lost(self, readers: Sequence[tuple[Run, Reader]], error: Exception, view: int, places: Sequence[int]) -> None:
         """A backbone failed these readers: an image that was alone is given up, of several each is tried alone."""

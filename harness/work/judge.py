@@ -24,6 +24,7 @@ from harness.contracts import (
     Run,
     Sample,
     Scoring,
+    Vocabulary,
 )
 from harness.errors import in_words
 from harness.foreign import interrupts
@@ -46,9 +47,9 @@ class Judge:
         self._seconds = 0.0
         self._row: Row | None = None
 
-    def question(self, reader: Any, features: Mapping[Pass, Features], view: int) -> Callable[[], Any]:
-        """What a reader of passes is asked about one window."""
-        return partial(reader.read, features, self._slot.queries[view].vocabulary)
+    def question(self, reader: Any, features: Mapping[Pass, Features]) -> Callable[[Vocabulary], Any]:
+        """What a reader of passes is asked about one window, for the vocabulary that it is lent."""
+        return partial(reader.read, features)
 
     def hear(self, answer: Callable[[], Any], seconds: float) -> None:
         """Ask for the answer for the next window; with the last one the row is made. After a failure nothing is asked.
@@ -70,6 +71,11 @@ class Judge:
         if self._row is None:
             self._row = Row(self._run.run_id, self._image_id, "failed", 0.0, in_words(error))
             self._answers = []
+
+    def spoil(self, error: Exception) -> None:
+        """Give the image up, even if it is done."""
+        self._row = None
+        self.fail(error)
 
     def row(self) -> Row:
         """The row; of an image that could not be read, or has no class to tell apart, without asking anybody."""
@@ -139,13 +145,15 @@ class LabelJudge(Judge):
 class GatherJudge(Judge):
     """A learner's run: what it takes of an image and its lesson becomes a file."""
 
-    def question(self, reader: Any, features: Mapping[Pass, Features], view: int) -> Callable[[], Any]:
+    def question(self, reader: Any, features: Mapping[Pass, Features]) -> Callable[[Vocabulary], Any]:
         return partial(self._gather, reader, features)
 
-    def _gather(self, learner: Any, features: Mapping[Pass, Features]) -> Mapping[str, NDArray[Any]]:
+    def _gather(
+        self, learner: Any, features: Mapping[Pass, Features], vocabulary: Vocabulary
+    ) -> Mapping[str, NDArray[Any]]:
         _, offered, _ = self._parts()
         lesson = lesson_masks.positions(pictures.decode_map(self._lessons[self._image_id]), offered)
-        found: Mapping[str, NDArray[Any]] = learner.gather(features, offered.vocabulary, lesson)
+        found: Mapping[str, NDArray[Any]] = learner.gather(features, vocabulary, lesson)
         return found
 
     def _heard(self, answer: Any) -> Row:

@@ -6,13 +6,14 @@ is taken along to the driver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
 from harness.contracts import ModelError, Recipe, Run
 from harness.errors import in_words
 from harness.foreign.calls import Guard
+from harness.foreign.shared import Shared
 from harness.recipes import loading
 from harness.recipes.origins import Source
 from harness.work.reading import Reading
@@ -26,6 +27,18 @@ class Openings:
         self._lost: dict[Any, str] = {}
         self._networks: set[Recipe] = set()
         self._said: list[str] = []
+        self.shared = Shared()
+
+    def look_after(self) -> None:
+        """From now on watch all that is open, since a plug-in that is none of ours takes part."""
+        opened = {key: thing for key, thing in self._held.items() if not isinstance(thing, Reading)}
+        self.shared.note({key: (_address(key), thing) for key, thing in opened.items()})
+
+    def drop(self, keys: Iterable[Any]) -> None:
+        """Open these anew when they are asked for: somebody changed them."""
+        for key in keys:
+            self._held.pop(key, None)
+        self.shared.forget(keys)
 
     def method(self, guard: Guard, run: Run) -> Any:
         """The method of a run, with what it has learned, if it is a learner."""
@@ -53,9 +66,9 @@ class Openings:
     def keep_networks(self, needed: Collection[Recipe]) -> None:
         """Networks that are not needed are let go before another one is opened: memory holds one set."""
         if set(needed) - self._networks - self._lost.keys():
-            for recipe in self._networks - set(needed):
-                del self._held[recipe]
-            self._networks &= set(needed)
+            idle = self._networks - set(needed)
+            self.drop(idle)
+            self._networks -= idle
 
     def take_notices(self) -> tuple[str, ...]:
         """What is to be said since the last call, a sentence each."""
@@ -76,6 +89,12 @@ class Openings:
         if key in self._lost:
             raise ModelError(self._lost[key])
         return self._held[key]
+
+
+def _address(key: Any) -> str:
+    """Of the plug-in that was opened: a recipe is a key by itself, a method's one together with what it learned."""
+    recipe: Recipe = key if isinstance(key, Recipe) else key[0]
+    return recipe.use
 
 
 def _opened(make: Callable[[], Any]) -> tuple[Any, list[str]]:

@@ -1,7 +1,8 @@
 """Batches of a benchmark flow in; each with its images read flows out, the next ones read in a thread meanwhile.
 
 The first batch is read while nothing else runs, and the process is looked at around every image. A benchmark that left
-a trace, or draws from the generators that all have in common, is never read ahead of the work.
+a trace, or draws from the generators that all have in common, is never read ahead of the work. What was read while a
+method left something is read again.
 """
 
 from __future__ import annotations
@@ -38,14 +39,18 @@ class Reading:
     def batches(self, batches: Sequence[Batch], read: Read) -> Iterator[tuple[Batch, tuple[Slot, ...]]]:
         """Every batch with its images, in order."""
         with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
-            ahead: list[Future[tuple[Slot, ...]]] = []
+            ahead: list[tuple[Future[tuple[Slot, ...]], int]] = []
             for position, batch in enumerate(batches):
                 watched = not self._known or self.elsewhere.blamed
                 task = partial(self._watched, read) if watched else partial(read, self._load)
                 until = position + 1 + (0 if watched else READ_AHEAD)
                 for coming in batches[position + len(ahead) : until]:
-                    ahead.append(pool.submit(task, coming))
-                yield batch, ahead.pop(0).result()
+                    ahead.append((pool.submit(task, coming), self.elsewhere.traces))
+                reading, traces = ahead.pop(0)
+                slots = reading.result()
+                if traces != self.elsewhere.traces:  # it was read beside a method that left something: read it alone
+                    slots = pool.submit(task, batch).result()
+                yield batch, slots
 
     def _watched(self, read: Read, batch: Batch) -> tuple[Slot, ...]:
         """A batch that is read while nothing else runs."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.contracts import BatchDone, ProtocolSettings, Recipe, Row, Run, Shard, Words
 from harness.errors import in_words
-from harness.foreign.calls import Guard
+from harness.foreign.calls import Guard, is_strange
 from harness.protocol.offering import tagged
 from harness.recipes import loading
 from harness.work import arithmetic, slots
@@ -63,15 +63,14 @@ class Worker:
         for batch, places in reading.batches(shard.batches, partial(slots.read, names, rules)):
             started = time.perf_counter()
             guard.settle()
-            places = tuple(self._tagged(guard, slot, names, rules) for slot in places)
-            work = self._work(guard, shard, methods, places, names)
-            if guard.rare_traces() and not guard.careful:
-                guard.careful = True
-                work = self._work(guard, shard, methods, places, names)
+            work, seen = self._work(guard, shard, methods, places, names)
+            if self._disturbed(guard):
+                guard, methods = self._careful(guard, shard, methods)
+                work, seen = self._work(guard, shard, methods, places, names)
             guard.leave()
             seconds = time.perf_counter() - started
-            kept = tuple(picture(slot.sample) for slot in places if slot.sample and slot.image_id in shard.keep)
-            origins = tuple(slot.origin for slot in places if slot.origin)
+            kept = tuple(picture(slot.sample) for slot in seen if slot.sample and slot.image_id in shard.keep)
+            origins = tuple(slot.origin for slot in seen if slot.origin)
             yield BatchDone(shard.shard_id, batch.index, work.rows, work.encodings, work.passes, seconds, kept, origins)
 
     def _opened(self, shard: Shard) -> tuple[Guard, Runs, list[tuple[Run, str]]]:
@@ -101,6 +100,9 @@ class Worker:
             except Exception as error:
                 untried.append((run, in_words(error)))
         guard.leave()
+        if any(map(is_strange, _addresses(shard))) and not self._own:
+            self._openings.look_after()
+            guard.shared = self._openings.shared
         return guard, methods, untried
 
     def _guard(self, reading: Reading) -> Guard:
@@ -110,9 +112,32 @@ class Worker:
         self._keeper = self._keeper or Guard(reading.elsewhere, own=True)
         return self._keeper
 
-    def _work(self, guard: Guard, shard: Shard, methods: Runs, places: Sequence[Slot], names: Words) -> BatchWork:
+    def _work(
+        self, guard: Guard, shard: Shard, methods: Runs, places: Sequence[Slot], names: Words
+    ) -> tuple[BatchWork, tuple[Slot, ...]]:
+        """A batch done, and its places with the classes that were offered in them."""
         backbone = partial(self._openings.network, guard)
-        return BatchWork(guard, methods, places, slots.filler(names), backbone, shard.keep, shard.lessons)
+        rules = shard.runs[0].protocol
+        offered = tuple(self._tagged(guard, slot, names, rules) for slot in places)
+        return BatchWork(guard, methods, offered, slots.filler(names), backbone, shard.keep, shard.lessons), offered
+
+    def _disturbed(self, guard: Guard) -> bool:
+        """Whether a batch has to be done again: somebody left what is dear to look at, and it is not known who."""
+        replaced = guard.rare_traces()
+        self._changed = [] if guard.careful or guard.shared is None else guard.shared.changed()
+        return bool(replaced or self._changed) and not guard.careful
+
+    def _careful(self, guard: Guard, shard: Shard, methods: Runs) -> tuple[Guard, Runs]:
+        """Look at everything after every call from now on, and undo it then. What was changed is opened anew."""
+        if self._changed:
+            guard.leave()
+            self._openings.drop(self._changed)
+            guard, methods, _ = self._opened(shard)
+            guard.settle()
+        guard.careful = True
+        if guard.shared is not None:
+            guard.shared.keep()
+        return guard, methods
 
     def _tagged(self, guard: Guard, slot: Slot, names: Words, rules: ProtocolSettings) -> Slot:
         """The place with what the tagger, if the protocol has one, sees in it. A network: it stays in this thread."""
@@ -140,3 +165,10 @@ class Worker:
         if not self._prepared:
             arithmetic.prepare_torch(self._threads)
             self._prepared = True
+
+
+def _addresses(shard: Shard) -> set[str]:
+    """Of the methods, the benchmark and the tagger of a shard."""
+    first = shard.runs[0]
+    tagger = first.protocol.tagger
+    return {first.benchmark.use, *(run.method.use for run in shard.runs), *([tagger.use] if tagger else [])}

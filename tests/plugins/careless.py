@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import builtins
 import ctypes
 import gc
 import logging
@@ -10,18 +11,23 @@ import os
 import random
 import signal
 import sys
+import threading
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from PIL import ImageFile
 from torch.nn import functional
-from toy_world import Boxes, ToyReader
+from toy_world import Boxes, ToyPass, ToyReader
 
-from harness.contracts import Features, Pass, Sample, Vocabulary
+from harness.contracts import Features, Parts, Pass, Query, Recipe, Sample, Vocabulary
+from harness.protocol import decision
+from methods import stableseg
 
 _KEPT: list[Any] = []
 
@@ -97,6 +103,30 @@ def alarm(image: Any) -> None:
     signal.setitimer(signal.ITIMER_REAL, 3600)
 
 
+def broken(*given: Any, **how: Any) -> Any:
+    raise RuntimeError("somebody put this here")
+
+
+def thread(image: Any) -> None:
+    """Sets the default dtype while others are at work."""
+
+    def later() -> None:
+        time.sleep(0.3)
+        torch.set_default_dtype(torch.float64)
+
+    threading.Thread(target=later, name="later", daemon=True).start()
+
+
+def other_defaults(image: Any) -> None:
+    decision.nothing_offered.__code__ = (lambda size, settings: 0).__code__
+
+
+def child(image: Any) -> None:
+    """A child that comes back into our own code."""
+    if process := os.fork():
+        os.waitpid(process, 0)
+
+
 HABITS: dict[str, Callable[[Any], Any]] = {
     "write": write, "unlock": unlock, "forced": forced, "through torch": through_torch,
     "dtype": lambda image: torch.set_default_dtype(torch.float64),
@@ -128,6 +158,17 @@ HABITS: dict[str, Callable[[Any], Any]] = {
     "truncated": swap(ImageFile, "LOAD_TRUNCATED_IMAGES", True),
     "collection": lambda image: gc.disable(), "recursion": lambda image: sys.setrecursionlimit(3000),
     "log": lambda image: logging.disable(logging.CRITICAL), "warnings": lambda image: warnings.simplefilter("error"),
+    "len": swap(builtins, "len", broken), "exception": swap(builtins, "Exception", KeyError),
+    "getcwd": swap(os, "getcwd", broken), "get dtype": swap(torch, "get_default_dtype", broken),
+    "thread": thread, "trace": lambda image: sys.settrace(lambda *given: None),
+    "profile": lambda image: sys.setprofile(lambda *given: None),
+    "buffer": lambda image: np.setbufsize(1 << 16), "path": lambda image: sys.path.clear(),
+    "excepthook": swap(sys, "excepthook", broken), "module": lambda image: sys.modules.pop("torch.nn.functional"),
+    "random": swap(random, "random", lambda: 0.5), "numpy's random": swap(np.random, "rand", lambda *given: 0.5),
+    "manual seed": swap(torch, "manual_seed", broken),
+    "fast path": lambda image: torch.backends.mha.set_fastpath_enabled(False),
+    "constant": swap(decision, "_SLICE_ELEMENTS", 3), "table": lambda image: stableseg.CHOICES.clear(),
+    "code": other_defaults, "child": child,
     "seeds": lambda image: (random.seed(1), np.random.seed(1), torch.manual_seed(1)),
     "nothing": lambda image: None,
 }  # fmt: skip
@@ -171,10 +212,104 @@ class Reckless:
 
 
 class Tensors:
-    """What a backbone may leave: a tensor in a list of an attribute."""
+    """What a backbone may leave: tensors in an attribute, and one in a closure behind a slot."""
 
-    def __init__(self, image: Any) -> None:
-        self.held = [torch.tensor(image, dtype=torch.float32)]
+    __slots__ = ("held", "planes", "told")
+
+    def __init__(self, planes: torch.Tensor, held: Any) -> None:
+        self.planes, self.held = {"deep": [({"deeper": planes},)]}, held
+        self.told = lambda: planes
+
+
+@dataclass(frozen=True)
+class TensorBackbone:
+    """A layer over the pixels; leaves what it gives, for all images in one tensor."""
+
+    version: ClassVar[int] = 1
+
+    @cached_property
+    def network(self) -> torch.nn.Module:
+        layer = torch.nn.Linear(3, 3, bias=False, device="cpu", dtype=torch.float32).requires_grad_(False)
+        layer.weight.copy_(torch.tensor([[1.0, 0.2, 0.1], [0.1, 1.0, 0.2], [0.2, 0.1, 1.0]]))
+        return torch.nn.Sequential(layer, torch.nn.Dropout(0.5)).eval()
+
+    def run(self, queries: Sequence[Query], requests: Mapping[Pass, Parts]) -> Iterator[tuple[Pass, Sequence[Any]]]:
+        for request in requests:
+            pixels = [torch.from_numpy(np.resize(one.image, (8, 12, 3))).float() for one in queries]
+            left = self.network(torch.stack(pixels))
+            yield request, [Tensors(one, self.network) for one in left]
+
+
+@dataclass(frozen=True)
+class TensorReader:
+    """Planes of what the backbone left, and its layer once more; `spoils` says what it does besides."""
+
+    version: ClassVar[int] = 1
+    spoils: str = "nothing"
+
+    def passes(self) -> Mapping[Pass, Parts]:
+        return {ToyPass(Recipe.of("careless:TensorBackbone"), 1): frozenset({"all"})}
+
+    def read(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Any:
+        (left,) = features.values()
+        planes = left.held(left.told()).permute(2, 0, 1).clone()
+        SPOILS[self.spoils](left, features)
+        return planes[[Boxes().classes.index(word) for word in vocabulary.words]]
+
+
+def anything(kind: type) -> list[Any]:
+    return [one for one in gc.get_objects() if isinstance(one, kind)]
+
+
+def through_memory(tensor: Any) -> None:
+    ctypes.memset(tensor.data_ptr(), 1, tensor.numel() * tensor.element_size())
+
+
+def others_too(left: Any, features: Any) -> None:
+    """Past what it was lent: the planes of all images of the batch lie in one piece of memory."""
+    own = left.told().clone()
+    torch.empty(0, dtype=torch.float32, device="cpu").set_(left.told().untyped_storage()).zero_()
+    left.told().data.copy_(own)
+
+
+SPOILS: dict[str, Callable[[Any, Any], Any]] = {
+    "data": lambda left, features: left.told().data.mul_(-1),
+    "swap": lambda left, features: left.told().data.copy_(left.told().flip(0)),
+    "numpy": lambda left, features: left.told().numpy().fill(0),
+    "memory": lambda left, features: through_memory(left.told()),
+    "other images": others_too,
+    "passes": lambda left, features: object.__setattr__(next(iter(features)), "timestep", 999),
+    "weights": lambda left, features: [one.data.mul_(0.9) for one in left.held.parameters()],
+    "all weights": lambda left, features: [
+        one.data.mul_(0.9) for held in anything(torch.nn.Module) for one in held.parameters(recurse=False)
+    ],
+    "hook": lambda left, features: left.held[0].register_forward_hook(lambda *given: given[-1] * 0),
+    "training": lambda left, features: left.held.train(),
+    "forward": lambda left, features: setattr(left.held[0], "forward", lambda given: given * 0),
+    "parameter": lambda left, features: setattr(left.held[0], "weight", torch.nn.Parameter(left.held[0].weight * 2)),
+    "nothing": lambda left, features: None,
+}
+
+
+@dataclass(frozen=True)
+class Renames:
+    """Changes the names that it is offered."""
+
+    version: ClassVar[int] = 1
+
+    def segment(self, image: Any, vocabulary: Vocabulary) -> Any:
+        object.__setattr__(vocabulary, "names", tuple(("sky",) for _ in vocabulary.names))
+        return np.zeros(image.shape[:2], np.int16)
+
+
+@dataclass(frozen=True)
+class ByName:
+    """A position that its name decides."""
+
+    version: ClassVar[int] = 1
+
+    def segment(self, image: Any, vocabulary: Vocabulary) -> Any:
+        return np.full(image.shape[:2], int(np.argmax([len(word) for word in vocabulary.words])), np.int16)
 
 
 @dataclass(frozen=True)
@@ -183,9 +318,7 @@ class Scribbler(ToyReader):
 
     def read(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Any:
         (left,) = features.values()
-        if hasattr(left, "held"):
-            left.held[0].mul_(0)
-        elif self.part == "unlock":
+        if self.part == "unlock":
             left.flags.writeable = True
             left[:] = 0
         else:

@@ -78,6 +78,24 @@ SAYS = {  # habit -> what its rows say; docs/neighbours.md has the same table
     "recursion": "the recursion limit at 3000",
     "log": "the root logger changed",
     "warnings": "the filters of all warnings changed",
+    "len": "builtins.len replaced",
+    "exception": "builtins.Exception replaced",
+    "getcwd": "os.getcwd replaced",
+    "get dtype": "torch.get_default_dtype replaced",
+    "thread": "a thread at work (later)",
+    "trace": "a trace or profile function",
+    "profile": "a trace or profile function",
+    "buffer": "numpy's buffer size at 65536",
+    "path": "sys.path changed",
+    "excepthook": "sys.excepthook at",
+    "module": "sys.modules['torch.nn.functional'] replaced",
+    "random": "random.random replaced",
+    "numpy's random": "numpy.random.rand replaced",
+    "manual seed": "torch.manual_seed replaced",
+    "fast path": "torch's fast path of transformers off",
+    "constant": "harness.protocol.decision._SLICE_ELEMENTS replaced",
+    "table": "methods.stableseg.CHOICES changed",
+    "code": "the code or defaults of harness.protocol.decision.nothing_offered replaced",
 }
 
 
@@ -119,9 +137,9 @@ def own_streams() -> Iterator[None]:
 
 
 def test_no_habit_is_left_out_and_the_page_has_them_all() -> None:
-    assert set(SAYS) | {"nothing", "seeds"} == set(HABITS) and len(SAYS) >= 20
+    assert set(SAYS) | {"nothing", "seeds", "child"} == set(HABITS) and len(SAYS) >= 20
     page = (Path(__file__).parents[2] / "docs" / "neighbours.md").read_text(encoding="utf-8")
-    assert [words for words in SAYS.values() if words.removesuffix(" changed") not in page] == []
+    assert [words for words in (*SAYS.values(), *READS.values()) if words.removesuffix(" changed") not in page] == []
 
 
 def test_what_opening_changes_in_surroundings_is_put_back_with_one_line(
@@ -183,6 +201,52 @@ def test_a_careless_neighbour_fails_and_changes_nobody(
     for row in rows["careless"]:
         assert SAYS[habit] in (row.error or ""), row.error
     assert counts(rows["delicate"]) == counts(alone), [row.error for row in rows["delicate"]]
+
+
+READS = {  # what a reader does -> what its rows say
+    **dict.fromkeys(
+        ("data", "swap", "numpy", "memory", "other images"), "other numbers in the features that it reads"
+    ),
+    "passes": "another pass than it was lent",
+    **dict.fromkeys(
+        ("weights", "all weights", "hook", "training", "forward", "parameter"),
+        "other weights, or other hooks, in networks that others use too",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spoils", READS)
+def test_a_reader_that_spoils_what_readers_share_fails_and_changes_nobody(spoils: str) -> None:
+    honest = Cell(Recipe.of("careless:TensorReader"), "honest")
+    spoiler = Cell(Recipe.of("careless:TensorReader", spoils=spoils), "spoiler")
+    rows, alone = rows_of(spoiler, honest), rows_of(honest)["honest"]
+    assert counts(rows["honest"]) == counts(alone) and {row.status for row in alone} == {"ok"}
+    failed = [row for row in rows["spoiler"] if row.status == "failed"]
+    assert len(failed) == 6 or (spoils == "other images" and len(failed) >= 2)
+    assert all(READS[spoils] in (row.error or "") for row in failed[-2:]), rows["spoiler"][0].error
+
+
+def test_a_method_that_changes_its_vocabulary_fails_and_others_are_offered_what_they_were() -> None:
+    by_name = Cell(Recipe.of("careless:ByName"), "by name")
+    rows = rows_of(Cell(Recipe.of("careless:Renames"), "renames"), by_name)
+    assert counts(rows["by name"]) == counts(rows_of(by_name)["by name"])
+    assert all("it left another vocabulary than it was lent" in (row.error or "") for row in rows["renames"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        (Recipe.of("careless:Renames"), "another vocabulary"),
+        (Recipe.of("careless:TensorReader", spoils="data"), "other numbers in the features"),
+        (Recipe.of("careless:TensorReader", spoils="weights"), "other weights"),
+    ],
+)
+def test_the_gate_finds_what_was_changed_of_what_is_lent(recipe: Recipe, says: str) -> None:
+    benchmark = Boxes(3)
+    samples = [(image_id, benchmark.load(image_id).image) for image_id in benchmark.ids()]
+    trial = Trial(recipe, *scene(samples, benchmark.classes))
+    with pytest.raises(Off, match=f"it left {says}"):
+        leaves_no_trace(trial)
 
 
 @pytest.mark.parametrize("habit", ["seeds", "nothing"])
