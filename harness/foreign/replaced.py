@@ -31,7 +31,7 @@ _FILLED = (dict, list, set, np.ndarray)
 class _Known:
     """The functions of a module or class, of ours all that it names. size: how many entries a class had; modules grow.
 
-    made: the code and defaults of functions written in Python; filled: copies of our constants (names in capitals).
+    Of ours besides, made: the code and defaults of functions; filled: copies of tables (names in capitals).
     """
 
     place: Any
@@ -50,7 +50,7 @@ class _Known:
         size = len(held) if isinstance(place, type) else None
         values = tuple(held[name] for name in names)
         bare = [getattr(value, "__func__", value) for value in values]
-        functions = tuple(one for one in bare if isinstance(one, FunctionType))
+        functions = tuple(one for one in bare if wholly and isinstance(one, FunctionType))
         constants = [(name, held[name]) for name in names if wholly and name.isupper()]
         filled = tuple((name, one, one.copy()) for name, one in constants if type(one) in _FILLED)
         return cls(place, names, values, size, functions, tuple(map(_MADE, functions)), filled)
