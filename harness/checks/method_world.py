@@ -79,7 +79,7 @@ class World:
         verb = partial(self.method.read, shown, names.value)
         with ExitStack() as loan:
             for one in left:
-                loan.enter_context(one.lent(closely=True))
+                loan.enter_context(one.lent(closely=True, locked=False))  # what it does is told by the promises
             return array_of(self._ask(self._recipe, query.image_id, verb, (names, *left)))
 
     def _segment(self, query: Query) -> NDArray[Any]:

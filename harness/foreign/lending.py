@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Protocol
@@ -117,12 +117,12 @@ class LentFeatures:
         return self.damaged
 
     @contextmanager
-    def lent(self, closely: bool) -> Iterator[None]:
+    def lent(self, closely: bool, locked: bool = True) -> Iterator[None]:
         """A reader looks at it. Afterwards arrays may be written to: they may be the backbone's, for its next pass."""
         self._closely = closely
         if closely:
             self.remember()
-        self._locked = [one for one in self._arrays if one.flags.writeable]
+        self._locked = [one for one in self._arrays if locked and one.flags.writeable]
         self._counts = [one._version for one in self._tensors]
         for array in self._locked:
             array.flags.writeable = False
@@ -130,13 +130,25 @@ class LentFeatures:
             yield
         finally:
             for array in self._locked:
-                array.flags.writeable = True
+                _unlock(array)
 
     def written(self) -> bool:
         """Whether a reader wrote into them, or made them writable; they are damaged then."""
         counts = [one._version for one in self._tensors]
         self.damaged |= counts != self._counts or any([one.flags.writeable for one in self._locked])
         return self.damaged or (self._closely and self.changed())
+
+
+def _unlock(array: NDArray[Any]) -> None:
+    """A view can be unlocked only while the array behind it is, which may be lent as well."""
+    owner = array.base
+    locked = isinstance(owner, np.ndarray) and not owner.flags.writeable
+    with suppress(ValueError):
+        if isinstance(owner, np.ndarray):
+            owner.flags.writeable = True
+        array.flags.writeable = True
+        if isinstance(owner, np.ndarray) and locked:
+            owner.flags.writeable = False
 
 
 def _writes(tensor: Any) -> int | None:
