@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from benchmarks.dataset import DataSet
 from benchmarks.faults import BrokenList
-from benchmarks.listing import choose, contents, find_base, keys_of_files
+from benchmarks.listing import check_allowed, contents, find_base, keys_of_files
 from benchmarks.masks import offset_table, void_to_ignored
 from benchmarks.sources import Pair, PairedFiles
 
@@ -26,7 +26,7 @@ class ADE20K(DataSet):
     official: ClassVar[Mapping[str, tuple[int, ...]]] = {"training": (20210,), "validation": (2000,)}
 
     def __post_init__(self) -> None:
-        choose("split", self.split, self.official, "ADE20K SceneParse150")
+        check_allowed("split", self.split, self.official, "ADE20K SceneParse150")
 
     def open_source(self) -> PairedFiles:
         name = self.catalogue.data_set

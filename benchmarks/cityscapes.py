@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from benchmarks.dataset import DataSet
 from benchmarks.faults import BrokenList
-from benchmarks.listing import check_key, choose, contents, find_base, folders_in, keys_of_files
+from benchmarks.listing import check_allowed, check_key, contents, find_base, folders_in, keys_of_files
 from benchmarks.masks import LabelTable, offset_table, void_to_ignored
 from benchmarks.sources import Pair, PairedFiles
 from harness.contracts import IGNORED
@@ -32,8 +32,8 @@ class Cityscapes(DataSet):
     official: ClassVar[Mapping[str, tuple[int, ...]]] = {"train": (2975,), "val": (500,)}
 
     def __post_init__(self) -> None:
-        choose("split with public labels", self.split, self.official, "Cityscapes")
-        choose("labels", self.labels, LABELS, "Cityscapes")
+        check_allowed("split with public labels", self.split, self.official, "Cityscapes")
+        check_allowed("labels", self.labels, LABELS, "Cityscapes")
 
     def open_source(self) -> PairedFiles:
         base = find_base(self.root, self.catalogue.data_set, ("cityscapes",), f"leftImg8bit/{self.split}")

@@ -16,7 +16,7 @@ from benchmarks.listing import check_key, unique_sorted
 from benchmarks.masks import LabelTable, RawLabels
 from benchmarks.pictures import Blob, decode, read_blob, refuse_huge
 from benchmarks.rle import decode_rle
-from benchmarks.sources import Picture, file_size
+from benchmarks.sources import DecodedPicture, file_size
 from harness.contracts import Truth
 
 NUMBERS = 459  # categories of the full list; 0 is no category
@@ -42,9 +42,9 @@ class MergedJson:
     def ids(self) -> tuple[str, ...]:
         return tuple(sorted(self.canvases))
 
-    def picture(self, image_id: str) -> Picture:
+    def picture(self, image_id: str) -> DecodedPicture:
         blob = read_blob(self.canvases[image_id].image, f"the image of {image_id!r}")
-        return Picture(decode(blob), blob.where)
+        return DecodedPicture(decode(blob), blob.where)
 
     def truth(self, image_id: str) -> Truth:
         where = f"{self.path}, image {image_id}"

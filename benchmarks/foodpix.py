@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.dataset import DataSet
 from benchmarks.faults import BrokenList, WrongRoot
-from benchmarks.listing import choose, contents, folders_in, read_keys
+from benchmarks.listing import check_allowed, contents, folders_in, read_keys
 from benchmarks.masks import RawLabels, decode_mask, offset_table
 from benchmarks.pictures import Blob
 from benchmarks.sources import Pair, PairedFiles, compare_names, numbered_names
@@ -35,7 +35,7 @@ class FoodPix(DataSet):
     official: ClassVar[Mapping[str, tuple[int, ...]]] = {"train": (9000,), "test": (1000,)}
 
     def __post_init__(self) -> None:
-        choose("split", self.split, LISTS, "UECFoodPix Complete")
+        check_allowed("split", self.split, LISTS, "UECFoodPix Complete")
 
     def open_source(self) -> PairedFiles:
         name = self.catalogue.data_set

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from benchmarks.dataset import DataSet
 from benchmarks.faults import BrokenList
-from benchmarks.listing import choose, find_base, keys_of_files, read_lines
+from benchmarks.listing import check_allowed, find_base, keys_of_files, read_lines
 from benchmarks.masks import LabelTable, offset_table
 from benchmarks.sources import Pair, PairedFiles, Source, compare_names, numbered_names
 
@@ -32,8 +32,8 @@ class FoodSeg(DataSet):
     official: ClassVar[Mapping[str, tuple[int, ...]]] = {"train": (4983,), "test": (2135,)}
 
     def __post_init__(self) -> None:
-        choose("split", self.split, self.official, "FoodSeg103")
-        choose("layout", self.layout, ("folders", "parquet"), "FoodSeg103")
+        check_allowed("split", self.split, self.official, "FoodSeg103")
+        check_allowed("layout", self.layout, ("folders", "parquet"), "FoodSeg103")
 
     def open_source(self) -> Source:
         table = offset_table(self.catalogue.data_set, len(self.classes), first=1, also={0: 0})

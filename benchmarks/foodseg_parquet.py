@@ -13,14 +13,14 @@ from benchmarks.faults import BrokenList, DataError, MissingFile, UnreadableFile
 from benchmarks.listing import check_key, contents, unique_sorted
 from benchmarks.masks import LabelTable, read_labels
 from benchmarks.pictures import Blob, decode
-from benchmarks.sources import Picture, file_size
+from benchmarks.sources import DecodedPicture, file_size
 from harness.contracts import Truth
 
 FILES: Mapping[str, str] = {"train": "train", "test": "validation"}  # the hub calls the official test split validation
 _COLUMNS = ("id", "image", "label")
 
 
-class Cell(NamedTuple):
+class ParquetPlace(NamedTuple):
     """Where an image lies: file, row group, row in the group."""
 
     path: Path
@@ -32,15 +32,15 @@ class Cell(NamedTuple):
 class ParquetRows:
     """One row per image with the columns id, image and label; the last two hold the bytes of a JPEG and a PNG."""
 
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, ParquetPlace]
     table: LabelTable
 
     def ids(self) -> tuple[str, ...]:
         return tuple(sorted(self.cells))
 
-    def picture(self, image_id: str) -> Picture:
+    def picture(self, image_id: str) -> DecodedPicture:
         blob = self._blob(image_id, "image")
-        return Picture(decode(blob), blob.where)
+        return DecodedPicture(decode(blob), blob.where)
 
     def truth(self, image_id: str) -> Truth:
         blob = self._blob(image_id, "label")
@@ -74,13 +74,13 @@ def open_parquet(root: Path, split: str, table: LabelTable) -> ParquetRows:
             f"{str(root)!r} holds no parquet files of FoodSeg103 {split}: looked for {FILES[split]}-*.parquet in it "
             f"and in data/; {contents(root)}."
         )
-    cells: list[tuple[str, Cell]] = [entry for path in files for entry in _cells(path)]
+    cells: list[tuple[str, ParquetPlace]] = [entry for path in files for entry in _cells(path)]
     keys = [key for key, _ in cells]
     unique_sorted(keys, f"{files[0].parent}/{FILES[split]}-*.parquet")
     return ParquetRows(dict(cells), table)
 
 
-def _cells(path: Path) -> Iterator[tuple[str, Cell]]:
+def _cells(path: Path) -> Iterator[tuple[str, ParquetPlace]]:
     with _sound(path):
         file = _open(path)
         missing = [name for name in _COLUMNS if name not in file.schema_arrow.names]
@@ -91,7 +91,7 @@ def _cells(path: Path) -> Iterator[tuple[str, Cell]]:
     for group, values in enumerate(ids):
         for row, value in enumerate(values):
             key = f"{value:08d}" if isinstance(value, int) else str(value)  # so that text order is number order
-            yield check_key(key, f"{path}, column id"), Cell(path, group, row)
+            yield check_key(key, f"{path}, column id"), ParquetPlace(path, group, row)
 
 
 def _open(path: Path) -> Any:

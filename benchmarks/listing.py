@@ -33,7 +33,7 @@ def contents(folder: Path, limit: int = 8) -> str:
     return f"found: {', '.join(names[:limit])}{more}" if names else "the folder is empty"
 
 
-def choose(setting: str, value: object, allowed: Iterable[object], data_set: str) -> None:
+def check_allowed(setting: str, value: object, allowed: Iterable[object], data_set: str) -> None:
     """ValueError when a setting is none of the allowed words."""
     words = tuple(allowed)
     if value not in words:

@@ -53,7 +53,7 @@ class LabelTable:
         values = ", ".join(str(value) for value in np.unique(raw[bad])[:8])
         return StrayLabel(
             f"{where} has the label {values} in {rows.size} pixels, first at row {rows[0]}, column {columns[0]}; "
-            f"{self.data_set} has {in_words(np.flatnonzero(self.listed).tolist())}."
+            f"{self.data_set} has {ranges_in_words(np.flatnonzero(self.listed).tolist())}."
         )
 
 
@@ -72,7 +72,7 @@ def void_to_ignored(raw_void: int = 255) -> dict[int, int]:
     return {raw_void: IGNORED}
 
 
-def in_words(values: Iterable[int]) -> str:
+def ranges_in_words(values: Iterable[int]) -> str:
     """`0 to 20 and 255` for the values 0, 1, ..., 20, 255."""
     runs: list[list[int]] = []
     for value in sorted(values):

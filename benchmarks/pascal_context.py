@@ -10,7 +10,7 @@ from typing import ClassVar
 from benchmarks.context_labels import NUMBERS, open_merged_json, read_label_map
 from benchmarks.dataset import DataSet
 from benchmarks.faults import BrokenList
-from benchmarks.listing import choose, contents, find_base, read_keys
+from benchmarks.listing import check_allowed, contents, find_base, read_keys
 from benchmarks.masks import LabelTable, void_to_ignored
 from benchmarks.sources import Pair, PairedFiles, Source
 
@@ -38,13 +38,13 @@ class PascalContext(DataSet):
     official: ClassVar[Mapping[str, tuple[int, ...]]] = {"train": (4996, 4998), "val": (5104, 5105)}
 
     def __post_init__(self) -> None:
-        choose("layout", self.layout, ("png", "json", "mat"), NAME)
+        check_allowed("layout", self.layout, ("png", "json", "mat"), NAME)
         if self.layout == "png":
-            choose("label_order for layout png", self.label_order, ("alphabetical", "voc_first"), NAME)
-            choose("label_offset for layout png", self.label_offset, (0, 1), NAME)
+            check_allowed("label_order for layout png", self.label_order, ("alphabetical", "voc_first"), NAME)
+            check_allowed("label_offset for layout png", self.label_offset, (0, 1), NAME)
             return
         if self.layout == "json":
-            choose("split for layout json", self.split, ("train", "val"), NAME)
+            check_allowed("split for layout json", self.split, ("train", "val"), NAME)
         if self.label_order is not None or self.label_offset is not None:
             raise ValueError(
                 f"{NAME} with layout {self.layout} numbers its labels itself; leave out label_order and label_offset."

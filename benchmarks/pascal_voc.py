@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.classnames import catalogue
 from benchmarks.dataset import DataSet
-from benchmarks.listing import choose, find_base, read_keys
+from benchmarks.listing import check_allowed, find_base, read_keys
 from benchmarks.masks import RawLabels, decode_mask, offset_table, void_to_ignored
 from benchmarks.pictures import Blob
 from benchmarks.sources import Pair, PairedFiles
@@ -36,7 +36,7 @@ class PascalVOC(DataSet):
     }  # fmt: skip
 
     def __post_init__(self) -> None:
-        choose("masks", self.masks, ("SegmentationClass", "SegmentationClassAug"), "Pascal VOC 2012")
+        check_allowed("masks", self.masks, ("SegmentationClass", "SegmentationClassAug"), "Pascal VOC 2012")
 
     def open_source(self) -> PairedFiles:
         name = self.catalogue.data_set

@@ -18,7 +18,7 @@ from harness.contracts import Truth
 _log = logging.getLogger(__name__)
 
 
-class Picture(NamedTuple):
+class DecodedPicture(NamedTuple):
     """A decoded picture in its stored orientation, and its name for messages."""
 
     pixels: Pillow.Image
@@ -30,7 +30,7 @@ class Source(Protocol):
 
     def ids(self) -> tuple[str, ...]: ...
 
-    def picture(self, image_id: str) -> Picture: ...
+    def picture(self, image_id: str) -> DecodedPicture: ...
 
     def truth(self, image_id: str) -> Truth: ...
 
@@ -61,9 +61,9 @@ class PairedFiles:
     def ids(self) -> tuple[str, ...]:
         return tuple(sorted(self.pairs))
 
-    def picture(self, image_id: str) -> Picture:
+    def picture(self, image_id: str) -> DecodedPicture:
         blob = read_blob(self.pairs[image_id].image, f"the image of {image_id!r}")
-        return Picture(decode(blob), blob.where)
+        return DecodedPicture(decode(blob), blob.where)
 
     def truth(self, image_id: str) -> Truth:
         pair = self.pairs[image_id]

@@ -44,7 +44,7 @@ def shelf(store: Store) -> Shelf:
     )
 
 
-def set_aside(store: Store, writer: Writer, plan: Plan) -> None:
+def set_changed_aside(store: Store, writer: Writer, plan: Plan) -> None:
     """Move what rests on data that changed since out of the way, and remember the files that were read again."""
     if plan.changed:
         writer.set_aside({planned.run.run_id: planned.changed for planned in plan.changed})
@@ -53,7 +53,7 @@ def set_aside(store: Store, writer: Writer, plan: Plan) -> None:
         keepsakes.forget(store.folder, planned.run.run_id, planned.record["benchmark"], planned.changed)
     for fit in plan.fits:
         if fit.outdated:
-            artefacts.set_aside(store.folder, fit.artefact_id)
+            artefacts.set_artefact_aside(store.folder, fit.artefact_id)
     for data in plan.data.values():
         if data.renewed:
             origins.remember(store.folder, data.key, data.renewed.values())
@@ -155,7 +155,7 @@ class Desk:
         if not artefacts.has_artefact(self.store.folder, fit.artefact_id):
             return False
         if fit.artefact_id not in self.opened:
-            reason = artefacts.damage(self.store.folder, fit.artefact_id)
+            reason = artefacts.artefact_damage(self.store.folder, fit.artefact_id)
             self.opened[fit.artefact_id] = not reason
             if reason:
                 self._give_up(fit, reason, "cannot be used")
@@ -168,7 +168,7 @@ class Desk:
     def _unusable(self, run_id: str, paths: Mapping[str, str]) -> int:
         unusable = 0
         for path in map(Path, paths.values()):
-            if reason := keepsakes.damage(path):
+            if reason := keepsakes.picture_damage(path):
                 unusable += 1
                 if path.exists():
                     self.errors[run_id] = reason
@@ -181,7 +181,7 @@ class Desk:
             return shard
         mask = self._mask(purpose.labels)
         image_ids = [image_id for batch in shard.batches for image_id in batch.image_ids]
-        return replace(shard, lessons={image_id: keepsakes.read(mask(image_id)) for image_id in image_ids})
+        return replace(shard, lessons={image_id: keepsakes.read_kept(mask(image_id)) for image_id in image_ids})
 
     def _mask(self, run_id: str) -> Callable[[str], Path]:
         """Where a teacher's mask of an image lies."""
@@ -216,12 +216,12 @@ class Desk:
         try:
             with FitProgress(fit, self.console):
                 self.executor.fit(job)
-            told = fitting.told(job)
+            told = fitting.told_by_fit(job)
         except Exception as error:
             self._give_up(fit, in_words(error))
             return
         samples = behind(self.store.samples()(fit.labels.run.run_id), fit.labels.image_ids)
-        content = {**card(fit), "samples": samples, **self.around, **told}
+        content = {**card_of_fit(fit), "samples": samples, **self.around, **told}
         artefacts.finish(self.store.folder, fit.artefact_id, content)
         name = {"method": fit.method_name, "seconds": told["seconds"]}
         self.store.event({"event": "fit", "artefact": fit.artefact_id, **name})
@@ -240,7 +240,7 @@ _KEEPERS: Mapping[type[Purpose], Callable[[Desk, BatchDone, list[Row], PlannedRu
 }
 
 
-def card(fit: PlannedFit) -> dict[str, Any]:
+def card_of_fit(fit: PlannedFit) -> dict[str, Any]:
     """What an artefact's card says besides what its learner tells."""
     labels, settings, purpose = fit.labels, fit.record["learner"].get("settings", {}), fit.labels.run.purpose
     rule = asdict(purpose.rule) if isinstance(purpose, Labelling) else None

@@ -61,21 +61,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def sweep(options: argparse.Namespace, console: Console) -> int:
     """Plan, run what is missing, write the tables; the exit code."""
-    grid = grids.read(options.grid)
+    grid = grids.read_grid(options.grid)
     if options.plan:
         return _show_plan(options, grid, console)
     store = Store.open(options.results)
     with store.writer() as writer:
         plan = _plan(options, grid, store)
-        stages.set_aside(store, writer, plan)
+        stages.set_changed_aside(store, writer, plan)
         _record(store, plan, grid)
-        for line in plan_report.summary(plan, overview.seconds_per_image(store), _workers(options, grid)):
+        for line in plan_report.plan_summary(plan, overview.seconds_per_image(store), _workers(options, grid)):
             console.print(line, highlight=False)
         _tell_of_before(store, console)
         if plan.stages:
             _run(plan, store, writer, options, grid, console)
-    board = leaderboard.build(store, partial=options.partial)
-    files = leaderboard.write(board, store.folder)
+    board = leaderboard.build_board(store, partial=options.partial)
+    files = leaderboard.write_board(board, store.folder)
     print_leaderboard(board, console)
     report = [] if options.no_report else [_report(store, options.partial)]
     console.print(*(f"\n{path}" for path in (*files, *report)), sep="", highlight=False, soft_wrap=True)
@@ -90,7 +90,7 @@ def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) 
         told = plan_report.as_dict(plan, timings, _workers(options, grid))
         print(json.dumps({**told, "stored_under_an_earlier_identity": _of_before(store)}, indent=2))
     else:
-        plan_report.show(plan, timings, _workers(options, grid), console)
+        plan_report.show_plan(plan, timings, _workers(options, grid), console)
         _tell_of_before(store, console)
     return DONE
 
@@ -131,7 +131,7 @@ def _run(
 
 
 def _executor(options: argparse.Namespace, grid: grids.Grid, store: Store) -> Executor:
-    worker = Recipe.of("harness.work.worker:Worker", folder=grid.folder)
+    worker = Recipe.of("harness.work.worker:ShardWorker", folder=grid.folder)
     if options.local:
         return LocalExecutor(worker)
     from harness.executors.cluster import RayExecutor  # Ray is imported only where it is used
@@ -160,7 +160,7 @@ def _report(store: Store, partial: bool) -> Path:
     """Write the declared tables, the ledger and the report; its first page."""
     from results import report  # the charts' library takes a second to load, and a plan draws nothing
 
-    return report.write(store, partial)
+    return report.write_report(store, partial)
 
 
 def _record(store: Store, plan: Plan, grid: grids.Grid) -> None:

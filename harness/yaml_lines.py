@@ -26,7 +26,7 @@ BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowE
 
 
 @dataclass(frozen=True)
-class Source:
+class YamlText:
     """What a file says. lines: by way of a value, the line of its key (of its first word in a list)."""
 
     file: str
@@ -47,7 +47,7 @@ class Source:
         return GridError(f"{self.file}, line {self.lines.get(where, 1)}: {bounded(sentence)}")
 
 
-def read(path: Path, called: str = "") -> Source:
+def read_yaml(path: Path, called: str = "") -> YamlText:
     """The content of a file; GridError when it cannot be read, is no YAML, or holds more than plain values.
 
     called: how sentences name the file (else by its name alone).
@@ -70,7 +70,7 @@ def read(path: Path, called: str = "") -> Source:
         raise GridError(f"{called}, line 1: the file is empty; it needs name, methods and benchmarks")
     walk = _Walk(called)
     data = walk.value(root, ())
-    return Source(called, data, walk.lines)
+    return YamlText(called, data, walk.lines)
 
 
 def _composed(text: str, called: str) -> yaml.Node | None:

@@ -50,7 +50,7 @@ def shipped_models() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in SHIPPED.glob("*") if path.is_dir())) if SHIPPED.is_dir() else ()
 
 
-def fingerprint(model: str, kind: str, revision: str | None = None) -> str:
+def model_fingerprint(model: str, kind: str, revision: str | None = None) -> str:
     """A short string that stands for the weights: a hash of a folder's files, or `id@commit` for a hub id.
 
     A revision that is no full commit hash is looked up in the local hub cache (no network); when it is not there
@@ -113,7 +113,7 @@ def variant(place: Path) -> str:
     raise ModelError(f"There are no weights in {place}: the model's folder is not whole, fetch it again.")
 
 
-def to_fetch(model: str, kind: str, revision: str | None = None) -> tuple[str, ...]:
+def model_to_fetch(model: str, kind: str, revision: str | None = None) -> tuple[str, ...]:
     """The model in words if it is not on this machine, with what forbids to fetch it; else nothing. No network."""
     if here(model, kind, revision) is not None:
         return ()

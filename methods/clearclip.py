@@ -32,6 +32,6 @@ class ClearCLIP(ClipReader):
 
 def query_query(block: Projected) -> Tensor:
     """Tokens mix with those that ask alike."""
-    from methods.clip.network import attend
+    from methods.clip.network import attend_by_head
 
-    return attend(block.queries, block.queries, block.values)
+    return attend_by_head(block.queries, block.queries, block.values)

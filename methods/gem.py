@@ -52,7 +52,7 @@ def self_self(block: Projected, iterations: int, inverse_temperature: float | No
     """Mean over q, k and v of their self-self attentions, applied to the values."""
     from torch.nn.functional import normalize
 
-    from methods.clip.network import attend
+    from methods.clip.network import attend_by_head
 
     scale = block.keys.shape[-1] ** -0.5
     factor = block.norm * scale if inverse_temperature is None else inverse_temperature
@@ -60,7 +60,7 @@ def self_self(block: Projected, iterations: int, inverse_temperature: float | No
     for tokens in (block.values, block.keys, block.queries):
         for _ in range(iterations):
             unit = normalize(tokens, dim=-1)
-            tokens = attend(unit * factor, unit, unit, scale=1.0)
+            tokens = attend_by_head(unit * factor, unit, unit, scale=1.0)
         unit = normalize(tokens, dim=-1)
-        total = total + attend(unit * factor, unit, block.values, scale=1.0)
+        total = total + attend_by_head(unit * factor, unit, block.values, scale=1.0)
     return total / 3

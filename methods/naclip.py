@@ -41,9 +41,9 @@ class NACLIP(ClipReader):
 
 def neighbourly(block: Projected, std: float) -> Tensor:
     """Key-key attention with the Gaussian added before the softmax."""
-    from methods.clip.network import attend
+    from methods.clip.network import attend_by_head
 
-    return attend(block.keys, block.keys, block.values, bias=gaussian(block, std))
+    return attend_by_head(block.keys, block.keys, block.values, bias=gaussian(block, std))
 
 
 def gaussian(block: Projected, std: float) -> Tensor:

@@ -27,6 +27,6 @@ class CLIP(ClipReader):
 
 def query_key(block: Projected) -> Tensor:
     """The attention CLIP was trained with."""
-    from methods.clip.network import attend
+    from methods.clip.network import attend_by_head
 
-    return attend(block.queries, block.keys, block.values)
+    return attend_by_head(block.queries, block.keys, block.values)

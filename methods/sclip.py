@@ -33,6 +33,8 @@ class SCLIP(ClipReader):
 
 def correlative(block: Projected) -> Tensor:
     """Query-query plus key-key attention."""
-    from methods.clip.network import attend
+    from methods.clip.network import attend_by_head
 
-    return attend(block.queries, block.queries, block.values) + attend(block.keys, block.keys, block.values)
+    return attend_by_head(block.queries, block.queries, block.values) + attend_by_head(
+        block.keys, block.keys, block.values
+    )

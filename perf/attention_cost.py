@@ -43,7 +43,7 @@ from harness.contracts import Query, Vocabulary
 from harness.contracts.scales import stretched
 from methods.diffusion import Diffusion
 from methods.diffusion.files import Opened
-from methods.diffusion.network import Network, Row
+from methods.diffusion.network import Network, UNetRow
 from methods.diffusion.prompts import Prompt
 from methods.stableseg import StableSeg
 
@@ -89,7 +89,7 @@ class Bench:
     def _ours(self, method: StableSeg) -> None:
         ((request, parts),) = method.passes().items()
         batch = len(self.latents)
-        rows = [Row(image, 0, Prompt("", self.places)) for image in range(batch)]
+        rows = [UNetRow(image, 0, Prompt("", self.places)) for image in range(batch)]
         queries = [Query(str(image), torch.zeros(1, 1, 3).byte().numpy(), self.vocabulary) for image in range(batch)]
         contents = [self.network.latent] * batch
         wanted = self.network.wanted(parts)
@@ -169,7 +169,7 @@ def random_unet(device: str, dtype: torch.dtype) -> Any:
     return unet.to(device, dtype)
 
 
-def seconds(work: Callable[[], object], device: str) -> float:
+def seconds_of(work: Callable[[], object], device: str) -> float:
     clock = time.perf_counter if device == "cuda" else time.process_time
     started = clock()
     work()
@@ -182,7 +182,7 @@ def times(batch: int, device: str, dtype: torch.dtype, rounds: int) -> dict[str,
     for number in range(rounds + 1):
         for way in WAYS:
             try:
-                taken = seconds(lambda way=way: bench.run(way), device)
+                taken = seconds_of(lambda way=way: bench.run(way), device)
             except torch.cuda.OutOfMemoryError:
                 continue
             if number:
@@ -234,11 +234,11 @@ def page(batches: Sequence[int], device: str, dtype: str, rounds: int) -> str:
         if device == "cuda":
             torch.cuda.empty_cache()
         peaks = {way: memory_apart(way, batch, dtype) for way in WAYS}
-        lines += [row(way, batch, taken, peaks) for way in WAYS]
+        lines += [cost_row(way, batch, taken, peaks) for way in WAYS]
     return "\n".join(lines)
 
 
-def row(way: str, batch: int, taken: dict[str, list[float]], peaks: dict[str, float | None]) -> str:
+def cost_row(way: str, batch: int, taken: dict[str, list[float]], peaks: dict[str, float | None]) -> str:
     if not taken[way]:
         return f"| {batch} | {way} | out of memory | | | | |"
     middle = statistics.median(taken[way])

@@ -125,7 +125,7 @@ def measure(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, f
     return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
 
 
-def row(rng: np.random.Generator, shape: tuple[int, int], classes: int, repeats: int) -> str:
+def reader_row(rng: np.random.Generator, shape: tuple[int, int], classes: int, repeats: int) -> str:
     """One line of the table, after the matrices were found equal."""
     truth, predicted = (draw_labels(rng, shape, range(1, classes + 1)) for _ in range(2))
     truth[rng.random(shape) < IGNORED_SHARE] = IGNORED
@@ -153,7 +153,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for shape in SIZES:
         for classes in CLASSES:
-            print(row(rng, shape, classes, repeats), flush=True)
+            print(reader_row(rng, shape, classes, repeats), flush=True)
 
 
 if __name__ == "__main__":

@@ -65,16 +65,16 @@ def files(folder: Path) -> dict[str, list[Path]]:
     return {kind: below[kind] or [folder / kind] for kind in KINDS if below[kind] or (folder / kind).is_file()}
 
 
-def read(folder: Path) -> tuple[Any, ...]:
+def read_all(folder: Path) -> tuple[Any, ...]:
     """All that can be read of a folder, in a form that can be compared."""
     store = Store.open(folder, create=False)
     rows, recipes, table = store.rows(), store.raw_recipes(), store.table()
-    board = leaderboard.leaderboard_csv(leaderboard.build(store))
+    board = leaderboard.leaderboard_csv(leaderboard.build_board(store))
     places = sorted(path.parent for path in (folder / "artefacts").glob("*/card.json"))
     learned = [_artefact(folder, place) for place in places]
     shown = files(folder)
     pictures = [path for kind in ("label_maps", "pictures") for path in shown.get(kind, ())]
-    seen = [(keepsakes.read_image if path.suffix == ".jpg" else keepsakes.read_labels)(path) for path in pictures]
+    seen = [(keepsakes.read_image if path.suffix == ".jpg" else keepsakes.read_map)(path) for path in pictures]
     people_see = [picture.tobytes() for picture in seen]
     return store.told().events, rows.to_dict(as_series=False), recipes, table, board, learned, people_see
 
@@ -88,9 +88,9 @@ def _artefact(folder: Path, place: Path) -> tuple[dict[str, Any], list[bytes]]:
 def fate(folder: Path, whole: tuple[Any, ...]) -> str:
     """What a damaged folder does to those who read it."""
     try:
-        if verify.look(Store.open(folder, create=False)).findings:
+        if verify.look_over(Store.open(folder, create=False)).findings:
             return "told"
-        events, *rest = read(folder)
+        events, *rest = read_all(folder)
         if rest != list(whole[1:]) or events != whole[0][: len(events)]:
             return "silent"
         return "harmless" if events == whole[0] else "shorter log"
@@ -102,7 +102,7 @@ def fate(folder: Path, whole: tuple[Any, ...]) -> str:
 
 def trials(folder: Path, count: int, rng: random.Random) -> Counter[tuple[str, str, str]]:
     """(kind of file, damage, fate) -> how often; the folder is afterwards as it was."""
-    whole, shown, found = read(folder), files(folder), Counter[tuple[str, str, str]]()
+    whole, shown, found = read_all(folder), files(folder), Counter[tuple[str, str, str]]()
     for number in range(count):
         kind, damage = list(shown)[number % len(shown)], DAMAGES[number // len(shown) % len(DAMAGES)]
         path = rng.choice(shown[kind])

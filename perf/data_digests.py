@@ -19,7 +19,7 @@ from benchmarks.shapes import Shapes
 from harness.contracts import Origin, Recipe, Sample
 from harness.planning.data_now import DataNow
 from harness.recipes.opened import mark_of
-from harness.recipes.origins import Source, digest
+from harness.recipes.origins import DataSource, sample_digest
 from results.folder import origins
 
 
@@ -56,12 +56,12 @@ def decoding() -> None:
         small.resize((width, height), Image.Resampling.BICUBIC).save(file, "JPEG", quality=95)
         sample = Sample("a", np.asarray(Image.open(file).convert("RGB")), np.zeros((height, width), np.uint8))
         spent = seconds(lambda file=file: np.asarray(Image.open(file).convert("RGB")), 20)  # type: ignore[misc]
-        told = seconds(lambda sample=sample: digest(sample), 20)  # type: ignore[misc]
+        told = seconds(lambda sample=sample: sample_digest(sample), 20)  # type: ignore[misc]
         print(f"{height} x {width}: JPEG {1e3 * spent:.2f} ms, digest {1e3 * told:.2f} ms")
     world = Shapes(images=50)
     samples = [world.load(image_id) for image_id in world.ids()]
     drawn = seconds(lambda: [world.load(image_id) for image_id in world.ids()]) / 50
-    told = seconds(lambda: [digest(sample) for sample in samples]) / 50
+    told = seconds(lambda: [sample_digest(sample) for sample in samples]) / 50
     print(f"Shapes: drawing {1e3 * drawn:.2f} ms, digest {1e3 * told:.2f} ms")
 
 
@@ -72,7 +72,7 @@ def looking(images: int) -> None:
             Path(root, folder).mkdir()
             for image_id in ids:
                 Path(root, folder, image_id).touch()
-        source = Source(Recipe.of("data_digests:Many", root=root))
+        source = DataSource(Recipe.of("data_digests:Many", root=root))
         named = {image_id: source.named(image_id) or () for image_id in ids}
         known = [Origin(i, "0" * 32, tuple(map(mark_of, paths)), "pillow 11.0.0") for i, paths in named.items()]
         origins.remember(Path(root), "many", known)

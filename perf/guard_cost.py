@@ -20,7 +20,7 @@ from harness.foreign.calls import Guard
 from harness.foreign.lending import LentImage
 from harness.grid import reading as grids
 from harness.planning import plan as plans
-from harness.work.worker import Worker
+from harness.work.worker import ShardWorker
 
 ROOT = Path(__file__).parents[1]
 REPEATS = 9
@@ -31,10 +31,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, help="processor time of one batch of the root grid")
     options = parser.parse_args()
-    grid = grids.read(ROOT / "grid.yaml")
+    grid = grids.read_grid(ROOT / "grid.yaml")
     plan = plans.make(grid.name, grid.cells, grid.batch, {}, 2 * grid.batch)
     (shard,) = [one for one in plan.shards() if len(one.runs) > 4][:1]
-    worker = Worker(threads=1)
+    worker = ShardWorker(threads=1)
     calls, ask = [0], Guard.ask
 
     def counted(self: Guard, *given: object, **named: object) -> object:

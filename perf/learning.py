@@ -19,11 +19,11 @@ PAIRS = (
 )  # fmt: skip
 
 
-def differences(store: Store, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str, float, float, float]]:
+def paired_differences(store: Store, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str, float, float, float]]:
     """(one, other, difference, low, high) in points of mIoU for pairs of names (with variant) of the last grid."""
     table = store.table()
     assert table is not None, "the folder holds no grid"
-    board = leaderboard.build(store)
+    board = leaderboard.build_board(store)
     named = {f"{entry.method} {entry.variant}".strip(): entry.run_id for entry in board.entries}
     (standings,) = board.standings.values()
     assert standings.effects is not None, standings.why
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("pairs", nargs="*", default=list(PAIRS), metavar="LEARNED:TEACHER")
     options = parser.parse_args()
     pairs = [(one, other) for one, _, other in (pair.partition(":") for pair in options.pairs)]
-    for one, other, difference, low, high in differences(Store.open(options.results, create=False), pairs):
+    for one, other, difference, low, high in paired_differences(Store.open(options.results, create=False), pairs):
         print(f"{one} - {other}: {difference:+.2f} [{low:+.2f}, {high:+.2f}]")
 
 

@@ -27,7 +27,7 @@ from results.folder.store import Store
 RUNS, CLASSES, OVERLAPS, PER_PART = 20, 150, 100, 5000
 
 
-def make(folder: Path, overlaps: int) -> int:
+def make_folder(folder: Path, overlaps: int) -> int:
     """Write the folder; returns the images a run."""
     images = overlaps // (RUNS * OVERLAPS)
     store = Store.open(folder)
@@ -68,7 +68,7 @@ def recipe(run: int, images: int) -> dict[str, object]:
     return {**names, "method": facts, "benchmark": facts, "protocol": rules, "classes": classes, "images": images}
 
 
-def leaderboard(folder: Path) -> tuple[float, float]:
+def time_leaderboard(folder: Path) -> tuple[float, float]:
     """Seconds and peak GiB of the leaderboard's own process."""
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "results.leaderboard", str(folder)], check=True, stdout=subprocess.DEVNULL)
@@ -99,12 +99,12 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        images = make(folder, options.overlaps)
+        images = make_folder(folder, options.overlaps)
         size = sum(path.stat().st_size for path in (folder / "rows").iterdir()) / 2**30
         print(
             f"store: {RUNS} runs x {images} images, {RUNS * images * OVERLAPS:,} overlaps, {size:.2f} GiB", flush=True
         )
-        seconds, peak = leaderboard(folder)
+        seconds, peak = time_leaderboard(folder)
         print(f"leaderboard: {seconds:.0f} s, peak {peak:.2f} GiB, {os.cpu_count()} cores")
 
 

@@ -79,7 +79,7 @@ class BareLoop:
         matrix += np.bincount(truth[scored].astype(np.int64) * 11 + predicted[scored], minlength=121).reshape(11, 11)
 
 
-def seconds(work: Callable[[], object]) -> float:
+def sweep_seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -90,11 +90,11 @@ def main() -> None:
     parser.add_argument("grid", nargs="?", default="grid.yaml")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    grid = grids.read(options.grid)
+    grid = grids.read_grid(options.grid)
     cells = [cell for cell in grid.cells if cell.teacher is None]
     plan = plans.make(grid.name, cells, grid.batch)
     warm = plans.make(grid.name, cells, grid.batch, limit=grid.batch)
-    bare, executor = BareLoop(plan), LocalExecutor(Recipe.of("harness.work.worker:Worker", folder=grid.folder))
+    bare, executor = BareLoop(plan), LocalExecutor(Recipe.of("harness.work.worker:ShardWorker", folder=grid.folder))
     image_ids = plan.runs[0].image_ids
 
     def harness() -> None:
@@ -106,8 +106,8 @@ def main() -> None:
     bare.run(image_ids[: grid.batch])
     ours, theirs = [], []
     for _ in range(options.rounds):
-        theirs.append(seconds(lambda: bare.run(image_ids)))
-        ours.append(seconds(harness))
+        theirs.append(sweep_seconds(lambda: bare.run(image_ids)))
+        ours.append(sweep_seconds(harness))
         print(f"bare loop {theirs[-1]:.2f} s, harness {ours[-1]:.2f} s, ratio {ours[-1] / theirs[-1]:.3f}", flush=True)
     ratio = statistics.median(ours) / statistics.median(theirs)
     about = f"{len(plan.runs)} runs on {len(image_ids)} images, {torch.get_num_threads()} threads"

@@ -28,14 +28,14 @@ Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class World:
+class SimulatedWorld:
     """Which classes an image holds and how well they are found. present, odds: (classes,)."""
 
     present: NDArray[np.float64]
     odds: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rng: np.random.Generator, classes: int, skewed: bool) -> World:
+    def of(cls, rng: np.random.Generator, classes: int, skewed: bool) -> SimulatedWorld:
         """About three classes an image; skewed: the k-th class is k ** 1.2 times rarer than the first."""
         frequency = 1 / np.arange(1, classes + 1) ** 1.2 if skewed else np.ones(classes)
         quality = rng.beta(4, 3, classes)
@@ -75,7 +75,7 @@ def coverage(images: int, classes: int, skewed: bool, trials: int, seed: int) ->
     rng, worlds = np.random.default_rng(seed), 5
     held, width, rare = [], [], []
     for _ in range(worlds):
-        world = World.of(rng, classes, skewed)
+        world = SimulatedWorld.of(rng, classes, skewed)
         truth = world.truth(rng)
         for _ in range(trials // worlds):
             inside, union, labelled = world.draw(rng, images, [0.0])
@@ -98,7 +98,7 @@ def compared(
     wrong, found, detectable = [], [], []
     good = {str(n) for n, gain in enumerate(gains) if gain == max(gains)}
     for _ in range(trials):
-        effects = drawn(rng, images, classes, skewed, gains)
+        effects = drawn_counts(rng, images, classes, skewed, gains)
         group = significance.with_the_best(effects, int(rng.integers(2**32)))
         worse = set(effects.run_ids) - set(group.run_ids)
         wrong.append(bool(worse & good))
@@ -107,9 +107,11 @@ def compared(
     return float(np.mean(wrong)), float(np.mean(found)), float(np.median(detectable))
 
 
-def drawn(rng: np.random.Generator, images: int, classes: int, skewed: bool, gains: Sequence[float]) -> ImageEffects:
+def drawn_counts(
+    rng: np.random.Generator, images: int, classes: int, skewed: bool, gains: Sequence[float]
+) -> ImageEffects:
     """A world and a data set in it."""
-    return image_effects.of_arrays(*World.of(rng, classes, skewed).draw(rng, images, gains))
+    return image_effects.of_arrays(*SimulatedWorld.of(rng, classes, skewed).draw(rng, images, gains))
 
 
 def show_coverage(trials: int) -> None:

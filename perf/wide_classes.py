@@ -51,7 +51,7 @@ def of_an_image(shape: tuple[int, int], classes: int, kind: type[np.unsignedinte
     from harness.protocol.decision import predict
     from harness.protocol.given import checked_sample
     from harness.protocol.offering import numbers_of, offer, scored_truth
-    from harness.recipes.origins import digest
+    from harness.recipes.origins import sample_digest
     from harness.work.pictures import encode_map
     from harness.work.scoring import overlaps
 
@@ -63,7 +63,7 @@ def of_an_image(shape: tuple[int, int], classes: int, kind: type[np.unsignedinte
 
     def work() -> None:
         sample = checked_sample(Sample("a", image, truth), "a", classes)
-        digest(sample)
+        sample_digest(sample)
         offered = offer(numbers_of(sample.truth, classes, rules), names, rules)
         predicted = predict(answer, offered, shape, rules)
         overlaps(scored_truth(sample.truth, rules), predicted)
@@ -115,7 +115,7 @@ def of_a_folder(folder: Path) -> tuple[int, float]:
     return sum(path.stat().st_size for path in (folder / "rows").iterdir()), time.perf_counter() - started
 
 
-def best(work: Callable[[], None], times: int) -> float:
+def fastest(work: Callable[[], None], times: int) -> float:
     """The least of some times, in milliseconds."""
     taken = []
     for _ in range(times):
@@ -125,7 +125,7 @@ def best(work: Callable[[], None], times: int) -> float:
     return min(taken)
 
 
-def measure(what: str) -> dict[str, float]:
+def measure_wide(what: str) -> dict[str, float]:
     """One side's numbers: milliseconds, bytes, MiB."""
     if what == "folder":
         with tempfile.TemporaryDirectory() as folder:
@@ -133,12 +133,12 @@ def measure(what: str) -> dict[str, float]:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return {"bytes of parts": size, "summing them, ms": 1000 * seconds, "peak of that, MiB": peak}
     if what == "wide":
-        found = {f"{n} classes, counts of an image, ms": best(of_counting(n), 7) for n in WIDE}
-        found |= {f"{n} classes, an image, ms": best(of_an_image((512, 683), n, np.uint16), 3) for n in WIDE[1:]}
+        found = {f"{n} classes, counts of an image, ms": fastest(of_counting(n), 7) for n in WIDE}
+        found |= {f"{n} classes, an image, ms": fastest(of_an_image((512, 683), n, np.uint16), 3) for n in WIDE[1:]}
         return found | {"peak, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-    found = {f"an image of {name}, ms": best(of_an_image(*of), 9) for name, of in SETS.items()}
+    found = {f"an image of {name}, ms": fastest(of_an_image(*of), 9) for name, of in SETS.items()}
     of_a_sweep()  # what is loaded once
-    return found | {"a sweep of 450 results, ms": best(of_a_sweep, 2)}
+    return found | {"a sweep of 450 results, ms": fastest(of_a_sweep, 2)}
 
 
 def asked(checkout: Path, what: str) -> dict[str, float]:
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--measure", choices=("images", "folder", "wide"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.measure)))
+        print(json.dumps(measure_wide(options.measure)))
         return
     if options.other is None:
         parser.error("name the checkout that this one is compared with")

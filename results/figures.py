@@ -14,7 +14,7 @@ from harness.contracts import expanded
 from harness.errors import HarnessError
 from results.door import door
 from results.folder.store import Store
-from results.pictures.figures import comparison, room_of, timestep_strip, write
+from results.pictures.figures import comparison, room_of, timestep_strip, write_figure
 from results.tables.evidence import gather
 
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "timestep": timestep_strip(evidence, room, options.images),
         }
         out = options.out or store.folder / "figures"
-        written = [path for name, figure in figures.items() if figure for path in write(figure, name, out)]
+        written = [path for name, figure in figures.items() if figure for path in write_figure(figure, name, out)]
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -13,7 +13,7 @@ from harness.contracts import expanded
 from harness.errors import HarnessError
 from results.door import door
 from results.folder.store import Store
-from results.tables.leaderboard import build, write
+from results.tables.leaderboard import build_board, write_board
 from results.tables.terminal import print_leaderboard
 
 
@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         store = Store.open(options.folder, create=False)
-        board = build(store, options.partial, options.all)
-        paths = write(board, store.folder, options.pairs)
+        board = build_board(store, options.partial, options.all)
+        paths = write_board(board, store.folder, options.pairs)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

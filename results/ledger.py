@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from results.door import door
 from results.folder.store import Store
 from results.tables.evidence import gather
-from results.tables.ledger import TOLERANCE, load, verdicts, write
+from results.tables.ledger import TOLERANCE, load, verdicts, write_ledger
 
 
 @door
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         store = Store.open(options.folder, create=False)
         found = verdicts(gather(store, options.partial), load(store.folder, options.ledger), options.tolerance)
-        path = write(found, store.folder)
+        path = write_ledger(found, store.folder)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

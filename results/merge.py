@@ -25,7 +25,7 @@ from harness.errors import HarnessError, StoreError
 from results.door import door
 from results.folder import cargo, origins, same_data
 from results.folder.agreement import agreeing
-from results.folder.keepsakes import key_of
+from results.folder.keepsakes import file_name_of
 from results.folder.recipes import RunRecipe, joined_sweeps, recipe_text
 from results.folder.rows import KEY, SCHEMA, Contradiction, OtherData, defeated
 from results.folder.store import Store, Table
@@ -56,13 +56,13 @@ def merge(sources: Sequence[Store], target: Store) -> Brought:
     recipes = _joined_recipes(stores)
     table = _joined_table([t for t in (store.table() for store in stores) if t], recipes)
     groups = _groups(stores)
-    beside = cargo.find([store.folder for store in stores])
+    beside = cargo.find_cargo([store.folder for store in stores])
     _refuse_contradictions(stores, groups, beside.wrong)
     _refuse_disagreements(stores, recipes)
     rows = 0
     with Store.open(target.folder).writer() as writer:
-        cargo.bring(beside, target.folder)
-        origins.bring([store.folder for store in sources], target.folder)
+        cargo.bring_files(beside, target.folder)
+        origins.bring_origins([store.folder for store in sources], target.folder)
         for run_ids in groups:
             new = _new_rows(stores, run_ids)
             if new.height:
@@ -148,12 +148,12 @@ def disputes(store: Store) -> tuple[str, ...]:
     rows = [chunk.select(*KEY, "status", "sample") for chunk in store.chunks()]
     labels = benchmark_labels(store.recipes().values())
     known = pl.concat(rows).filter(pl.col("run_id").is_in(list(labels))) if rows else None
-    return () if known is None else same_data.check(known, labels, [store.folder]).sentences
+    return () if known is None else same_data.check_same_data(known, labels, [store.folder]).sentences
 
 
 def _named(stores: Sequence[Store], files: Sequence[tuple[Path, str]]) -> pl.DataFrame:
     """Files that differ in the form of a Contradiction: their folder, and the image whose map it is or the name."""
-    images = {key_of(image): image for store in stores for own in store.stored().values() for image in own}
+    images = {file_name_of(image): image for store in stores for own in store.stored().values() for image in own}
     lines = [(unit.as_posix(), images.get(Path(name).stem, name)) for unit, name in files]
     return pl.DataFrame(lines, schema={name: SCHEMA[name] for name in KEY}, orient="row")
 

@@ -53,7 +53,7 @@ class Look:
         self.unproven += number - proven
 
 
-def look(store: Store) -> Look:
+def look_over(store: Store) -> Look:
     """Read everything that numbers, tables and pictures rest on. Nothing is changed."""
     found = Look()
     recipes = _recipes(store, found)
@@ -92,7 +92,7 @@ def _recipes(store: Store, found: Look) -> dict[str, RunRecipe]:
 
 
 def _parts(store: Store, found: Look) -> list[Path]:
-    whole = list(_sound(parts.listed(store.folder / "rows"), parts.read, found))
+    whole = list(_sound(parts.listed(store.folder / "rows"), parts.read_part, found))
     found.counted("parts", len(whole), sum(map(parts.is_proven, whole)))
     return whole
 
@@ -145,7 +145,7 @@ def _artefacts(folder: Path, found: Look) -> None:
     def read(place: Path) -> None:
         artefacts.refuse_damaged(place)
         content = artefacts.card(folder, place.name)
-        if artefacts.is_of_now(content):
+        if artefacts.artefact_is_of_now(content):
             _refuse_other_id(place / "card.json", place.name, id_of_fit, content)
 
     whole = list(_sound(places, read, found))
@@ -159,7 +159,7 @@ def _artefacts(folder: Path, found: Look) -> None:
 def _pictures(folder: Path, found: Look) -> None:
     maps = [*sorted((folder / "label_maps").rglob("*.png")), *sorted((folder / "pictures").rglob("*.png"))]
     photos = sorted((folder / "pictures").rglob("*.jpg"))
-    whole = [*_sound(maps, keepsakes.read_labels, found), *_sound(photos, keepsakes.read_image, found)]
+    whole = [*_sound(maps, keepsakes.read_map, found), *_sound(photos, keepsakes.read_image, found)]
     found.counted("pictures", len(whole), sum(proof.is_stamped(path.read_bytes()) for path in whole))
 
 
@@ -194,7 +194,7 @@ def set_aside(store: Store, found: Look) -> list[Path]:
             kept = store.told().events if path.name == "events.jsonl" and path.is_file() else ()
             os.replace(path, target)
             if kept:
-                write_text(path, events.text(kept))
+                write_text(path, events.lines_of(kept))
             moved.append(target)
     except OSError as error:
         raise StoreError(f"what is damaged cannot be moved to {store.folder / ASIDE} ({error.strerror})") from None
@@ -218,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         store = Store.open(options.folder, create=False)
-        found = look(store)
+        found = look_over(store)
         for finding in found.findings:
             print(finding.text)
             for run_id, image_id in finding.images:

@@ -11,7 +11,7 @@ import pytest
 
 from harness.recipes import house, surroundings
 from harness.recipes.house import Line
-from harness.recipes.syntax import Source, parsed
+from harness.recipes.syntax import SourceText, parsed
 
 
 def test_the_table_is_in_step_with_the_sources() -> None:
@@ -39,9 +39,9 @@ def test_what_is_covered_is_computed_from_imports() -> None:
 @pytest.fixture
 def edited(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
     """Replace a text in a module of ours, for all who read its source."""
-    real, edits = surroundings.told, dict[Path, Source]()
+    real, edits = surroundings.source_text, dict[Path, SourceText]()
 
-    def told(path: Path) -> Source:
+    def told(path: Path) -> SourceText:
         return edits[path] if path in edits else real(path)
 
     def edit(module: str, old: str, new: str) -> None:
@@ -49,8 +49,8 @@ def edited(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
         assert path is not None and old in path.read_text("utf-8")
         edits[path] = parsed(path.read_text("utf-8").replace(old, new, 1).encode())
 
-    monkeypatch.setattr(surroundings, "told", told)
-    monkeypatch.setattr(house, "told", told)
+    monkeypatch.setattr(surroundings, "source_text", told)
+    monkeypatch.setattr(house, "source_text", told)
     return edit
 
 

@@ -30,7 +30,7 @@ class Finished:
 
     @cached_property
     def board(self) -> leaderboard.Leaderboard:
-        return leaderboard.build(self.store)
+        return leaderboard.build_board(self.store)
 
     @cached_property
     def pairs(self) -> dict[tuple[str, str], Comparison]:

@@ -22,7 +22,7 @@ def snippets(language: str) -> list[str]:
 
 def test_the_grid_in_the_readme_is_a_grid(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(snippets("yaml")[0])
-    assert len(grids.read(tmp_path / "grid.yaml").cells) == 10
+    assert len(grids.read_grid(tmp_path / "grid.yaml").cells) == 10
 
 
 def test_a_method_is_added_in_fourteen_lines_as_the_readme_says(tmp_path: Path) -> None:

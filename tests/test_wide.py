@@ -22,13 +22,13 @@ from wide_world import Many
 from harness.checks.__main__ import main as checks
 from harness.contracts import IGNORED, MOST_CLASSES, WIDE_IGNORED, Sample, narrowed, widened
 from harness.protocol.given import BrokenContract, about_classes, checked_sample
-from harness.recipes.origins import digest
+from harness.recipes.origins import sample_digest
 from harness.work.pictures import decode_map, encode_map
 from harness.work.scoring import overlaps
 from results import leaderboard, merge, verify
 from results.folder import keepsakes, parts
 from results.folder.store import Store
-from results.pictures.colours import colour, paint
+from results.pictures.colours import colour, paint_labels
 from results.tables.board_csv import leaderboard_csv
 
 GRID = """
@@ -103,7 +103,7 @@ def test_a_thousand_classes_are_kept_resumed_reported_and_merged(tmp_path: Path)
             sample = benchmark.load(image_id)
             path = keepsakes.label_map_path(store.folder, run_id, image_id)
             given = spelled(sample, list(range(1, 1001)), recipe.method["settings"]["form"])
-            kept = keepsakes.read_labels(path)
+            kept = keepsakes.read_map(path)
             assert np.array_equal(kept, given) and kept.dtype == np.uint16
             mark = np.iinfo(sample.truth.dtype).max
             truth = keepsakes.picture_paths(store.folder, recipe.benchmark, image_id)[1]
@@ -132,8 +132,8 @@ def _shown(folder: Path, store: Store) -> None:
     for run in room["runs"]:
         recipe = store.recipes()[run["id"]]
         for image, cell in zip(room["images"], run["cells"], strict=True):
-            kept = keepsakes.read_labels(keepsakes.label_map_path(folder, run["id"], image["id"]))
-            truth = keepsakes.read_labels(keepsakes.picture_paths(folder, recipe.benchmark, image["id"])[1])
+            kept = keepsakes.read_map(keepsakes.label_map_path(folder, run["id"], image["id"]))
+            truth = keepsakes.read_map(keepsakes.picture_paths(folder, recipe.benchmark, image["id"])[1])
             scored = (truth > 0) & (truth < WIDE_IGNORED)
             seen = np.asarray(Pillow.open(folder / "report" / cell["map"]).convert("RGBA"))
             assert np.array_equal(seen[..., 3] > 0, scored & (kept != WIDE_IGNORED))
@@ -270,7 +270,7 @@ def former(store: Store) -> None:
         frame = frame.with_columns(pl.col("true", "predicted").list.eval(narrow))
         assert frame.schema["predicted"] == pl.List(pl.UInt8)
         path.unlink()
-        parts.write(path.parent, frame)
+        parts.write_part(path.parent, frame)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, ">u2"])
@@ -282,11 +282,11 @@ def test_the_digest_of_data_is_that_of_before_where_8_bits_hold_the_truth(kind: 
         state.update(f"|u1{array.shape}".encode() + array.tobytes())
     truth = widened(sample.truth).astype(kind) if kind != np.uint8 else sample.truth
     checked = checked_sample(Sample("a", sample.image, truth), "a", 254)
-    assert digest(checked) == digest(sample) == state.hexdigest()
+    assert sample_digest(checked) == sample_digest(sample) == state.hexdigest()
     wide = Many(number=1000).load("val-0")
     held = checked_sample(wide, "val-0", 1000).truth
     assert held.dtype == np.uint16 and np.array_equal(held, wide.truth)
-    assert digest(wide) != digest(Sample("val-0", wide.image, wide.truth.astype(np.uint8)))
+    assert sample_digest(wide) != sample_digest(Sample("val-0", wide.image, wide.truth.astype(np.uint8)))
 
 
 def test_255_is_a_class_in_16_bits_and_ignored_in_8() -> None:
@@ -335,6 +335,6 @@ def test_more_classes_than_a_palette_has_colours_are_painted_too() -> None:
     labels = np.arange(700, 1000, dtype=np.uint16).reshape(15, 20)
     labels[0, 0], labels[0, 1] = WIDE_IGNORED, 0
     for background in (True, False):
-        seen = np.asarray(paint(labels, background).convert("RGBA"))
+        seen = np.asarray(paint_labels(labels, background).convert("RGBA"))
         assert seen[0, 0, 3] == 0 and seen[0, 1, 3] == 255 * background
         assert [tuple(pixel) for pixel in seen[1].tolist()] == [(*colour(int(k)), 255) for k in labels[1]]

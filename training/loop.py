@@ -13,13 +13,13 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from training.settings import Stage
+from training.settings import TrainingStage
 
 Loss = Callable[[int, torch.Generator], dict[str, Tensor]]  # must hold "loss"; the rest is only logged
 Check = Callable[[int, nn.Module], dict[str, float]]
 
 
-def rate_at(stage: Stage, step: int) -> float:
+def rate_at(stage: TrainingStage, step: int) -> float:
     """Learning rate of a step: linear warm-up, then half a cosine down to `floor` times the peak."""
     if step < stage.warmup:
         return stage.rate * (step + 1) / stage.warmup
@@ -36,7 +36,7 @@ def step_generator(seed: int, name: str, step: int) -> torch.Generator:
 def train(
     model: nn.Module,
     loss: Loss,
-    stage: Stage,
+    stage: TrainingStage,
     folder: Path,
     seed: int,
     check: Check | None = None,
@@ -80,7 +80,7 @@ def _groups(model: nn.Module, decay: float) -> list[dict[str, object]]:
 
 
 def _one_step(
-    model: nn.Module, loss: Loss, optimiser: torch.optim.Optimizer, stage: Stage, step: int, seed: int
+    model: nn.Module, loss: Loss, optimiser: torch.optim.Optimizer, stage: TrainingStage, step: int, seed: int
 ) -> dict[str, float]:
     for group in optimiser.param_groups:
         group["lr"] = rate_at(stage, step)

@@ -21,7 +21,18 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from benchmarks.shapes_world import CLASSES
 from training.maskclip import FORMS, patch_scores
-from training.probe import Maps, Picture, Probe, class_scores, confusions, gain, interval, miou, pictures_of, refine
+from training.probe import (
+    Maps,
+    Probe,
+    ProbedPicture,
+    class_scores,
+    confusions,
+    gain,
+    miou_interval,
+    percent_miou,
+    pictures_of,
+    refine,
+)
 from training.settings import SIDE, Settings
 from training.shapes import ROOT
 
@@ -66,7 +77,7 @@ def main() -> None:
     print(text)
 
 
-def open_probe(folder: Path, pictures: list[Picture]) -> tuple[Probe, UNet2DConditionModel]:
+def open_probe(folder: Path, pictures: list[ProbedPicture]) -> tuple[Probe, UNet2DConditionModel]:
     """The saved pipeline's parts in float32, as a probe over the pictures, and its UNet."""
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae").float().eval()
     text = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder").float().eval()
@@ -85,14 +96,14 @@ def measure_stableseg(folder: Path, settings: Settings, images: int, times: list
         print(json.dumps(best_of(table, time)), flush=True)
     val = pictures_of("val", range(VAL), settings.seed)
     probe_val, _ = open_probe(folder, val)
-    found: dict[str, Any] = {"chance on val": round(miou(confusions(random_scores(val), val).sum(axis=0)), 2)}
-    for name in chosen(table):
+    found: dict[str, Any] = {"chance on val": round(percent_miou(confusions(random_scores(val), val).sum(axis=0)), 2)}
+    for name in chosen_settings(table):
         found[name] = {"train": round(table[name], 2)} | on_val(name, probe, probe_val, unet)
         print(name, json.dumps(found[name]), flush=True)
     return found | {"train": {name: round(value, 2) for name, value in table.items()}}
 
 
-def chosen(table: dict[str, float]) -> list[str]:
+def chosen_settings(table: dict[str, float]) -> list[str]:
     """The best key of every kind of refinement: of all settings, and of Stable Diffusion's (all layers, min-max)."""
     kinds = ("none", "sar", "samap")
     usual = {name: value for name, value in table.items() if "|all|minmax|" in name}
@@ -112,15 +123,15 @@ def best_of(table: dict[str, float], time: int) -> dict[str, float]:
     return {name: round(table[name], 2) for name in plain + refined}
 
 
-def search(maps: list[Maps], pictures: list[Picture], time: int) -> dict[str, float]:
+def search(maps: list[Maps], pictures: list[ProbedPicture], time: int) -> dict[str, float]:
     """mIoU in percent of every combination; keys `time|layers|norm|refiner`."""
     table = {}
     for (name, layers), norm in itertools.product(LAYERS.items(), ("raw", "minmax")):
         scores = [class_scores(one, layers, norm == "minmax") for one in maps]
-        table[f"{time}|{name}|{norm}|none"] = miou(confusions(scores, pictures).sum(axis=0))
+        table[f"{time}|{name}|{norm}|none"] = percent_miou(confusions(scores, pictures).sum(axis=0))
         for refiner, (own, power) in REFINERS.items():
             better = [refine(score, one, own, power) for score, one in zip(scores, maps, strict=True)]
-            table[f"{time}|{name}|{norm}|{refiner}"] = miou(confusions(better, pictures).sum(axis=0))
+            table[f"{time}|{name}|{norm}|{refiner}"] = percent_miou(confusions(better, pictures).sum(axis=0))
     return table
 
 
@@ -143,24 +154,24 @@ def on_val(name: str, train: Probe, val: Probe, unet: UNet2DConditionModel) -> d
     wrong = val.maps(unet, time, absent_classes(val.pictures))
     single = val.maps_per_class(unet, time)
     found: dict[str, Any] = {
-        "one prompt per class": round(miou(confusions(scores_of(name, single), val.pictures).sum(axis=0)), 2),
-        "miou": round(miou(second.sum(axis=0)), 2),
-        "without refinement": round(miou(first.sum(axis=0)), 2),
-        "interval": interval(second),
+        "one prompt per class": round(percent_miou(confusions(scores_of(name, single), val.pictures).sum(axis=0)), 2),
+        "miou": round(percent_miou(second.sum(axis=0)), 2),
+        "without refinement": round(percent_miou(first.sum(axis=0)), 2),
+        "interval": miou_interval(second),
         "gain with interval": gain(first, second),
-        "wrong prompts": round(miou(confusions(scores_of(name, wrong), val.pictures).sum(axis=0)), 2),
+        "wrong prompts": round(percent_miou(confusions(scores_of(name, wrong), val.pictures).sum(axis=0)), 2),
     }
     level = best_level(scores_of(name, train.maps(unet, time)), train.pictures)
     counts = confusions(scores_of(name, maps), val.pictures, level)
-    return found | {"with background": round(miou(counts.sum(axis=0)), 2), "threshold": level}
+    return found | {"with background": round(percent_miou(counts.sum(axis=0)), 2), "threshold": level}
 
 
-def best_level(scores: list[Tensor], pictures: list[Picture]) -> float:
+def best_level(scores: list[Tensor], pictures: list[ProbedPicture]) -> float:
     """The background threshold that is best on these (train) images."""
-    return max(LEVELS, key=lambda level: miou(confusions(scores, pictures, level).sum(axis=0)))
+    return max(LEVELS, key=lambda level: percent_miou(confusions(scores, pictures, level).sum(axis=0)))
 
 
-def absent_classes(pictures: list[Picture]) -> list[list[int]]:
+def absent_classes(pictures: list[ProbedPicture]) -> list[list[int]]:
     """For every image as many classes as it shows, none of them shown, in random order: neighbours look alike."""
     rng = np.random.default_rng(0)
     others = [[kind for kind in range(len(CLASSES)) if kind not in picture.present] for picture in pictures]
@@ -169,7 +180,7 @@ def absent_classes(pictures: list[Picture]) -> list[list[int]]:
     ]
 
 
-def random_scores(pictures: list[Picture]) -> list[Tensor]:
+def random_scores(pictures: list[ProbedPicture]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [torch.rand(len(picture.present), 24, 24, generator=generator) for picture in pictures]
 
@@ -189,16 +200,16 @@ def measure_maskclip(folder: Path, settings: Settings, images: int) -> dict[str,
         level = best_level(on_train, train)
         counts = confusions(on_val, val)
         found[form] = {
-            "train": round(miou(confusions(on_train, train).sum(axis=0)), 2),
-            "val": round(miou(counts.sum(axis=0)), 2),
-            "interval": interval(counts),
-            "with background": round(miou(confusions(on_val, val, level).sum(axis=0)), 2),
+            "train": round(percent_miou(confusions(on_train, train).sum(axis=0)), 2),
+            "val": round(percent_miou(counts.sum(axis=0)), 2),
+            "interval": miou_interval(counts),
+            "with background": round(percent_miou(confusions(on_val, val, level).sum(axis=0)), 2),
             "threshold": level,
         }
     return found
 
 
-def scores_of_clip(clip: CLIPModel, tokenizer: CLIPTokenizer, pictures: list[Picture], form: str) -> list[Tensor]:
+def scores_of_clip(clip: CLIPModel, tokenizer: CLIPTokenizer, pictures: list[ProbedPicture], form: str) -> list[Tensor]:
     pixels: NDArray[np.uint8] = np.stack([picture.pixels for picture in pictures])
     assert pixels.shape[1:3] == (SIDE, SIDE)
     scores = patch_scores(clip, tokenizer, pixels, form)

@@ -65,7 +65,7 @@ class Maps:
 
 
 @dataclass
-class Picture:
+class ProbedPicture:
     """One probed image: stretched latents' source, truth (height, width) and class indices in order."""
 
     pixels: NDArray[np.uint8]
@@ -73,14 +73,14 @@ class Picture:
     present: list[int]
 
 
-def pictures_of(split: str, indices: range, seed: int) -> list[Picture]:
+def pictures_of(split: str, indices: range, seed: int) -> list[ProbedPicture]:
     """The images of a split that hold at least two objects."""
     found = []
     for index in indices:
         image, labels = draw_scene(split, index, seed)
         present = (np.unique(labels[labels > 0]) - 1).tolist()
         if len(present) > 1:
-            found.append(Picture(stretch(image), mark_border(labels), present))
+            found.append(ProbedPicture(stretch(image), mark_border(labels), present))
     return found
 
 
@@ -88,7 +88,7 @@ def pictures_of(split: str, indices: range, seed: int) -> list[Picture]:
 class Probe:
     """Fixed images with their latents, the frozen text tower, and what to ask of a UNet."""
 
-    pictures: list[Picture]
+    pictures: list[ProbedPicture]
     latents: Tensor  # (images, 4, 24, 24), scaled posterior means
     text: CLIPTextModel
     tokenizer: CLIPTokenizer
@@ -105,7 +105,9 @@ class Probe:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, pictures: list[Picture], vae: AutoencoderKL, text: CLIPTextModel, tokenizer: CLIPTokenizer) -> Probe:
+    def of(
+        cls, pictures: list[ProbedPicture], vae: AutoencoderKL, text: CLIPTextModel, tokenizer: CLIPTokenizer
+    ) -> Probe:
         """The pictures with their latents."""
         pixels = torch.from_numpy(np.stack([picture.pixels for picture in pictures])).permute(0, 3, 1, 2)
         means = [vae.encode(part).latent_dist.mean for part in torch.split(pixels / 127.5 - 1.0, 50)]
@@ -168,7 +170,7 @@ class Probe:
             "mid3_sar12": [refine(class_scores(one, (1, 6, 7)), one, (1, 6, 7)) for one in maps],
             "mid3_sar24": [refine(class_scores(one, (1, 6, 7)), one, (0, 8, 9)) for one in maps],
         }
-        return {name: miou(confusions(found, self.pictures).sum(axis=0)) for name, found in scores.items()}
+        return {name: percent_miou(confusions(found, self.pictures).sum(axis=0)) for name, found in scores.items()}
 
 
 def _collect(recorders: dict[str, Recorder], places: list[list[int]]) -> list[Maps]:
@@ -186,13 +188,13 @@ def _collect(recorders: dict[str, Recorder], places: list[list[int]]) -> list[Ma
     ]
 
 
-def resized(maps: Tensor, height: int, width: int) -> Tensor:
+def planes_at(maps: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(maps[None], size=(height, width), mode="bilinear", align_corners=False)[0]
 
 
 def class_scores(maps: Maps, layers: range | tuple[int, ...], scaled: bool = False) -> Tensor:
     """Mean over layers at 24 x 24, (classes, 24, 24); `scaled`: min-max per layer and class first."""
-    planes = [resized(maps.cross[layer], LATENT_SIDE, LATENT_SIDE) for layer in layers]
+    planes = [planes_at(maps.cross[layer], LATENT_SIDE, LATENT_SIDE) for layer in layers]
     return torch.stack([stretched(plane) if scaled else plane for plane in planes]).mean(dim=0)
 
 
@@ -200,20 +202,20 @@ def refine(scores: Tensor, maps: Maps, layers: tuple[int, ...], power: int = 1) 
     """Self-attention (mean of the layers, one side) to a power, applied to the scores at that side."""
     side = SIDES[layers[0]]
     own = torch.stack([maps.own[layer] for layer in layers]).mean(dim=0)
-    flat = resized(scores, side, side).flatten(1).T
+    flat = planes_at(scores, side, side).flatten(1).T
     for _ in range(power):
         flat = own @ flat
-    return resized(flat.T.reshape(len(scores), side, side), LATENT_SIDE, LATENT_SIDE)
+    return planes_at(flat.T.reshape(len(scores), side, side), LATENT_SIDE, LATENT_SIDE)
 
 
-def confusions(scores: list[Tensor], pictures: list[Picture], level: float | None = None) -> NDArray[np.int64]:
+def confusions(scores: list[Tensor], pictures: list[ProbedPicture], level: float | None = None) -> NDArray[np.int64]:
     """(images, 11, 11) counts, true class by predicted.
 
     level: background is predicted where no class scores more; without it, true background is left out.
     """
     found = np.zeros((len(scores), 11, 11), dtype=np.int64)
     for row, (one, picture) in enumerate(zip(scores, pictures, strict=True)):
-        planes = resized(stretched(one), *picture.truth.shape)
+        planes = planes_at(stretched(one), *picture.truth.shape)
         best, guess = planes.max(dim=0)
         names = np.array(picture.present) + 1
         labels = names[guess.numpy()]
@@ -225,7 +227,7 @@ def confusions(scores: list[Tensor], pictures: list[Picture], level: float | Non
     return found
 
 
-def miou(confusion: NDArray[np.int64]) -> float:
+def percent_miou(confusion: NDArray[np.int64]) -> float:
     """Mean intersection over union in percent, over the classes that occur in truth or prediction."""
     both = np.diag(confusion)
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - both
@@ -236,10 +238,10 @@ def redrawn(*counts: NDArray[np.int64], draws: int = 2000) -> NDArray[np.float64
     """mIoU (draws, methods) of the same redrawn images for every method's (images, 11, 11) counts."""
     images = len(counts[0])
     weights = np.random.default_rng(0).multinomial(images, np.full(images, 1.0 / images), size=draws)
-    return np.array([[miou(np.tensordot(weight, count, 1)) for count in counts] for weight in weights])
+    return np.array([[percent_miou(np.tensordot(weight, count, 1)) for count in counts] for weight in weights])
 
 
-def interval(counts: NDArray[np.int64]) -> tuple[float, float]:
+def miou_interval(counts: NDArray[np.int64]) -> tuple[float, float]:
     """95 % of the mIoU when images are redrawn."""
     low, high = np.percentile(redrawn(counts)[:, 0], [2.5, 97.5])
     return round(float(low), 2), round(float(high), 2)
@@ -249,5 +251,5 @@ def gain(first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[float, fl
     """Difference of mIoU, second less first, with a 95 % interval from redrawing the images in pairs."""
     found = redrawn(first, second)
     low, high = np.percentile(found[:, 1] - found[:, 0], [2.5, 97.5])
-    difference = miou(second.sum(axis=0)) - miou(first.sum(axis=0))
+    difference = percent_miou(second.sum(axis=0)) - percent_miou(first.sum(axis=0))
     return round(difference, 2), round(float(low), 2), round(float(high), 2)

@@ -12,7 +12,7 @@ TEMPLATE = "a photo of a {}"
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """One training: steps, batch, peak learning rate, warm-up steps, final share of the rate, decay of the average."""
 
     name: str
@@ -34,14 +34,14 @@ class Settings:
     images: int = 20000
     held_out: int = 600  # train-split images that no network sees, for the choices made after training
     seed: int = 0
-    clip: Stage = Stage("clip", 4000, 128, 1.2e-3, 100, 0.02, (0.9, 0.98), 0.05)
-    vae: Stage = Stage("vae", 1500, 24, 2e-3, 50, 0.02, (0.9, 0.99), 1e-3)
-    unet: Stage = Stage("unet", 2200, 32, 1e-3, 100, 0.03, (0.9, 0.99), 0.01, average=0.998)
+    clip: TrainingStage = TrainingStage("clip", 4000, 128, 1.2e-3, 100, 0.02, (0.9, 0.98), 0.05)
+    vae: TrainingStage = TrainingStage("vae", 1500, 24, 2e-3, 50, 0.02, (0.9, 0.99), 1e-3)
+    unet: TrainingStage = TrainingStage("unet", 2200, 32, 1e-3, 100, 0.03, (0.9, 0.99), 0.01, average=0.998)
 
     def scaled(self, factor: float) -> Settings:
         """The same recipe with all steps (and the number of pictures, below 1) multiplied, for trials and tests."""
 
-        def shorter(stage: Stage) -> Stage:
+        def shorter(stage: TrainingStage) -> TrainingStage:
             return replace(
                 stage, steps=max(2, round(stage.steps * factor)), warmup=max(1, round(stage.warmup * factor))
             )

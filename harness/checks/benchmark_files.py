@@ -12,7 +12,7 @@ from typing import Any
 from harness.contracts import Recipe, Sample
 from harness.recipes import loading
 from harness.recipes.opened import opened
-from harness.recipes.origins import Source
+from harness.recipes.origins import DataSource
 
 _CURE = "let the benchmark name its files with `files(image_id)`"
 
@@ -20,7 +20,7 @@ _CURE = "let the benchmark name its files with `files(image_id)`"
 def remarks(recipe: Recipe, image_ids: Iterable[str]) -> Iterator[str]:
     """The first thing of each kind that is amiss. Images that cannot be loaded are left to the walk."""
     said: set[str] = set()
-    source = Source(recipe)
+    source = DataSource(recipe)
     for image_id in image_ids:
         try:
             found = dict(_about(source, recipe, image_id))
@@ -30,7 +30,7 @@ def remarks(recipe: Recipe, image_ids: Iterable[str]) -> Iterator[str]:
         said |= found.keys()
 
 
-def _about(source: Source, recipe: Recipe, image_id: str) -> Iterator[tuple[str, str]]:
+def _about(source: DataSource, recipe: Recipe, image_id: str) -> Iterator[tuple[str, str]]:
     _, origin = source.load(image_id, _as_it_is)
     known = {mark.path for mark in origin.files}
     for mark in origin.files:
@@ -43,7 +43,7 @@ def _about(source: Source, recipe: Recipe, image_id: str) -> Iterator[tuple[str,
             yield "missed", f"{path} is opened for image {image_id!r}, and a change in it would be missed: {_CURE}"
 
 
-def _opened(source: Source, recipe: Recipe, image_id: str) -> list[str]:
+def _opened(source: DataSource, recipe: Recipe, image_id: str) -> list[str]:
     """What a new object opens for the image; of one that names its files, without what it opens once (its lists)."""
     fresh = loading.build(recipe)
     if source.names_files:

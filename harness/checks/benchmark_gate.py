@@ -14,7 +14,7 @@ from rich.table import Table
 
 from harness.checks import benchmark_files
 from harness.checks.benchmark_twice import unsteady
-from harness.checks.benchmark_walk import KINDS, Findings, list_ids, spread, walk
+from harness.checks.benchmark_walk import KINDS, Findings, evenly_chosen, list_ids, walk
 from harness.checks.own_reads import reads_of
 from harness.checks.told_of_code import told_of_code, told_of_reads
 from harness.checks.with_words import add_settings, recipe_of_words
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
         benchmark: Benchmark = loading.build(recipe)
         findings = Findings()
         list_ids(benchmark, findings)
-        chosen = spread(findings.ids, options.limit)
+        chosen = evenly_chosen(findings.ids, options.limit)
         with _bar() as bar:
             task = bar.add_task("reading", total=len(chosen))
             for _ in walk(benchmark, chosen, findings) if chosen else ():

@@ -41,7 +41,7 @@ def _loaded(recipe: Recipe, image_ids: Sequence[str]) -> dict[str, Sample]:
             found[image_id] = checked_sample(benchmark.load(image_id), image_id, len(benchmark.classes))
         except Exception:
             continue
-    chance.put(kept)
+    chance.put_back(kept)
     return found
 
 

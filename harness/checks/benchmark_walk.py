@@ -69,7 +69,7 @@ def list_ids(benchmark: Benchmark, findings: Findings) -> None:
             findings.remarks.append("ids() is not sorted; the harness takes the images in the order of their ids")
 
 
-def spread(ids: Sequence[str], limit: int | None) -> tuple[str, ...]:
+def evenly_chosen(ids: Sequence[str], limit: int | None) -> tuple[str, ...]:
     """All ids, or `limit` of them at even distances, the first and the last among them."""
     if limit is None or limit >= len(ids):
         return tuple(ids)

@@ -226,7 +226,7 @@ class RayExecutor:
         from harness.executors import cluster_fit  # Ray Train is imported only where something is trained
 
         self._let_go()  # the fit takes the place of the workers
-        cluster_fit.fit(job, self._connected(), self._workers, self._threads)
+        cluster_fit.fit_on_ray(job, self._connected(), self._workers, self._threads)
 
     def close(self) -> None:
         self._let_go()
@@ -259,7 +259,7 @@ class RayExecutor:
         self._connection = self._connection or connect(self._address)
         import ray
 
-        return placement.choose(alive(ray), self._workers, self._threads, self._gpus)
+        return placement.choose_place(alive(ray), self._workers, self._threads, self._gpus)
 
 
 class Connection:

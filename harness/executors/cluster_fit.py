@@ -16,7 +16,7 @@ from harness.learning.fitting import FitJob
 RETRIES = 2  # after a worker was lost; the fit goes on from its last checkpoint
 
 
-def fit(job: FitJob, place: Place, at_most: int | None, threads: int | None) -> None:
+def fit_on_ray(job: FitJob, place: Place, at_most: int | None, threads: int | None) -> None:
     """Fit with as many workers as there is room and use for. place, threads: see placement.joined."""
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig

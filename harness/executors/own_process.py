@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from harness.contracts import BatchDone, Recipe, Row, Shard
 from harness.errors import in_words
-from harness.executors.suspects import STOP_AFTER, Piece, failures
+from harness.executors.suspects import STOP_AFTER, Piece, failed_rows
 from harness.foreign import interrupts
 from harness.recipes import loading
 
@@ -120,7 +120,7 @@ class OwnProcess:
         return f"exit code {code}"
 
     def _failed(self, piece: Piece, reason: str) -> BatchDone:
-        (done,) = failures(piece.shard, piece.shard.runs, reason)
+        (done,) = failed_rows(piece.shard, piece.shard.runs, reason)
         return done
 
 

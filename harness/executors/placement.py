@@ -30,7 +30,7 @@ class Place:
         return int(node.get(kind, 0.0) / each + ROUNDING)
 
 
-def choose(nodes: Sequence[Node], workers: int | None, threads: int | None, gpus_per_worker: float) -> Place:
+def choose_place(nodes: Sequence[Node], workers: int | None, threads: int | None, gpus_per_worker: float) -> Place:
     """One worker a GPU (or share of one) where there are GPUs; else the CPUs shared out between workers.
 
     workers: how many at most, None for as many as make sense. threads: per worker, None for its share of the CPUs.
@@ -53,7 +53,7 @@ def joined(nodes: Sequence[Node], place: Place, most: int, threads: int | None) 
     room = place.slots(nodes)
     workers = max(1, min(most, room))
     if workers < room and not place.gpus:
-        return workers, choose(nodes, workers, threads, gpus_per_worker=0.0)
+        return workers, choose_place(nodes, workers, threads, gpus_per_worker=0.0)
     return workers, place
 
 
@@ -61,7 +61,7 @@ def workers_here(threads: int | None) -> int:
     """How many CPU workers this machine alone would be given by itself: what an estimate of time counts on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     node = {"CPU": float(os.cpu_count() or 1), "memory": float(memory)}
-    return max(1, choose([node], None, threads, 0.0).slots_of(node))
+    return max(1, choose_place([node], None, threads, 0.0).slots_of(node))
 
 
 def _usual_cpus(nodes: Sequence[Node], threads: int | None) -> float:

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 from harness.contracts import Batch, BatchDone, Recipe, Shard
 from harness.errors import in_words
 from harness.executors.own_process import Household
-from harness.executors.suspects import failures
+from harness.executors.suspects import failed_rows
 from harness.foreign import interrupts
 from harness.learning import fitting
 from harness.learning.fitting import FitJob
@@ -88,7 +88,7 @@ def steadily(worker: Worker, shard: Shard) -> Iterator[BatchDone]:
             outcome = [_checked(next(batches, None), shard, batch)]
         except BaseException as raised:
             reason = f"The worker broke on this batch: {in_words(interrupts.foreign(raised))}"
-            outcome = list(failures(replace(shard, batches=(batch,)), shard.runs, reason))
+            outcome = list(failed_rows(replace(shard, batches=(batch,)), shard.runs, reason))
             batches = None
         yield from outcome
 

@@ -131,7 +131,7 @@ class Suspects:
                 queue = self._alone if piece.alone else self._waiting
                 queue.appendleft(replace(piece, shard=replace(piece.shard, runs=kept)))
             if len(kept) < len(runs):
-                yield from failures(piece.shard, [run for run in runs if run not in kept], reason)
+                yield from failed_rows(piece.shard, [run for run in runs if run not in kept], reason)
 
     def did(self, done: BatchDone) -> None:
         """Take note of rows that came."""
@@ -162,7 +162,7 @@ class Suspects:
         victims = self._victims[run.benchmark, image]
         known = len(victims) >= KNOWN_AFTER
         how = "on this image, as it did for other runs" if known else f"{TRIES} times on this image"
-        yield from failures(piece.shard, [run], f"The worker process {fate} {how}.")
+        yield from failed_rows(piece.shard, [run], f"The worker process {fate} {how}.")
         victims.add(run.run_id)
         self._given_up[run.run_id] += 1
         images = self._given_up[run.run_id]
@@ -199,7 +199,7 @@ class Suspects:
             self._waiting.appendleft(suspect.only(others))
 
 
-def failures(shard: Shard, runs: Sequence[Run], reason: str) -> Iterator[BatchDone]:
+def failed_rows(shard: Shard, runs: Sequence[Run], reason: str) -> Iterator[BatchDone]:
     """Failed rows of these runs for all wanted images, batch by batch."""
     for batch in shard.batches:
         rows = tuple(Row(run.run_id, image, "failed", 0.0, reason) for run in runs for image in batch.image_ids)

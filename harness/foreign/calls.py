@@ -90,7 +90,7 @@ class Guard:
     def leave(self) -> None:
         """The generators as they were when we settled; code that is not the plug-ins' goes on."""
         if self._generators is not None:
-            chance.put(self._generators)
+            chance.put_back(self._generators)
 
     def call(
         self,

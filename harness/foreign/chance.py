@@ -23,7 +23,7 @@ def keep() -> tuple[Any, ...]:
     return getstate(), get_state(), torch.get_rng_state(), [one.get_state() for one in _on_gpus(torch)]
 
 
-def put(kept: tuple[Any, ...]) -> None:
+def put_back(kept: tuple[Any, ...]) -> None:
     """Make them as they were kept."""
     python, numpys, torchs, gpus = kept
     setstate(python)

@@ -26,7 +26,7 @@ def look() -> tuple[Any, ...]:
     return places, first, tuple(bool(getattr(one, "closed", False)) for one in objects)
 
 
-def put(was: tuple[Any, ...]) -> None:
+def bring_back(was: tuple[Any, ...]) -> None:
     """Bring descriptors and objects back; a stream that was closed is opened again on its descriptor."""
     places, objects, closed = was
     for number, key in enumerate(places):

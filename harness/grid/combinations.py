@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 from harness.recipes import loading, settings
 from harness.recipes.complaints import spell
 from harness.recipes.named_files import placed
-from harness.yaml_lines import Source, Where
+from harness.yaml_lines import Where, YamlText
 
 MOST_COMBINATIONS = 10_000  # each is built to be sure: some seconds in all
 
@@ -56,7 +56,7 @@ def count(written: Mapping[str, Any]) -> int:
 class Item:
     """One entry of `methods:` or `benchmarks:` with its class at hand."""
 
-    def __init__(self, source: Source, folder: str, where: Where, role: Role) -> None:
+    def __init__(self, source: YamlText, folder: str, where: Where, role: Role) -> None:
         self._source, self._folder, self._role, self.where = source, folder, role, where
         written = source.value(where)
         self.name: str = written["name"]
@@ -152,7 +152,7 @@ class Item:
         if isinstance(value, dict):
             raise self._source.error(where, f"setting {key!r} cannot be a mapping; give it a word, a number or a list")
         try:
-            fitting = settings.check(self.cls, key, value)
+            fitting = settings.check_setting(self.cls, key, value)
             return self._placed(key, fitting if type(fitting) in (bool, int, float, str, tuple) else freeze(value))
         except HarnessError as error:
             raise self._source.error(where, str(error)) from None

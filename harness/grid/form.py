@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from harness.errors import GridError, nearest
-from harness.grid.protocol_form import Form, ProtocolForm, TaggerForm, named
+from harness.grid.protocol_form import Form, ProtocolForm, TaggerForm, preset_named
 from harness.grid.table_form import TableForm
 from harness.recipes.complaints import complaint
-from harness.yaml_lines import Source, Where
+from harness.yaml_lines import Where, YamlText
 
 LONGEST_NAME = 100
 MOST_WORKERS, MOST_THREADS, LARGEST_BATCH = 10_000, 1024, 4096
@@ -89,7 +89,7 @@ class GridForm(Form):
     benchmarks: list[BenchmarkForm] = Field(min_length=1)
     exclude: list[ExcludeForm] = Field(default_factory=list)
     include: list[IncludeForm] = Field(default_factory=list)
-    protocol: Annotated[ProtocolForm, BeforeValidator(named)] = Field(default_factory=ProtocolForm)
+    protocol: Annotated[ProtocolForm, BeforeValidator(preset_named)] = Field(default_factory=ProtocolForm)
     cluster: ClusterForm = Field(default_factory=ClusterForm)
     batch: int = Field(default=8, ge=1, le=LARGEST_BATCH)
     keep: KeepForm = Field(default_factory=KeepForm)
@@ -108,7 +108,7 @@ INNER: Mapping[str, tuple[str, type[Form]]] = {
 }
 
 
-def check(source: Source) -> GridForm:
+def check_form(source: YamlText) -> GridForm:
     """The form of a file; a GridError for the first thing that is wrong, unknown keys before missing ones."""
     try:
         form = GridForm.model_validate(source.data)
@@ -120,7 +120,7 @@ def check(source: Source) -> GridForm:
     return form
 
 
-def _first(source: Source, errors: list[Any]) -> GridError:
+def _first(source: YamlText, errors: list[Any]) -> GridError:
     """The most telling of pydantic's errors as a sentence: a misspelt key is unknown and missing at once."""
     placed = [(_where(source, error["loc"]), error) for error in errors]
     line: Callable[[Where], int] = lambda where: source.lines.get(where, 1)  # noqa: E731
@@ -140,7 +140,7 @@ def _urgency(error: Mapping[str, Any]) -> int:
     return {"extra_forbidden": 0, "missing": 2}.get(error["type"], 1)
 
 
-def _where(source: Source, location: Where) -> Where:
+def _where(source: YamlText, location: Where) -> Where:
     """The way to the value that an error is about: pydantic's way without the branches of unions."""
     known: Where = ()
     for step in location:
@@ -173,7 +173,7 @@ def _called(where: Where) -> str:
     return str(where[-1])
 
 
-def _refuse_twice(source: Source, section: str, items: Sequence[ItemForm | TableForm]) -> None:
+def _refuse_twice(source: YamlText, section: str, items: Sequence[ItemForm | TableForm]) -> None:
     first: dict[str, int] = {}
     for position, item in enumerate(items):
         where = (section, position, "name")

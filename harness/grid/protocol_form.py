@@ -14,7 +14,7 @@ from harness.protocol import naming, presets
 from harness.protocol.rules import SCALED, THRESHOLDED, WORDED, effective
 from harness.recipes import loading, settings
 from harness.recipes.named_files import placed
-from harness.yaml_lines import Source, Where
+from harness.yaml_lines import Where, YamlText
 
 LARGEST_SIDE = 16384  # pixels
 TOP: Where = ("protocol",)
@@ -82,12 +82,12 @@ class ProtocolForm(Form):
     templates: Templates = Field(default_factory=list)
 
 
-def named(value: Any) -> Any:
+def preset_named(value: Any) -> Any:
     """A bare word is the name of a preset."""
     return {"preset": value} if isinstance(value, str) else value
 
 
-def protocol(form: ProtocolForm, source: Source, folder: str | Path) -> ProtocolSettings:
+def protocol(form: ProtocolForm, source: YamlText, folder: str | Path) -> ProtocolSettings:
     """The protocol that a form asks for, fields without effect at their defaults; GridError names the line."""
     written = _Written(form, source, Path(folder))
     found = replace(written.start(), **written.given())
@@ -98,7 +98,7 @@ def protocol(form: ProtocolForm, source: Source, folder: str | Path) -> Protocol
 class _Written:
     """A form with its place in a file."""
 
-    def __init__(self, form: ProtocolForm, source: Source, folder: Path) -> None:
+    def __init__(self, form: ProtocolForm, source: YamlText, folder: Path) -> None:
         self._form, self._source, self._folder = form, source, folder
         self._keys = form.model_fields_set - {"preset"}
 
@@ -165,7 +165,7 @@ class _Written:
             raise self._error("templates", f"templates {written!r} is no list and no .txt file; published sets: {how}")
         try:
             place = self._folder / expanded(written)
-            found = presets.sentences(naming.text(place))
+            found = presets.sentences(naming.small_text(place))
         except GridError as error:
             raise self._error("templates", str(error)) from None
         if not found:
@@ -189,7 +189,7 @@ class _Written:
             fitting = {}
             for key, value in form.settings.items():
                 here = (*TOP, "tagger", "with", key)
-                fitting[key] = placed(cls, key, settings.check(cls, key, value), str(self._folder))
+                fitting[key] = placed(cls, key, settings.check_setting(cls, key, value), str(self._folder))
             here = (*TOP, "tagger", "use")
             recipe = Recipe.of(form.use, **fitting)
             loading.build(recipe)

@@ -38,7 +38,7 @@ from harness.grid import protocol_form
 from harness.grid.combinations import MOST_COMBINATIONS, Combination, Item, Role, count, matches
 from harness.grid.teachers import Teacher, Teachers
 from harness.recipes import loading
-from harness.yaml_lines import Source, Where
+from harness.yaml_lines import Where, YamlText
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,10 @@ class _Rule:
         return rule is not None and matches(rule, method.known) and _is_called(benchmark, self.benchmark)
 
 
-def read(path: str | Path) -> Grid:
+def read_grid(path: str | Path) -> Grid:
     """The grid in a file; GridError, with file and line, for whatever is wrong with it."""
-    source = yaml_lines.read(Path(path))
-    form = grid_form.check(source)
+    source = yaml_lines.read_yaml(Path(path))
+    form = grid_form.check_form(source)
     folder = str(Path(path).absolute().parent)
     loading.add_folder(folder)
     maker = _Maker(source, form, folder)
@@ -132,7 +132,7 @@ def _cell(method: Combination, benchmark: Combination, taught: Teacher | None, p
 class _Maker:
     """Multiplies the items of one file."""
 
-    def __init__(self, source: Source, form: grid_form.GridForm, folder: str) -> None:
+    def __init__(self, source: YamlText, form: grid_form.GridForm, folder: str) -> None:
         self._source, self._form = source, form
         self._refuse_too_many()
         self._methods = self._items("methods", "method", folder)

@@ -9,7 +9,7 @@ from functools import cached_property
 from harness.errors import nearest
 from harness.grid.combinations import Combination, Item
 from harness.recipes import loading
-from harness.yaml_lines import Source, Where
+from harness.yaml_lines import Where, YamlText
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Teachers:
     learner has one teacher. It may be left out of the tables by an exclude.
     """
 
-    def __init__(self, source: Source, methods: Mapping[str, Item], benchmarks: Mapping[str, Item]) -> None:
+    def __init__(self, source: YamlText, methods: Mapping[str, Item], benchmarks: Mapping[str, Item]) -> None:
         self._source, self._methods, self._benchmarks = source, methods, benchmarks
 
     def of(self, method: Combination, benchmark: Combination) -> Teacher | None:

@@ -55,7 +55,7 @@ def _guarded(job: FitJob, fit: Callable[[], Mapping[str, Any]]) -> Mapping[str, 
         guard.leave()
 
 
-def told(job: FitJob) -> Mapping[str, Any]:
+def told_by_fit(job: FitJob) -> Mapping[str, Any]:
     """What the first process wrote at the end of a fit."""
     content: Mapping[str, Any] = json.loads((Path(job.folder) / "unfinished" / TOLD).read_text(encoding="utf-8"))
     return content

@@ -28,11 +28,11 @@ from harness.contracts import (
     Words,
     narrowed,
 )
-from harness.protocol.decision import checked
+from harness.protocol.decision import checked_answer
 from harness.protocol.given import checked_sample
 from harness.protocol.offering import Offer, numbers_of, offer, tagged
 from harness.protocol.rules import WORDED
-from harness.protocol.views import Box, Tiling, queries
+from harness.protocol.views import Cut, Window, queries
 from harness.recipes import loading
 from harness.work import lesson_masks, pictures
 
@@ -87,9 +87,9 @@ class StoredLessons:
         with self._lock:
             offered = self._offered(image_id)
             size = (image.shape[0], image.shape[1])
-            cut = Tiling(size, (Box(0, 0, *size),))
+            cut = Cut(size, (Window(0, 0, *size),))
             (query,) = queries(image_id, image, offered.vocabulary, cut)
-            answer = checked(self._answer(query), len(offered.vocabulary), size)
+            answer = checked_answer(self._answer(query), len(offered.vocabulary), size)
             return self._told(lesson_masks.lesson([answer], cut, offered, size, self._run.protocol, self._rule))
 
     def _told(self, mask: WideTruth) -> Truth:

@@ -11,7 +11,7 @@ from harness.contracts import Mark, Origin, Recipe
 from harness.contracts.facts import digest
 from harness.protocol.given import checked_sample
 from harness.recipes.opened import mark_of
-from harness.recipes.origins import Source
+from harness.recipes.origins import DataSource
 
 UNREADABLE = ""  # stands for the digest of an image that cannot be read: it equals none
 
@@ -23,7 +23,7 @@ class DataNow:
     """
 
     def __init__(
-        self, source: Source, classes: int, key: str, known: dict[str, Origin], tell: Callable[[str], None]
+        self, source: DataSource, classes: int, key: str, known: dict[str, Origin], tell: Callable[[str], None]
     ) -> None:
         self._source, self._classes, self._tell = source, classes, tell
         self.key, self.known = key, known
@@ -107,7 +107,7 @@ def behind(samples: Mapping[str, str | None], image_ids: Iterable[str]) -> str |
     return None if any(digest is None for _, digest in known) else digest(known)
 
 
-def key_of(recipe: Recipe, facts: Mapping[str, Any], names_files: bool) -> str:
+def key_of_data(recipe: Recipe, facts: Mapping[str, Any], names_files: bool) -> str:
     """Under which a benchmark is remembered: its facts; where it names no files, also where they lie."""
     place = [] if names_files else [sorted(map(repr, recipe.settings)), os.getcwd()]
     return digest([facts, place])

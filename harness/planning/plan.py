@@ -10,9 +10,9 @@ from harness.contracts import Batch, Pass, Recipe, Scoring, Shard
 from harness.planning import batches
 from harness.planning.data_now import DataNow
 from harness.planning.planned import PlannedFit, PlannedRun, level
-from harness.planning.planner import Cell, Planner, Shelf, Stored
+from harness.planning.planner import Plannable, Planner, Shelf, Stored
 
-__all__ = ["Cell", "Cost", "Plan", "PlannedFit", "PlannedRun", "Shelf", "Stage", "Stored", "make"]
+__all__ = ["Cost", "Plan", "Plannable", "PlannedFit", "PlannedRun", "Shelf", "Stage", "Stored", "make"]
 
 DEFAULT_SHARD_BATCHES = 4
 
@@ -100,7 +100,7 @@ class Plan:
 
 def make(
     name: str,
-    cells: Sequence[Cell],
+    cells: Sequence[Plannable],
     batch: int,
     stored: Stored | None = None,
     limit: int | None = None,

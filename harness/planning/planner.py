@@ -24,12 +24,12 @@ from harness.contracts import (
 )
 from harness.contracts.facts import digest, id_of_fit, id_of_run
 from harness.errors import GridError
-from harness.planning.data_now import UNREADABLE, DataNow, behind, key_of
+from harness.planning.data_now import UNREADABLE, DataNow, behind, key_of_data
 from harness.planning.planned import PlannedFit, PlannedRun
 from harness.protocol import given, naming
 from harness.protocol.rules import STRETCH, effective, stretches
 from harness.recipes import house, identity, loading
-from harness.recipes.origins import Source
+from harness.recipes.origins import DataSource
 
 Stored: TypeAlias = Mapping[str, Mapping[str, str]]  # run id -> image id -> status
 
@@ -62,7 +62,7 @@ class Shelf:
     tell: Callable[[str], None] = lambda _: None
 
 
-class Cell(Protocol):
+class Plannable(Protocol):
     """What the plan reads of one cell of a grid. A learner's has `teacher` too: the teacher's on the train split."""
 
     @property
@@ -85,7 +85,7 @@ class Cell(Protocol):
 
 
 @dataclass(frozen=True)
-class Place:
+class KnownBenchmark:
     """What is known of a benchmark: its facts, its images in order, its classes, and its data as they are now.
 
     official: how many images it has by its own account. clusters: cluster -> images that are not independent.
@@ -128,7 +128,7 @@ class Planner:
     ) -> None:
         self._batch, self._stored, self._limit, self._keep, self._shelf = batch, stored, limit, keep, shelf
         self._folder = folder
-        self._benchmarks: dict[Recipe, Place] = {}
+        self._benchmarks: dict[Recipe, KnownBenchmark] = {}
         self._networks: dict[Recipe, _Network] = {}
         self._names: dict[Hashable, Words] = {}
         self._together: dict[tuple[str, ...], frozenset[str]] = {}  # the images of a benchmark, held once for all runs
@@ -136,14 +136,14 @@ class Planner:
         self.fits: dict[str, PlannedFit] = {}
         self.unstamped: dict[str, tuple[str, ...]] = {}  # address -> what of its code stands in no id, a clause each
 
-    def plan(self, cell: Cell) -> PlannedRun:
+    def plan(self, cell: Plannable) -> PlannedRun:
         """The run of a cell, with the fit behind it, if its method is a learner."""
         planned = self._planned(cell, Scoring)
         if planned.fit is not None:
             _refuse_same_images(cell, planned, planned.fit.labels)
         return planned
 
-    def _planned(self, cell: Cell, purpose: Callable[[str | None], Purpose]) -> PlannedRun:
+    def _planned(self, cell: Plannable, purpose: Callable[[str | None], Purpose]) -> PlannedRun:
         """The run of a cell for a purpose, given what its method has learned."""
         place, method = self._benchmark(cell.benchmark, cell.benchmark_name), self._method(cell)
         teacher = getattr(cell, "teacher", None)
@@ -172,7 +172,7 @@ class Planner:
         unseen = [image for image in keep if not self._shelf.has_map(run.run_id, image)]
         return lacking.union(unseen) if unseen else lacking
 
-    def _changed(self, place: Place, run: Run, fit: PlannedFit | None) -> Mapping[str, str]:
+    def _changed(self, place: KnownBenchmark, run: Run, fit: PlannedFit | None) -> Mapping[str, str]:
         """The stored images of a run whose data changed since; all of them, if that was behind what it has learned."""
         if fit is not None and fit.outdated:
             stored = self._stored.get(run.run_id, {})
@@ -180,7 +180,7 @@ class Planner:
         samples = self._shelf.samples(run.run_id)
         return place.data.changed({image: samples[image] for image in place.image_ids if image in samples})
 
-    def _fit(self, cell: Cell, teacher: Cell, learner: _Method) -> PlannedFit:
+    def _fit(self, cell: Plannable, teacher: Plannable, learner: _Method) -> PlannedFit:
         """What a learner's cell needs first. Its id: the learner, the teacher's label maps, the images."""
         rule = loading.ask(learner.built, "rule", lambda: learner.built.rule)
         labels = self._planned(teacher, partial(Labelling, rule))
@@ -209,7 +209,7 @@ class Planner:
         now = behind(samples, labels.image_ids)
         return bool(labels.changed) or (None not in (taught, now) and taught != now)
 
-    def _gathers(self, cell: Cell, fit: PlannedFit, learner: _Method) -> PlannedRun | None:
+    def _gathers(self, cell: Plannable, fit: PlannedFit, learner: _Method) -> PlannedRun | None:
         """What a learner gathers of the train images, where it does."""
         if not callable(getattr(learner.built, "gather", None)):
             return None
@@ -227,7 +227,7 @@ class Planner:
         )  # fmt: skip
 
     def _run(
-        self, cell: Cell, place: Place, method: _Method, fit: PlannedFit | None, purpose: Purpose
+        self, cell: Plannable, place: KnownBenchmark, method: _Method, fit: PlannedFit | None, purpose: Purpose
     ) -> tuple[Run, dict[str, Any]]:
         """The run of a cell, and what is recorded of it."""
         protocol, names = effective(cell.protocol), self._words(cell, place)
@@ -253,7 +253,7 @@ class Planner:
             record["artefact"] = {"id": fit.artefact_id, "teacher": fit.teacher, "labels": fit.labels.run.run_id}
         return run, record
 
-    def _method(self, cell: Cell) -> _Method:
+    def _method(self, cell: Plannable) -> _Method:
         """A model's error names who wants it."""
         try:
             built = loading.build(cell.method)
@@ -273,7 +273,7 @@ class Planner:
         self.unstamped |= identity.unstamped(recipe.use, facts["settings"])
         return facts
 
-    def _words(self, cell: Cell, place: Place) -> Words:
+    def _words(self, cell: Plannable, place: KnownBenchmark) -> Words:
         key, called = (cell.benchmark, cell.protocol.names), cell.benchmark_name
         if key not in self._names:
             self._names[key] = naming.words(cell.protocol.names, place.built, place.classes, called, self._folder)
@@ -296,18 +296,20 @@ class Planner:
         tagger = self._tagger(recipe)
         return () if tagger is None else tagger.to_fetch
 
-    def _benchmark(self, recipe: Recipe, called: str) -> Place:
+    def _benchmark(self, recipe: Recipe, called: str) -> KnownBenchmark:
         if recipe not in self._benchmarks:
-            source = Source(recipe)
+            source = DataSource(recipe)
             with source.asked():
                 classes, image_ids = given.classes_of(source.benchmark, called), given.ids_of(source.benchmark, called)
                 official = given.official_of(source.benchmark, called)
                 clusters = given.clusters_of(source.benchmark, image_ids, called)
             facts = identity.benchmark_facts(recipe, source.benchmark, image_ids, self._folder)
             self.unstamped |= identity.unstamped(recipe.use, facts["settings"])
-            key = key_of(recipe, facts, source.names_files)
+            key = key_of_data(recipe, facts, source.names_files)
             data = DataNow(source, len(classes), key, self._shelf.origins(key), self._shelf.tell)
-            self._benchmarks[recipe] = Place(source.benchmark, facts, image_ids, classes, data, official, clusters)
+            self._benchmarks[recipe] = KnownBenchmark(
+                source.benchmark, facts, image_ids, classes, data, official, clusters
+            )
         return self._benchmarks[recipe]
 
     @property
@@ -343,7 +345,7 @@ def _reads(built: Any) -> bool:
     return isinstance(built, Reader) or loading.kind_of(built) == "learner"
 
 
-def _refuse_same_images(cell: Cell, planned: PlannedRun, labels: PlannedRun) -> None:
+def _refuse_same_images(cell: Plannable, planned: PlannedRun, labels: PlannedRun) -> None:
     """GridError when what a learner sees is also what it is scored on; ids are compared within one data set."""
     if cell.benchmark.use != labels.run.benchmark.use:
         return

@@ -49,7 +49,7 @@ def to_fetch(plan: Plan) -> list[str]:
     return list(dict.fromkeys(model for planned in plan.work for model in planned.to_fetch))
 
 
-def show(plan: Plan, timings: Timings, workers: int, console: Console) -> None:
+def show_plan(plan: Plan, timings: Timings, workers: int, console: Console) -> None:
     """The plan for people."""
     table = Table(title=f"Plan of {plan.name}", title_justify="left", box=None, pad_edge=False)
     for heading in ("run", "method", "variant", "benchmark"):
@@ -64,12 +64,12 @@ def show(plan: Plan, timings: Timings, workers: int, console: Console) -> None:
     console.print(table)
     if len(plan.runs) > RUNS_SHOWN:
         console.print(f"... and {len(plan.runs) - RUNS_SHOWN} more; --plan --json lists all.", highlight=False)
-    steps_report.show(plan, console)
-    for line in summary(plan, timings, workers):
+    steps_report.show_steps(plan, console)
+    for line in plan_summary(plan, timings, workers):
         console.print(line, highlight=False)
 
 
-def summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
+def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     """The plan's totals, a sentence a line."""
     cost = plan.cost
     stored = sum(not planned.missing for planned in plan.runs)

@@ -21,7 +21,7 @@ def steps(plan: Plan) -> list[dict[str, Any]]:
     return found + [_run("score", planned) for planned in plan.runs]
 
 
-def show(plan: Plan, console: Console) -> None:
+def show_steps(plan: Plan, console: Console) -> None:
     """The steps for people; nothing where nothing is learned."""
     if not plan.fits:
         return

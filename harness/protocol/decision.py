@@ -16,7 +16,7 @@ from harness.contracts import BACKGROUND, NO_CLASS, WIDE_IGNORED, MethodError, P
 from harness.contracts.scales import stretched
 from harness.protocol.offering import Offer
 from harness.protocol.rules import SCALED, scale_of
-from harness.protocol.views import Box, Tiling
+from harness.protocol.views import Cut, Window
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,12 +35,12 @@ def predict(answer: Any, offered: Offer, size: tuple[int, int], settings: Protoc
     """
     if not offered.tells_apart:
         return nothing_offered(size, settings)
-    answers = [checked(answer, len(offered.vocabulary), size)]
-    return predict_views(answers, Tiling(size, (Box(0, 0, *size),)), offered, size, settings)
+    answers = [checked_answer(answer, len(offered.vocabulary), size)]
+    return predict_views(answers, Cut(size, (Window(0, 0, *size),)), offered, size, settings)
 
 
 def predict_views(
-    answers: Sequence[Any], cut: Tiling, offered: Offer, size: tuple[int, int], settings: ProtocolSettings
+    answers: Sequence[Any], cut: Cut, offered: Offer, size: tuple[int, int], settings: ProtocolSettings
 ) -> WideTruth:
     """The checked answers for every window of an image -> a predicted map of `size` in the numbering of truths.
 
@@ -70,7 +70,7 @@ def _abstained(settings: ProtocolSettings) -> int:
     return WIDE_IGNORED if settings.background == "ignored" else BACKGROUND
 
 
-def checked(answer: Any, positions: int, size: tuple[int, int]) -> Any:
+def checked_answer(answer: Any, positions: int, size: tuple[int, int]) -> Any:
     """A method's answer for an image of `size`: scores as a float32 tensor, or a label map as int64 positions.
 
     numpy's arrays may have any strides and byte order. MethodError when the form is wrong, a number is not finite, or
@@ -107,7 +107,7 @@ def plain(answer: Any) -> Any:
 class Planes:
     """Scores, or votes of label maps, of all windows as planes of the whole image, a slice of classes at a time."""
 
-    def __init__(self, pieces: Sequence[Tensor | Labels], cut: Tiling, positions: int) -> None:
+    def __init__(self, pieces: Sequence[Tensor | Labels], cut: Cut, positions: int) -> None:
         import torch  # in here, so that planning does without it
 
         self._pieces, self._cut, self.positions = pieces, cut, positions
@@ -149,7 +149,7 @@ class Planes:
         return piece[start:stop].to(self.device)
 
 
-def _place(canvas: Tensor, box: Box) -> Tensor:
+def _place(canvas: Tensor, box: Window) -> Tensor:
     return canvas[..., box.top : box.top + box.height, box.left : box.left + box.width]
 
 

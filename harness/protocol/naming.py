@@ -81,17 +81,17 @@ def _of_file(file: NameFile, path: Path, classes: tuple[str, ...], called: str) 
 
 def _content(path: Path) -> Any:
     """The plain values of a file. YAML is read as a grid is; JSON may hold tabs, which YAML refuses."""
-    if path.is_file() and not text(path).strip():
+    if path.is_file() and not small_text(path).strip():
         raise GridError(f"{path} is empty; give a word or a list of words for every class")
     if path.suffix.lower() != ".json":
-        return yaml_lines.read(path, str(path)).data
+        return yaml_lines.read_yaml(path, str(path)).data
     try:
-        return json.loads(text(path))
+        return json.loads(small_text(path))
     except (ValueError, RecursionError) as error:
         raise GridError(f"{path} is not JSON: {' '.join(str(error).split())}") from None
 
 
-def text(path: Path) -> str:
+def small_text(path: Path) -> str:
     """The text of a small file beside a grid; GridError with the path when it cannot be read."""
     try:
         with path.open("rb") as stream:

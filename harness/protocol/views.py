@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from harness.contracts import Image, ProtocolSettings, Query, Vocabulary
 
 
-class Box(NamedTuple):
+class Window(NamedTuple):
     """A window in pixels of the resized image."""
 
     top: int
@@ -21,14 +21,14 @@ class Box(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tiling:
+class Cut:
     """How an image is cut: its size (height, width) once resized, and its windows, row by row."""
 
     size: tuple[int, int]
-    boxes: tuple[Box, ...]
+    boxes: tuple[Window, ...]
 
 
-def tiling(size: tuple[int, int], settings: ProtocolSettings) -> Tiling:
+def tiling(size: tuple[int, int], settings: ProtocolSettings) -> Cut:
     """The windows over an image of `size` (height, width).
 
     As mmseg slides: a window every `stride` pixels from the upper left corner, the last of a row or column moved back
@@ -36,10 +36,10 @@ def tiling(size: tuple[int, int], settings: ProtocolSettings) -> Tiling:
     """
     height, width = resized_size(size, settings)
     if not settings.window:
-        return Tiling((height, width), (Box(0, 0, height, width),))
+        return Cut((height, width), (Window(0, 0, height, width),))
     rows, columns = (_starts(side, settings.window, settings.stride) for side in (height, width))
     tall, wide = min(settings.window, height), min(settings.window, width)
-    return Tiling((height, width), tuple(Box(top, left, tall, wide) for top in rows for left in columns))
+    return Cut((height, width), tuple(Window(top, left, tall, wide) for top in rows for left in columns))
 
 
 def resized_size(size: tuple[int, int], settings: ProtocolSettings) -> tuple[int, int]:
@@ -55,9 +55,9 @@ def resized_size(size: tuple[int, int], settings: ProtocolSettings) -> tuple[int
     return height, width
 
 
-def queries(image_id: str, image: Image, vocabulary: Vocabulary, cut: Tiling) -> tuple[Query, ...]:
+def queries(image_id: str, image: Image, vocabulary: Vocabulary, cut: Cut) -> tuple[Query, ...]:
     """One query a window. The only window of an image keeps the image's id; others add where they are."""
-    pixels = resized(image, cut.size)
+    pixels = resized_image(image, cut.size)
     if len(cut.boxes) == 1:
         return (Query(image_id, pixels, vocabulary),)
     return tuple(
@@ -70,7 +70,7 @@ def queries(image_id: str, image: Image, vocabulary: Vocabulary, cut: Tiling) ->
     )
 
 
-def resized(image: Image, size: tuple[int, int]) -> Image:
+def resized_image(image: Image, size: tuple[int, int]) -> Image:
     """The image at (height, width): bilinear, over as many pixels as are joined where it shrinks (pillow)."""
     if image.shape[:2] == size:
         return image

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from harness.recipes.surroundings import house_closure, source_file, told
+from harness.recipes.surroundings import house_closure, source_file, source_text
 
 TABLE = Path(__file__).with_name("versions.txt")
 SENTENCES = frozenset({"harness.errors", "harness.recipes.complaints"})  # say why something is refused; count nothing
@@ -59,7 +59,7 @@ def deciding() -> Mapping[str, int | str]:
 def digest_of(module: str) -> str:
     """The digest of what a module of ours says; "0" for a package without a file."""
     path = source_file(module)
-    return told(path).digest if path is not None else "0"
+    return source_text(path).digest if path is not None else "0"
 
 
 @cache

@@ -24,7 +24,7 @@ _MOST = 100  # files that are behind all images; of more, say the parts of a lar
 _DOUBTS = 3  # images that may be loaded again in vain: some simply have fewer files than others
 
 
-def digest(sample: Sample) -> str:
+def sample_digest(sample: Sample) -> str:
     """32 hex digits for an image and its truth as they were decoded: types, shapes and bytes of both, in order.
 
     The truth in 8 bits where they hold it: what it says has one digest, however wide it was given.
@@ -42,7 +42,7 @@ def readers() -> str:
     return ", ".join(f"{said} {version}" for said, version in loaded if version)
 
 
-class Source:
+class DataSource:
     """A benchmark and what is known of its files.
 
     Where it names them (`files`), they are those. Else they are what loading an image opened, and what all images may
@@ -84,7 +84,7 @@ class Source:
         else:
             given, marks = self._watched(image_id)
         sample = check(given)
-        return sample, Origin(image_id, digest(sample), marks, readers())
+        return sample, Origin(image_id, sample_digest(sample), marks, readers())
 
     def _watched(self, image_id: str) -> tuple[Any, tuple[Mark, ...]]:
         given, marks = self._heard(image_id)

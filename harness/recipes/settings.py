@@ -38,7 +38,7 @@ def parameters(cls: type) -> Mapping[str, inspect.Parameter]:
     return {name: one for name, one in signature.parameters.items() if one.kind in named}
 
 
-def check(cls: type, name: str, value: Any) -> Any:
+def check_setting(cls: type, name: str, value: Any) -> Any:
     """The value as the constructor wants it (1 -> 1.0 for a float, lists -> tuples); SettingsError if it does not fit.
 
     Only what is written counts: "1" is no number, 1.5 no whole number, true no 1.
@@ -67,7 +67,7 @@ def check(cls: type, name: str, value: Any) -> Any:
 
 def construct(cls: type, given: Mapping[str, Any]) -> Any:
     """An object of the class with these settings; SettingsError for any that does not fit or is lacking."""
-    fitting = {name: check(cls, name, value) for name, value in given.items()}
+    fitting = {name: check_setting(cls, name, value) for name, value in given.items()}
     empty = inspect.Parameter.empty
     lacking = [name for name, one in parameters(cls).items() if one.default is empty and name not in given]
     if lacking:

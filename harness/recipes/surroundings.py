@@ -14,7 +14,7 @@ from importlib import metadata
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from harness.recipes.syntax import Source, Wanted, hashed, parsed
+from harness.recipes.syntax import Imported, SourceText, hashed, parsed
 
 PACKAGES = ("harness", "methods", "benchmarks", "results")
 HOME = Path(__file__).resolve().parents[2]
@@ -90,13 +90,13 @@ def is_settled(name: str) -> bool:
     return top in sys.stdlib_module_names or top in REQUIRED
 
 
-def told(path: Path) -> Source:
+def source_text(path: Path) -> SourceText:
     """What the source file says; of a compiled one the digest of its bytes."""
     text = path.read_bytes()
-    return parsed(text) if path.suffix in _SOURCES else Source(f"bytes-{hashed(text)}")
+    return parsed(text) if path.suffix in _SOURCES else SourceText(f"bytes-{hashed(text)}")
 
 
-def modules_named(source: Source, name: str, package: bool) -> Iterator[str]:
+def modules_named(source: SourceText, name: str, package: bool) -> Iterator[str]:
     """The modules that a source of this name imports or speaks of, where there is such a module."""
     home = name if package else name.rpartition(".")[0]
     top = name.partition(".")[0]
@@ -125,13 +125,13 @@ def _visit(name: str, own: str, found: Reached) -> Iterable[str] | None:
     if top != own and set(_SITES) & set(path.parts) and distributions(top):
         found.installed.add(top)
         return None
-    source = told(path)
+    source = source_text(path)
     found.own[name] = source.digest
     _note_files(name, path, source, found)
     return modules_named(source, name, path.name.startswith("__init__."))
 
 
-def _note_files(name: str, path: Path, source: Source, found: Reached) -> None:
+def _note_files(name: str, path: Path, source: SourceText, found: Reached) -> None:
     """Files that lie beside a source and are named in it count; what is looked for in other ways is told."""
     named = [text for text in source.files if Path(text).suffix not in _SOURCES and (path.parent / text).is_file()]
     for text in named:
@@ -158,11 +158,11 @@ def _house_closure(roots: tuple[str, ...]) -> frozenset[str]:
         if path is not None:
             seen.add(name)
             queue += [name.rpartition(".")[0]] if "." in name else []
-            queue += [one for one in modules_named(told(path), name, path.name == "__init__.py") if is_ours(one)]
+            queue += [one for one in modules_named(source_text(path), name, path.name == "__init__.py") if is_ours(one)]
     return frozenset(seen)
 
 
-def _meant(wanted: Wanted, home: str) -> Iterator[str]:
+def _meant(wanted: Imported, home: str) -> Iterator[str]:
     """`from a import b` means the module a, and a.b where that is a module; dots are resolved from a package's name."""
     parts = home.split(".") if home else []
     if wanted.level > len(parts):

@@ -23,7 +23,7 @@ DIGITS = 16
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Imported:
     """One import: `level` dots, the module's name, and the names taken from it, which may be modules too."""
 
     level: int
@@ -32,14 +32,14 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceText:
     """What a file says. addresses: modules of `module:Class` texts. files: texts that may name a file beside it.
 
     hidden: lines with code that is found only at run time. places: whether it asks where it lies (`__file__`).
     """
 
     digest: str
-    imports: tuple[Wanted, ...] = ()
+    imports: tuple[Imported, ...] = ()
     addresses: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     hidden: tuple[int, ...] = ()
@@ -52,16 +52,16 @@ def hashed(content: bytes) -> str:
 
 
 @lru_cache(maxsize=4096)
-def parsed(text: bytes) -> Source:
+def parsed(text: bytes) -> SourceText:
     """What a file's bytes say; of one that is no Python, the digest of its bytes."""
     try:
         said: list[str] = []
         nodes: list[ast.AST] = []
         _spell(ast.parse(text), said, nodes)
     except (SyntaxError, ValueError, RecursionError):
-        return Source(f"bytes-{hashed(text)}")
+        return SourceText(f"bytes-{hashed(text)}")
     texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return Source(
+    return SourceText(
         hashed(" ".join(said).encode()),
         tuple(dict.fromkeys(one for node in nodes for one in _imports(node))),
         tuple(sorted(found[1] for text in texts if (found := ADDRESS.fullmatch(text)))),
@@ -101,14 +101,14 @@ def _spell(value: Any, said: list[str], nodes: list[ast.AST]) -> None:
         said.append(ascii(value))
 
 
-def _imports(node: ast.AST) -> Iterator[Wanted]:
+def _imports(node: ast.AST) -> Iterator[Imported]:
     if isinstance(node, ast.Import):
-        yield from (Wanted(0, alias.name) for alias in node.names)
+        yield from (Imported(0, alias.name) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-        yield Wanted(node.level, node.module or "", tuple(alias.name for alias in node.names))
+        yield Imported(node.level, node.module or "", tuple(alias.name for alias in node.names))
     elif isinstance(node, ast.Call) and (name := _literal_import(node)):
         bare = name.lstrip(".")
-        yield Wanted(len(name) - len(bare), bare)
+        yield Imported(len(name) - len(bare), bare)
 
 
 def _literal_import(call: ast.Call) -> str:

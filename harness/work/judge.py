@@ -28,9 +28,9 @@ from harness.contracts import (
 )
 from harness.errors import in_words
 from harness.foreign import interrupts
-from harness.protocol.decision import checked, nothing_offered, predict_views
+from harness.protocol.decision import checked_answer, nothing_offered, predict_views
 from harness.protocol.offering import Offer, scored_truth
-from harness.protocol.views import Tiling
+from harness.protocol.views import Cut
 from harness.work import lesson_masks, pictures
 from harness.work.scoring import overlaps
 from harness.work.slots import Slot
@@ -95,7 +95,7 @@ class Judge:
         """The row, if this was the answer for the last window."""
         _, offered, cut = self._parts()
         box = cut.boxes[len(self._answers)]
-        found = checked(answer, len(offered.vocabulary), (box.height, box.width))
+        found = checked_answer(answer, len(offered.vocabulary), (box.height, box.width))
         # A method may write its next answer into the same memory.
         self._answers.append(found.clone() if len(cut.boxes) > 1 and found.ndim == 3 else found)
         if len(self._answers) < len(cut.boxes):
@@ -107,7 +107,7 @@ class Judge:
         """The row of an image without classes to tell apart."""
         return self._count(self._undecided())
 
-    def _decided(self, answers: Sequence[Any], cut: Tiling, offered: Offer) -> NDArray[Any]:
+    def _decided(self, answers: Sequence[Any], cut: Cut, offered: Offer) -> NDArray[Any]:
         return predict_views(answers, cut, offered, self._size, self._run.protocol)
 
     def _undecided(self) -> NDArray[Any]:
@@ -125,7 +125,7 @@ class Judge:
         label_map = pictures.encode_map(predicted) if self._keep else None
         return Row(self._run.run_id, self._image_id, "ok", 0.0, None, *counts, label_map=label_map)
 
-    def _parts(self) -> tuple[Sample, Offer, Tiling]:
+    def _parts(self) -> tuple[Sample, Offer, Cut]:
         slot = self._slot
         assert slot.sample is not None and slot.offered is not None and slot.cut is not None
         return slot.sample, slot.offered, slot.cut
@@ -134,7 +134,7 @@ class Judge:
 class LabelJudge(Judge):
     """A teacher's run: what it predicts is a pseudo mask, by the rule of its lessons."""
 
-    def _decided(self, answers: Sequence[Any], cut: Tiling, offered: Offer) -> NDArray[Any]:
+    def _decided(self, answers: Sequence[Any], cut: Cut, offered: Offer) -> NDArray[Any]:
         assert isinstance(self._run.purpose, Labelling)
         return lesson_masks.lesson(answers, cut, offered, self._size, self._run.protocol, self._run.purpose.rule)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.contracts import BACKGROUND, WIDE_IGNORED, LabelRule, MethodError, ProtocolSettings, WideTruth
 from harness.protocol.decision import Planes, predict_views
 from harness.protocol.offering import Offer
-from harness.protocol.views import Tiling
+from harness.protocol.views import Cut
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def lesson(
     answers: Sequence[Any],
-    cut: Tiling,
+    cut: Cut,
     offered: Offer,
     size: tuple[int, int],
     settings: ProtocolSettings,

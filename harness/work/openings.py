@@ -15,7 +15,7 @@ from harness.errors import in_words
 from harness.foreign.calls import Guard
 from harness.foreign.shared import Shared
 from harness.recipes import loading
-from harness.recipes.origins import Source
+from harness.recipes.origins import DataSource
 from harness.work.reading import Reading
 
 
@@ -49,7 +49,7 @@ class Openings:
         """The benchmark that a recipe describes, to be read from."""
         guard = Guard()
         guard.settle()
-        reading: Reading = self._once(guard, (Reading, recipe), recipe, lambda: Reading(Source(recipe)))
+        reading: Reading = self._once(guard, (Reading, recipe), recipe, lambda: Reading(DataSource(recipe)))
         guard.leave()
         return reading
 

@@ -15,7 +15,7 @@ from typing import Any
 from harness.contracts import Batch, Origin, Sample
 from harness.foreign import chance, interrupts
 from harness.foreign.calls import Elsewhere, Guard, LeftTrace
-from harness.recipes.origins import Source
+from harness.recipes.origins import DataSource
 from harness.work.slots import Load, Slot
 
 READ_AHEAD = 1  # batches decoded while one is computed
@@ -26,7 +26,7 @@ Read = Callable[[Load, Batch], tuple[Slot, ...]]
 class Reading:
     """One benchmark, as a worker reads it from shard to shard. elsewhere: for who looks at the process meanwhile."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: DataSource) -> None:
         self._source = source
         self._known = False  # it was watched for a batch
         self.elsewhere = Elsewhere()

@@ -14,7 +14,7 @@ from harness.errors import in_words
 from harness.foreign.lending import LentImage
 from harness.protocol.given import checked_sample
 from harness.protocol.offering import Offer, numbers_of, offer
-from harness.protocol.views import Tiling, queries, tiling
+from harness.protocol.views import Cut, queries, tiling
 
 Load = Callable[[str, Callable[[Any], Sample]], tuple[Sample, Origin]]
 
@@ -30,7 +30,7 @@ class Slot:
     image_id: str | None = None
     sample: Sample | None = None
     offered: Offer | None = None
-    cut: Tiling | None = None
+    cut: Cut | None = None
     queries: tuple[Query, ...] = ()
     lent: tuple[LentImage, ...] = ()
     error: str | None = None
@@ -52,7 +52,7 @@ def filler(names: Words) -> Query:
     return Query("", grey, Vocabulary(names=(tuple(names[0]),), others=tuple(names[1:])))
 
 
-def read(names: Words, rules: ProtocolSettings, load: Load, batch: Batch) -> tuple[Slot, ...]:
+def read_slots(names: Words, rules: ProtocolSettings, load: Load, batch: Batch) -> tuple[Slot, ...]:
     """The images of a batch; whatever the reading of one raises becomes its slot's error."""
     return tuple(_read(load, names, rules, image_id) for image_id in batch.slots)
 

@@ -24,7 +24,7 @@ from harness.work.slots import Slot
 Runs = Sequence[tuple[Run, Any]]  # with their methods
 
 
-class Worker:
+class ShardWorker:
     """Keeps backbones, methods and benchmarks open from shard to shard.
 
     threads: how many threads torch may use (None: as it decides). folder: where plug-ins in plain files are looked for.
@@ -60,7 +60,7 @@ class Worker:
         first = shard.runs[0]
         reading, rules = self._openings.reading(first.benchmark), first.protocol
         names: Words = first.names or tuple((name,) for name in reading.classes())
-        for batch, places in reading.batches(shard.batches, partial(slots.read, names, rules)):
+        for batch, places in reading.batches(shard.batches, partial(slots.read_slots, names, rules)):
             started = time.perf_counter()
             guard.settle()
             work, seen = self._work(guard, shard, methods, places, names)

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import ModelError, Parts, Pass, Query, Recipe, Vocabulary
-from methods.checkpoints import fingerprint, here, to_fetch
+from methods.checkpoints import here, model_fingerprint, model_to_fetch
 from methods.clip.pixels import stride_of
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Clip:
 
     def models_to_fetch(self) -> Sequence[str]:
         """The model, if it is not on this machine."""
-        return to_fetch(self.model, "clip", self.revision)
+        return model_to_fetch(self.model, "clip", self.revision)
 
     def check_passes(self, requests: Mapping[Pass, Parts]) -> None:
         """ModelError for windows or blocks that the model cannot serve, if it is on this machine."""
@@ -122,8 +122,8 @@ class Clip:
             yield asked, [features for group in groups for features in self.network.features(group, asked, depth)]
 
     def fingerprint(self) -> str:
-        """Stands for the weights, see methods.checkpoints.fingerprint."""
-        return fingerprint(self.model, "clip", self.revision)
+        """Stands for the weights, see methods.checkpoints.model_fingerprint."""
+        return model_fingerprint(self.model, "clip", self.revision)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Projected:
 Attention: TypeAlias = Callable[[Projected], Tensor]  # to mixed values, shaped as the values
 
 
-def attend(
+def attend_by_head(
     one: Tensor, other: Tensor, values: Tensor, *, bias: Tensor | None = None, scale: float | None = None
 ) -> Tensor:
     """softmax(one otherᵀ · scale + bias) values, the matrix never built; scale is 1 / sqrt(head width) unless given."""

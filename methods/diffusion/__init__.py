@@ -105,12 +105,12 @@ class Diffusion:
             raise ModelError("A latent_cache keeps latents in half precision: set latents to 'float16' as well.")
 
     def fingerprint(self) -> str:
-        """Stands for the weights, see methods.checkpoints.fingerprint."""
-        return checkpoints.fingerprint(self.model, "diffusion", self.revision)
+        """Stands for the weights, see methods.checkpoints.model_fingerprint."""
+        return checkpoints.model_fingerprint(self.model, "diffusion", self.revision)
 
     def models_to_fetch(self) -> Sequence[str]:
         """The model, if it is not on this machine."""
-        return checkpoints.to_fetch(self.model, "diffusion", self.revision)
+        return checkpoints.model_to_fetch(self.model, "diffusion", self.revision)
 
     @cached_property
     def configuration(self) -> Configuration | None:

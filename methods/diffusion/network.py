@@ -32,7 +32,7 @@ class Posterior(NamedTuple):
     deviation: Tensor
 
 
-class Row(NamedTuple):
+class UNetRow(NamedTuple):
     """One row of a UNet call: which image of the batch, which of its prompts."""
 
     image: int
@@ -108,9 +108,9 @@ class Network:
             latents = kept**0.5 * latents + (1.0 - kept) ** 0.5 * noise
         return latents.to(self.dtype)
 
-    def rows(self, place: int, query: Query, request: DiffusionPass) -> list[Row]:
+    def rows(self, place: int, query: Query, request: DiffusionPass) -> list[UNetRow]:
         """The UNet rows of one image: one a prompt."""
-        return [Row(place, number, prompt) for number, prompt in enumerate(self.text.prompts(query, request))]
+        return [UNetRow(place, number, prompt) for number, prompt in enumerate(self.text.prompts(query, request))]
 
     def wanted(self, parts: Parts) -> Wanted:
         """The layers that the parts of a pass name. ModelError for a part or layer that does not exist."""
@@ -128,7 +128,7 @@ class Network:
         self,
         latents: Tensor,
         timestep: int,
-        rows: Sequence[Row],
+        rows: Sequence[UNetRow],
         wanted: Wanted,
         queries: Sequence[Query],
         contents: Sequence[tuple[int, int]],
@@ -145,7 +145,9 @@ class Network:
                 self.unet(latents[[row.image for row in full]], timestep, encoder_hidden_states=states)
         return features
 
-    def _features(self, place: int, query: Query, rows: Sequence[Row], content: tuple[int, int]) -> DiffusionFeatures:
+    def _features(
+        self, place: int, query: Query, rows: Sequence[UNetRow], content: tuple[int, int]
+    ) -> DiffusionFeatures:
         places = []
         for row in rows:
             if row.image == place:
@@ -176,7 +178,7 @@ def _columns(prompt: Prompt) -> list[int]:
 
 def _take(
     features: Sequence[DiffusionFeatures],
-    rows: Sequence[Row],
+    rows: Sequence[UNetRow],
     wanted: Wanted,
     name: str,
     index: int,

@@ -105,9 +105,9 @@ class Student(Taught):
 
     def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
         """Train, alone or as one worker of several; what is told of it."""
-        from methods.student.fit import fit
+        from methods.student.fit import fit_student
 
-        return fit(self, lessons, folder)
+        return fit_student(self, lessons, folder)
 
     def fitted(self, folder: Path) -> TrainedStudent:
         """The method that the artefact in a folder is."""

@@ -31,19 +31,19 @@ class Crops:
     flip: bool
     colours: float
 
-    def cut(self, image: Image, rng: np.random.Generator) -> tuple[Image, Window]:
+    def cut(self, image: Image, rng: np.random.Generator) -> tuple[Image, Crop]:
         """A crop (height, width, 3) of the resized image, filled up with grey, and where it was cut."""
         factor = float(rng.uniform(*self.scale))
         sides = [max(1, round(side * factor)) for side in image.shape[:2]]
         places = [int(rng.integers(abs(side - wanted) + 1)) for side, wanted in zip(sides, self.size, strict=True)]
         mirrored = self.flip and bool(rng.random() < 0.5)
-        window = Window((sides[0], sides[1]), (places[0], places[1]), self.size, mirrored)
+        window = Crop((sides[0], sides[1]), (places[0], places[1]), self.size, mirrored)
         crop = window.of(_resized(image, window.sides, Pictures.Resampling.BILINEAR), 127)
         return _coloured(crop, self.colours, rng) if self.colours else crop, window
 
 
 @dataclass(frozen=True)
-class Window:
+class Crop:
     """Where a crop was cut: the size before cutting, the offset of the smaller in the larger side, the crop's size."""
 
     sides: tuple[int, int]
@@ -72,7 +72,7 @@ def unsure(mask: Truth) -> int:
     return int(np.iinfo(mask.dtype).max)
 
 
-def normalised(image: Image) -> Pixels:
+def in_imagenet_colours(image: Image) -> Pixels:
     """(height, width, 3) in 0..255 -> (3, height, width) float32 in ImageNet's colours."""
     scaled = (image.astype(np.float32) / 255.0 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))

@@ -18,7 +18,7 @@ from harness.contracts import BACKGROUND, IGNORED, Image, Lessons, MethodError, 
 from methods.student import network as networks
 from methods.student.crops import Crops, unsure
 from methods.student.network import Shape
-from methods.student.training import Course, train
+from methods.student.training import Course, train_student
 
 if TYPE_CHECKING:
     from methods.student import Student
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 CACHE_BYTES = 2 * 2**30  # of lessons that are kept decoded
 
 
-def fit(student: Student, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
+def fit_student(student: Student, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
     """Train as torch.distributed says, or alone; rank 0 writes the artefact."""
     rank, world = _place()
     shape = _shape(student, lessons)
     resumed = (folder / "unfinished" / "checkpoint.pt").exists()
     torch.manual_seed(student.seed)
-    network = networks.build(shape, None if resumed else student.encoder_weights)
+    network = networks.build_network(shape, None if resumed else student.encoder_weights)
     if shape.text is not None and student.text_model is not None:
         names = lessons.vocabulary.names
         networks.set_texts(network, networks.text_vectors(student.text_model, names, lessons.vocabulary.templates))
     where = networks.device()
-    curve = train(network.to(where), _course(student), _Cache(student, lessons), folder, rank, world)
+    curve = train_student(network.to(where), _course(student), _Cache(student, lessons), folder, rank, world)
     if rank == 0:
         outputs = {"classes": list(lessons.vocabulary.words), "background": _has_background(lessons)}
         (folder / "student.json").write_text(json.dumps({"shape": asdict(shape), **outputs}), encoding="utf-8")
@@ -62,7 +62,7 @@ class Trained:
         """The artefact in a folder; ModelError when it is not one."""
         try:
             held = json.loads((folder / "student.json").read_text(encoding="utf-8"))
-            network = networks.build(Shape(**held["shape"]))
+            network = networks.build_network(Shape(**held["shape"]))
             network.load_state_dict(load_file(folder / "weights.safetensors"))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
             raise ModelError(f"The trained student in {folder} cannot be opened: {problem}.") from problem

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts import Image, ModelError
-from methods.student.crops import normalised, padded
+from methods.student.crops import in_imagenet_colours, padded
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TextHead(nn.Module):
         return nn.functional.conv2d(self.project(features), torch.cat([texts, self.others])[..., None, None])
 
 
-def build(shape: Shape, encoder_weights: str | None = None) -> nn.Module:
+def build_network(shape: Shape, encoder_weights: str | None = None) -> nn.Module:
     """DeepLabV3+ (arXiv 1802.02611) of segmentation_models_pytorch; logits at the input's size.
 
     ModelError when there is no such encoder or its weights cannot be had.
@@ -104,7 +104,7 @@ def set_texts(network: nn.Module, texts: Tensor) -> None:
     network.get_submodule("segmentation_head.0").get_buffer("texts").copy_(texts)
 
 
-def groups(network: nn.Module, learning_rate: float, encoder_rate: float) -> list[dict[str, object]]:
+def parameter_groups(network: nn.Module, learning_rate: float, encoder_rate: float) -> list[dict[str, object]]:
     """Parameters for an optimiser, those of the encoder with a rate of their own (a factor)."""
     encoder = [one for name, one in network.named_parameters() if name.startswith("encoder.")]
     rest = [one for name, one in network.named_parameters() if not name.startswith("encoder.")]
@@ -124,7 +124,7 @@ def logits(network: nn.Module, image: Image) -> Tensor:
     """(outputs, height, width), float32, of one whole image at its own size."""
     height, width = image.shape[:2]
     where = next(network.parameters()).device
-    pixels = torch.from_numpy(padded(normalised(image))).to(where)
+    pixels = torch.from_numpy(padded(in_imagenet_colours(image))).to(where)
     answer: Tensor = network(pixels[None])[0, :, :height, :width]
     return answer.float()
 

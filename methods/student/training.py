@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.contracts import Image, Truth
-from methods.student.crops import normalised, unsure
-from methods.student.network import groups, logits
+from methods.student.crops import in_imagenet_colours, unsure
+from methods.student.network import logits, parameter_groups
 
 CHECKPOINTS = 10  # of one training
 LINES = 50  # of the loss curve
@@ -98,7 +98,7 @@ class Curve:
             file.write(json.dumps(line) + "\n")
 
 
-def train(
+def train_student(
     network: nn.Module, course: Course, material: Material, folder: Path, rank: int = 0, world: int = 1
 ) -> list[dict[str, Any]]:
     """Train a network (already on its device) in place; the lines of the curve.
@@ -251,7 +251,7 @@ def _example(course: Course, material: Material, draw: int) -> Example:
     round_number, place = divmod(draw, material.count)
     order = np.random.default_rng([course.seed, 1, round_number]).permutation(material.count)
     image, mask = material.crop(int(order[place]), np.random.default_rng([course.seed, 2, draw]))
-    return normalised(image), mask
+    return in_imagenet_colours(image), mask
 
 
 def _number(seed: int, step: int, group: int) -> int:
@@ -259,7 +259,7 @@ def _number(seed: int, step: int, group: int) -> int:
 
 
 def _optimiser(network: nn.Module, course: Course) -> torch.optim.Optimizer:
-    parts = groups(network, course.learning_rate, course.encoder_rate)
+    parts = parameter_groups(network, course.learning_rate, course.encoder_rate)
     if course.optimiser == "sgd":
         return torch.optim.SGD(parts, momentum=course.momentum, weight_decay=course.weight_decay, fused=True)
     return torch.optim.AdamW(parts, betas=(course.momentum, 0.999), weight_decay=course.weight_decay, fused=True)

@@ -17,7 +17,7 @@ from typing import Any
 from harness.contracts import Row, artefact
 from harness.errors import StoreError
 from results.folder.durable import ASIDE, write_text, write_whole
-from results.folder.keepsakes import key_of
+from results.folder.keepsakes import file_name_of
 from results.folder.proof import file_digest, read_json, sealed, stamped
 from results.folder.recipes import recipe_path, recipe_text
 
@@ -51,7 +51,7 @@ def taught(folder: Path, artefact_id: str) -> str | None:
     return said if isinstance(said, str) else None
 
 
-def set_aside(folder: Path, artefact_id: str) -> None:
+def set_artefact_aside(folder: Path, artefact_id: str) -> None:
     """Move an artefact, or what there is of one, to `outdated/`."""
     path = artefact_path(folder, artefact_id)
     if not path.exists():
@@ -73,12 +73,12 @@ def finish(folder: Path, artefact_id: str, content: Mapping[str, Any]) -> Path:
     return path
 
 
-def is_of_now(card: Mapping[str, Any]) -> bool:
+def artefact_is_of_now(card: Mapping[str, Any]) -> bool:
     """Whether a card is of a time when cards have seals: those of before tell less of the learner."""
     return "code" in card.get("learner", ())
 
 
-def damage(folder: Path, artefact_id: str) -> str:
+def artefact_damage(folder: Path, artefact_id: str) -> str:
     """Why a whole artefact cannot be used, in a sentence; empty when it is as it was learned."""
     try:
         refuse_damaged(artefact_path(folder, artefact_id))
@@ -97,7 +97,7 @@ def refuse_damaged(place: Path) -> None:
 
 
 def _read_card(place: Path) -> dict[str, Any]:
-    return read_json(place / "card.json", is_of_now)
+    return read_json(place / "card.json", artefact_is_of_now)
 
 
 def _files(place: Path) -> dict[str, Path]:
@@ -109,7 +109,7 @@ def _files(place: Path) -> dict[str, Path]:
 
 def gathered_path(folder: Path, artefact_id: str, image_id: str) -> Path:
     """Where what a learner gathered of an image lies, or would lie."""
-    return artefact_path(folder, artefact_id) / UNFINISHED / "gathered" / f"{key_of(image_id)}.npz"
+    return artefact_path(folder, artefact_id) / UNFINISHED / "gathered" / f"{file_name_of(image_id)}.npz"
 
 
 def has_gathered(folder: Path, artefact_id: str, image_id: str) -> bool:

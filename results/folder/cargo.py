@@ -15,7 +15,7 @@ from harness.errors import StoreError
 from results.folder import keepsakes
 from results.folder.artefacts import UNFINISHED, refuse_damaged
 from results.folder.durable import ASIDE, remove_leftovers, write_whole
-from results.folder.sameness import CARD, Files, differing, equal, fingerprint, learned, seen, standing
+from results.folder.sameness import CARD, Files, differing_files, equal, fingerprint, learned, seen, standing
 
 _MEANING = {"artefacts": learned, "label_maps": seen, "pictures": seen, "ledger": fingerprint}
 _OURS = ("artefacts", "label_maps", "pictures")  # a ledger is the user's
@@ -30,7 +30,7 @@ class Cargo:
     wrong: tuple[tuple[Path, str], ...]
 
 
-def find(folders: Sequence[Path]) -> Cargo:
+def find_cargo(folders: Sequence[Path]) -> Cargo:
     """What the first folder lacks, or holds in a version that does not stand. Nothing is written.
 
     StoreError for a link (none is followed, so that no path leaves a folder), a damaged file, ledgers that differ.
@@ -49,7 +49,7 @@ def find(folders: Sequence[Path]) -> Cargo:
     return Cargo(tuple(copies), tuple(wrong))
 
 
-def bring(cargo: Cargo, folder: Path) -> None:
+def bring_files(cargo: Cargo, folder: Path) -> None:
     """Copy every file, whole or not at all, the cards of artefacts last. StoreError when a disk refuses."""
     for name in (name for _, name in cargo.copies if name.name == CARD):
         (folder / name).unlink(missing_ok=True)  # until all its files are there, an artefact is not whole
@@ -77,7 +77,7 @@ def _units(folder: Path) -> dict[Path, Files]:
         files = {path.relative_to(folder).as_posix(): path for path in _walk(folder / kind)}
         files = {name: path for name, path in files.items() if path.suffix in endings}
         for path in files.values() if kind in _OURS else ():
-            keepsakes.read(path)
+            keepsakes.read_kept(path)
         found |= {Path(name): {"": path} for name, path in files.items()}
     return found
 
@@ -106,7 +106,7 @@ def _is_news(path: Path, held: Path | None) -> bool:
 
 def _wrong(unit: Path, versions: Sequence[Files]) -> list[tuple[Path, str]]:
     kind = unit.parts[0]
-    names = differing(versions, _MEANING[kind])
+    names = differing_files(versions, _MEANING[kind])
     if names and kind == "ledger":
         places = " and ".join(sorted(str(files[""]) for files in versions))
         raise StoreError(f"{places} bear one name and differ; give one of them another name, so that both are kept")

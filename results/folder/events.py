@@ -30,7 +30,7 @@ def tell(path: Path, contents: Sequence[Mapping[str, Any]]) -> None:
         raise StoreError(f"{path} is no file; {_CURE}")
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
     plain = [json.loads(json.dumps({"time": time, **content}, default=str)) for content in contents]
-    lines = text(plain)
+    lines = lines_of(plain)
     try:
         with path.open("ab+") as file:
             # A crash may have cut the last line short; it stays alone.
@@ -39,12 +39,12 @@ def tell(path: Path, contents: Sequence[Mapping[str, Any]]) -> None:
         raise StoreError(f"{path} cannot be written ({error.strerror}); free or mend the disk") from None
 
 
-def text(contents: Sequence[Mapping[str, Any]]) -> str:
+def lines_of(contents: Sequence[Mapping[str, Any]]) -> str:
     """The lines of some events."""
     return "".join(json.dumps(sealed(content)) + "\n" for content in contents)
 
 
-def told(path: Path) -> Told:
+def told_events(path: Path) -> Told:
     """All events, and which lines are damaged. StoreError when the file cannot be read."""
     events, damaged = [], []
     lines = read_whole(path, _CURE).split(b"\n") if path.exists() else []

@@ -24,25 +24,25 @@ from results.folder.proof import CURE, read_stamped, stamped
 from results.folder.recipes import recipe_path
 
 
-def key_of(text: str) -> str:
+def file_name_of(text: str) -> str:
     """A file name for an id."""
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def benchmark_key(benchmark: Mapping[str, Any]) -> str:
     """A folder name for a benchmark, from what a recipe says of it."""
-    return key_of(json.dumps(benchmark, sort_keys=True, default=str))
+    return file_name_of(json.dumps(benchmark, sort_keys=True, default=str))
 
 
 def label_map_path(folder: Path, run_id: str, image_id: str) -> Path:
     """Where the label map of an image of a run lies, or would lie."""
-    return recipe_path(folder / "label_maps", run_id).with_suffix("") / f"{key_of(image_id)}.png"
+    return recipe_path(folder / "label_maps", run_id).with_suffix("") / f"{file_name_of(image_id)}.png"
 
 
 def picture_paths(folder: Path, benchmark: Mapping[str, Any], image_id: str) -> tuple[Path, Path]:
     """Where an image of a benchmark and its truth lie, or would lie."""
     place = folder / "pictures" / benchmark_key(benchmark)
-    return place / f"{key_of(image_id)}.jpg", place / f"{key_of(image_id)}.png"
+    return place / f"{file_name_of(image_id)}.jpg", place / f"{file_name_of(image_id)}.png"
 
 
 def keep_label_maps(folder: Path, rows: Iterable[Row]) -> None:
@@ -85,12 +85,12 @@ def has_label_map(folder: Path, run_id: str, image_id: str) -> bool:
     return label_map_path(folder, run_id, image_id).exists()
 
 
-def read(path: Path) -> bytes:
+def read_kept(path: Path) -> bytes:
     """A stored file's bytes. StoreError when they are not those that were written."""
     return read_stamped(path)
 
 
-def read_labels(path: Path) -> WideTruth:
+def read_map(path: Path) -> WideTruth:
     """A stored map (height, width) of 8 or 16 bits, numbered as a truth. StoreError when the file is damaged."""
     try:
         content = read_stamped(path)
@@ -114,7 +114,7 @@ def read_image(path: Path) -> Pillow.Image:
         raise StoreError(f"{path} cannot be read ({error}); {CURE}") from None
 
 
-def damage(path: Path) -> str:
+def picture_damage(path: Path) -> str:
     """Why a stored file cannot be used, in a sentence; empty when it is there and as it was written."""
     try:
         read_stamped(path)

@@ -42,7 +42,7 @@ def remember(folder: Path, key: str, origins: Iterable[Origin]) -> None:
         raise StoreError(f"{path} cannot be written ({error.strerror}); free or mend the disk") from None
 
 
-def bring(sources: Iterable[Path], folder: Path) -> None:
+def bring_origins(sources: Iterable[Path], folder: Path) -> None:
     """Put what other folders remember before what this one does, so that its own stands."""
     for source in sources:
         for path in sorted((source / FOLDER).glob("*.jsonl")):

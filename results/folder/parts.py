@@ -20,7 +20,7 @@ import polars as pl
 
 from harness.errors import StoreError
 from results.folder.durable import read_whole, write_whole
-from results.folder.proof import CURE, digest, read_json
+from results.folder.proof import CURE, bytes_digest, read_json
 from results.folder.recipes import is_of_now, recipe_path
 from results.folder.rows import KEY, LATER, SCHEMA, defeated, refuse_malformed, wide_classes
 
@@ -41,17 +41,17 @@ def is_proven(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
-def write(rows: Path, frame: pl.DataFrame) -> Path:
+def write_part(rows: Path, frame: pl.DataFrame) -> Path:
     """Write a frame as one part, whole or not at all. StoreError when the disk refuses."""
     packed = io.BytesIO()
     frame.sort(KEY).write_parquet(packed, compression="zstd")
     content = packed.getvalue()
-    path = rows / f"{time.time_ns():020d}-{digest(content)}.parquet"
+    path = rows / f"{time.time_ns():020d}-{bytes_digest(content)}.parquet"
     write_whole(path, lambda file: file.write(content))
     return path
 
 
-def read(path: Path, columns: Sequence[str] = tuple(SCHEMA)) -> pl.DataFrame:
+def read_part(path: Path, columns: Sequence[str] = tuple(SCHEMA)) -> pl.DataFrame:
     """Some columns of a part, with the row's position in it as `index`.
 
     StoreError when it is no part, its bytes are not those that its name stands for, or a row breaks the rules.
@@ -60,7 +60,7 @@ def read(path: Path, columns: Sequence[str] = tuple(SCHEMA)) -> pl.DataFrame:
         raise StoreError(f"{path} is gone: it was moved away, or joined with others; run the same command again")
     content = read_whole(path, _REPAIR)
     named = _NAME.fullmatch(path.name)
-    if named and digest(content) != named[1]:
+    if named and bytes_digest(content) != named[1]:
         raise StoreError(f"{path} is damaged: its bytes are not those that were written; {_REPAIR}")
     try:
         held = pl.read_parquet_schema(io.BytesIO(content)) if set(columns) & set(LATER) else columns
@@ -124,9 +124,9 @@ def _groups(small: Sequence[tuple[Path, int]]) -> list[list[Path]]:
 def _join(rows: Path, paths: Sequence[Path]) -> int:
     if len(paths) < 2:
         return 0
-    frame = pl.concat(read(path) for path in paths).drop("index").with_row_index("index")
+    frame = pl.concat(read_part(path) for path in paths).drop("index").with_row_index("index")
     lost = defeated(frame, str(rows.parent))["index"].to_list()
-    new = write(rows, frame.filter(~pl.col("index").is_in(lost)).drop("index"))
+    new = write_part(rows, frame.filter(~pl.col("index").is_in(lost)).drop("index"))
     for path in paths:
         if path != new:
             path.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ _LAST, _TAIL = {".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82", ".npz": b"PK\x05
 CURE = "move it away (`python -m results.verify DIR --set-aside` does) and run the sweep again"
 
 
-def digest(content: bytes) -> str:
+def bytes_digest(content: bytes) -> str:
     """32 hexadecimal letters that stand for these bytes."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
@@ -40,7 +40,7 @@ def file_digest(path: Path) -> str:
 def seal_of(content: Mapping[str, Any]) -> str:
     """The digest of a JSON object without its seal, whatever the order and spelling of its text."""
     bare = {key: value for key, value in content.items() if key != SEAL}
-    return digest(json.dumps(bare, sort_keys=True).encode())
+    return bytes_digest(json.dumps(bare, sort_keys=True).encode())
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,14 +81,14 @@ def read_json(path: Path, of_now: Callable[[dict[str, Any]], bool] = lambda _: F
 
 def stamped(content: bytes) -> bytes:
     """A picture's bytes with their digest behind them."""
-    return content + _END % digest(content).encode()
+    return content + _END % bytes_digest(content).encode()
 
 
 def read_stamped(path: Path) -> bytes:
     """The bytes of a stored picture, without their digest. StoreError when they are not those that were written."""
     content = read_whole(path, CURE)
     body, end = content[:-_LENGTH], content[-_LENGTH:]
-    if is_stamped(content) and end == _END % digest(body).encode():
+    if is_stamped(content) and end == _END % bytes_digest(body).encode():
         return body
     if not is_stamped(content) and _LAST.get(path.suffix, b"") in content[-_TAIL:]:
         return content  # of before

@@ -16,7 +16,7 @@ _ALWAYS = ("vocabulary", "background")
 _LONGEST = 2  # entries of a list that are written out; of a longer one a digest stands for the rest
 
 
-def text(protocol: Mapping[str, Any]) -> str:
+def protocol_text(protocol: Mapping[str, Any]) -> str:
     """Vocabulary, background and every field that is not as by default: different protocols, different texts."""
     known = _filled(protocol)
     shown = [name for name in known if name in _ALWAYS or known[name] != _DEFAULTS.get(name, known)]

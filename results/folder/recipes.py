@@ -89,7 +89,7 @@ class RunRecipe:
     @property
     def protocol_text(self) -> str:
         """The protocol in one line (see results.folder.protocols); runs whose lines differ share no column."""
-        return protocols.text(self.protocol)
+        return protocols.protocol_text(self.protocol)
 
 
 def _rightly_typed(recipe: RunRecipe) -> bool:

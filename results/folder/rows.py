@@ -178,7 +178,7 @@ def _within(values: NDArray[np.int64], low: int, high: int) -> bool:
     return not values.size or bool(values.min() >= low and values.max() <= high)
 
 
-def named(images: Sequence[str]) -> str:
+def some_of(images: Sequence[str]) -> str:
     """Some images in a sentence, and how many more there are."""
     more = f" and {len(images) - _SHOWN} more" if len(images) > _SHOWN else ""
     return ", ".join(images[:_SHOWN]) + more
@@ -205,4 +205,4 @@ def first_of(wrong: pl.DataFrame) -> tuple[str, str]:
     """The first run of several, with how many others there are, and its images."""
     run_id, runs = wrong["run_id"][0], wrong["run_id"].n_unique()
     images = wrong.filter(pl.col("run_id") == run_id)["image_id"].to_list()
-    return f"run {run_id}" + (f" (and {runs - 1} other runs)" if runs > 1 else ""), named(images)
+    return f"run {run_id}" + (f" (and {runs - 1} other runs)" if runs > 1 else ""), some_of(images)

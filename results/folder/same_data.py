@@ -10,7 +10,7 @@ import polars as pl
 
 from harness.contracts import Origin
 from results.folder import origins
-from results.folder.rows import named
+from results.folder.rows import some_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Checked:
     sentences: tuple[str, ...]
 
 
-def check(images: pl.DataFrame, benchmarks: Mapping[str, str], folders: Sequence[Path]) -> Checked:
+def check_same_data(images: pl.DataFrame, benchmarks: Mapping[str, str], folders: Sequence[Path]) -> Checked:
     """images: run_id, image_id, status, sample. benchmarks: run id -> what stands for its benchmark in sentences.
 
     folders: results folders that remember where their images came from.
@@ -64,8 +64,8 @@ def _sentence(
 ) -> str:
     which, why = sorted(set(images)), why_differing(set(zip(images, samples, strict=True)), folders)
     return (
-        f"{benchmark}: {len(which)} images were not the same for all of {len(set(runs))} runs ({named(which)}): {why}. "
-        "These runs are not compared; run the sweep again where the data are."
+        f"{benchmark}: {len(which)} images were not the same for all of {len(set(runs))} runs "
+        f"({some_of(which)}): {why}. These runs are not compared; run the sweep again where the data are."
     )
 
 

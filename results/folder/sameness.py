@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from results.folder.artefacts import DIGESTS
-from results.folder.keepsakes import read_labels
+from results.folder.keepsakes import read_map
 from results.folder.proof import SEAL, read_json
 
 CARD = "card.json"
@@ -41,7 +41,7 @@ def equal(versions: Sequence[Files]) -> bool:
     return all(other == first for other in others)
 
 
-def differing(versions: Sequence[Files], meaning: Callable[[Path], str]) -> list[str]:
+def differing_files(versions: Sequence[Files], meaning: Callable[[Path], str]) -> list[str]:
     """The names whose files do not mean the same in all versions, or are not in all."""
     names = sorted({name for files in versions for name in files})
     return [name for name in names if len({meaning(files[name]) if name in files else "" for files in versions}) > 1]
@@ -77,7 +77,7 @@ def seen(path: Path) -> str:
     """
     if path.suffix == ".jpg":
         return "photograph"
-    labels = read_labels(path)
+    labels = read_map(path)
     return f"{labels.shape} {hashlib.sha256(labels.tobytes()).hexdigest()}"
 
 

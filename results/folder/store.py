@@ -18,7 +18,7 @@ import polars as pl
 from harness.errors import StoreError
 from results.folder import parts
 from results.folder.durable import write_text
-from results.folder.events import Told, tell, told
+from results.folder.events import Told, tell, told_events
 from results.folder.proof import CURE, read_json, sealed
 from results.folder.recipes import RunRecipe, is_of_now, joined_sweeps, recipe_path, recipe_text
 from results.folder.rows import KEY, SCHEMA, defeated
@@ -80,7 +80,7 @@ class Store:
         paths = parts.listed(self._rows) if paths is None else paths
         losers = self._losers(paths)
         for path in paths:
-            frame = parts.read(path)
+            frame = parts.read_part(path)
             if run_ids is not None:
                 frame = frame.filter(pl.col("run_id").is_in(list(run_ids)))
             if path in losers:
@@ -94,7 +94,7 @@ class Store:
 
     def stored(self) -> dict[str, dict[str, str]]:
         """Run id -> image id -> status, from three columns alone."""
-        frames = [parts.read(path, [*KEY, "status"]).drop("index") for path in parts.listed(self._rows)]
+        frames = [parts.read_part(path, [*KEY, "status"]).drop("index") for path in parts.listed(self._rows)]
         if not frames:
             return {}
         # False sorts before True: an ok row overwrites a failed one.
@@ -105,7 +105,7 @@ class Store:
     def samples(self) -> Callable[[str], dict[str, str | None]]:
         """Run id -> image id -> digest of the data behind its good row; None where none is said, "" where two are."""
         columns = [*KEY, "status", "sample"]
-        frames = [parts.read(path, columns).filter(pl.col("status") == "ok") for path in parts.listed(self._rows)]
+        frames = [parts.read_part(path, columns).filter(pl.col("status") == "ok") for path in parts.listed(self._rows)]
         if not frames:
             return lambda _: {}
         said = pl.col("sample").drop_nulls()
@@ -116,7 +116,7 @@ class Store:
 
     def timings(self) -> dict[str, tuple[float, int]]:
         """Run id -> seconds of its good rows and how many they are, from three columns alone."""
-        frames = [parts.read(path, ["run_id", "status", "seconds"]) for path in parts.listed(self._rows)]
+        frames = [parts.read_part(path, ["run_id", "status", "seconds"]) for path in parts.listed(self._rows)]
         if not frames:
             return {}
         good = pl.concat(frames).filter(pl.col("status") == "ok")
@@ -167,7 +167,7 @@ class Store:
 
     def told(self) -> Told:
         """All events, in order, and which lines of `events.jsonl` are damaged and left out."""
-        return told(self.folder / "events.jsonl")
+        return told_events(self.folder / "events.jsonl")
 
     def events(self) -> list[dict[str, Any]]:
         """All events that can be read, in order."""
@@ -183,12 +183,14 @@ class Store:
         """Part -> positions of the rows that another row of the same run and image makes superfluous."""
         if not paths:
             return {}
-        keys = pl.concat(parts.read(p, KEY).with_columns(part=pl.lit(n, pl.UInt32)) for n, p in enumerate(paths))
+        keys = pl.concat(parts.read_part(p, KEY).with_columns(part=pl.lit(n, pl.UInt32)) for n, p in enumerate(paths))
         doubles = keys.filter(pl.struct(KEY).is_duplicated())
         if doubles.is_empty():
             return {}
         places = doubles.partition_by("part", as_dict=True, include_key=True)
-        full = pl.concat(parts.read(paths[n]).join(places[n,].select("index", "part"), on="index") for (n,) in places)
+        full = pl.concat(
+            parts.read_part(paths[n]).join(places[n,].select("index", "part"), on="index") for (n,) in places
+        )
         lost = defeated(full, f"{self.folder}").select("part", "index").group_by("part").agg("index")
         return {paths[n]: index for n, index in lost.iter_rows()}
 

@@ -91,19 +91,19 @@ class Writer:
         outdated = self._folder / "outdated"
         with self._turn:
             for path in parts.listed(self._rows):
-                frame = parts.read(path).join(now, on=KEY, how="left").with_columns(gone=gone.fill_null(False))
+                frame = parts.read_part(path).join(now, on=KEY, how="left").with_columns(gone=gone.fill_null(False))
                 if not frame["gone"].any():
                     continue
                 outdated.mkdir(exist_ok=True)
-                parts.write(outdated, frame.filter("gone").select(*SCHEMA))
+                parts.write_part(outdated, frame.filter("gone").select(*SCHEMA))
                 if (rest := frame.filter(~pl.col("gone")).select(*SCHEMA)).height:
-                    parts.write(self._rows, rest)
+                    parts.write_part(self._rows, rest)
                 path.unlink()
 
     def write(self, frame: pl.DataFrame) -> None:
         """Write a frame of rows as one part, at once; every so many parts small ones are joined."""
         with self._turn:
-            parts.write(self._rows, frame)
+            parts.write_part(self._rows, frame)
             self._parts += 1
             if self._parts % parts.MANY == 0:
                 self._join()

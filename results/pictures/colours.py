@@ -50,7 +50,7 @@ def hex_of(rgb: Rgb) -> str:
     return "#{:02x}{:02x}{:02x}".format(*rgb)
 
 
-def paint(labels: Labels, background: bool) -> Pillow.Image:
+def paint_labels(labels: Labels, background: bool) -> Pillow.Image:
     """A label map (height, width) in colours; see-through without a class, and for a background that is not scored."""
     narrow = narrowed(labels)
     if narrow.dtype == np.uint8:
@@ -73,7 +73,7 @@ def scored(truth: Labels, background: bool) -> NDArray[np.bool_]:
     return counts
 
 
-def errors(predicted: Labels, truth: Labels, background: bool) -> Index:
+def error_map(predicted: Labels, truth: Labels, background: bool) -> Index:
     """RIGHT, WRONG or NOT_SCORED for every pixel (height, width)."""
     return np.where(scored(truth, background), np.where(predicted == truth, RIGHT, WRONG), NOT_SCORED).astype(np.uint8)
 

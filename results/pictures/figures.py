@@ -10,8 +10,8 @@ from PIL import Image as Pillow
 
 from harness.errors import StoreError, nearest
 from results.folder.durable import write_text, write_whole
-from results.folder.keepsakes import read_image, read_labels
-from results.pictures.colours import colour, paint
+from results.folder.keepsakes import read_image, read_map
+from results.pictures.colours import colour, paint_labels
 from results.pictures.gallery import Room, rooms
 from results.pictures.sheet import PANEL, Figure, to_png, to_svg
 from results.tables.evidence import Evidence
@@ -79,12 +79,12 @@ def _figure(
     rows: list[tuple[Pillow.Image, ...]] = []
     seen: set[int] = set()
     for image_id in image_ids:
-        photo, truth = read_image(room.pictures[image_id][0]), read_labels(room.pictures[image_id][1])
-        maps = [*([truth] if with_truth else []), *(read_labels(room.maps[run_id][image_id]) for run_id in run_ids)]
+        photo, truth = read_image(room.pictures[image_id][0]), read_map(room.pictures[image_id][1])
+        maps = [*([truth] if with_truth else []), *(read_map(room.maps[run_id][image_id]) for run_id in run_ids)]
         seen.update(*(np.unique(labels).tolist() for labels in maps))
         size = (PANEL, max(1, round(PANEL * photo.height / photo.width)))
         small = photo.resize(size, Pillow.Resampling.LANCZOS)
-        rows.append((small, *(_over(small, paint(labels, background)) for labels in maps)))
+        rows.append((small, *(_over(small, paint_labels(labels, background)) for labels in maps)))
     names = ("background", *room.recipe.classes)
     kept = [k for k in sorted(seen) if k < len(names) and (k or background)]
     return Figure(tuple(headings), tuple(rows), tuple((names[k], colour(k)) for k in kept))
@@ -99,7 +99,7 @@ def _over(photo: Pillow.Image, painted: Pillow.Image) -> Pillow.Image:
     return Pillow.alpha_composite(photo.convert("RGBA"), layer).convert("RGB")
 
 
-def write(figure: Figure, name: str, folder: Path) -> list[Path]:
+def write_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
     """Write NAME.png and NAME.svg into a folder, which is made; says where."""
     folder.mkdir(parents=True, exist_ok=True)
     picture, drawing = folder / f"{name}.png", folder / f"{name}.svg"

@@ -41,7 +41,7 @@ def _room(evidence: Evidence, column: Column, kept: Mapping[str, Mapping[str, Pa
     return Room(column, recipe, {i: two for i, two in paths.items() if all(p.exists() for p in two)}, maps)
 
 
-def fit(size: tuple[int, int], longest: int, enlarge: bool = False) -> tuple[int, int]:
+def fitted_size(size: tuple[int, int], longest: int, enlarge: bool = False) -> tuple[int, int]:
     """(width, height) made small enough that no side is longer than `longest`; or so large that one is."""
     factor = longest / max(size) if enlarge else min(1.0, longest / max(size))
     width, height = (max(1, round(side * factor)) for side in size)

@@ -41,7 +41,7 @@ _PAGES = {  # file -> what its link says
 }
 
 
-def write(
+def write_report(
     store: Store,
     partial: bool = False,
     everything: bool = False,
@@ -53,10 +53,10 @@ def write(
     pairs: show the differences of all pairs of runs, not only those from the best.
     """
     evidence = gather(store, partial, everything)
-    built = [matrices.build(evidence, spec) for spec in matrices.declared(store)]
+    built = [matrices.build_matrix(evidence, spec) for spec in matrices.declared(store)]
     published = ledger.load(store.folder, ledgers)
-    formats.write(built, store.folder)
-    ledger.write(ledger.verdicts(evidence, published), store.folder)
+    formats.write_tables(built, store.folder)
+    ledger.write_ledger(ledger.verdicts(evidence, published), store.folder)
     return write_pages(evidence, built, published, pairs)
 
 
@@ -84,7 +84,7 @@ def _fill(
     evidence: Evidence, built: Sequence[Matrix], published: Sequence[Published], fresh: Path, old: Path, pairs: bool
 ) -> None:
     speed = pages.speeds(evidence)
-    rooms = browser.write(evidence, gallery.rooms(evidence), fresh)
+    rooms = browser.write_browser(evidence, gallery.rooms(evidence), fresh)
     contents: dict[str, dict[str, Any]] = {
         "index.html": pages.leaderboard(evidence, speed, pairs),
         "tables.html": pages.tables(evidence, built, published),

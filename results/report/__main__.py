@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         store = Store.open(options.folder, create=False)
-        path = report.write(store, options.partial, options.all, options.ledger, options.pairs)
+        path = report.write_report(store, options.partial, options.all, options.ledger, options.pairs)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

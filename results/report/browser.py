@@ -13,15 +13,15 @@ from PIL import Image as Pillow
 
 from harness.contracts import WIDE_IGNORED
 from results.counts.image_counts import ImageCounts, image_counts
-from results.folder.keepsakes import read_image, read_labels
-from results.pictures.colours import Labels, colour, errors, hatch, hex_of, paint, paint_errors, scored
-from results.pictures.gallery import Room, fit
+from results.folder.keepsakes import read_image, read_map
+from results.pictures.colours import Labels, colour, error_map, hatch, hex_of, paint_errors, paint_labels, scored
+from results.pictures.gallery import Room, fitted_size
 from results.tables.evidence import Evidence
 
 LONGEST = 640  # pixels of a picture's longer side in the report
 
 
-def write(evidence: Evidence, found: Iterable[Room], folder: Path) -> list[dict[str, Any]]:
+def write_browser(evidence: Evidence, found: Iterable[Room], folder: Path) -> list[dict[str, Any]]:
     """Write the pictures of all rooms below `folder/images`; the browser's data, a room each."""
     return [_room(evidence, room, folder, Path("images") / str(number)) for number, room in enumerate(found)]
 
@@ -55,10 +55,10 @@ def _room(evidence: Evidence, room: Room, folder: Path, place: Path) -> dict[str
 
 def _image(room: Room, image_id: str, folder: Path, place: Path) -> dict[str, Any]:
     """Write an image and its truth; what the browser knows of them."""
-    photo, truth = read_image(room.pictures[image_id][0]), read_labels(room.pictures[image_id][1])
-    size = fit(photo.size, LONGEST)
+    photo, truth = read_image(room.pictures[image_id][0]), read_map(room.pictures[image_id][1])
+    size = fitted_size(photo.size, LONGEST)
     photo.resize(size).save(folder / f"{place}.jpg", quality=88)
-    painted = paint(truth, room.recipe.scores_background)
+    painted = paint_labels(truth, room.recipe.scores_background)
     _save(painted, size, folder / f"{place}.png")
     unscored = _hatching(~scored(truth, room.recipe.scores_background), folder, place)
     present = [int(k) for k in np.unique(truth) if k <= len(room.recipe.classes)]
@@ -74,7 +74,7 @@ def _hatching(mask: NDArray[np.bool_], folder: Path, place: Path) -> str | None:
     """Write a hatching over pixels, as large as pictures get, so that lines are fine on small images too."""
     if not mask.any():
         return None
-    size = fit((mask.shape[1], mask.shape[0]), LONGEST, enlarge=True)
+    size = fitted_size((mask.shape[1], mask.shape[0]), LONGEST, enlarge=True)
     large = np.asarray(Pillow.fromarray(mask).resize(size, Pillow.Resampling.NEAREST))
     _save(hatch(large), size, folder / f"{place}-unscored.png")
     return f"{place}-unscored.png"
@@ -82,17 +82,17 @@ def _hatching(mask: NDArray[np.bool_], folder: Path, place: Path) -> str | None:
 
 def _map(room: Room, path: Path, image_id: str, score: float | None, folder: Path, place: Path) -> dict[str, Any]:
     """Write a label map, what of it is not scored by itself, and its error map; what the browser knows of them."""
-    truth, predicted = read_labels(room.pictures[image_id][1]), read_labels(path)
+    truth, predicted = read_map(room.pictures[image_id][1]), read_map(path)
     background = room.recipe.scores_background
     counts = scored(truth, background)
     unmarked = np.uint16(WIDE_IGNORED)
     layers = {"map": np.where(counts, predicted, unmarked), "rest": np.where(counts, unmarked, predicted)}
-    size = fit((predicted.shape[1], predicted.shape[0]), LONGEST)
+    size = fitted_size((predicted.shape[1], predicted.shape[0]), LONGEST)
     known: dict[str, Any] = {"miou": score, "errors": f"{place}-errors.png"}
-    _save(paint_errors(errors(predicted, truth, background)), size, folder / known["errors"])
+    _save(paint_errors(error_map(predicted, truth, background)), size, folder / known["errors"])
     for name, labels in layers.items():
         known[name] = f"{place}-{name}.png"
-        _save(paint(labels, background), size, folder / known[name])
+        _save(paint_labels(labels, background), size, folder / known[name])
     return {**known, "classes": _given(layers["map"], room), "rest_classes": _given(layers["rest"], room)}
 
 

@@ -179,7 +179,7 @@ def confusion(evidence: Evidence, column: Column) -> Chart | None:
     return Chart(f"Words confused, {column.title}", what, _spec(chart))
 
 
-def cost(evidence: Evidence, column: Column, speed: Mapping[str, float]) -> Chart | None:
+def cost_chart(evidence: Evidence, column: Column, speed: Mapping[str, float]) -> Chart | None:
     """mIoU against images a second and worker, a point a run. speed: by run id."""
     rows = [
         {"run": run_label(evidence, e.run_id), "method": e.method, "speed": speed[e.run_id], "miou": 100 * e.miou}

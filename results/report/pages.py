@@ -148,7 +148,7 @@ def speeds(evidence: Evidence) -> dict[str, float]:
 
 def cost(evidence: Evidence, speed: Mapping[str, float]) -> Values:
     """Images a second by run, and the passes that sharing saved, sweep by sweep."""
-    drawn = [chart for column in evidence.columns if (chart := charts.cost(evidence, column, speed))]
+    drawn = [chart for column in evidence.columns if (chart := charts.cost_chart(evidence, column, speed))]
     lines = [
         {"label": run_label(evidence, e.run_id), "benchmark": e.benchmark, "speed": speed.get(e.run_id), "miou": e.miou}
         for e in evidence.board.entries

@@ -13,15 +13,15 @@ import numpy as np
 
 from results.counts import significance
 from results.counts.image_effects import ImageEffects
-from results.tables.cells import Cell, with_groups
+from results.tables.cells import TableCell, with_groups
 from results.tables.evidence import Column, Evidence
 from results.tables.spec import TableSpec
 
 LABEL = "average"
-Line = Sequence[Cell]
+Line = Sequence[TableCell]
 
 
-def cells(evidence: Evidence, spec: TableSpec, lines: Sequence[Line]) -> list[Cell]:
+def cells(evidence: Evidence, spec: TableSpec, lines: Sequence[Line]) -> list[TableCell]:
     """The average of every row that has a number of every data set.
 
     Rows whose runs have all images have an interval of mIoU, and marks by comparison over the images of all data sets.
@@ -38,15 +38,15 @@ def cells(evidence: Evidence, spec: TableSpec, lines: Sequence[Line]) -> list[Ce
     return found
 
 
-def _average(line: Line) -> Cell:
+def _average(line: Line) -> TableCell:
     values = [cell.value for cell in line if cell.value is not None]
     if not values or len(values) < len(line):
-        return Cell(missing=f"{len(values)} of {len(line)} data sets")
+        return TableCell(missing=f"{len(values)} of {len(line)} data sets")
     remarks = dict.fromkeys(cell.missing for cell in line if cell.missing)
-    return Cell(value=statistics.fmean(values), missing="; ".join(remarks))
+    return TableCell(value=statistics.fmean(values), missing="; ".join(remarks))
 
 
-def _is_whole(evidence: Evidence, cell: Cell) -> bool:
+def _is_whole(evidence: Evidence, cell: TableCell) -> bool:
     if cell.run_id is None or cell.value is None:
         return False
     effects = evidence.column_of(cell.run_id).effects

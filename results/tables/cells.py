@@ -9,7 +9,7 @@ from results.counts.significance import Group
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One number: value 0..1 (None for a hole), what is missing in words, `best` or `second` where that is sure.
 
     note: what else must be known of it. group, p: among the runs of its column, p of the comparison with the best.
@@ -30,7 +30,7 @@ class Cell:
         return "; ".join(words for words in (self.missing, self.note) if words)
 
 
-def with_groups(groups: Sequence[Group], cells: Mapping[str, Cell]) -> dict[str, Cell]:
+def with_groups(groups: Sequence[Group], cells: Mapping[str, TableCell]) -> dict[str, TableCell]:
     """The cells of runs that can be compared, by run id, with group and p, and marks where something is separated."""
     if not groups or not groups[0].enough:
         return {}

@@ -92,7 +92,7 @@ def gather(store: Store, partial: bool = False, everything: bool = False) -> Evi
 
     StoreError when there is nothing to show.
     """
-    board = leaderboard.build(store, partial, everything)
+    board = leaderboard.build_board(store, partial, everything)
     stored = store.recipes()
     recipes = {run_id: stored[run_id] for run_id in board.run_ids}
     background = [run_id for run_id, recipe in recipes.items() if recipe.scores_background]

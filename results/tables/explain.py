@@ -19,7 +19,7 @@ from results.folder.store import Store
 from results.tables import matrices, significance_words
 from results.tables.evidence import Evidence
 from results.tables.leaderboard import Entry
-from results.tables.matrices import Cell, Matrix
+from results.tables.matrices import Matrix, TableCell
 
 Section = tuple[str, list[str]]
 
@@ -31,7 +31,7 @@ def receipt(evidence: Evidence, run_id: str, value: str = "miou") -> list[Sectio
     number = matrices.score(evidence, run_id, value)
     interval = column.interval(run_id) if value == "miou" else None
     words = [f"{value} = {_percent(number)}" + (f", about 95 % interval {_range(interval)}" if interval else "")]
-    words += significance_words.run(entry, column.standings)
+    words += significance_words.run_in_words(entry, column.standings)
     return [
         ("Number", words),
         ("Run", [f"{run_id}: {entry.method} {entry.variant}".rstrip() + f" on {entry.benchmark}"]),
@@ -64,12 +64,12 @@ def commands(evidence: Evidence, run_id: str) -> list[str]:
     ]
 
 
-def find(evidence: Evidence, table: str, row: str, column: str) -> tuple[Matrix, Cell]:
+def find_cell(evidence: Evidence, table: str, row: str, column: str) -> tuple[Matrix, TableCell]:
     """The cell of a declared table. StoreError names what exists."""
     specs = {spec.name: spec for spec in matrices.declared(evidence.store)}
     if table not in specs:
         raise StoreError(f"no table is called {table!r}{nearest(table, specs)} (tables: {', '.join(specs)})")
-    matrix = matrices.build(evidence, specs[table])
+    matrix = matrices.build_matrix(evidence, specs[table])
     return matrix, matrix.cell(row, column)
 
 
@@ -146,7 +146,7 @@ def explain(evidence: Evidence, words: Sequence[str]) -> tuple[str | None, list[
             known = nearest(words[0], evidence.recipes)
             raise StoreError(f"{evidence.store.folder} holds no run {words[0]!r}{known}; leaderboard.csv lists the ids")
         return words[0], receipt(evidence, words[0])
-    matrix, cell = find(evidence, *words)
+    matrix, cell = find_cell(evidence, *words)
     title: Section = ("Cell", [f"table {words[0]}, row {words[1]}, column {words[2]}"])
     hole: list[Section] = [("Missing", [cell.missing])] if cell.missing else []
     return cell.run_id, [title, *hole, *(receipt(evidence, cell.run_id, matrix.spec.value) if cell.run_id else [])]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from results.folder.durable import write_text
 from results.tables.board_csv import percent
-from results.tables.matrices import Cell, Matrix
+from results.tables.matrices import Matrix, TableCell
 
 FOLDER = "tables"
 DASH = "–"
@@ -43,7 +43,7 @@ small { display: block; opacity: .75; } .interval { display: inline-block; margi
 Mark = Callable[[str], str]
 
 
-def write(matrices: Sequence[Matrix], folder: Path) -> list[Path]:
+def write_tables(matrices: Sequence[Matrix], folder: Path) -> list[Path]:
     """Write every table in four formats to `tables/` of a results folder; says where."""
     place = folder / FOLDER
     place.mkdir(exist_ok=True)
@@ -86,7 +86,7 @@ def to_csv(matrix: Matrix) -> str:
     return text.getvalue()
 
 
-def _beside(cell: Cell) -> tuple[str, ...]:
+def _beside(cell: TableCell) -> tuple[str, ...]:
     low, high = cell.interval or (None, None)
     return percent(low), percent(high), str(cell.group or ""), "" if cell.p is None else f"{cell.p:.4f}"
 
@@ -145,7 +145,7 @@ def to_html(matrix: Matrix, link: str = "", extra: Mapping[str, str] | None = No
     return f'<table class="matrix">{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
 
 
-def _html(cell: Cell, link: str, extra: Mapping[str, str]) -> str:
+def _html(cell: TableCell, link: str, extra: Mapping[str, str]) -> str:
     tag = {"best": "strong", "second": "u"}.get(cell.mark)
     text = shown(cell.value)
     number = f"<{tag}>{text}</{tag}>" if tag else text
@@ -158,11 +158,11 @@ def _html(cell: Cell, link: str, extra: Mapping[str, str]) -> str:
     return number + "".join(f'<small class="{kind}">{escape(text)}</small>' for text, kind in below if text)
 
 
-def _sort_value(cell: Cell) -> str:
+def _sort_value(cell: TableCell) -> str:
     return f' data-sort="{-1 if cell.value is None else cell.value:.6f}"'
 
 
-def _lines(matrix: Matrix) -> list[tuple[str, tuple[Cell, ...]]]:
+def _lines(matrix: Matrix) -> list[tuple[str, tuple[TableCell, ...]]]:
     return list(zip(matrix.rows, matrix.cells, strict=True))
 
 
@@ -181,7 +181,7 @@ def _notes(matrix: Matrix) -> dict[str, str]:
     return {text: chr(ord("a") + n) if n < 26 else str(n) for n, text in enumerate(texts)}
 
 
-def _cell(cell: Cell, marks: Mapping[str, Mark], notes: Mapping[str, str], note: str) -> str:
+def _cell(cell: TableCell, marks: Mapping[str, Mark], notes: Mapping[str, str], note: str) -> str:
     return marks[cell.mark](shown(cell.value)) + (note.format(notes[cell.remark]) if cell.remark else "")
 
 

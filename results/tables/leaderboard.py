@@ -26,10 +26,10 @@ from results.folder.store import Store
 from results.tables.board_csv import leaderboard_csv, matrix_csv, pairs_csv, percent
 from results.tables.ranking import Entry, Leaderboard, order_of, place_of, ranked
 
-__all__ = ["Entry", "Leaderboard", "build", "leaderboard_csv", "matrix_csv", "percent", "write"]
+__all__ = ["Entry", "Leaderboard", "build_board", "leaderboard_csv", "matrix_csv", "percent", "write_board"]
 
 
-def build(store: Store, partial: bool = False, everything: bool = False) -> Leaderboard:
+def build_board(store: Store, partial: bool = False, everything: bool = False) -> Leaderboard:
     """The leaderboard of the last grid's runs, or of every stored run. StoreError when there is nothing to show."""
     table = store.table()
     recipes = _recipes(store, everything)
@@ -44,7 +44,7 @@ def build(store: Store, partial: bool = False, everything: bool = False) -> Lead
         for run_id, recipe in recipes.items()
     ]
     entries = _with_missing(entries, recipes, sums.images)
-    data = same_data.check(sums.images, labels, [store.folder])
+    data = same_data.check_same_data(sums.images, labels, [store.folder])
     entries = [
         replace(e, unverified=data.unverified.get(e.run_id, 0), disputed=data.disputed.get(e.run_id, 0))
         for e in entries
@@ -184,7 +184,7 @@ def _with_standings(
     ]
 
 
-def write(board: Leaderboard, folder: Path, pairs: bool = False) -> tuple[Path, ...]:
+def write_board(board: Leaderboard, folder: Path, pairs: bool = False) -> tuple[Path, ...]:
     """Write leaderboard.csv and matrix.csv into the folder, and pairs.csv if wanted; say where they are."""
     texts = {"leaderboard.csv": leaderboard_csv(board), "matrix.csv": matrix_csv(board)}
     if pairs:

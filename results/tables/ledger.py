@@ -45,7 +45,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LedgerVerdict:
     """A published number beside a run of ours. difference: ours - published, in points; None where not comparable."""
 
     published: Published
@@ -85,7 +85,7 @@ def _published(path: Path, number: int, line: dict[str, Any]) -> Published:
     return Published(**words)
 
 
-def verdicts(evidence: Evidence, published: Iterable[Published], tolerance: float = TOLERANCE) -> list[Verdict]:
+def verdicts(evidence: Evidence, published: Iterable[Published], tolerance: float = TOLERANCE) -> list[LedgerVerdict]:
     """Every published number of a method and data set that we ran under the same names, beside each such run."""
     ours: dict[tuple[str, str], list[Entry]] = {}
     for entry in evidence.board.entries:
@@ -100,9 +100,9 @@ def verdicts(evidence: Evidence, published: Iterable[Published], tolerance: floa
 
 def beside(
     evidence: Evidence, matrix: Matrix, published: Sequence[Published], tolerance: float = TOLERANCE
-) -> dict[str, Verdict]:
+) -> dict[str, LedgerVerdict]:
     """Run id -> verdict for the cells of a table that names a published one; its labels say which number is meant."""
-    found: dict[str, Verdict] = {}
+    found: dict[str, LedgerVerdict] = {}
     for row, line in zip(matrix.rows, matrix.cells, strict=True):
         for column, cell in zip(matrix.columns, line, strict=True):
             meant = [one for one in published if one.table == matrix.spec.published and one.dataset == column]
@@ -116,7 +116,7 @@ def beside(
 
 def judge(
     one: Published, entry: Entry, recipe: RunRecipe, tolerance: float, partial: bool = False, named: bool = False
-) -> Verdict:
+) -> LedgerVerdict:
     """Compare, if that means anything. `named`: the user declared the two to be the same variant."""
     ours = None if entry.miou is None else 100 * entry.miou
     reasons = [*([] if named else _variant(one, entry, recipe)), *_protocol(one, recipe)]
@@ -125,11 +125,11 @@ def judge(
     if entry.part:
         reasons.append(f"only {entry.part}")
     if reasons or ours is None:
-        return Verdict(one, entry.run_id, ours, None, f"not comparable: {'; '.join(reasons) or 'mIoU undefined'}")
+        return LedgerVerdict(one, entry.run_id, ours, None, f"not comparable: {'; '.join(reasons) or 'mIoU undefined'}")
     difference = ours - one.miou
     within = abs(difference) <= tolerance + _DUST
     text = f"reproduced within {_up(abs(difference)):.1f}" if within else f"off by {_signed(difference)}"
-    return Verdict(one, entry.run_id, ours, difference, text)
+    return LedgerVerdict(one, entry.run_id, ours, difference, text)
 
 
 def _signed(difference: float) -> str:
@@ -179,7 +179,7 @@ def _tower(model: str) -> str:
     return f"RN{found[1]}{found[2] or ''}" if found else model
 
 
-def to_csv(found: Iterable[Verdict]) -> str:
+def ledger_csv(found: Iterable[LedgerVerdict]) -> str:
     """The text of ledger.csv."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -192,7 +192,7 @@ def to_csv(found: Iterable[Verdict]) -> str:
     return text.getvalue()
 
 
-def write(found: Iterable[Verdict], folder: Path) -> Path:
+def write_ledger(found: Iterable[LedgerVerdict], folder: Path) -> Path:
     """Write ledger.csv into a results folder; says where."""
-    write_text(folder / "ledger.csv", to_csv(found))
+    write_text(folder / "ledger.csv", ledger_csv(found))
     return folder / "ledger.csv"

@@ -12,12 +12,22 @@ from results.counts import estimators, seeds
 from results.folder.recipes import RunRecipe
 from results.folder.store import Store
 from results.tables import averages
-from results.tables.cells import Cell, with_groups
+from results.tables.cells import TableCell, with_groups
 from results.tables.evidence import Evidence, among
 from results.tables.ranking import Entry
-from results.tables.spec import VALUES, Key, TableSpec, spell
+from results.tables.spec import VALUES, Key, TableSpec, setting_in_words
 
-__all__ = ["EVERYTHING", "VALUES", "Cell", "Matrix", "TableSpec", "build", "declared", "score", "spell"]
+__all__ = [
+    "EVERYTHING",
+    "VALUES",
+    "Matrix",
+    "TableCell",
+    "TableSpec",
+    "build_matrix",
+    "declared",
+    "score",
+    "setting_in_words",
+]
 EVERYTHING = "matrix"  # the table that every folder has: all methods and variants on all benchmarks
 NO_RUN = "no run"
 
@@ -29,9 +39,9 @@ class Matrix:
     spec: TableSpec
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    cells: tuple[tuple[Cell, ...], ...]
+    cells: tuple[tuple[TableCell, ...], ...]
 
-    def cell(self, row: str, column: str) -> Cell:
+    def cell(self, row: str, column: str) -> TableCell:
         """The cell at two labels. StoreError names what exists."""
         for label, known, what in ((row, self.rows, "row"), (column, self.columns, "column")):
             if label not in known:
@@ -63,7 +73,7 @@ def declared(store: Store) -> list[TableSpec]:
     return [*specs, *([] if any(spec.name == EVERYTHING for spec in specs) else [TableSpec(EVERYTHING)])]
 
 
-def build(evidence: Evidence, spec: TableSpec) -> Matrix:
+def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
     """Fill a table from the runs it is about. StoreError when it speaks of a setting that no run has."""
     facts = {entry.run_id: _facts(entry, evidence.recipes[entry.run_id], spec) for entry in evidence.board.entries}
     _check_names(spec, facts.values())
@@ -79,7 +89,7 @@ def build(evidence: Evidence, spec: TableSpec) -> Matrix:
     columns = _ordered(spec, spec.columns, (column for _, column in placed), several)
     cells = {place: _cell(evidence, spec, facts, runs) for place, runs in placed.items()}
     _mark(evidence, spec, cells, columns)
-    lines = [[cells.get((row, column), Cell(missing=NO_RUN)) for column in columns] for row in rows]
+    lines = [[cells.get((row, column), TableCell(missing=NO_RUN)) for column in columns] for row in rows]
     names = [spec.label(column) for column in columns]
     if spec.average:
         names.append(averages.LABEL)
@@ -99,7 +109,7 @@ def _facts(entry: Entry, recipe: RunRecipe, spec: TableSpec) -> dict[str, str]:
     settings.update(recipe.method.get("settings", {}))
     variant = seeds.without_seed(entry.variant) if spec.seeds == "together" else entry.variant
     named = {"method": entry.method, "variant": variant, "benchmark": entry.benchmark}
-    return {**{key: spell(value) for key, value in settings.items()}, **named}
+    return {**{key: setting_in_words(value) for key, value in settings.items()}, **named}
 
 
 def _check_names(spec: TableSpec, facts: Iterable[Mapping[str, str]]) -> None:
@@ -114,7 +124,8 @@ def _check_names(spec: TableSpec, facts: Iterable[Mapping[str, str]]) -> None:
 
 def _fits(spec: TableSpec, known: Mapping[str, str]) -> bool:
     return all(
-        name not in known or known[name] in [spell(value) for value in values] for name, values in spec.where.items()
+        name not in known or known[name] in [setting_in_words(value) for value in values]
+        for name, values in spec.where.items()
     )
 
 
@@ -128,15 +139,17 @@ def _ordered(spec: TableSpec, names: Sequence[str], found: Iterable[Key], severa
     wanted: list[Key] = []
     if len(names) == 1 and not several:
         listed = spec.where.get(names[0]) or [text for text in spec.labels if (text,) in keys]
-        wanted = [(spell(value),) for value in listed]
+        wanted = [(setting_in_words(value),) for value in listed]
     return list(dict.fromkeys([*wanted, *keys]))
 
 
-def _cell(evidence: Evidence, spec: TableSpec, facts: Mapping[str, Mapping[str, str]], runs: Sequence[str]) -> Cell:
+def _cell(
+    evidence: Evidence, spec: TableSpec, facts: Mapping[str, Mapping[str, str]], runs: Sequence[str]
+) -> TableCell:
     if len(runs) > 1:
         if len({seeds.key(evidence.recipes[run_id]) for run_id in runs}) == 1:
             return _over_seeds(spec, [_cell(evidence, spec, facts, [run_id]) for run_id in runs])
-        return Cell(missing=_ambiguous([facts[run_id] for run_id in runs]))
+        return TableCell(missing=_ambiguous([facts[run_id] for run_id in runs]))
     run_id = runs[0]
     entry = evidence.entry(run_id)
     missing = "" if entry.complete else _lacking(entry)
@@ -146,18 +159,18 @@ def _cell(evidence: Evidence, spec: TableSpec, facts: Mapping[str, Mapping[str, 
     beside = entry.standing if shown and spec.value == "miou" and not entry.complete else None
     best = f"the best has {100 * beside.best_there:.1f} on those of both" if beside and not beside.whole else ""
     note = "; ".join(words for words in (best, entry.part) if words)
-    return Cell(run_id, value, missing or ("" if value is not None else "undefined"), interval=interval, note=note)
+    return TableCell(run_id, value, missing or ("" if value is not None else "undefined"), interval=interval, note=note)
 
 
-def _over_seeds(spec: TableSpec, cells: Sequence[Cell]) -> Cell:
+def _over_seeds(spec: TableSpec, cells: Sequence[TableCell]) -> TableCell:
     """Runs that differ in their seed alone as one number, without an interval over images."""
     values = [cell.value for cell in cells if cell.value is not None]
     holes = [cell.missing for cell in cells if cell.missing]
     if len(values) < len(cells):
-        return Cell(missing=f"{len(values)} of {len(cells)} seeds: {'; '.join(dict.fromkeys(holes))}")
+        return TableCell(missing=f"{len(values)} of {len(cells)} seeds: {'; '.join(dict.fromkeys(holes))}")
     spread = f"mean of {len(values)} seeds, standard deviation {100 * statistics.stdev(values):.2f}"
     note = "; ".join(dict.fromkeys(words for words in (spread, cells[0].note) if words))
-    return Cell(value=statistics.fmean(values), missing="; ".join(dict.fromkeys(holes)), note=note)
+    return TableCell(value=statistics.fmean(values), missing="; ".join(dict.fromkeys(holes)), note=note)
 
 
 def _lacking(entry: Entry) -> str:
@@ -172,7 +185,7 @@ def _ambiguous(facts: Sequence[Mapping[str, str]]) -> str:
     return f"{len(facts)} runs fit; tell them apart in `where` by {', '.join(differing) or 'version of the plug-in'}"
 
 
-def _mark(evidence: Evidence, spec: TableSpec, cells: dict[tuple[Key, Key], Cell], columns: Sequence[Key]) -> None:
+def _mark(evidence: Evidence, spec: TableSpec, cells: dict[tuple[Key, Key], TableCell], columns: Sequence[Key]) -> None:
     """In each column: the best and what is not separated from it, then the same among the rest. Only mIoU is marked."""
     if spec.value != "miou":
         return

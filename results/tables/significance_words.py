@@ -54,7 +54,7 @@ def column(standings: Standings) -> str:
     return f"{what}. {detectable(first, images)}."
 
 
-def run(entry: Entry, standings: Standings) -> list[str]:
+def run_in_words(entry: Entry, standings: Standings) -> list[str]:
     """How a run stands to the best, and what its interval rests on."""
     held, effects = entry.standing, standings.effects
     if held is None or effects is None:

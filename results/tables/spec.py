@@ -46,7 +46,7 @@ class TableSpec:
                 f"table {content.get('name')!r} asks for the value {value!r}, which nobody computes{known}"
             )
         where = {str(key): _several(chosen) for key, chosen in (content.get("where") or {}).items()}
-        labels = {spell(key): str(text) for key, text in (content.get("labels") or {}).items()}
+        labels = {setting_in_words(key): str(text) for key, text in (content.get("labels") or {}).items()}
         rows, columns = (
             tuple(map(str, _several(content.get(key) or default)))
             for key, default in (("rows", "method"), ("columns", "benchmark"))
@@ -67,12 +67,12 @@ class TableSpec:
         return self.labels.get(whole) or " ".join(self.labels.get(part, part) for part in key if part)
 
 
-def spell(value: Any) -> str:
+def setting_in_words(value: Any) -> str:
     """A setting's value in words."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, list | tuple):
-        return f"[{','.join(spell(item) for item in value)}]"
+        return f"[{','.join(setting_in_words(item) for item in value)}]"
     return str(value)
 
 

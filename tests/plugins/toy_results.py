@@ -52,7 +52,7 @@ def runs(images: int) -> list[tuple[RunRecipe, float]]:
 
 
 def _recipe(method: str, variant: str, benchmark: str, settings: Mapping[str, Any], images: int) -> RunRecipe:
-    run_id = keepsakes.key_of(f"{method} {variant} {benchmark}")
+    run_id = keepsakes.file_name_of(f"{method} {variant} {benchmark}")
     model = {"use": "toy:Net", "settings": {"model": "owner/clip-vit-base-patch16"}, "fingerprint": "weights-0123"}
     return RunRecipe(
         run_id, method, variant, {"use": "toy:Method", "settings": dict(settings), "source": "v1"}, benchmark,

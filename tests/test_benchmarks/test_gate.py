@@ -20,7 +20,7 @@ from PIL import Image
 
 from benchmarks.pascal_voc import PascalVOC
 from harness.checks.__main__ import main
-from harness.checks.benchmark_walk import spread
+from harness.checks.benchmark_walk import evenly_chosen
 from harness.checks.with_words import settings_of_words
 from harness.contracts import Sample
 from harness.errors import SettingsError
@@ -123,10 +123,10 @@ def test_limit_reads_a_spread_sample(
 
 def test_spread() -> None:
     ids = [f"{number:03d}" for number in range(101)]
-    assert spread(ids, 3) == ("000", "050", "100")
-    assert spread(ids, 1) == ("000",)
-    assert spread(ids, None) == spread(ids, 500) == tuple(ids)
-    assert len(set(spread(ids, 77))) == 77
+    assert evenly_chosen(ids, 3) == ("000", "050", "100")
+    assert evenly_chosen(ids, 1) == ("000",)
+    assert evenly_chosen(ids, None) == evenly_chosen(ids, 500) == tuple(ids)
+    assert len(set(evenly_chosen(ids, 77))) == 77
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.faults import SizeMismatch, StrayLabel
-from benchmarks.masks import LabelTable, in_words, offset_table
+from benchmarks.masks import LabelTable, offset_table, ranges_in_words
 from benchmarks.orientation import exif_orientation, upright
 from benchmarks.pictures import Blob, decode
 from benchmarks.rle import decode_rle, runs_of_text
@@ -60,9 +60,9 @@ def test_tables_of_more_than_254_classes_have_16_bits(classes: int, also: dict[i
 
 
 def test_values_in_words() -> None:
-    assert in_words([0, 1, 2, 255]) == "0 to 2 and 255"
-    assert in_words([255, 0, 7, 8, 30]) == "0, 7 to 8, 30 and 255"
-    assert in_words([4]) == "4"
+    assert ranges_in_words([0, 1, 2, 255]) == "0 to 2 and 255"
+    assert ranges_in_words([255, 0, 7, 8, 30]) == "0, 7 to 8, 30 and 255"
+    assert ranges_in_words([4]) == "4"
 
 
 def with_orientation(turn: int, shape: tuple[int, int], rng: np.random.Generator) -> tuple[Image.Image, np.ndarray]:

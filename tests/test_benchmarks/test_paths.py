@@ -53,7 +53,7 @@ def test_root_and_names_are_relative_to_the_grid_and_filled_in_once(voc: Path) -
         ("../data", "names.yaml"), ("$DATA", "~/grid/names.yaml"), ("~/data", "$DATA/../grid/names.yaml"),
     ):  # fmt: skip
         (voc / "grid" / "grid.yaml").write_text(VOC % (root, names))
-        grid = grids.read(voc / "grid" / "grid.yaml")
+        grid = grids.read_grid(voc / "grid" / "grid.yaml")
         plan = plans.make(grid.name, grid.cells, grid.batch)
         assert Path(grid.cells[0].benchmark.as_dict()["root"]).samefile(voc / "data")
         assert plan.runs[0].run.names[1] == ("word 1",)
@@ -63,7 +63,7 @@ def test_root_and_names_are_relative_to_the_grid_and_filled_in_once(voc: Path) -
 
 def test_an_axis_of_places_is_named_as_it_is_written(voc: Path) -> None:
     (voc / "grid" / "grid.yaml").write_text(VOC % ("[../data, ../data/VOCdevkit]", "own"))
-    grid = grids.read(voc / "grid" / "grid.yaml")
+    grid = grids.read_grid(voc / "grid" / "grid.yaml")
     assert [cell.benchmark_name for cell in grid.cells] == ["VOC root=../data", "VOC root=../data/VOCdevkit"]
 
 

@@ -33,6 +33,6 @@ def grid_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def read_grid(grid_folder: Path) -> Callable[[str], Grid]:
     def read_text(text: str) -> Grid:
         (grid_folder / "grid.yaml").write_text(textwrap.dedent(text).lstrip("\n"))
-        return grids.read(grid_folder / "grid.yaml")
+        return grids.read_grid(grid_folder / "grid.yaml")
 
     return read_text

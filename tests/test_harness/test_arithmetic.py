@@ -21,7 +21,9 @@ def digests(threads: int) -> list[str]:
     """Of the scores of the root grid's networks on four images, as a worker of so many threads computes them."""
     arithmetic.prepare_torch(threads)
     assert torch.get_num_threads() == threads
-    cells = [cell for cell in grids.read(ROOT / "grid.yaml").cells if cell.method_name in ("StableSeg", "MaskCLIP")]
+    cells = [
+        cell for cell in grids.read_grid(ROOT / "grid.yaml").cells if cell.method_name in ("StableSeg", "MaskCLIP")
+    ]
     world = loading.build(cells[0].benchmark)
     queries = [Query(image_id, world.load(image_id).image, OFFERED) for image_id in world.ids()[:4]]
     methods = [loading.build(cell.method) for cell in cells]

@@ -19,7 +19,7 @@ from toy_folder import LOADED
 
 from harness.contracts import Mark, Origin, Recipe
 from harness.planning.data_now import DataNow
-from harness.recipes.origins import Source
+from harness.recipes.origins import DataSource
 from results import merge
 from results.folder import origins, parts
 from results.folder.store import Store
@@ -137,7 +137,7 @@ def test_what_is_remembered_without_inodes_is_read_once(tmp_path: Path) -> None:
 
 def test_a_copy_of_the_data_on_another_machine_is_not_news(tmp_path: Path) -> None:
     here = Mark("/data/0.png", 7, 1, 2, 3)
-    data = DataNow(Source(Recipe.of("toy_folder:Folder", root=str(tmp_path))), 3, "key", {}, print)
+    data = DataNow(DataSource(Recipe.of("toy_folder:Folder", root=str(tmp_path))), 3, "key", {}, print)
     assert data.news([Origin("0", "d", (here,))])
     assert not data.news([Origin("0", "d", (here._replace(touched=8, inode=9),))])
     assert data.known["0"].files == (here,)
@@ -214,7 +214,7 @@ def without_digests(folder: Path) -> None:
     for part in list((folder / "rows").glob("*.parquet")):
         frame = pl.read_parquet(part).drop("sample")
         part.unlink()
-        parts.write(folder / "rows", frame)
+        parts.write_part(folder / "rows", frame)
 
 
 def test_rows_of_former_versions_are_shown_as_unverified_and_are_not_computed_again(tmp_path: Path) -> None:

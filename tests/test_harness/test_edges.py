@@ -68,8 +68,8 @@ def test_numbers_without_measure_are_refused_at_once(tmp_path: Path) -> None:
 
 def test_the_most_workers_share_a_large_cluster() -> None:
     nodes = [{"CPU": 64.0}] * 100 + [{"CPU": 96.0}] * 100
-    assert placement.choose(nodes, 10_000, None, 0.0).cpus == 1.0
-    assert placement.choose([{"CPU": 2.0}], 10_000, None, 0.0).cpus == 2e-4
+    assert placement.choose_place(nodes, 10_000, None, 0.0).cpus == 1.0
+    assert placement.choose_place([{"CPU": 2.0}], 10_000, None, 0.0).cpus == 2e-4
 
 
 def test_too_many_combinations_are_refused_before_any_is_made(tmp_path: Path) -> None:

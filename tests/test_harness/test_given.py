@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness import sweep
 from harness.checks.__main__ import main as checks
 from harness.contracts import MOST_CLASSES, MethodError
-from harness.protocol.decision import checked
+from harness.protocol.decision import checked_answer
 from harness.protocol.given import checked_sample, ids_of
 from results.folder.store import Store
 
@@ -137,16 +137,16 @@ FORMS: dict[str, NDArray[np.floating]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_scores_of_numpy_are_read_in_any_form(form: str) -> None:
-    assert np.array_equal(checked(FORMS[form], 2, (3, 4)).numpy(), SCORES)
+    assert np.array_equal(checked_answer(FORMS[form], 2, (3, 4)).numpy(), SCORES)
     turned = FORMS[form][:, ::-1]
-    assert np.array_equal(checked(turned, 2, (3, 4)).numpy(), SCORES[:, ::-1])
+    assert np.array_equal(checked_answer(turned, 2, (3, 4)).numpy(), SCORES[:, ::-1])
 
 
 @pytest.mark.parametrize("kind", [">i2", "<u8", "i1", ">u4"])
 def test_label_maps_of_numpy_are_read_in_any_form(kind: str) -> None:
     labels = np.array([[0, 1, 1, 0], [1, 0, 0, 1], [1, 1, 1, 0]])
-    assert checked(labels.astype(kind)[::-1, ::-1], 2, (3, 4)).tolist() == labels[::-1, ::-1].tolist()
-    assert checked(np.asfortranarray(labels.astype(kind)), 2, (3, 4)).tolist() == labels.tolist()
+    assert checked_answer(labels.astype(kind)[::-1, ::-1], 2, (3, 4)).tolist() == labels[::-1, ::-1].tolist()
+    assert checked_answer(np.asfortranarray(labels.astype(kind)), 2, (3, 4)).tolist() == labels.tolist()
 
 
 @pytest.mark.parametrize(
@@ -164,5 +164,5 @@ def test_label_maps_of_numpy_are_read_in_any_form(kind: str) -> None:
 )
 def test_what_is_no_answer_is_refused_in_a_sentence(answer: object, says: str) -> None:
     with pytest.raises(MethodError) as caught:
-        checked(answer, 2, (3, 4))
+        checked_answer(answer, 2, (3, 4))
     assert str(caught.value).startswith(says)

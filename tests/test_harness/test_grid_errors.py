@@ -179,35 +179,35 @@ def test_what_is_wrong_is_said_in_one_sentence_with_its_line(
 def test_files_that_are_no_grid_are_named(grid_folder: Path, tmp_path: Path) -> None:
     (grid_folder / "grid.yaml").write_text(QUICKSTART)
     with pytest.raises(GridError, match=r"no file .*grid\.yml; did you mean 'grid\.yaml'\?"):
-        grids.read(grid_folder / "grid.yml")
+        grids.read_grid(grid_folder / "grid.yml")
     with pytest.raises(GridError, match="is a folder; give a YAML file"):
-        grids.read(tmp_path)
+        grids.read_grid(tmp_path)
     with pytest.raises(GridError, match="there is no file"):
-        grids.read(tmp_path / "nowhere" / "grid.yaml")
+        grids.read_grid(tmp_path / "nowhere" / "grid.yaml")
     with pytest.raises(GridError, match="cannot be read"):
-        grids.read(grid_folder / "grid.yaml" / "grid.yaml")
+        grids.read_grid(grid_folder / "grid.yaml" / "grid.yaml")
     with pytest.raises(GridError, match="cannot be read: embedded null byte"):
-        grids.read("grid\0.yaml")
+        grids.read_grid("grid\0.yaml")
 
 
 def test_bytes_that_are_no_grid_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "odd.yaml"
     path.write_bytes(b"name: g\nmethods: \xff\xfe\n")
     with pytest.raises(GridError, match=r"^odd\.yaml, line 2: the text is not UTF-8"):
-        grids.read(path)
+        grids.read_grid(path)
     path.write_bytes(b"# " + b"x" * 2**20)
     with pytest.raises(GridError, match="larger than 1048576 bytes"):
-        grids.read(path)
+        grids.read_grid(path)
     path.write_bytes(b"\xef\xbb\xbfnome: g\n")
     with pytest.raises(GridError, match="did you mean 'name'"):
-        grids.read(path)
+        grids.read_grid(path)
 
 
 def test_aliases_cannot_blow_a_grid_up(tmp_path: Path) -> None:
     levels = [f"k{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
     (tmp_path / "bomb.yaml").write_text("\n".join(["k0: &a0 [x, x]", *levels]))
     with pytest.raises(GridError, match="more than 20000 values"):
-        grids.read(tmp_path / "bomb.yaml")
+        grids.read_grid(tmp_path / "bomb.yaml")
 
 
 KEYS = ["name", "methods", "benchmarks", "use", "with", "exclude", "include", "protocol", "cluster", "batch", "method"]
@@ -241,7 +241,7 @@ def read_or_refuse(path: Path, content: bytes) -> None:
     """Whatever a file holds, the answer is a grid or one GridError."""
     path.write_bytes(content)
     try:
-        assert isinstance(grids.read(path), Grid)
+        assert isinstance(grids.read_grid(path), Grid)
     except GridError as error:
         assert re.match(r"junk\.yaml, line \d+: ", str(error)), error
         assert "\n" not in str(error)

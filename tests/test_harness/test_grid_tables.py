@@ -21,7 +21,7 @@ tables:
 def read(tmp_path: Path, *tables: str) -> grids.Grid:
     path = tmp_path / "grid.yaml"
     path.write_text(GRID + "".join(f"- {table}\n" for table in tables))
-    return grids.read(path)
+    return grids.read_grid(path)
 
 
 def test_tables_are_taken_over_as_written(tmp_path: Path) -> None:
@@ -57,6 +57,6 @@ def test_two_tables_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_papers_grid_declares_the_posters_tables() -> None:
-    grid = grids.read(Path(__file__).parents[2] / "grids" / "paper.yaml")
+    grid = grids.read_grid(Path(__file__).parents[2] / "grids" / "paper.yaml")
     assert [table["published"] for table in grid.tables] == ["1 main", "2 SAR", "3 MaskCLIP+ comparison"]
     assert len({cell.benchmark_name for cell in grid.cells}) == 6 and len(grid.cells) == 24

@@ -17,7 +17,7 @@ from harness.grid import reading as grids
 from harness.planning import plan as plans
 from harness.planning import steps_report
 from harness.protocol.offering import Offer
-from harness.protocol.views import Box, Tiling
+from harness.protocol.views import Cut, Window
 from harness.work.lesson_masks import lesson, positions
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ def test_the_plan_prints_the_graph(folder: Path) -> None:
     assert "Steps" in said and "label" in said and "taught by Bright" in said and "3 fits, 0 of them stored" in said
     assert not (folder / "runs").exists()
     sys.path.append(str(PLUGINS)) if str(PLUGINS) not in sys.path else None
-    cells = grids.read(folder / "grid.yaml").cells
+    cells = grids.read_grid(folder / "grid.yaml").cells
     steps = steps_report.steps(plans.make("chain", cells, 3))
     kinds = [(step["step"], step["method"]) for step in steps]
     assert kinds[:7] == [
@@ -143,14 +143,14 @@ def test_teachers_that_cannot_teach_are_refused_with_a_line(
     assert CHAIN.count(old) == 1
     (tmp_path / "grid.yaml").write_text(CHAIN.replace(old, new))
     with pytest.raises(GridError) as refusal:
-        grids.read(tmp_path / "grid.yaml")
+        grids.read_grid(tmp_path / "grid.yaml")
     assert words in str(refusal.value) and f"line {line}:" in str(refusal.value)
 
 
 def test_a_train_split_that_shares_images_with_the_scored_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(CHAIN.replace("split: train, images: 7", "images: 7"))
     with pytest.raises(GridError, match=r"Plus on Boxes: 6 of the 7 train images are scored too"):
-        plans.make("x", grids.read(tmp_path / "grid.yaml").cells, 3)
+        plans.make("x", grids.read_grid(tmp_path / "grid.yaml").cells, 3)
 
 
 def test_a_teacher_is_named_by_its_variant_too(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_teacher_is_named_by_its_variant_too(tmp_path: Path) -> None:
         "teacher: Plus}", "teacher: \"Plus teacher='Bright turn=1'\"}"
     )
     (tmp_path / "grid.yaml").write_text(text)
-    cells = grids.read(tmp_path / "grid.yaml").cells
+    cells = grids.read_grid(tmp_path / "grid.yaml").cells
     teachers = [(cell.method_name, cell.teacher.variant) for cell in cells if cell.teacher]
     assert teachers[:2] == [("Plus", "turn=0"), ("Plus", "turn=1")]
     fits = plans.make("x", cells, 3).fits
@@ -169,7 +169,9 @@ def test_a_teacher_is_named_by_its_variant_too(tmp_path: Path) -> None:
 def test_a_name_is_in_no_id_but_a_teachers_settings_are(tmp_path: Path) -> None:
     def ids(text: str) -> list[str]:
         (tmp_path / "grid.yaml").write_text(text)
-        return [planned.run.run_id for planned in plans.make("x", grids.read(tmp_path / "grid.yaml").cells, 3).runs]
+        return [
+            planned.run.run_id for planned in plans.make("x", grids.read_grid(tmp_path / "grid.yaml").cells, 3).runs
+        ]
 
     plain, renamed = ids(CHAIN), ids(CHAIN.replace("Bright,", "Glow,").replace("teacher: Bright", "teacher: Glow"))
     turned = ids(CHAIN.replace("Brightest}", "Brightest, with: {turn: 1}}"))
@@ -183,7 +185,7 @@ def mask_of(scores: Any, rule: LabelRule, numbers: tuple[int, ...] = (3, 5)) -> 
 
     given = scores if scores.ndim == 2 else torch.tensor(scores, dtype=torch.float32)
     size = given.shape[-2:]
-    cut = Tiling((size[0], size[1]), (Box(0, 0, size[0], size[1]),))
+    cut = Cut((size[0], size[1]), (Window(0, 0, size[0], size[1]),))
     return lesson([given], cut, offered, (size[0], size[1]), ProtocolSettings(), rule)
 
 
@@ -221,10 +223,10 @@ def test_positions_of_a_lesson() -> None:
 
 
 def test_the_shipped_grids_hold_the_whole_chain() -> None:
-    small = grids.read(ROOT / "grids" / "learn.yaml")
+    small = grids.read_grid(ROOT / "grids" / "learn.yaml")
     plan = plans.make(small.name, small.cells, small.batch)
     assert [fit.method_name for fit in plan.fits] == ["StableSeg+", "Weights", "StableSeg++", "MaskCLIP+"]
-    paper = grids.read(ROOT / "grids" / "paper-table3.yaml")
+    paper = grids.read_grid(ROOT / "grids" / "paper-table3.yaml")
     chains = {}
     for cell in paper.cells:
         names, one = [], cell

@@ -17,7 +17,7 @@ from pydantic import Field
 from harness.contracts import Recipe
 from harness.errors import AddressError, DataError, SettingsError
 from harness.recipes import loading
-from harness.recipes.settings import check, construct
+from harness.recipes.settings import check_setting, construct
 
 
 class Colour(enum.Enum):
@@ -111,7 +111,7 @@ FITTING = [
 
 @pytest.mark.parametrize(("name", "given", "expected"), FITTING)
 def test_a_value_that_fits_comes_as_its_setting_wants_it(name: str, given: Any, expected: Any) -> None:
-    fitting = check(Typed, name, given)
+    fitting = check_setting(Typed, name, given)
     assert fitting == expected and type(fitting) is type(expected)
     assert getattr(construct(Typed, {name: given}), name) == expected
 

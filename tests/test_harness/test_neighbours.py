@@ -32,7 +32,7 @@ from harness.foreign import calls, interrupts, replaced
 from harness.foreign.calls import keeping_functions
 from harness.planning import plan as plans
 from harness.recipes import loading
-from harness.work.worker import Worker
+from harness.work.worker import ShardWorker
 
 DELICATE = Cell(Recipe.of("careless:Delicate"), "delicate")
 PLUGINS = Path(__file__).parents[1] / "plugins"
@@ -104,7 +104,7 @@ def rows_of(*cells: Cell) -> dict[str, list[Row]]:
     plan = plans.make("toy", [Cell(cell.method, cell.method_name, benchmark=IMAGES) for cell in cells], 4)
     names = {one.run.run_id: one.run.method_name for one in plan.runs}
     found: dict[str, list[Row]] = {name: [] for name in names.values()}
-    worker = Worker(threads=1)
+    worker = ShardWorker(threads=1)
     for shard in plan.shards(99):
         for done in worker.run(shard):
             for row in done.rows:
@@ -176,7 +176,7 @@ def test_the_gate_finds_the_same(habit: str) -> None:
 def test_a_benchmark_that_leaves_a_trace_fails_its_images_and_changes_nobody() -> None:
     cells = [Cell(DELICATE.method, "delicate", benchmark=Recipe.of("careless:CarelessBoxes", images=6))]
     plan = plans.make("toy", cells, 2)
-    rows = [row for shard in plan.shards(99) for done in Worker(threads=1).run(shard) for row in done.rows]
+    rows = [row for shard in plan.shards(99) for done in ShardWorker(threads=1).run(shard) for row in done.rows]
     assert len(rows) == 6
     assert all("it left torch's default dtype at torch.float64" in (row.error or "") for row in rows)
 
@@ -324,7 +324,7 @@ def test_stableseg_keeps_its_counts_beside_all_of_them() -> None:
     def counted(*cells: Cell) -> dict[str, list[Row]]:
         plan = plans.make("toy", cells, 2)
         names = {one.run.run_id: one.run.method_name for one in plan.runs}
-        rows = [row for shard in plan.shards(99) for done in Worker(threads=1).run(shard) for row in done.rows]
+        rows = [row for shard in plan.shards(99) for done in ShardWorker(threads=1).run(shard) for row in done.rows]
         return {name: [row for row in rows if names[row.run_id] == name] for name in names.values()}
 
     rows = counted(*cells, ours)

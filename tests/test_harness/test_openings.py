@@ -13,7 +13,7 @@ from toy_cells import FLAT, Cell, reader
 
 from harness.contracts import BatchDone, ProtocolSettings, Recipe
 from harness.planning import plan as plans
-from harness.work.worker import Worker
+from harness.work.worker import ShardWorker
 
 LOCKED = "The model 'locked' is not here: give a folder."
 REASON = f"Not tried: {LOCKED}"
@@ -31,7 +31,7 @@ def locked(timestep: int) -> Cell:
 
 def work(cells: list[Cell], size: int = 1) -> list[BatchDone]:
     """What one worker does of these cells, in shards of `size` batches of 4."""
-    worker = Worker()
+    worker = ShardWorker()
     return [done for shard in plans.make("toy", cells, 4).shards(size) for done in worker.run(shard)]
 
 

@@ -20,7 +20,7 @@ from harness.executors.seam import LocalExecutor
 from harness.grid.reading import Grid
 from harness.planning import plan as plans
 from harness.planning.plan import Plan
-from harness.work.worker import Worker
+from harness.work.worker import ShardWorker
 
 PLUGINS = str(Path(__file__).parents[1] / "plugins")
 IMAGES = Recipe.of("toy_world:Boxes", images=2)
@@ -59,7 +59,7 @@ def counts(rows: list[Row]) -> list[tuple[list[int], ...]]:
 
 def test_what_a_method_changes_in_its_own_process_is_there_again_for_it_and_not_for_us() -> None:
     plan, before = plan_of(reckless()), functional.interpolate
-    rows = [row for shard in plan.shards() for done in Worker(threads=1, own=True).run(shard) for row in done.rows]
+    rows = [row for shard in plan.shards() for done in ShardWorker(threads=1, own=True).run(shard) for row in done.rows]
     assert [(row.status, row.error) for row in rows] == [("ok", None)] * 2
     assert torch.get_default_dtype() == torch.float32 and functional.interpolate is before
 
@@ -77,7 +77,7 @@ def test_a_process_of_its_own_that_dies_costs_one_image_and_its_neighbour_nothin
     where: str, request: pytest.FixtureRequest
 ) -> None:
     plan = plan_of(reckless(ends_at=9), DELICATE)
-    worker = Recipe.of("harness.work.worker:Worker", threads=1, folder=PLUGINS)
+    worker = Recipe.of("harness.work.worker:ShardWorker", threads=1, folder=PLUGINS)
     executor: LocalExecutor | RayExecutor = LocalExecutor(worker)
     if where == "ray":
         executor = RayExecutor(worker, address=request.getfixturevalue("ray_address"), workers=1)
@@ -86,7 +86,7 @@ def test_a_process_of_its_own_that_dies_costs_one_image_and_its_neighbour_nothin
     found = {row.image_id: row.error for row in rows["reckless 9"]}
     assert found == {"000": None, "001": "Its own process died on this image (exit code 9)."}
     only = plan_of(DELICATE)
-    expected = [row for shard in only.shards() for done in Worker(threads=1).run(shard) for row in done.rows]
+    expected = [row for shard in only.shards() for done in ShardWorker(threads=1).run(shard) for row in done.rows]
     assert counts(rows["delicate"]) == counts(expected)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.executors import placement
-from harness.executors.placement import Place, choose
+from harness.executors.placement import Place, choose_place
 
 GIB = float(2**30)
 
@@ -39,7 +39,7 @@ def node(cpus: float, gpus: float = 0.0, memory: float = 64.0) -> dict[str, floa
 def test_choose(
     nodes: list[dict[str, float]], workers: int | None, threads: int | None, gpus: float, place: Place, slots: int
 ) -> None:
-    chosen = choose(nodes, workers, threads, gpus)
+    chosen = choose_place(nodes, workers, threads, gpus)
     assert chosen == place
     assert chosen.slots(nodes) == slots
 

@@ -31,7 +31,7 @@ def test_frames_of_a_video_are_drawn_together_and_a_part_of_the_data_is_marked(f
     assert answer.returncode == 0, answer.stderr
     assert "Videos (60 of the 1449 official images)" in answer.stdout
     store = Store.open(folder / "runs", create=False)
-    (standings,) = leaderboard.build(store).standings.values()
+    (standings,) = leaderboard.build_board(store).standings.values()
     assert standings.effects is not None
     assert (standings.effects.blocks, standings.effects.images) == ((12,), 60)
     header, *lines = csv.reader((folder / "runs" / "leaderboard.csv").open())

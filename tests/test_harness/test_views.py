@@ -9,7 +9,7 @@ from PIL import Image
 
 from harness.contracts import WIDE_IGNORED, MethodError, ProtocolSettings, Vocabulary
 from harness.protocol import offering, views
-from harness.protocol.decision import checked, predict, predict_views
+from harness.protocol.decision import checked_answer, predict, predict_views
 
 NAMES = (("cat",), ("dog",), ("tree",))
 WORDS = Vocabulary(NAMES)
@@ -56,7 +56,7 @@ def test_windows_are_those_of_mmseg_and_cover_every_pixel(size: tuple[int, int],
 def test_the_resize_rule(rules: ProtocolSettings, size: tuple[int, int], rng: np.random.Generator) -> None:
     assert views.resized_size((375, 500), rules) == size
     image = rng.integers(0, 256, (375, 500, 3), dtype=np.uint8)
-    shown = views.resized(image, size)
+    shown = views.resized_image(image, size)
     assert shown.shape == (*size, 3)
     again = np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
     assert (shown == again).all()
@@ -98,7 +98,7 @@ def test_scores_of_windows_are_averaged_where_they_overlap(
     wanted, sure = mean.argmax(0) + 1, ranked[-1] - ranked[-2] > 1e-5
     if rule == "constant":
         wanted, sure = np.where(ranked[-1] < 0.5, 0, wanted), sure & (abs(ranked[-1] - 0.5) > 1e-5)
-    answers = [checked(piece, 3, (box.height, box.width)) for piece, box in zip(pieces, cut.boxes, strict=True)]
+    answers = [checked_answer(piece, 3, (box.height, box.width)) for piece, box in zip(pieces, cut.boxes, strict=True)]
     found = predict_views(answers, cut, offered, size, rules)
     assert (found == wanted)[sure].all() and sure.mean() > 0.9
 
@@ -108,7 +108,7 @@ def test_one_window_decides_as_the_whole_image(rng: np.random.Generator) -> None
     rules = sliding(64, 32)
     offered, cut = offering.offer((1, 2, 3), NAMES, rules), views.tiling((13, 22), rules)
     assert len(cut.boxes) == 1
-    found = predict_views([checked(scores, 3, (13, 22))], cut, offered, (13, 22), rules)
+    found = predict_views([checked_answer(scores, 3, (13, 22))], cut, offered, (13, 22), rules)
     assert (found == predict(scores, offered, (13, 22), ProtocolSettings("all"))).all()
 
 
@@ -125,20 +125,23 @@ def test_label_maps_of_windows_are_votes_the_first_of_equals_wins_and_silence_is
                 if labels[y, x] >= 0:
                     votes[labels[y, x], top + y, left + x] += 1
     wanted = np.where(votes.max(0) == 0, WIDE_IGNORED, votes.argmax(0) + 1)
-    answers = [checked(labels, 3, labels.shape) for labels in maps]
+    answers = [checked_answer(labels, 3, labels.shape) for labels in maps]
     assert (predict_views(answers, cut, offered, size, rules) == wanted).all()
 
 
 def test_a_label_map_of_a_resized_image_is_enlarged_as_votes() -> None:
     rules = ProtocolSettings("all", resize="stretch", size=(2, 2))
     cut, offered = views.tiling((4, 8), rules), offering.offer((1, 2, 3), NAMES, rules)
-    answer = checked(np.array([[0, 1], [0, 1]]), 3, (2, 2))
+    answer = checked_answer(np.array([[0, 1], [0, 1]]), 3, (2, 2))
     assert predict_views([answer], cut, offered, (4, 8), rules).tolist() == [[1] * 4 + [2] * 4] * 4
 
 
 def test_scores_and_label_maps_do_not_mix() -> None:
     rules = sliding(6, 6)
     cut, offered = views.tiling((6, 12), rules), offering.offer((1, 2, 3), NAMES, rules)
-    answers = [checked(np.zeros((3, 2, 2), np.float32), 3, (6, 6)), checked(np.zeros((6, 6), int), 3, (6, 6))]
+    answers = [
+        checked_answer(np.zeros((3, 2, 2), np.float32), 3, (6, 6)),
+        checked_answer(np.zeros((6, 6), int), 3, (6, 6)),
+    ]
     with pytest.raises(MethodError, match="scores for one window"):
         predict_views(answers, cut, offered, (6, 12), rules)

@@ -16,7 +16,7 @@ from harness.contracts import WIDE_IGNORED, BatchDone, ModelError, NameFile, Pro
 from harness.planning import plan as plans
 from harness.planning import report
 from harness.protocol import views
-from harness.work.worker import Worker
+from harness.work.worker import ShardWorker
 
 SLIDING = ProtocolSettings(window=8, stride=5)
 LABELS = Cell(Recipe.of("toy_taggers:Labels"), "labels")
@@ -35,7 +35,7 @@ def under(protocol: ProtocolSettings, *cells: Cell) -> list[Cell]:
 
 def work(cells: list[Cell], stored: plans.Stored | None = None, size: int = 99) -> list[BatchDone]:
     plan = plans.make("toy", cells, 4, stored)
-    worker = Worker()
+    worker = ShardWorker()
     done = [one for shard in plan.shards(size) for one in worker.run(shard)]
     assert sum(len(one.rows) for one in done) >= plan.images_missing
     return done
@@ -82,7 +82,7 @@ def test_a_batch_keeps_its_shape_window_by_window_and_counts_what_it_costs() -> 
 
 def test_the_plan_says_that_it_counts_images_and_not_windows() -> None:
     def said(protocol: ProtocolSettings) -> str:
-        return " ".join(report.summary(plans.make("toy", under(protocol, reader(100)), 4), {}, 1))
+        return " ".join(report.plan_summary(plans.make("toy", under(protocol, reader(100)), 4), {}, 1))
 
     assert "cut into windows" in said(SLIDING) and "cut into windows" not in said(ProtocolSettings())
 

@@ -10,7 +10,7 @@ from toy_cells import FLAT, NINE, Cell, reader
 
 from harness.contracts import Recipe, Row
 from harness.planning import plan as plans
-from harness.work.worker import Worker
+from harness.work.worker import ShardWorker
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def fresh_counts() -> Iterator[None]:
 
 def rows_of(cells: list[Cell], size: int = 99, batch: int = 4) -> dict[tuple[str, str], Row]:
     plan = plans.make("toy", cells, batch)
-    worker = Worker()
+    worker = ShardWorker()
     found = [row for shard in plan.shards(size) for done in worker.run(shard) for row in done.rows]
     keyed = {(row.run_id, row.image_id): row for row in found}
     assert len(keyed) == len(found) == plan.images_missing

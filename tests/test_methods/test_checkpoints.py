@@ -60,31 +60,31 @@ def test_missing_shipped_models_are_said(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_fingerprint_is_the_content(copy: Path) -> None:
-    before = checkpoints.fingerprint(str(copy), "diffusion")
+    before = checkpoints.model_fingerprint(str(copy), "diffusion")
     assert before == Diffusion(str(copy)).fingerprint()
     moved = copy.parent / "elsewhere"
     shutil.copytree(copy, moved)
-    assert checkpoints.fingerprint(str(moved), "diffusion") == before
+    assert checkpoints.model_fingerprint(str(moved), "diffusion") == before
     (moved / "README.md").write_text("a remark")
     (moved / "unet" / "notes").write_text("another")
-    assert checkpoints.fingerprint(str(moved), "diffusion") == before
+    assert checkpoints.model_fingerprint(str(moved), "diffusion") == before
     weights = moved / "unet" / "diffusion_pytorch_model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    assert checkpoints.fingerprint(str(moved), "diffusion") != before
+    assert checkpoints.model_fingerprint(str(moved), "diffusion") != before
 
 
 def test_hub_ids_need_a_pinned_revision(hub: Path) -> None:
     name = "owner/model"
-    assert checkpoints.fingerprint(name, "diffusion", COMMIT) == f"{name}@{COMMIT}"
+    assert checkpoints.model_fingerprint(name, "diffusion", COMMIT) == f"{name}@{COMMIT}"
     for revision in (None, "main", "../../../etc"):
         with pytest.raises(ModelError, match="no pinned revision: set `revision` to the commit hash"):
-            checkpoints.fingerprint(name, "diffusion", revision)
+            checkpoints.model_fingerprint(name, "diffusion", revision)
     refs = hub / "models--owner--model" / "refs"
     refs.mkdir(parents=True)
     (refs / "main").write_text(COMMIT)
-    assert checkpoints.fingerprint(name, "diffusion") == f"{name}@{COMMIT}"
+    assert checkpoints.model_fingerprint(name, "diffusion") == f"{name}@{COMMIT}"
 
 
 def hub_errors() -> Iterator[tuple[str, str]]:

@@ -118,7 +118,7 @@ def test_what_is_cached_is_opened_without_asking_the_hub(tmp_path: Path, monkeyp
     cached(tmp_path, WHOLE)
     folder = tmp_path / "models--owner--model" / "snapshots" / COMMIT
     assert checkpoints.fetch("owner/model", "diffusion", COMMIT) == folder
-    assert checkpoints.to_fetch("owner/model", "diffusion", COMMIT) == ()
+    assert checkpoints.model_to_fetch("owner/model", "diffusion", COMMIT) == ()
 
 
 def test_a_cached_half_precision_variant_does_not_stand_for_a_commit(tmp_path: Path, asked: Counter[str]) -> None:

@@ -37,7 +37,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_example_grid_runs_and_shares_its_passes(mine: Path) -> None:
-    grid = grids.read(mine / "grid.yaml")
+    grid = grids.read_grid(mine / "grid.yaml")
     plan = plans.make(grid.name, grid.cells, grid.batch)
     assert len(plan.runs) == 8
     assert plan.cost.passes == 2 * 8

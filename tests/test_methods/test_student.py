@@ -17,8 +17,8 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from harness.contracts import IGNORED, WIDE_IGNORED, Image, MethodError, ModelError, Truth, Vocabulary, widened
 from methods.student import Student
-from methods.student.crops import Crops, normalised, padded
-from methods.student.network import Shape, build
+from methods.student.crops import Crops, in_imagenet_colours, padded
+from methods.student.network import Shape, build_network
 
 NAMES = (("red",), ("green", "lime"), ("blue",))
 SMALL = Student(
@@ -85,7 +85,7 @@ def test_crops_change_image_and_mask_alike(rng: np.random.Generator) -> None:
         assert (plain & inside).any()  # bilinear and nearest differ near edges alone
         assert np.array_equal(crop[..., 0][plain & inside], mask[plain & inside])
         assert (crop[~inside] == 127).all()
-    shown = padded(normalised(image))
+    shown = padded(in_imagenet_colours(image))
     assert shown.shape == (3, 96, 144)
     assert shown[1, 95, 143] == pytest.approx((labels[95, 143] / 255 - 0.456) / 0.224, abs=1e-6)
 
@@ -252,7 +252,7 @@ def test_an_encoder_that_cannot_be_made_is_said(
     """Also where its weights would be asked for first, and there is no network."""
     monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", _offline)
     with pytest.raises(ModelError, match=f"no encoder '{encoder}' of 5 stages at stride 16: .*{reason}"):
-        build(Shape(encoder, 16, 0.1, 3), weights)
+        build_network(Shape(encoder, 16, 0.1, 3), weights)
 
 
 @pytest.mark.parametrize(("weights", "reason"), [("imagenet", "OSError: no network"), ("moon", "Available options")])
@@ -260,7 +260,7 @@ def test_weights_that_cannot_be_had_are_said(monkeypatch: pytest.MonkeyPatch, we
     monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", _offline)
     told = f"'{weights}' weights of the encoder 'resnet18' cannot be had .*{reason}.*encoder_weights: null"
     with pytest.raises(ModelError, match=told):
-        build(Shape("resnet18", 16, 0.1, 3), weights)
+        build_network(Shape("resnet18", 16, 0.1, 3), weights)
 
 
 def test_no_artefact_is_said(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from results.tables.evidence import Evidence, gather
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The filled folder with its report."""
     store = toy_results.fill(tmp_path_factory.mktemp("toys"), seed=seed_of("toys"))
-    report.write(store)
+    report.write_report(store)
     return store
 
 

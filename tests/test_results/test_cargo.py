@@ -16,7 +16,7 @@ from harness.errors import StoreError
 from results import report
 from results.folder import artefacts, keepsakes
 from results.folder.durable import write_whole
-from results.folder.keepsakes import read_labels
+from results.folder.keepsakes import read_map
 from results.folder.rows import Contradiction
 from results.folder.store import Store
 from results.merge import Brought, main, merge
@@ -53,7 +53,7 @@ def test_receipt_and_report_of_the_merged_folder_are_those_of_the_first(tmp_path
     assert sections[0] == sections[1]
     assert 'learner_tells = {"loss": 0.25, "seconds": 2.0}' in sections[1]["Card"]
     assert (artefacts.artefact_path(target.folder, LEARNED) / "weights.bin").read_bytes() == WEIGHTS
-    first, second = (report.write(one).parent for one in (store, target))
+    first, second = (report.write_report(one).parent for one in (store, target))
     assert (first / "rooms.js").read_bytes() == (second / "rooms.js").read_bytes()
     pictures = [sorted(p.relative_to(one) for p in (one / "images").rglob("*")) for one in (first, second)]
     assert pictures[0] == pictures[1] and len(pictures[0]) > 30
@@ -104,7 +104,7 @@ def test_a_label_map_with_another_pixel_is_a_failure_that_names_the_image(tmp_pa
     one, two = learner(tmp_path / "a"), learner(tmp_path / "b")
     run_id, image = sorted(two.stored())[0], toy_results.image_ids(4)[1]
     path = keepsakes.label_map_path(two.folder, run_id, image)
-    changed = np.array(read_labels(path))
+    changed = np.array(read_map(path))
     changed[0, -1] = changed[0, -1] % 4 + 1
     path.write_bytes(toy_results._png(changed))
     with pytest.raises(Contradiction, match="1 artefacts' files or label maps differ") as caught:

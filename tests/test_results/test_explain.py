@@ -88,7 +88,7 @@ def test_the_grid_of_a_receipt_is_the_same_run_again(tmp_path: Path) -> None:
     for run_id in json.loads((folder / "grid.json").read_text())["runs"]:
         again = tmp_path / f"{run_id}.yaml"
         assert explain.main([run_id, "--results", str(folder), "--grid", str(again)]) == 0
-        read = grids.read(again)
+        read = grids.read_grid(again)
         assert [one.run.run_id for one in plans.make(read.name, read.cells, read.batch).runs] == [run_id]
 
 

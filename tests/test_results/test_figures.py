@@ -40,7 +40,7 @@ def test_comparison_rows_are_images_and_columns_are_runs(evidence: Evidence, roo
     assert [len(row) for row in figure.panels] == [4, 4]
     assert [panel.size for panel in figure.panels[0]] == [(192, round(192 * 18 / 30))] * 4
     # Where the truth is class k its panel has that class's colour, see-through over the photo.
-    labels = keepsakes.read_labels(room.pictures["img-0002"][1])
+    labels = keepsakes.read_map(room.pictures["img-0002"][1])
     photo, painted = (np.asarray(panel).astype(float) for panel in figure.panels[0][:2])
     row, column = figure.panels[0][0].height // 2, 40
     number = int(labels[9, int(40 / 192 * 30)])
@@ -96,8 +96,8 @@ def test_error_maps_are_wrong_right_or_not_scored() -> None:
     truth = np.array([[0, 1, 2], [65535, 1, 2]], np.uint16)
     predicted = np.array([[0, 1, 1], [1, 65535, 2]], np.uint16)
     right, wrong, out = colours.RIGHT, colours.WRONG, colours.NOT_SCORED
-    assert colours.errors(predicted, truth, False).tolist() == [[out, right, wrong], [out, wrong, right]]
-    assert colours.errors(predicted, truth, True).tolist() == [[right, right, wrong], [out, wrong, right]]
+    assert colours.error_map(predicted, truth, False).tolist() == [[out, right, wrong], [out, wrong, right]]
+    assert colours.error_map(predicted, truth, True).tolist() == [[right, right, wrong], [out, wrong, right]]
 
 
 def test_colours_of_150_classes_differ() -> None:

@@ -56,13 +56,13 @@ def filled(folder: Path, recipes: Sequence[RunRecipe], *parts: Sequence[Row]) ->
 
 
 def lines(store: Store, **options: bool) -> list[dict[str, str]]:
-    text = leaderboard.leaderboard_csv(leaderboard.build(store, **options))
+    text = leaderboard.leaderboard_csv(leaderboard.build_board(store, **options))
     return list(csv.DictReader(io.StringIO(text)))
 
 
 def test_a_row_worked_out_by_hand(tmp_path: Path) -> None:
     store = filled(tmp_path, [recipe("r1", "A", "t=1")], rows("r1", 50))
-    assert leaderboard.leaderboard_csv(leaderboard.build(store)) == (
+    assert leaderboard.leaderboard_csv(leaderboard.build_board(store)) == (
         "rank,method,variant,benchmark,protocol,images,failed,miou,image_miou,pixel_accuracy,run_id,low,high,group,"
         "against_best,behind,behind_low,behind_high,p,detectable,images_compared,best_there,official_images,seeds,"
         "seed_mean,seed_sd,unverified\n"
@@ -70,7 +70,7 @@ def test_a_row_worked_out_by_hand(tmp_path: Path) -> None:
         "1,A,t=1,Shapes,vocabulary=present background=ignored,4,0,"
         "25.7500,25.7500,51.5000,r1,,,,too few images,0.0000,,,,,4,25.7500,,,,,4\n"
     )
-    assert leaderboard.matrix_csv(leaderboard.build(store)) == "method,variant,Shapes\nA,t=1,25.7500\n"
+    assert leaderboard.matrix_csv(leaderboard.build_board(store)) == "method,variant,Shapes\nA,t=1,25.7500\n"
 
 
 def test_ranks_ties_and_order(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_ranks_ties_and_order(tmp_path: Path) -> None:
     assert [(x["benchmark"], x["rank"], x["method"]) for x in found] == [
         ("Shapes", "1", "M"), ("Shapes", "2", "A"), ("Shapes", "2", "B"), ("Shapes", "4", "Z"), ("Aerial", "1", "M"),
     ]  # fmt: skip
-    matrix = leaderboard.matrix_csv(leaderboard.build(Store.open(tmp_path)))
+    matrix = leaderboard.matrix_csv(leaderboard.build_board(Store.open(tmp_path)))
     assert matrix.splitlines()[0] == "method,variant,Shapes,Aerial"
     assert [line.split(",")[0] for line in matrix.splitlines()[1:]] == ["Z", "B", "A", "M"]
     assert matrix.splitlines()[1].endswith(",")  # Z was not asked for on Aerial: a hole
@@ -96,13 +96,17 @@ def test_a_run_with_holes_is_shown_and_ranked_only_when_asked(tmp_path: Path) ->
         ("Whole", "1", "4", "0", True), ("Failed", "", "3", "1", True), ("Missing", "", "2", "0", True),
         ("Nothing", "", "0", "0", False),
     ]  # fmt: skip
-    assert leaderboard.matrix_csv(leaderboard.build(store)).splitlines()[2:] == ["Failed,,", "Missing,,", "Nothing,,"]
+    assert leaderboard.matrix_csv(leaderboard.build_board(store)).splitlines()[2:] == [
+        "Failed,,",
+        "Missing,,",
+        "Nothing,,",
+    ]
     partial = lines(store, partial=True)
     # Fewer than ten images of both say nothing of a rank; numbers are shown.
     assert [(x["method"], x["rank"], x["images_compared"]) for x in partial] == [
         ("Whole", "1", "4"), ("Failed", "", "3"), ("Missing", "", "2"), ("Nothing", "", ""),
     ]  # fmt: skip
-    assert "Failed,,40.5000" in leaderboard.matrix_csv(leaderboard.build(store, partial=True))
+    assert "Failed,,40.5000" in leaderboard.matrix_csv(leaderboard.build_board(store, partial=True))
 
 
 def test_a_run_is_measured_by_the_images_that_its_rivals_have(tmp_path: Path) -> None:
@@ -149,7 +153,7 @@ def test_failing_on_hard_images_lifts_nobody_and_five_images_shrink_nobody(
         assert float(before["low"]) < float(before["miou"]) < float(before["high"])
     assert (partial["Good"]["against_best"], partial["Good"]["group"]) == ("worse", "2")
     out = io.StringIO()
-    print_leaderboard(leaderboard.build(store, partial=True), Console(file=out, width=140))
+    print_leaderboard(leaderboard.build_board(store, partial=True), Console(file=out, width=140))
     assert f"{float(cheat['best_there']):.2f}" in out.getvalue()
     assert "ranked by how far it is from the best" in " ".join(out.getvalue().split())
 
@@ -170,7 +174,7 @@ def test_equal_sized_benchmarks_draw_by_themselves(tmp_path: Path, rng: np.rando
     recipes = [recipe("r0", "A", images=80), recipe("r1", "A", "", "Other", images=80, benchmark=other)]
     filled(tmp_path, recipes, hard_and_easy(rng, "r0", 0.7), hard_and_easy(rng, "r1", 0.7))
     first, again = (
-        [held.seed for held in leaderboard.build(Store.open(tmp_path)).standings.values()] for _ in range(2)
+        [held.seed for held in leaderboard.build_board(Store.open(tmp_path)).standings.values()] for _ in range(2)
     )
     assert first == again and len(set(first)) == 2
 
@@ -186,20 +190,20 @@ def test_runs_that_differ_in_their_seed_alone_have_a_spread(tmp_path: Path) -> N
     assert found["r0"] == found["r1"] == found["r2"] == ("3", "27.7500", "2.0000")  # 25.75, 27.75, 29.75
     assert found["r3"] == found["r4"] == ("", "", "")
     out = io.StringIO()
-    print_leaderboard(leaderboard.build(store), Console(file=out, width=120))
+    print_leaderboard(leaderboard.build_board(store), Console(file=out, width=120))
     assert "A t=1 over 3 seeds: 27.75, standard deviation 2.00." in out.getvalue()
 
 
 def test_a_part_of_a_data_set_is_marked_wherever_its_number_stands(tmp_path: Path) -> None:
     store = filled(tmp_path, [recipe("r1", "A", official_images=1449)], rows("r1", 50))
-    board = leaderboard.build(store)
+    board = leaderboard.build_board(store)
     assert leaderboard.matrix_csv(board).splitlines()[0] == "method,variant,Shapes (4 of the 1449 official images)"
     assert lines(store)[0]["official_images"] == "1449"
     out = io.StringIO()
     print_leaderboard(board, Console(file=out, width=120))
     assert "Shapes (4 of the 1449 official images)" in out.getvalue()
     whole = filled(tmp_path / "whole", [recipe("r1", "A", official_images=4)], rows("r1", 50))
-    assert "official" not in leaderboard.matrix_csv(leaderboard.build(whole))
+    assert "official" not in leaderboard.matrix_csv(leaderboard.build_board(whole))
 
 
 def test_all_pairs_are_written_on_request(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -215,11 +219,11 @@ def test_protocols_share_no_ranking_and_no_column(tmp_path: Path) -> None:
     scored = {**PROTOCOL, "background": "constant"}
     store = filled(tmp_path, [recipe("r1", "A"), recipe("r2", "A", protocol=scored)], rows("r1", 50), rows("r2", 60))
     assert [x["rank"] for x in lines(store)] == ["1", "1"]
-    header, *body = csv.reader(io.StringIO(leaderboard.matrix_csv(leaderboard.build(store))))
+    header, *body = csv.reader(io.StringIO(leaderboard.matrix_csv(leaderboard.build_board(store))))
     assert [column.split(" ")[0] for column in header] == ["method", "variant", "Shapes", "Shapes"]
     assert len(set(header)) == 4
     assert body == [["A", "", "25.7500", "30.7500"]]
-    board = leaderboard.build(store, everything=True)
+    board = leaderboard.build_board(store, everything=True)
     assert board.differing == ("background",)
     console = Console(width=100, record=True, file=io.StringIO())
     print_leaderboard(board, console)
@@ -238,7 +242,7 @@ def test_one_name_for_two_benchmarks_is_told_apart_by_what_differs(tmp_path: Pat
 
 def test_two_runs_of_one_name_stand_apart_in_the_matrix(tmp_path: Path) -> None:
     store = filled(tmp_path, [recipe("r1", "A", "t=1"), recipe("r2", "A", "t=1")], rows("r1", 50), rows("r2", 60))
-    body = leaderboard.matrix_csv(leaderboard.build(store)).splitlines()[1:]
+    body = leaderboard.matrix_csv(leaderboard.build_board(store)).splitlines()[1:]
     assert body == ["A,t=1 [r1],25.7500", "A,t=1 [r2],30.7500"]
 
 
@@ -249,13 +253,13 @@ def test_the_last_grid_is_shown_and_all_on_request(tmp_path: Path) -> None:
     assert [x["method"] for x in lines(store, everything=True)] == ["B", "A"]
     store.set_table("wide", ["r1", "r3"])
     with pytest.raises(StoreError, match="lacks run r3 of the last grid; run the sweep again"):
-        leaderboard.build(store)
+        leaderboard.build_board(store)
 
 
 def test_rows_of_more_classes_than_the_recipe_names_are_refused(tmp_path: Path) -> None:
     row = Row("r1", "0", "ok", 0.1, None, np.array([3]), np.array([1]), np.array([9]))
     with pytest.raises(StoreError, match="pixels of class 3, but its recipe lists 2 classes"):
-        leaderboard.build(filled(tmp_path, [recipe("r1", "A")], [row]))
+        leaderboard.build_board(filled(tmp_path, [recipe("r1", "A")], [row]))
 
 
 def test_the_bytes_depend_on_no_order_and_no_number_of_parts(tmp_path: Path, seed: int) -> None:
@@ -273,7 +277,7 @@ def test_the_bytes_depend_on_no_order_and_no_number_of_parts(tmp_path: Path, see
     for number in (1, 2, 7):
         random_order.shuffle(data)
         store = filled(tmp_path / str(number), recipes, *(data[k::number] for k in range(number)))
-        board = leaderboard.build(store)
+        board = leaderboard.build_board(store)
         texts.add((leaderboard.leaderboard_csv(board), leaderboard.matrix_csv(board)))
     assert len(texts) == 1
     assert len({x["miou"] for x in lines(store)}) == 3
@@ -285,7 +289,7 @@ def test_the_command_writes_both_files_and_prints_the_table(tmp_path: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
     assert "Maskless [x]" in done.stdout
     assert "25.75" in done.stdout
-    assert (tmp_path / "leaderboard.csv").read_text() == leaderboard.leaderboard_csv(leaderboard.build(store))
+    assert (tmp_path / "leaderboard.csv").read_text() == leaderboard.leaderboard_csv(leaderboard.build_board(store))
     assert (tmp_path / "matrix.csv").read_text().startswith("method,variant,Shapes\n")
 
 
@@ -303,7 +307,7 @@ def test_the_table_fits_the_terminal_and_tells_of_holes(tmp_path: Path, width: i
     recipes = [recipe(f"r{i}", "StableSeg", f"timestep={i} refine=samap") for i in range(3)]
     store = filled(tmp_path, recipes, rows("r0", 50), rows("r1", 60), rows("r2", 70, [0, 1], failed=[2]))
     out = io.StringIO()
-    print_leaderboard(leaderboard.build(store), Console(file=out, width=width, highlight=False))
+    print_leaderboard(leaderboard.build_board(store), Console(file=out, width=width, highlight=False))
     printed = out.getvalue()
     assert max(map(len, printed.splitlines())) <= width
     assert "30.75" in printed

@@ -102,7 +102,7 @@ def test_a_run_with_holes_is_not_compared(evidence: Evidence) -> None:
 def test_a_declared_table_says_which_number_is_meant(evidence: Evidence) -> None:
     spec = next(s for s in matrices.declared(evidence.store) if s.name == "refinement")
     spec = replace(spec, columns=("benchmark",), where={**spec.where, "timestep": (1,)}, published="2 SAR")
-    matrix = matrices.build(evidence, spec)
+    matrix = matrices.build_matrix(evidence, spec)
     numbers = [published(50, table="2 SAR", method="StableSeg", variant="w/ SAR"),
                published(51, table="3", method="StableSeg", variant="w/ SAR")]  # fmt: skip
     found = ledger.beside(evidence, matrix, numbers)
@@ -116,7 +116,7 @@ def test_the_files_of_a_user(toys: Store, evidence: Evidence, ours: float, tmp_p
     (tmp_path / "ledger" / "mine.csv").write_text(HEAD + f"me,1,clip,,toys,{ours:.2f},Present,ignored,val,\n", "utf-8")
     (found,) = [v for v in ledger.verdicts(evidence, ledger.load(tmp_path)) if v.published.source == "me"]
     assert found.text.startswith("reproduced within 0.")
-    lines = list(csv.DictReader(io.StringIO(ledger.to_csv([found]))))
+    lines = list(csv.DictReader(io.StringIO(ledger.ledger_csv([found]))))
     assert lines[0]["ours"] == f"{ours:.4f}" and lines[0]["run_id"] == found.run_id
 
 

@@ -24,12 +24,12 @@ from results.merge import merge
 from results.tables import formats, matrices
 from results.tables.cells import with_groups
 from results.tables.evidence import Evidence, among, gather
-from results.tables.matrices import Cell, Matrix, TableSpec
+from results.tables.matrices import Matrix, TableCell, TableSpec
 
 
 @pytest.fixture(scope="module")
 def built(evidence: Evidence) -> dict[str, Matrix]:
-    return {spec.name: matrices.build(evidence, spec) for spec in matrices.declared(evidence.store)}
+    return {spec.name: matrices.build_matrix(evidence, spec) for spec in matrices.declared(evidence.store)}
 
 
 def spec(**changes: Any) -> TableSpec:
@@ -57,7 +57,7 @@ def test_the_harness_and_the_tables_know_the_same_scores() -> None:
 
 
 def test_holes_say_what_is_missing(built: dict[str, Matrix]) -> None:
-    assert built["main"].cell("Seg+", "Toys") == Cell(missing="no run")
+    assert built["main"].cell("Seg+", "Toys") == TableCell(missing="no run")
     accuracy = built["accuracy"]
     assert accuracy.cell(toy_results.EVIL_METHOD, "Toys").missing == "29 of 30 images, 1 failed"
     assert accuracy.cell(toy_results.EVIL_METHOD, "Bricks").missing == "29 of 30 images"
@@ -66,7 +66,7 @@ def test_holes_say_what_is_missing(built: dict[str, Matrix]) -> None:
 
 
 def test_partial_shows_the_number_and_still_names_the_hole(toys: Store) -> None:
-    matrix = matrices.build(gather(toys, partial=True), spec(rows=["method", "variant"]))
+    matrix = matrices.build_matrix(gather(toys, partial=True), spec(rows=["method", "variant"]))
     cell = matrix.cell(toy_results.EVIL_METHOD, "Bricks")
     again = recount.miou(recount.sums(toys.folder, cell.run_id or ""), len(toy_results.CLASSES))
     assert cell.value == pytest.approx(float(again), abs=1e-12)
@@ -77,7 +77,9 @@ def test_order_and_words_are_those_of_the_declaration(evidence: Evidence, built:
     assert built["main"].rows == ("Seg", "Clip", "Seg+")
     assert built["refinement"].rows == ("w/ SAR", "w/o SAR")
     assert built["refinement"].columns == ("Toys 1", "Toys 300", "Bricks 1", "Bricks 300")
-    turned = matrices.build(evidence, spec(where={"benchmark": ["Bricks", "Toys"], "refine": "sar", "timestep": 1}))
+    turned = matrices.build_matrix(
+        evidence, spec(where={"benchmark": ["Bricks", "Toys"], "refine": "sar", "timestep": 1})
+    )
     assert turned.columns == ("Bricks", "Toys")
 
 
@@ -88,7 +90,7 @@ def test_a_run_without_the_setting_of_the_rows_is_not_in_the_table(built: dict[s
 
 def test_a_setting_that_no_run_has_is_refused_with_the_nearest(evidence: Evidence) -> None:
     with pytest.raises(StoreError, match="'t' speaks of 'refin', which no run has; did you mean 'refine'"):
-        matrices.build(evidence, spec(rows="refin"))
+        matrices.build_matrix(evidence, spec(rows="refin"))
     with pytest.raises(StoreError, match="'mio', which nobody computes; did you mean 'miou'"):
         spec(value="mio")
 
@@ -105,7 +107,7 @@ def test_best_and_second_are_marked_only_where_separated(evidence: Evidence, bui
 
 def test_an_average_over_data_sets_has_the_interval_of_independent_draws(toys: Store, evidence: Evidence) -> None:
     wanted = spec(rows=["method", "variant"], average=True)
-    matrix = matrices.build(evidence, wanted)
+    matrix = matrices.build_matrix(evidence, wanted)
     assert matrix.columns == ("Toys", "Bricks", "average")
     for line in matrix.cells[:-1]:
         first, second, last = line
@@ -113,7 +115,7 @@ def test_an_average_over_data_sets_has_the_interval_of_independent_draws(toys: S
         assert last.value == pytest.approx(((first.value or 0) + (second.value or 0)) / 2, abs=1e-15)
         halves = [(high - low) / 2 for low, high in (first.interval, second.interval, last.interval)]
         assert halves[2] == pytest.approx(np.hypot(*halves[:2]) / 2, rel=0.1)
-    assert matrix.cells[-1][-1] == Cell(missing="0 of 2 data sets")  # the one with holes
+    assert matrix.cells[-1][-1] == TableCell(missing="0 of 2 data sets")  # the one with holes
     assert [line[-1].mark for line in matrix.cells if line[-1].group == 1] == ["best"]
     assert matrix.cells[0][-1].group == 1 and all((line[-1].p or 0) <= 1 for line in matrix.cells)
     with pytest.raises(StoreError, match="averages over benchmark, timestep; an average is one over data sets"):
@@ -131,11 +133,11 @@ def test_seeds_are_one_cell_with_their_spread_and_parts_are_marked(tmp_path: Pat
     seg = [entry for entry in evidence.board.entries if entry.method == "Seg" and entry.benchmark == "Toys"]
     values = [100 * (entry.miou or 0) for entry in seg]
     said = f"mean of 4 seeds, standard deviation {statistics.stdev(values):.2f}; 12 of the 1449 official images"
-    apart = matrices.build(evidence, spec(rows=["method", "variant"]))
+    apart = matrices.build_matrix(evidence, spec(rows=["method", "variant"]))
     assert len([row for row in apart.rows if row.startswith("Seg")]) == 8  # four a benchmark
     assert apart.cell(f"Seg {seg[0].variant}", "Toys").note == "12 of the 1449 official images"
     for wanted in (spec(rows=["method", "variant"], seeds="together"), spec()):
-        matrix = matrices.build(evidence, wanted)
+        matrix = matrices.build_matrix(evidence, wanted)
         (row,) = [row for row in matrix.rows if row.startswith("Seg")]
         cell = matrix.cell(row, "Toys")
         assert cell.value == pytest.approx(statistics.fmean(values) / 100) and cell.note == said
@@ -156,7 +158,7 @@ def test_two_equal_runs_bear_no_mark(tmp_path: Path) -> None:
         for run_id in (first, second):
             writer.write(copied.with_columns(run_id=copied["run_id"].replace(first, run_id)))
     store.set_table("twins", [first, second])
-    matrix = matrices.build(gather(store), spec())
+    matrix = matrices.build_matrix(gather(store), spec())
     assert matrix.cells[0][0].value == matrix.cells[1][0].value
     assert not matrix.marked
 

@@ -21,7 +21,7 @@ from results.folder.recipes import RunRecipe
 from results.folder.rows import Contradiction
 from results.folder.store import Store
 from results.merge import Brought, main, merge
-from results.tables.leaderboard import build, leaderboard_csv
+from results.tables.leaderboard import build_board, leaderboard_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 # (run, image) -> status; counts follow from the key, as they do when a run is reproducible
@@ -135,7 +135,7 @@ def test_merging_is_commutative_associative_and_idempotent(
         everything = {name for store in (one, two, three) for name in files(store.folder)}
         assert set(files(whole.folder)) == {name for name in everything if "/unfinished/" not in name}
         if a[0] or b[0] or c[0]:
-            texts = {leaderboard_csv(build(Store(here / name))) for name in ("abc", "cba", "ab_c", "a_bc")}
+            texts = {leaderboard_csv(build_board(Store(here / name))) for name in ("abc", "cba", "ab_c", "a_bc")}
             assert len(texts) == 1
 
 

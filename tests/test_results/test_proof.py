@@ -63,7 +63,7 @@ def rewritten(store: Store, proven: bool, **columns: Any) -> None:
     frame = pl.read_parquet(path).with_columns(**columns)
     path.unlink()
     if proven:
-        parts.write(path.parent, frame)
+        parts.write_part(path.parent, frame)
     else:
         frame.write_parquet(path.with_name("01700000000000000000-0123abcd.parquet"))
 
@@ -103,7 +103,7 @@ def test_rows_that_no_store_writes_are_refused_by_table_merge_and_verify(
     store = filled(tmp_path / "a", "r1", "r2")
     rewritten(store, proven, **columns)
     with pytest.raises(StoreError, match=r"cannot be (believed|read)"):
-        leaderboard.build(store)
+        leaderboard.build_board(store)
     with pytest.raises(StoreError, match=r"cannot be (believed|read)"):
         merge([store], Store(tmp_path / "c"))
     assert not (tmp_path / "c").exists()
@@ -115,12 +115,12 @@ def test_lists_cut_to_one_entry_are_found_by_what_other_runs_say_of_the_truth(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = filled(tmp_path / "a", "r1", "r2", "r3")
-    whole = leaderboard.leaderboard_csv(leaderboard.build(store))
+    whole = leaderboard.leaderboard_csv(leaderboard.build_board(store))
     rewritten(store, True, **CUT)  # all of class 1 is right and class 2 is gone: 100 % mIoU, alone
     with pytest.raises(
         Contradiction, match=r"run r1, M r1, counts other pixels of the true classes .*: 0, 1, 2;"
     ) as found:
-        leaderboard.build(store)
+        leaderboard.build_board(store)
     assert found.value.frame.rows() == [("r1", image) for image in IMAGES]
     with pytest.raises(Contradiction, match="run r1"):
         merge([store], Store(tmp_path / "c"))
@@ -129,13 +129,13 @@ def test_lists_cut_to_one_entry_are_found_by_what_other_runs_say_of_the_truth(
     part(store, -1).unlink()
     with store.writer() as writer:
         writer.append([row("r1", image) for image in IMAGES])
-    assert leaderboard.leaderboard_csv(leaderboard.build(store)) == whole
+    assert leaderboard.leaderboard_csv(leaderboard.build_board(store)) == whole
 
 
 def test_merged_folders_whose_runs_met_other_truths_contradict_each_other(tmp_path: Path) -> None:
     one, two = filled(tmp_path / "a", "r1"), filled(tmp_path / "b", "r2")
     rewritten(two, True, **CUT)
-    assert leaderboard.build(two).entries[0].miou == 1.0  # by itself nobody can tell
+    assert leaderboard.build_board(two).entries[0].miou == 1.0  # by itself nobody can tell
     with pytest.raises(Contradiction, match="counts other pixels") as found:
         merge([one, two], Store(tmp_path / "c"))
     assert len(found.value.frame) == 6  # two runs: nobody has a majority
@@ -148,14 +148,14 @@ def test_runs_that_score_other_pixels_or_other_images_need_not_agree(tmp_path: P
     with store.writer() as writer:
         writer.append([other, Row("r2", "3", "failed", 0.5, "broke")])
     store.write_recipe("r3", recipe("r3", background="class").as_dict())
-    assert len(leaderboard.build(store, everything=True).entries) == 3
+    assert len(leaderboard.build_board(store, everything=True).entries) == 3
 
 
 def test_a_whole_folder_says_so_and_folders_of_before_are_read_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = filled(tmp_path, "r1", "r2")
-    whole = leaderboard.leaderboard_csv(leaderboard.build(store))
+    whole = leaderboard.leaderboard_csv(leaderboard.build_board(store))
     code, said = listed(store, capsys)
     assert code == 0 and said == f"{tmp_path} is whole: 2 recipes, 2 parts, 6 rows, 1 grid\n"
     rewritten(store, False, seconds=pl.col("seconds"))
@@ -163,7 +163,7 @@ def test_a_whole_folder_says_so_and_folders_of_before_are_read_and_counted(
     content = json.loads(path.read_text())
     del content["seal"]
     path.write_text(json.dumps(content))
-    assert leaderboard.leaderboard_csv(leaderboard.build(store)) == whole
+    assert leaderboard.leaderboard_csv(leaderboard.build_board(store)) == whole
     code, said = listed(store, capsys)
     assert code == 0 and said.endswith("; 2 files are of before there were digests\n")
     assert verify.main([str(tmp_path / "none")]) == 2
@@ -183,7 +183,7 @@ def test_a_part_that_lost_its_digest_is_of_before_only_if_its_runs_are(
     store = of_now(tmp_path / "a")
     whole = part(store).rename(part(store).with_name("a.parquet"))
     told = r"a\.parquet proves nothing: run r1 is of a time when a part bears the digest .* was renamed"
-    for use in (lambda: leaderboard.build(store), lambda: merge([store], Store(tmp_path / "c")), store.stored):
+    for use in (lambda: leaderboard.build_board(store), lambda: merge([store], Store(tmp_path / "c")), store.stored):
         with pytest.raises(StoreError, match=told):
             use()
     code, said = listed(store, capsys, "--set-aside")
@@ -202,7 +202,7 @@ def test_what_lost_its_seal_is_of_before_only_if_its_runs_are(
     code, said = listed(store, capsys)
     assert code == 1 and f"{tmp_path / name} is damaged, or was changed by hand: it has lost its seal" in said
     with pytest.raises(StoreError, match="lost its seal"):
-        leaderboard.build(store)
+        leaderboard.build_board(store)
 
 
 def test_what_is_damaged_is_set_aside_and_the_rest_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,7 +225,7 @@ def test_a_recipe_under_another_name_and_a_table_that_lists_none_are_told(tmp_pa
     store = filled(tmp_path, "r1", "r2")
     (tmp_path / "recipes" / "r1.json").write_bytes((tmp_path / "recipes" / "r2.json").read_bytes())
     with pytest.raises(StoreError, match=r"r1\.json is the recipe of run 'r2', under another run's name"):
-        leaderboard.build(store)
+        leaderboard.build_board(store)
     (tmp_path / "grid.json").write_text('{"name": "t", "runs": "r1"}')
     with pytest.raises(StoreError, match=r"grid\.json lists no runs"):
         store.table()
@@ -243,7 +243,7 @@ def test_an_artefact_and_what_was_kept_are_refused_when_a_byte_differs(
     Pillow.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(png, "PNG")
     keepsakes.keep_label_maps(store.folder, [Row("r1", "0", "ok", 0.0, label_map=png.getvalue())])
     kept = keepsakes.label_map_path(store.folder, "r1", "0")
-    assert keepsakes.read(kept) == png.getvalue() and not artefacts.damage(store.folder, "feed01")
+    assert keepsakes.read_kept(kept) == png.getvalue() and not artefacts.artefact_damage(store.folder, "feed01")
     assert listed(store, capsys)[0] == 0
     for path in (place / "weights.bin", kept):
         whole = path.read_bytes()
@@ -254,7 +254,7 @@ def test_an_artefact_and_what_was_kept_are_refused_when_a_byte_differs(
         assert code == 1 and f"{path} is damaged" in said
         path.write_bytes(whole)
     (place / "weights.bin").unlink()
-    assert "weights.bin is not there" in artefacts.damage(store.folder, "feed01")
+    assert "weights.bin is not there" in artefacts.artefact_damage(store.folder, "feed01")
 
 
 FOREIGN = {
@@ -274,7 +274,7 @@ def test_pipes_and_folders_in_place_of_files_are_sentences(tmp_path: Path, name:
     def use() -> None:
         with store.writer() as writer:
             writer.append([row("r1", "3")], {"event": "batch"})
-        leaderboard.build(store)
+        leaderboard.build_board(store)
 
     with pytest.raises(StoreError, match=sentence):
         use()
@@ -379,7 +379,7 @@ def test_a_crash_between_a_joined_part_and_the_old_ones_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = many(tmp_path, 9)
-    whole, texts = store.rows(), leaderboard.leaderboard_csv(leaderboard.build(store))
+    whole, texts = store.rows(), leaderboard.leaderboard_csv(leaderboard.build_board(store))
     monkeypatch.setattr("results.folder.parts.MANY", 8)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -387,7 +387,7 @@ def test_a_crash_between_a_joined_part_and_the_old_ones_changes_nothing(
             parts.join(tmp_path / "rows")
     assert len(parts.listed(tmp_path / "rows")) == 10
     assert store.rows().equals(whole)
-    assert leaderboard.leaderboard_csv(leaderboard.build(store)) == texts
+    assert leaderboard.leaderboard_csv(leaderboard.build_board(store)) == texts
     parts.join(tmp_path / "rows")
     assert len(parts.listed(tmp_path / "rows")) == 1 and store.rows().equals(whole)
 
@@ -396,14 +396,14 @@ def test_parts_that_are_damaged_or_of_before_are_never_joined(tmp_path: Path, mo
     monkeypatch.setattr("results.folder.parts.MANY", 2)
     store = Store.open(tmp_path)
     for name in ("01700000000000000000-0123abcd.parquet", "01700000000000000001-0123abcd.parquet"):
-        row_frame = parts.read(parts.write(tmp_path / "rows", frame_of_one(name))).drop("index")
+        row_frame = parts.read_part(parts.write_part(tmp_path / "rows", frame_of_one(name))).drop("index")
         row_frame.write_parquet(tmp_path / "rows" / name)
     parts.join(tmp_path / "rows")
     names = [path.name for path in parts.listed(tmp_path / "rows")]
     assert len(names) == 3 and names[0].endswith("0123abcd.parquet")
     path = parts.listed(tmp_path / "rows")[-1]
     path.write_bytes(path.read_bytes()[:-1])
-    parts.write(tmp_path / "rows", frame_of_one("3"))
+    parts.write_part(tmp_path / "rows", frame_of_one("3"))
     with pytest.raises(StoreError, match="is damaged"):
         parts.join(tmp_path / "rows")
     assert len(parts.listed(tmp_path / "rows")) == 4

@@ -36,21 +36,23 @@ def recorded(settings: ProtocolSettings) -> dict[str, Any]:
 
 def test_different_protocols_have_different_texts_and_equal_ones_the_same() -> None:
     all_of_them = [replace(BASE, **change) for change in CHANGES]
-    texts = [protocols.text(recorded(one)) for one in all_of_them]
+    texts = [protocols.protocol_text(recorded(one)) for one in all_of_them]
     assert len(set(texts)) == len(CHANGES)
-    assert texts == [protocols.text(asdict(one)) for one in all_of_them], "lists of JSON and tuples spell alike"
+    assert texts == [protocols.protocol_text(asdict(one)) for one in all_of_them], (
+        "lists of JSON and tuples spell alike"
+    )
     assert all("\n" not in text for text in texts)
 
 
 def test_the_text_is_short() -> None:
-    assert protocols.text(recorded(BASE)) == "vocabulary=present background=ignored"
-    assert protocols.text({"vocabulary": "all", "background": "constant", "threshold": 0.4}) == (
+    assert protocols.protocol_text(recorded(BASE)) == "vocabulary=present background=ignored"
+    assert protocols.protocol_text({"vocabulary": "all", "background": "constant", "threshold": 0.4}) == (
         "vocabulary=all background=constant threshold=0.4"
     )
-    assert protocols.text({"templates": ["a {}"], "tagger": {"use": "m:T", "settings": [["k", 3]]}}) == (
+    assert protocols.protocol_text({"templates": ["a {}"], "tagger": {"use": "m:T", "settings": [["k", 3]]}}) == (
         'vocabulary=present background=ignored templates="a {}" tagger=m:T(k=3)'
     )
-    assert max(len(protocols.text(recorded(presets.preset(name).settings))) for name in presets.names()) < 220
+    assert max(len(protocols.protocol_text(recorded(presets.preset(name).settings))) for name in presets.names()) < 220
 
 
 def test_differences_name_the_fields_in_order() -> None:
@@ -66,4 +68,4 @@ def test_differences_name_the_fields_in_order() -> None:
 def test_texts_differ_exactly_where_fields_differ() -> None:
     for one, other in itertools.combinations(CHANGES, 2):
         left, right = recorded(replace(BASE, **one)), recorded(replace(BASE, **other))
-        assert protocols.differences(left, right) and protocols.text(left) != protocols.text(right)
+        assert protocols.differences(left, right) and protocols.protocol_text(left) != protocols.protocol_text(right)

@@ -191,7 +191,7 @@ def test_where_everything_is_scored_nothing_is_hatched(tmp_path: Path) -> None:
     for path in (tmp_path / "pictures").rglob("*.png"):
         truth = np.array(Pillow.open(path))
         path.write_bytes(toy_results._png(np.where(truth == 255, 0, truth).astype(np.uint8)))
-    page = report.write(store, partial=True).parent / "rooms.js"
+    page = report.write_report(store, partial=True).parent / "rooms.js"
     rooms = json.loads(page.read_text(encoding="utf-8").removeprefix("window.ROOMS = ").rstrip(";\n"))
     assert [image["unscored"] for room in rooms for image in room["images"]] == [None, None]
     assert all(cell["rest_classes"] == [] for room in rooms for run in room["runs"] for cell in run["cells"])
@@ -203,21 +203,21 @@ def test_no_name_from_data_is_a_path(pages: Path) -> None:
 
 
 def test_pictures_are_made_small(tmp_path: Path) -> None:
-    from results.pictures.gallery import fit
+    from results.pictures.gallery import fitted_size
 
-    assert fit((2048, 1024), 640) == (640, 320)
-    assert fit((30, 18), 640) == (30, 18)
-    assert fit((10000, 3), 640) == (640, 1)
-    assert fit((30, 18), 640, enlarge=True) == (640, 384)
+    assert fitted_size((2048, 1024), 640) == (640, 320)
+    assert fitted_size((30, 18), 640) == (30, 18)
+    assert fitted_size((10000, 3), 640) == (640, 1)
+    assert fitted_size((30, 18), 640, enlarge=True) == (640, 384)
 
 
 def test_a_report_is_replaced_whole(tmp_path: Path) -> None:
     store = toy_results.fill(tmp_path, images=4, keep=2)
-    first = report.write(store)
+    first = report.write_report(store)
     assert (first.parent / "images" / "0").is_dir()
     (first.parent / "left-over.html").write_text("old")
     before = (first.parent / "vega.js").read_bytes()
-    second = report.write(store)
+    second = report.write_report(store)
     assert second == first and not (first.parent / "left-over.html").exists()
     assert (first.parent / "vega.js").read_bytes() == before
     assert "BSD 3-Clause" in before[:300].decode()
@@ -249,14 +249,16 @@ def test_a_run_without_a_common_image_is_in_no_comparison_and_shrinks_none(tmp_p
         writer.write(apart)
     evidence = gather(store, partial=True)
     assert evidence.entry(first).rank is None and evidence.entry(first).standing is None
-    assert "Too few images (3) to separate any runs" in report.write(store, partial=True).read_text(encoding="utf-8")
+    assert "Too few images (3) to separate any runs" in report.write_report(store, partial=True).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_first_page_says_what_was_compared_and_all_pairs_on_request(toys: Store, tmp_path: Path) -> None:
     store = toy_results.fill(tmp_path, images=15, keep=0)
     column = gather(store, partial=True).columns[0]
     assert len(column.standings.groups) > 1
-    page = report.write(store).read_text(encoding="utf-8")
+    page = report.write_report(store).read_text(encoding="utf-8")
     assert "All 4 differences from the best" in page and "differences between runs" not in page
     for words in (
         "find a difference of",
@@ -265,7 +267,7 @@ def test_the_first_page_says_what_was_compared_and_all_pairs_on_request(toys: St
         "compared with the best",
     ):
         assert words in page
-    page = report.write(store, pairs=True).read_text(encoding="utf-8")
+    page = report.write_report(store, pairs=True).read_text(encoding="utf-8")
     assert "All 10 differences between runs" in page
 
 

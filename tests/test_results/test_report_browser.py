@@ -57,7 +57,7 @@ def long_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
         names = {key: str(recipe[key]) + "WithoutAnySpace" * 6 for key in ("method_name", "benchmark_name")}
         variant = f"{recipe['variant']} checkpoint=/models/{'x' * 80}"
         store.write_recipe(run_id, {**recipe, **names, "variant": variant, "images": 9})
-    return report.write(store).parent
+    return report.write_report(store).parent
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -13,14 +13,14 @@ from scipy import stats
 
 from harness.contracts import WIDE_IGNORED, Row
 from harness.errors import StoreError
-from perf.significance_trials import World, drawn
+from perf.significance_trials import SimulatedWorld, drawn_counts
 from results.counts import estimators, image_effects, resampling, significance
 from results.counts.image_counts import image_counts
 from results.counts.image_effects import ImageEffects
 from results.counts.significance import all_pairs, groups, interval, with_the_best
 from results.counts.tally import tally
 from results.folder.rows import frame_of
-from results.tables.cells import Cell, with_groups
+from results.tables.cells import TableCell, with_groups
 
 Counts = NDArray[np.int64]
 
@@ -45,7 +45,7 @@ def normal(rng: np.random.Generator, means: list[float], images: int, spread: fl
 
 
 def test_effects_are_those_of_leaving_each_image_out(rng: np.random.Generator) -> None:
-    inside, union, labelled = World.of(rng, 7, skewed=True).draw(rng, 11, [0.0, 0.5])
+    inside, union, labelled = SimulatedWorld.of(rng, 7, skewed=True).draw(rng, 11, [0.0, 0.5])
     there = labelled.any(axis=1)
     inside, union, labelled = inside[:, there], union[:, there], labelled[there]
     effects = image_effects.of_arrays(inside, union, labelled)
@@ -81,7 +81,7 @@ def test_marks_follow_the_comparison_with_the_best_not_the_order_of_scores(rng: 
     assert list(np.argsort(-effects.score)) == [0, 1, 2]
     found = groups(effects)
     assert [group.run_ids for group in found] == [("a", "c"), ("b",)]
-    cells = with_groups(found, {run_id: Cell(run_id, 0.5) for run_id in "abc"})
+    cells = with_groups(found, {run_id: TableCell(run_id, 0.5) for run_id in "abc"})
     assert {run_id: cell.mark for run_id, cell in cells.items()} == {"a": "best", "b": "second", "c": "best"}
 
 
@@ -142,7 +142,7 @@ def test_errors_stay_at_alpha_and_gains_are_found(rng: np.random.Generator, few_
     for gains, images, classes in (([0.0] * 12, 40, 8), ([0.8] * 4 + [0.0] * 4, 60, 8)):
         wrong, found = 0, []
         for _ in range(trials):
-            effects = drawn(rng, images, classes, False, gains)
+            effects = drawn_counts(rng, images, classes, False, gains)
             worse = set(effects.run_ids) - set(with_the_best(effects, int(rng.integers(2**32))).run_ids)
             good = {str(n) for n, gain in enumerate(gains) if gain == max(gains)}
             wrong += bool(worse & good)
@@ -155,7 +155,7 @@ def test_intervals_cover_with_even_and_with_rare_classes(rng: np.random.Generato
     for skewed, least in ((False, 0.88), (True, 0.85)):
         held = []
         for _ in range(3):
-            world = World.of(rng, 10, skewed)
+            world = SimulatedWorld.of(rng, 10, skewed)
             truth = world.truth(rng, 10_000)
             for _ in range(60):
                 inside, union, labelled = world.draw(rng, 60, [0.0])

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from training.clip import captions_fit
 from training.loop import rate_at, train
-from training.settings import Settings, Stage
+from training.settings import Settings, TrainingStage
 from training.unet import draw_times, new_unet, start_tied
 from training.vae import VaeTraining, new_vae
 
-STAGE = Stage("tiny", 12, 4, 1e-2, 3, 0.1, (0.9, 0.99), 0.01, average=0.9, every=4)
+STAGE = TrainingStage("tiny", 12, 4, 1e-2, 3, 0.1, (0.9, 0.99), 0.01, average=0.9, every=4)
 
 
 def weights(folder: Path, stops: list[int | None]) -> dict[str, Tensor]:
