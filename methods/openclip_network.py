@@ -17,10 +17,9 @@ from methods.clip.network import WINDOWS, cut_windows, merge_windows
 from methods.clip.pixels import Normalisation, Tiling, normalised, target_size, tile
 from methods.clip.text import TextBank
 from methods.hub import reason
-from methods.openclip_resnet import checked_folder
 
 if TYPE_CHECKING:
-    from methods.clip import ClipPass
+    from methods.clip.passes import ClipPass
 
 PATCH = 32  # stride of the tower's last map
 
@@ -109,7 +108,7 @@ def open_resnet(model: str, pretrained: str, dtype: str) -> ResNetNetwork:
         if pretrained not in tags:
             known = f"its tags are {', '.join(tags)}" if tags else "it knows no model of that name"
             raise ModelError(f"open_clip has no {model!r} with the tag {pretrained!r}; {known}.")
-    name = f"local-dir:{checked_folder(Path(model))}" if local else model
+    name = f"local-dir:{Path(model)}" if local else model
     try:
         opened = open_clip.create_model(name, pretrained=None if local else pretrained)
         tokenizer = open_clip.get_tokenizer(name)

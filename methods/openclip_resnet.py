@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import ModelError, Parts, Pass, Query, Recipe, Vocabulary
-from methods.clip import DTYPES, ClipPass
+from methods.clip import DTYPES
+from methods.clip.passes import ClipPass
 from methods.maskclip import NORMS, denoised, smoothed
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class ClipResNet:
         installed()
         from methods.openclip_network import open_resnet
 
+        if Path(self.model).is_dir():
+            checked_folder(Path(self.model))
         return open_resnet(self.model, self.pretrained, self.dtype)
 
     def run(

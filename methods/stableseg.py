@@ -161,15 +161,15 @@ class StableSeg:
         return [
             DiffusionPass(
                 backbone,
-                self.timestep,
-                self.prompt,
-                self.template,
-                self.joiner,
-                self.add_noise,
-                self.seed,
-                draw,
-                self.latent,
-                self.whose_names,
+                timestep=self.timestep,
+                prompt=self.prompt,
+                template=self.template,
+                joiner=self.joiner,
+                add_noise=self.add_noise,
+                seed=self.seed,
+                draw=draw,
+                latent=self.latent,
+                whose_names=self.whose_names,
             )
             for draw in range(self.noise_draws)
         ]

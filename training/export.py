@@ -12,8 +12,8 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from training.noise import new_scheduler
 from training.settings import POSITIONS, SIDE, Settings
-from training.unet import new_scheduler
 
 
 def export(settings: Settings, cache: Path, out: Path) -> None:

@@ -19,9 +19,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from benchmarks.shapes_world import CLASSES, draw_scene, mark_border
 from harness.contracts.scales import stretched
+from training.noise import new_scheduler
 from training.pictures import stretch
 from training.settings import LATENT_SIDE, POSITIONS, TEMPLATE, Settings
-from training.unet import new_scheduler
 
 BLOCKS = (
     *(f"down_blocks.{level}.attentions.0" for level in range(3)),

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from benchmarks.shapes_world import CLASSES
 from training.captions import caption, some
 from training.loop import train
+from training.noise import STEPS, new_scheduler
 from training.pictures import load_all
 from training.settings import LATENT_SIDE, POSITIONS, WIDTH, Settings
 
@@ -25,20 +26,6 @@ GAMMA = 2.0  # of min-SNR (arXiv 2303.09556): at low t the loss is mostly noise 
 MIDDLE = 0.4  # share of the time steps drawn from 200 to 800 only, where the text informs most
 OWN_LOGIT = 14.0  # what a position's self-attention gives to itself at the start; clear, yet not the identity
 LOUD = 2.0  # factor on the start of the cross-attention's queries and keys; the library's leaves them nearly flat
-STEPS = 1000
-
-
-def new_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule."""
-    return DDIMScheduler(
-        num_train_timesteps=STEPS,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
 
 
 def new_unet(seed: int) -> UNet2DConditionModel:

@@ -226,7 +226,10 @@ class RayExecutor:
         from harness.executors import cluster_fit  # Ray Train is imported only where something is trained
 
         self._let_go()  # the fit takes the place of the workers
-        cluster_fit.fit_on_ray(job, self._connected(), self._workers, self._threads)
+        place = self._connected()
+        import ray
+
+        cluster_fit.fit_on_ray(job, alive(ray), place, self._workers, self._threads)
 
     def close(self) -> None:
         self._let_go()

@@ -6,26 +6,24 @@ folder is written by the first of them, so on several machines it must lie on a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from harness.errors import ClusterError
-from harness.executors.placement import Place, joined
+from harness.executors.placement import Node, Place, joined
 from harness.learning import fitting
 from harness.learning.fitting import FitJob
 
 RETRIES = 2  # after a worker was lost; the fit goes on from its last checkpoint
 
 
-def fit_on_ray(job: FitJob, place: Place, at_most: int | None, threads: int | None) -> None:
-    """Fit with as many workers as there is room and use for. place, threads: see placement.joined."""
-    import ray
+def fit_on_ray(job: FitJob, nodes: Sequence[Node], place: Place, at_most: int | None, threads: int | None) -> None:
+    """Fit with as many workers as there is room and use for. nodes, place, threads: see placement.joined."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from harness.executors.cluster import alive
-
     most = fitting.most_workers(job) or 1
-    workers, place = joined(alive(ray), place, min(at_most or most, most), threads)
+    workers, place = joined(nodes, place, min(at_most or most, most), threads)
     share = {"GPU": place.gpus} if place.gpus else {"CPU": place.cpus}
     trainer = TorchTrainer(
         work,

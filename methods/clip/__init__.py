@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import ModelError, Parts, Pass, Query, Recipe, Vocabulary
+from harness.contracts import Parts, Pass, Query, Recipe, Vocabulary
 from methods.checkpoints import here, model_fingerprint, model_to_fetch
+from methods.clip.passes import ClipPass, block_inputs, check_depth
 from methods.clip.pixels import stride_of
 
 if TYPE_CHECKING:
@@ -25,40 +26,6 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "openai/clip-vit-base-patch16"
 PORTS = ("clean", "official")
 DTYPES = ("float32", "bfloat16", "float16")
-
-
-def block_inputs(depth: int) -> Parts:
-    """The parts `input:1` (what enters the last block) to `input:depth` (that of the depth-th block from the end)."""
-    return frozenset(f"input:{place}" for place in range(1, depth + 1))
-
-
-@dataclass(frozen=True)
-class ClipPass:
-    """One run of the vision tower over an image, whole or in windows.
-
-    resize: "native" stretches to the model's own square; a number is the short side in pixels, aspect kept, both sides
-    rounded to whole patches. window, stride: sides in pixels, multiples of the patch; None is the whole image, and half
-    a window. Its parts are those of `block_inputs`.
-    """
-
-    backbone: Recipe
-    resize: int | str = "native"
-    window: int | None = None
-    stride: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.resize != "native" and (isinstance(self.resize, str) or self.resize < 1):
-            raise ValueError(f"resize is {self.resize!r}; give 'native' or the short side in pixels.")
-        for name, value in (("window", self.window), ("stride", self.stride)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; give a number of pixels of 1 or more.")
-        if self.stride is not None and (self.window is None or self.stride > self.window):
-            raise ValueError(f"A stride of {self.stride} needs a window at least as wide; the window is {self.window}.")
-
-    @property
-    def encoding(self) -> Hashable:
-        """The tower's input; it is also all that the tower depends on."""
-        return (self.resize, self.window, self.stride)
 
 
 @dataclass(frozen=True)
@@ -108,7 +75,7 @@ class Clip:
         """The opened model."""
         from methods.clip.network import open_network
 
-        return open_network(self)
+        return open_network(self.model, self.revision, dtype=self.dtype, port=self.port)
 
     def run(
         self, queries: Sequence[Query], requests: Mapping[Pass, Parts]
@@ -177,12 +144,6 @@ class ClipReader(ABC):
     def fingerprint(self) -> str:
         """As the backbone's."""
         return self.backbone.fingerprint()
-
-
-def check_depth(depth: int, blocks: int) -> None:
-    """ModelError when more of the last blocks are asked for than there are."""
-    if depth > blocks:
-        raise ModelError(f"The last {depth} blocks were asked of a CLIP that has {blocks}; ask for fewer.")
 
 
 def _depth(parts: Parts) -> int:

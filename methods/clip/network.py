@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from harness.contracts import Image, ModelError, Vocabulary
 from methods.checkpoints import fetch, variant
-from methods.clip import check_depth
+from methods.clip.passes import ClipPass, check_depth
 from methods.clip.pixels import (
     CLIP_MEAN,
     CLIP_STD,
@@ -29,9 +29,6 @@ from methods.clip.pixels import (
 from methods.clip.text import TextBank
 from methods.hub import reason
 from methods.quiet import quiet
-
-if TYPE_CHECKING:
-    from methods.clip import Clip, ClipPass
 
 WINDOWS = 32  # windows of one image that go through the tower together
 
@@ -214,9 +211,9 @@ def merge_windows(values: Tensor, tiling: Tiling) -> Tensor:
     return total / count
 
 
-def open_network(asked: Clip) -> ClipNetwork:
+def open_network(model: str, revision: str | None, *, dtype: str, port: str) -> ClipNetwork:
     """The model at its place, on the GPU when there is one. ModelError, one sentence, when it cannot be had."""
-    model, folder = asked.model, fetch(asked.model, "clip", asked.revision)
+    folder = fetch(model, "clip", revision)
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():  # it would open, empty
         raise ModelError(
             f"The CLIP model in {folder} has no tokenizer: it needs tokenizer.json, or vocab.json and merges.txt."
@@ -225,12 +222,12 @@ def open_network(asked: Clip) -> ClipNetwork:
     try:
         with quiet("transformers"):
             config = CLIPConfig.from_pretrained(folder)
-            if asked.port == "official":
+            if port == "official":
                 config.vision_config.hidden_act, config.vision_config.layer_norm_eps = "gelu", 1e-6
             opened, notes = CLIPModel.from_pretrained(
                 folder,
                 config=config,
-                dtype=getattr(torch, asked.dtype),
+                dtype=getattr(torch, dtype),
                 use_safetensors=True,
                 variant=weights or None,
                 local_files_only=True,
@@ -250,7 +247,7 @@ def open_network(asked: Clip) -> ClipNetwork:
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rule = Normalisation.of_folder(folder)
-    if asked.port == "official":
+    if port == "official":
         rule = replace(rule or Normalisation(), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     remarks = [] if rule else [_assumed(model, folder)]
     return ClipNetwork(opened, tokenizer, rule or Normalisation(), device, remarks)

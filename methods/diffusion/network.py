@@ -13,7 +13,6 @@ from torch import Tensor
 
 from harness.contracts import Image, ModelError, Parts, Query
 from methods import checkpoints
-from methods.diffusion import Diffusion, DiffusionPass
 from methods.diffusion import layers as wishes
 from methods.diffusion.attention import Wanted, layers_of, probabilities, reading
 from methods.diffusion.configuration import Configuration
@@ -21,6 +20,7 @@ from methods.diffusion.features import DiffusionFeatures
 from methods.diffusion.files import Opened, open_files
 from methods.diffusion.images import fit_image
 from methods.diffusion.latent_cache import LatentCache
+from methods.diffusion.passes import DiffusionPass, DiffusionSettings
 from methods.diffusion.prompts import Prompt
 from methods.diffusion.text import TextSide
 
@@ -43,7 +43,7 @@ class UNetRow(NamedTuple):
 class Network:
     """An opened diffusion model that answers passes."""
 
-    def __init__(self, opened: Opened, settings: Diffusion, device: str) -> None:
+    def __init__(self, opened: Opened, settings: DiffusionSettings, device: str) -> None:
         self.vae, self.unet, self.scheduler = opened.vae, opened.unet, opened.scheduler
         self.device, self.dtype = torch.device(device), getattr(torch, settings.dtype)
         self.text = TextSide(opened.tokenizer, opened.text, self.device, self.dtype)
@@ -56,7 +56,7 @@ class Network:
         self.cache = LatentCache(settings.latent_cache, maker) if settings.latent_cache else None
 
     @classmethod
-    def open(cls, settings: Diffusion) -> Network:
+    def open(cls, settings: DiffusionSettings) -> Network:
         """The model of these settings, on the GPU when there is one. ModelError, one sentence, when that fails."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         configuration = Configuration.of_folder(checkpoints.fetch(settings.model, "diffusion", settings.revision))

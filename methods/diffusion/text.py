@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.contracts import Query
-from methods.diffusion import DiffusionPass
+from methods.diffusion.passes import DiffusionPass
 from methods.diffusion.prompts import Prompt, joint_prompts, other_words, single_prompts
 
 Key = TypeVar("Key")

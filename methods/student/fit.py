@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +18,13 @@ from harness.contracts import BACKGROUND, IGNORED, Image, Lessons, MethodError, 
 from methods.student import network as networks
 from methods.student.crops import Crops, unsure
 from methods.student.network import Shape
+from methods.student.settings import StudentSettings
 from methods.student.training import Course, train_student
-
-if TYPE_CHECKING:
-    from methods.student import Student
 
 CACHE_BYTES = 2 * 2**30  # of lessons that are kept decoded
 
 
-def fit_student(student: Student, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
+def fit_student(student: StudentSettings, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
     """Train as torch.distributed says, or alone; rank 0 writes the artefact."""
     rank, world = _place()
     shape = _shape(student, lessons)
@@ -95,7 +93,7 @@ class Trained:
 class _Cache:
     """Lessons as material for a training: decoded once as long as they fit into memory, masks as numbers of outputs."""
 
-    def __init__(self, student: Student, lessons: Lessons) -> None:
+    def __init__(self, student: StudentSettings, lessons: Lessons) -> None:
         self._lessons, self._asks = lessons, student.pseudo == "same_crop"
         side = (student.crop, student.crop)
         self._crops = Crops(side, (student.scale_low, student.scale_high), student.flip, student.colours)
@@ -154,26 +152,25 @@ def _has_background(lessons: Lessons) -> bool:
     return lessons.background
 
 
-def _shape(student: Student, lessons: Lessons) -> Shape:
+def _shape(student: StudentSettings, lessons: Lessons) -> Shape:
     named = len(lessons.vocabulary)
     outputs = named + int(_has_background(lessons))
     text = _text_width(student, lessons) if student.text_model is not None else None
-    return Shape(student.encoder, student.decoder, student.dropout, outputs, text, named if text else 0,
-                 student.depth, student.stride)  # fmt: skip
+    return Shape(
+        student.encoder, student.decoder, student.dropout, classes=outputs, text=text, named=named if text else 0,
+        depth=student.depth, stride=student.stride,
+    )  # fmt: skip
 
 
-def _text_width(student: Student, lessons: Lessons) -> int:
+def _text_width(student: StudentSettings, lessons: Lessons) -> int:
     assert student.text_model is not None
     first = networks.text_vectors(student.text_model, lessons.vocabulary.names[:1], lessons.vocabulary.templates)
     return int(first.shape[1])
 
 
-def _course(student: Student) -> Course:
-    return Course(
-        student.steps, student.batch, student.grouped, student.optimiser, student.learning_rate, student.momentum,
-        student.weight_decay, student.encoder_rate, student.decay, student.floor, student.validate_every,
-        student.precision, student.seed,
-    )  # fmt: skip
+def _course(student: StudentSettings) -> Course:
+    said = {one.name: getattr(student, one.name) for one in fields(Course) if one.name != "group"}
+    return Course(group=student.grouped, **said)
 
 
 def _place() -> tuple[int, int]:

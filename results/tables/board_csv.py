@@ -6,12 +6,10 @@ import csv
 import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from results.counts import significance
-
-if TYPE_CHECKING:
-    from results.tables.ranking import Entry, Leaderboard
+from results.tables.ranking import Entry, Leaderboard, percent
 
 COLUMNS = (
     "rank", "method", "variant", "benchmark", "protocol", "images", "failed", "miou", "image_miou", "pixel_accuracy",
@@ -22,11 +20,6 @@ COLUMNS = (
     "unverified",
 )  # fmt: skip
 PAIRS = ("benchmark", "protocol", "better", "worse", "difference", "low", "high", "p")
-
-
-def percent(value: float | None) -> str:
-    """A score 0..1 as percent with 4 decimals; empty where undefined."""
-    return "" if value is None else f"{100 * value:.4f}"
 
 
 def leaderboard_csv(board: Leaderboard) -> str:

@@ -12,8 +12,8 @@ from html import escape
 from pathlib import Path
 
 from results.folder.durable import write_text
-from results.tables.board_csv import percent
 from results.tables.matrices import Matrix, TableCell
+from results.tables.ranking import percent
 
 FOLDER = "tables"
 DASH = "–"

@@ -23,8 +23,8 @@ from results.folder.durable import write_text
 from results.folder.protocols import differences
 from results.folder.recipes import RunRecipe
 from results.folder.store import Store
-from results.tables.board_csv import leaderboard_csv, matrix_csv, pairs_csv, percent
-from results.tables.ranking import Entry, Leaderboard, order_of, place_of, ranked
+from results.tables.board_csv import leaderboard_csv, matrix_csv, pairs_csv
+from results.tables.ranking import Entry, Leaderboard, order_of, percent, place_of, ranked
 
 __all__ = ["Entry", "Leaderboard", "build_board", "leaderboard_csv", "matrix_csv", "percent", "write_board"]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from results.counts.seeds import SeedSpread
 from results.counts.standings import TOO_FEW, Place, Standing, Standings
-from results.tables.board_csv import percent
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,11 @@ class Leaderboard:
         if entry.standing is None or entry.standing.group is None:
             return None
         return self.standings[entry.benchmark, entry.protocol].groups[entry.standing.group - 1].detectable
+
+
+def percent(value: float | None) -> str:
+    """A score 0..1 as percent with 4 decimals; empty where undefined."""
+    return "" if value is None else f"{100 * value:.4f}"
 
 
 def place_of(entry: Entry) -> Place:

@@ -59,7 +59,10 @@ class TableSpec:
                 f"table {content.get('name')!r} averages over {', '.join(columns)}; an average is one over data sets: "
                 "let its columns be `benchmark`, or leave `average` out"
             )
-        return cls(str(content["name"]), rows, columns, value, caption, where, labels, published, apart, average)
+        return cls(
+            str(content["name"]), rows, columns, value, caption, where=where, labels=labels, published=published,
+            seeds=apart, average=average,
+        )  # fmt: skip
 
     def label(self, key: Key) -> str:
         """The words of a row or column."""
