@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
 
 from benchmarks.shapes_world import CLASSES, OBJECTS, draw_scene, mark_border
 from harness.contracts import DataError, Sample
@@ -55,35 +52,3 @@ class Shapes:
         if split != self.split or not digits.isdecimal() or int(digits) >= self.images:
             raise DataError(f"Shapes has no image {image_id!r}; it has {self.split}-000000 to {self.ids()[-1]}.")
         return int(digits)
-
-
-def write_voc(folder: Path, images: Mapping[str, int], seed: int = 0) -> None:
-    """Writes the world as a tree in the form of Pascal VOC 2012: JPEG images, palette PNG masks, lists of splits.
-
-    images: how many of each split, for example {"train": 40, "val": 10}. Masks hold 0, 1 to 10 and 255 as palette
-    indices; `classes.txt` holds the class names in order. JPEG is lossy: masks are exact, pictures nearly so.
-    """
-    pictures, masks, lists = folder / "JPEGImages", folder / "SegmentationClass", folder / "ImageSets" / "Segmentation"
-    for place in (pictures, masks, lists):
-        place.mkdir(parents=True, exist_ok=True)
-    for split, count in images.items():
-        benchmark = Shapes(split=split, images=count, seed=seed)
-        for image_id in benchmark.ids():
-            sample = benchmark.load(image_id)
-            Image.fromarray(sample.image).save(pictures / f"{image_id}.jpg", quality=95, subsampling=0)
-            mask = Image.fromarray(sample.truth, mode="P")
-            mask.putpalette(voc_palette())
-            mask.save(masks / f"{image_id}.png")
-        (lists / f"{split}.txt").write_text("".join(f"{image_id}\n" for image_id in benchmark.ids()))
-    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
-
-
-def voc_palette() -> list[int]:
-    """The 256 colours of Pascal VOC, flat: the bits of an index are dealt out to red, green and blue in turn."""
-    index = np.arange(256)
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    for level in range(8):
-        for channel in range(3):
-            bit = (index >> (3 * level + channel)) & 1
-            colours[:, channel] |= (bit << (7 - level)).astype(np.uint8)
-    return [int(value) for value in colours.reshape(-1)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from hashlib import blake2b
 
 from harness.contracts import ModelError
 
@@ -40,11 +39,6 @@ def templates(name: str) -> tuple[str, ...]:
     fills = SIMPLE_IMAGENET_TEMPLATES if name == "imagenet7" else OPENAI_IMAGENET_TEMPLATES
     rendered = [fill("{}") for fill in fills]
     return (*rendered, *SCENE) if name == "imagenet85" else tuple(rendered)
-
-
-def digest(sentences: tuple[str, ...]) -> str:
-    """A short hash of the sentences, to tell two versions of a set apart."""
-    return blake2b("\n".join(sentences).encode(), digest_size=8).hexdigest()
 
 
 if __name__ == "__main__":  # one sentence a line, as a protocol's `templates: FILE.txt` reads it

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,14 @@ def nothing_dangerous(path: str, text: str) -> bool:
     return True
 
 
+MOST_IN_A_ROW = 8  # arguments of a call without a name
+
+
+def long_calls_name_their_arguments(_path: str, text: str) -> bool:
+    calls = (node for node in ast.walk(parsed(text)) if isinstance(node, ast.Call))
+    return all(len(call.args) <= MOST_IN_A_ROW for call in calls)
+
+
 Wall = Callable[[str, str], bool]
 WALLS: dict[Wall, Source] = {  # each wall with a file that breaks it
     ray_only_in_cluster: ("harness/planning/plan.py", "def f():\n    import ray.util"),
@@ -158,6 +168,7 @@ WALLS: dict[Wall, Source] = {  # each wall with a file that breaks it
     opens_with_a_sentence: ("harness/x.py", "x = 1"),
     has_a_telling_name: ("harness/utils.py", ""),
     nothing_dangerous: ("methods/x.py", "torch.load(path)"),
+    long_calls_name_their_arguments: ("methods/x.py", "f(1, 2, 3, 4, 5, 6, 7, 8, 9)"),
 }
 
 
@@ -169,6 +180,67 @@ def test_the_wall_stands(wall: Wall) -> None:
 @pytest.mark.parametrize("wall", WALLS, ids=lambda wall: wall.__name__)
 def test_the_check_can_fail(wall: Wall) -> None:
     assert not wall(*WALLS[wall])
+
+
+SAME_ON_PURPOSE = {"main", "add_arguments", "run"}  # what a command is started by, and what a gate is asked for
+
+
+def module_of(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def names_of_several(files: Sequence[Source]) -> dict[str, list[str]]:
+    """Public classes and functions of one name in different modules: in reading, one name should be one thing."""
+    homes: dict[str, list[str]] = defaultdict(list)
+    for path, text in files:
+        for node in parsed(text).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                homes[node.name].append(path)
+    return {name: found for name, found in homes.items() if len(set(found)) > 1 and name not in SAME_ON_PURPOSE}
+
+
+def circle_of_imports(files: Sequence[Source]) -> list[str]:
+    """Modules that import each other in a circle, within functions or for a checker alone too; none is empty."""
+    texts = {module_of(path): text for path, text in files}
+    graph = {module: {name for name in reached(text, texts.keys()) if name != module} for module, text in texts.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def reached(text: str, known: Iterable[str]) -> Iterator[str]:
+    """Of the modules known, those that a file imports; of `from a import b` that is a.b where there is such a one."""
+    for node in ast.walk(parsed(text)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{name.name}" for name in node.names}
+            yield from (name if name in known else node.module for name in inner if {name, node.module} & set(known))
+
+
+def test_one_public_name_is_one_thing() -> None:
+    perf = [(file.relative_to(ROOT).as_posix(), file.read_text("utf-8")) for file in (ROOT / "perf").glob("*.py")]
+    assert names_of_several([*sources(), *perf]) == {}
+
+
+def test_the_check_of_names_can_fail() -> None:
+    twice = [("harness/a.py", "class Cell: ..."), ("results/b.py", "def main(): ...\ndef Cell(): ...\ndef _x(): ...")]
+    assert names_of_several([*twice, ("perf/c.py", "def main(): ...\ndef _x(): ...")]) == {
+        "Cell": ["harness/a.py", "results/b.py"]
+    }
+
+
+def test_no_circle_of_imports() -> None:
+    assert circle_of_imports(sources()) == []
+
+
+@pytest.mark.parametrize("line", ["import m.b", "from m import b", "from m.b import thing", "def f():\n    import m.b"])
+def test_the_check_of_circles_can_fail(line: str) -> None:
+    circle = circle_of_imports([("m/__init__.py", ""), ("m/a.py", line), ("m/b.py", "from m.a import f")])
+    assert {"m.a", "m.b"} <= set(circle)
+    assert circle_of_imports([("m/__init__.py", ""), ("m/a.py", line), ("m/b.py", "from m import other")]) == []
 
 
 def loaded_after(statement: str) -> set[str]:

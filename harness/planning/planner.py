@@ -155,8 +155,9 @@ class Planner:
         changed = self._changed(place, run, fit)
         lacking, failed = self._lacking(run, every, changed)
         return PlannedRun(
-            run, wanted, self._with_unseen(run, lacking, keep), failed, method.passes, keep, len(wanted) - len(lacking),
-            record, fit, None, changed, method.to_fetch + self._tagger_to_fetch(run.protocol.tagger),
+            run, wanted, self._with_unseen(run, lacking, keep), failed_before=failed, passes=method.passes, keep=keep,
+            stored=len(wanted) - len(lacking), record=record, fit=fit, changed=changed,
+            to_fetch=method.to_fetch + self._tagger_to_fetch(run.protocol.tagger),
         )  # fmt: skip
 
     def _lacking(self, run: Run, every: frozenset[str], changed: Mapping[str, str]) -> tuple[frozenset[str], int]:
@@ -197,8 +198,8 @@ class Planner:
             named = f"{teacher.method_name} {teacher.variant}".strip()
             record = {**content, "teacher": named, "benchmark": labels.record["benchmark"]}
             fit = PlannedFit(
-                artefact_id, cell.method_name, cell.variant, cell.method, named, labels, None, folder,
-                there and not outdated, record, outdated,
+                artefact_id, cell.method_name, cell.variant, cell.method, teacher=named, labels=labels, gathers=None,
+                folder=folder, stored=there and not outdated, record=record, outdated=outdated,
             )  # fmt: skip
             self.fits[artefact_id] = replace(fit, gathers=self._gathers(cell, fit, learner))
         return self.fits[artefact_id]
@@ -221,9 +222,9 @@ class Planner:
         ids = () if fit.outdated else fit.labels.image_ids
         there = {image for image in ids if self._shelf.has_gathered(fit.artefact_id, image)}
         missing = frozenset(fit.labels.image_ids) - there
-        nothing: frozenset[str] = frozenset()
         return PlannedRun(
-            run, fit.labels.image_ids, missing, 0, learner.passes, nothing, len(there), {}, serves=fit
+            run, fit.labels.image_ids, missing, failed_before=0, passes=learner.passes, keep=frozenset(),
+            stored=len(there), record={}, serves=fit,
         )  # fmt: skip
 
     def _run(
@@ -244,8 +245,8 @@ class Planner:
             record["stretch"] = STRETCH
         run_id = id_of_run({**record, "protocol": asdict(protocol)})
         run = Run(
-            run_id, cell.method_name, cell.variant, cell.method, cell.benchmark_name, cell.benchmark, protocol, names,
-            purpose, getattr(cell, "own", False),
+            run_id, cell.method_name, cell.variant, cell.method, cell.benchmark_name, cell.benchmark, protocol,
+            names=names, purpose=purpose, own=getattr(cell, "own", False),
         )  # fmt: skip
         told = {"official_images": place.official, "clusters": place.clusters}
         record |= {name: content for name, content in told.items() if content}

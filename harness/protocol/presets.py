@@ -41,7 +41,7 @@ def preset(name: str) -> Preset:
     """The preset of a name; GridError, with the nearest one, when there is none."""
     known = _presets()
     if name not in known:
-        raise GridError(f"there is no preset {name!r}{nearest(name, known)} (presets: {', '.join(known)})")
+        raise GridError(f"there is no preset {name!r}{nearest(name, known)} (presets: {', '.join(names())})")
     return known[name]
 
 

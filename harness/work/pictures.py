@@ -21,7 +21,7 @@ def encode_map(labels: Truth) -> bytes:
     narrow = narrowed(labels)
     image = Image.fromarray(np.ascontiguousarray(narrow))
     if narrow.dtype == np.uint8:
-        image.putpalette(palette())
+        image.putpalette(_palette())
     return _bytes(image, format="PNG", optimize=True)
 
 
@@ -38,7 +38,7 @@ def picture(sample: Sample) -> Picture:
 
 
 @cache
-def palette() -> bytes:
+def _palette() -> bytes:
     """256 colours, red, green and blue in turn, as Pascal VOC has them: number k spells its bits into the three."""
     bits = (np.arange(256)[:, None, None] >> (3 * np.arange(8)[None, :, None] + np.arange(3))) & 1
     return bytes((bits << (7 - np.arange(8))[None, :, None]).sum(axis=1).astype(np.uint8))

@@ -189,27 +189,9 @@ def counts_of(confusion: pl.DataFrame, classes: int, background: bool) -> ClassC
     return ClassCounts.of(*overlap_arrays(confusion), 0 if background else 1, classes)
 
 
-def foreground_miou(counts: ClassCounts, background: bool) -> float | None:
-    """mIoU over the benchmark's classes, background pixels still counting against them where they are scored."""
-    return _mean(class_iou(counts)[int(background) :])
-
-
 def image_miou(values: Iterable[float | None]) -> float | None:
     """The mean of the images' own mIoUs; undefined ones are left out. The order of the images changes no bit."""
     return _mean(np.array([v for v in values if v is not None], np.float64))
-
-
-def per_class(counts: ClassCounts, names: Sequence[str]) -> pl.DataFrame:
-    """One line a class: class, iou, accuracy, precision, dice (null where undefined), and the three counts."""
-    scores = {
-        "iou": class_iou(counts),
-        "accuracy": _ratio(counts.intersection, counts.labelled),
-        "precision": _ratio(counts.intersection, counts.predicted),
-        "dice": class_dice(counts),
-    }
-    columns = {name: pl.Series(values).fill_nan(None) for name, values in scores.items()}
-    pixels = {"intersection": counts.intersection, "labelled": counts.labelled, "predicted": counts.predicted}
-    return pl.DataFrame({"class": list(names), **columns, **pixels})
 
 
 def confused_with(confusion: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from benchmarks.shapes import Shapes, write_voc
+from benchmarks.shapes import Shapes
 from benchmarks.shapes_world import CLASSES, draw_scene, mark_border
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,20 +114,3 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
 def test_unknown_images_are_refused(image_id: str) -> None:
     with pytest.raises(Exception, match="Shapes has no image"):
         Shapes().load(image_id)
-
-
-def test_the_voc_tree_reads_back_as_it_was_drawn(tmp_path: Path) -> None:
-    write_voc(tmp_path, {"train": 3, "val": 4})
-    assert (tmp_path / "classes.txt").read_text().split() == list(CLASSES)
-    for split, count in (("train", 3), ("val", 4)):
-        benchmark = Shapes(split=split, images=count)
-        listed = (tmp_path / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
-        assert listed == list(benchmark.ids())
-        for image_id in listed:
-            sample = benchmark.load(image_id)
-            with Image.open(tmp_path / "SegmentationClass" / f"{image_id}.png") as mask:
-                assert mask.mode == "P"
-                assert np.array_equal(np.asarray(mask), sample.truth)
-                assert mask.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
-            with Image.open(tmp_path / "JPEGImages" / f"{image_id}.jpg") as picture:
-                assert np.abs(np.asarray(picture).astype(int) - sample.image).mean() < 4.0
