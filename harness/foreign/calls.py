@@ -76,7 +76,7 @@ class Guard:
     def settle(self, wholly: bool = True) -> None:
         """Remember the process as it is now: how it is to be after every call. wholly: with what is dear to look at."""
         python_names.settle()
-        strays.settle()
+        strays.settle_strays()
         watched = (*things(), *torch_things())
         self._cheap = tuple(one for one in watched if not one.rare)
         self._rare = tuple(one for one in watched if one.rare and wholly)

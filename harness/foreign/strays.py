@@ -24,12 +24,12 @@ _awaited: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # they had thei
 _left: dict[threading.Thread, str] = {}  # those that were asked to end, with who began them
 
 
-def settle() -> None:
+def settle_strays() -> None:
     """Whatever runs now is nobody's stray."""
     _known.update(threading.enumerate())
 
 
-def look() -> tuple[threading.Thread, ...]:
+def look_for_strays() -> tuple[threading.Thread, ...]:
     """The strays; nothing, at once, where no thread began."""
     new = [one for one in threading.enumerate() if one not in _known]
     if not new:
@@ -41,7 +41,7 @@ def look() -> tuple[threading.Thread, ...]:
 
 def end(was: Sequence[threading.Thread]) -> None:
     """Ask strays to end, at the next line of Python that they come to; from then on they are known."""
-    for one in look():
+    for one in look_for_strays():
         if one not in was and one.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(one.ident), ctypes.py_object(SystemExit))
             _known.add(one)
@@ -59,7 +59,7 @@ def suspicion(who: str) -> str:
     return f" (or a thread did that {owners[0]} left and that does not end)" if owners else ""
 
 
-def told(before: Any, now: Sequence[threading.Thread]) -> str:
+def strays_told(before: Any, now: Sequence[threading.Thread]) -> str:
     """`a thread at work (Thread-3 (f))`."""
     return f"a thread at work ({', '.join(one.name for one in now[:3])})"
 

@@ -78,7 +78,7 @@ def things() -> tuple[Watched, ...]:
         Watched("logging", _logging, _put_logging, _plainly("the root logger changed"), gentle=True),
         Watched("warnings", _warnings, _put_warnings, _plainly("the filters of all warnings changed"), gentle=True),
         Watched("standard streams", streams.look, streams.bring_back, streams.told),
-        Watched("threads", strays.look, strays.end, strays.told),
+        Watched("threads", strays.look_for_strays, strays.end, strays.strays_told),
         Watched("the trace and profile functions", _tracing, _put_tracing, _plainly("a trace or profile function")),
         Watched("the search path", _path, _put_path, _plainly("sys.path changed"), rare=True),
         Watched("numpy's buffer size", np.getbufsize, np.setbufsize, rare=True),
