@@ -22,7 +22,7 @@ from harness.errors import HarnessError
 from harness.executors import placement
 from harness.executors.seam import Executor, LocalExecutor
 from harness.foreign import interrupts
-from harness.foreign.calls import keeping_functions
+from harness.foreign.calls import keeping_functions, leave
 from harness.grid import reading as grids
 from harness.grid.form import MOST_WORKERS
 from harness.planning import plan as plans
@@ -255,4 +255,4 @@ def _workers_asked(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -12,6 +12,7 @@ from rich.console import Console
 from harness.checks import benchmark_gate, method_gate
 from harness.errors import HarnessError
 from harness.foreign import interrupts
+from harness.foreign.calls import leave
 from harness.recipes import loading
 from results.door import door
 from results.tables.terminal import console_for_output
@@ -55,4 +56,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

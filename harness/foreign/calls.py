@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from harness.errors import MethodError, bounded, in_words
 from harness.foreign import chance, interrupts, python_names, strays
@@ -29,6 +29,7 @@ CURE = "it is put back; work on copies, put back what you change, or say `proces
 _functions = Functions()  # one a process: it costs a tenth of a second to find them all
 _said: set[str] = set()  # warnings, each once a process
 _imports: dict[str, list[Trace]] = {}  # module -> what importing it left, which happens once a process
+_met: set[str] = set()  # plug-ins of others that had their turn in this process
 _depth = threading.local()  # calls of this thread that a guard looks after
 
 
@@ -122,6 +123,7 @@ class Guard:
         opening: bool = False,
     ) -> Outcome:
         """The same, whatever came of it."""
+        _met.update([who] if is_strange(who) else [])
         loaded, process = len(sys.modules), os.getpid()
         if words:
             chance.seed(*words)
@@ -235,6 +237,17 @@ _mend = python_names.mend
 def is_strange(use: str) -> bool:
     """Whether a plug-in is none of ours, whose code our tests hold: it is looked at more closely."""
     return use.partition(".")[0] not in OURS
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with this code, once all is done. Where a plug-in of others had its turn, what it registered for
+    the end (`atexit`) and threads that it left have no say in it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    if _met:
+        os._exit(code)
+    sys.exit(code)
 
 
 def left_trace(clauses: Sequence[str]) -> LeftTrace:

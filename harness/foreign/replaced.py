@@ -23,6 +23,7 @@ ALWAYS = ("builtins", "numpy")
 NETWORKS = ("torch", "torch.nn.functional", "torch.nn")
 OURS = ("harness", "methods", "benchmarks")
 _GONE = object()
+_PATCHES = {("inspect", "getfile", "torch.package.package_importer")}  # (module, function, who puts another one there)
 _MADE = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
 _FILLED = (dict, list, set, np.ndarray)
 
@@ -84,7 +85,7 @@ class _Known:
         new = (now.keys() - known.keys()) & inherited  # what hides a parent class's; others replace nothing
         for name in (*self.names, *sorted(one for one in new if _is_function(now[one]))):
             was, held = known.get(name, _GONE), now.get(name, _GONE)
-            if was is not held and not _wraps(held, was):
+            if was is not held and not _wraps(held, was) and not _librarys(self.place, name, held):
                 yield name, was, held
 
 
@@ -183,6 +184,11 @@ def _set(place: Any, key: str, value: Any) -> None:
         delattr(place, key)
     else:
         setattr(place, key, value)
+
+
+def _librarys(place: Any, name: str, held: Any) -> bool:
+    """Whether this is what a library puts there when it is imported, whoever imports it first."""
+    return (getattr(place, "__name__", ""), name, getattr(held, "__module__", "")) in _PATCHES
 
 
 def _wraps(new: Any, old: Any) -> bool:

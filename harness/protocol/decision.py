@@ -207,6 +207,9 @@ def _checked_scores(answer: Any, positions: int) -> Any:
     if isinstance(answer, np.ndarray) and answer.dtype.kind not in "fiub":
         raise MethodError(f"the method gave scores of type {answer.dtype}; expected floating point")
     scores = answer if isinstance(answer, torch.Tensor) else torch.as_tensor(answer, device="cpu")
+    if scores.layout != torch.strided or scores.is_meta:
+        kind = "without memory (meta)" if scores.is_meta else "that is sparse"
+        raise MethodError(f"the method gave a tensor {kind} as scores; give a plain one (`.to_dense()`)")
     if scores.shape[0] != positions or 0 in scores.shape:
         raise MethodError(f"the method gave scores of shape {tuple(scores.shape)}; {positions} classes were offered")
     if not torch.is_floating_point(scores):

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,11 +27,12 @@ from toy_world import Boxes
 from harness.checks.method_answers import Off
 from harness.checks.method_trials import Trial, leaves_no_trace
 from harness.checks.method_world import scene
-from harness.contracts import Recipe, Row
+from harness.contracts import MethodError, Recipe, Row
 from harness.errors import SettingsError
 from harness.foreign import calls, interrupts, replaced
 from harness.foreign.calls import keeping_functions
 from harness.planning import plan as plans
+from harness.protocol.decision import checked
 from harness.recipes import loading
 from harness.work.worker import ShardWorker
 
@@ -137,7 +139,7 @@ def own_streams() -> Iterator[None]:
 
 
 def test_no_habit_is_left_out_and_the_page_has_them_all() -> None:
-    assert set(SAYS) | {"nothing", "seeds", "child"} == set(HABITS) and len(SAYS) >= 20
+    assert set(SAYS) | {"nothing", "seeds", "child", "end"} == set(HABITS) and len(SAYS) >= 20
     page = (Path(__file__).parents[2] / "docs" / "neighbours.md").read_text(encoding="utf-8")
     assert [words for words in (*SAYS.values(), *READS.values()) if words.removesuffix(" changed") not in page] == []
 
@@ -299,6 +301,25 @@ def test_a_sweep_whose_methods_exit_and_close_everything_ends_with_its_table_and
     said = answer.stderr
     assert "12 image results failed or are missing" in said and "4 x it ended with SystemExit: 0" in said
     assert len(said) < 3000 and "\x1b" not in said and "Traceback" not in said
+
+
+def test_what_is_registered_for_the_end_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    methods = (
+        "methods: [{name: end, use: 'careless:Careless', with: {habit: end}}, {name: exit, use: 'careless:Raises'}]"
+    )
+    boxes = "benchmarks: [{name: Boxes, use: 'toy_world:Boxes', with: {images: 2}}]"
+    (tmp_path / "grid.yaml").write_text("\n".join(["name: toy", methods, boxes]) + "\n")
+    command = [sys.executable, "-m", "harness.sweep", "grid.yaml", "--local", "--no-report"]
+    path = os.pathsep.join([str(PLUGINS), str(PLUGINS.parents[1])])
+    around = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=around, check=False)
+    assert done.returncode == 3 and "2 x it ended with SystemExit" in done.stderr
+
+
+@pytest.mark.parametrize("scores", [torch.ones(2, 4, 6).to_sparse(), torch.ones(2, 4, 6, device="meta")])
+def test_scores_without_plain_memory_are_refused_in_our_words(scores: torch.Tensor) -> None:
+    with pytest.raises(MethodError, match=r"the method gave a tensor (that is sparse|without memory)"):
+        checked(scores, 2, (4, 6))
 
 
 def test_a_library_may_wrap_its_own_functions_and_nobody_else_may(monkeypatch: pytest.MonkeyPatch) -> None:
