@@ -17,6 +17,7 @@ from harness.foreign.lending import Lent, LentFeatures, LentValue
 from harness.foreign.shared import CLAUSE as SHARED
 from harness.foreign.shared import Shared
 from harness.recipes import loading
+from harness.work.passes import features_of
 
 
 class WatchedFeatures(Mapping[Pass, Features]):
@@ -100,19 +101,7 @@ class World:
 
     def features(self, *queries: Query) -> list[dict[Pass, Features]]:
         """Per query the features of every declared pass, with exactly the declared parts."""
-        left: list[dict[Pass, Features]] = [{} for _ in queries]
-        for recipe, network in self.networks.items():
-            wanted = {request: parts for request, parts in self.needs.items() if request.backbone == recipe}
-            passes = self._ask(recipe, "", partial(lambda one, parts: iter(one.run(queries, parts)), network, wanted))
-            while (given := self._ask(recipe, "", partial(next, passes, None))) is not None:
-                request, found = given
-                if request not in wanted or request in left[0] or len(found) != len(queries):
-                    raise Off(f"its backbone {recipe.use} does not give every pass once with one Features a query")
-                for held, one in zip(left, found, strict=True):
-                    held[request] = one
-        if left[0].keys() != self.needs.keys():
-            raise Off("its backbones left out passes that were asked for")
-        return left
+        return features_of(self.needs, queries, self.networks.__getitem__, lambda one: partial(self._ask, one, ""))
 
 
 def scene(samples: Sequence[tuple[str, Image]], classes: Sequence[str]) -> tuple[tuple[Query, Query, Query], Query]:

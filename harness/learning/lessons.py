@@ -35,6 +35,7 @@ from harness.protocol.rules import WORDED
 from harness.protocol.views import Cut, Window, queries
 from harness.recipes import loading
 from harness.work import lesson_masks, pictures
+from harness.work.passes import features_of
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,7 @@ class StoredLessons:
         """What the teacher says of one query, alone in its batch."""
         if not isinstance(self._teacher, Reader):
             return self._teacher.segment(query.image, query.vocabulary)
-        features: dict[Any, Any] = {}
-        needs = self._teacher.passes()
-        for recipe in loading.backbones(self._teacher):
-            wanted = {request: parts for request, parts in needs.items() if request.backbone == recipe}
-            features |= {request: left[0] for request, left in self._network(recipe).run([query], wanted)}
+        (features,) = features_of(self._teacher.passes(), [query], self._network, lambda _: lambda call: call())
         return self._teacher.read(features, query.vocabulary)
 
     def _offered(self, image_id: str) -> Offer:

@@ -16,6 +16,7 @@ from harness.contracts import Backbone, Gathering, MethodError, Parts, Pass, Que
 from harness.foreign.calls import Guard, LeftTrace, is_strange, left_trace
 from harness.foreign.lending import Lent, LentFeatures, LentValue
 from harness.work.judge import judge_of
+from harness.work.passes import by_backbone, joined_requests, served
 from harness.work.slots import Slot
 
 Waiting = tuple[Run, Reader, Mapping[Pass, Parts]]
@@ -88,10 +89,10 @@ class BatchWork:
         a reader writes into what it reads, the passes are made anew for those that come after it."""
         asked = [(run, reader, self._needs(run, reader)) for run, reader in readers]
         waiting: list[Waiting] = [one for one in asked if one[2]]
-        requests = _joined(needs for _, _, needs in waiting)
+        requests = joined_requests(needs for _, _, needs in waiting)
         users = {request: sum(request in needs for _, _, needs in waiting) for request in requests}
         left: Left = {}
-        for recipe, wanted in _by_backbone(requests).items():
+        for recipe, wanted in by_backbone(requests).items():
             try:
                 for request, features, seconds in self._timed(recipe, wanted, view, places):
                     left[request] = features, seconds / users[request] / len(places)
@@ -141,9 +142,8 @@ class BatchWork:
         network = self._backbone(recipe)
         apart = network, *getattr(network, "__dict__", {}).values()
         ours = {request: request for request in wanted}
-        passes = ask(function=lambda: iter(network.run(shown.value, asked.value)))
-        while (found := ask(function=lambda: next(passes, None))) is not None:
-            request, features = found
+        answers = served(recipe, network, shown.value, asked.value, lambda call: ask(function=call))
+        for request, features in answers:
             if self._guard.shared is not None:
                 self._guard.shared.ripen(recipe)
             self.passes += len(places)
@@ -195,22 +195,6 @@ class BatchWork:
 def reads(run: Run, method: Any) -> bool:
     """Whether a method is given features, not images."""
     return isinstance(run.purpose, Gathering) or isinstance(method, Reader)
-
-
-def _joined(needs: Iterable[Mapping[Pass, Parts]]) -> dict[Pass, Parts]:
-    """Equal passes of several readers become one request for all the parts they read."""
-    joined: dict[Pass, Parts] = {}
-    for one in needs:
-        for request, parts in one.items():
-            joined[request] = joined.get(request, frozenset()) | parts
-    return joined
-
-
-def _by_backbone(requests: Mapping[Pass, Parts]) -> dict[Recipe, dict[Pass, Parts]]:
-    grouped: dict[Recipe, dict[Pass, Parts]] = {}
-    for request, parts in requests.items():
-        grouped.setdefault(request.backbone, {})[request] = parts
-    return grouped
 
 
 def _forget(left: Left, waiting: Iterable[Waiting]) -> None:
