@@ -1,8 +1,8 @@
 """A results folder goes in; what in it is damaged, or contradicts itself, comes out, and can be set aside.
 
 `python -m results.verify DIR` reads every file: digests and seals, the rules of rows, two rows of one image, whether
-all runs agree about the truth that they met, whether what recipes and cards say gives their ids. 0 whole, 1 with the
-list of what is not, 2 when there is no folder.
+all runs agree about the truth that they met, whether what recipes and cards say gives their ids, whether
+leaderboard.csv is what the rows give. 0 whole, 1 with the list of what is not, 2 when there is no folder.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from harness.contracts import expanded
 from harness.contracts.facts import id_of_fit, id_of_run
 from harness.errors import HarnessError, StoreError
+from results.counts.tally import Tally, tally
 from results.door import door
 from results.folder import artefacts, events, keepsakes, lock, parts, proof
 from results.folder.agreement import agreeing
@@ -26,6 +27,7 @@ from results.folder.durable import write_text
 from results.folder.recipes import RunRecipe, is_of_now
 from results.folder.rows import KEY, Contradiction
 from results.folder.store import Store, read_recipe
+from results.tables import board_check
 
 ASIDE = "set-aside"  # the folder below the results folder that takes what is damaged
 
@@ -58,7 +60,10 @@ def look_over(store: Store) -> Look:
     found = Look()
     recipes = _recipes(store, found)
     whole = _parts(store, found)
-    _rows(store, whole, recipes, found)
+    sums = _rows(store, whole, recipes, found)
+    board = store.folder / "leaderboard.csv"
+    if sums is not None and (text := board_check.fault(board, sums, recipes)):
+        found.findings.append(Finding(text, board))
     _table(store, recipes, found)
     _events(store, found)
     _artefacts(store.folder, found)
@@ -97,13 +102,14 @@ def _parts(store: Store, found: Look) -> list[Path]:
     return whole
 
 
-def _rows(store: Store, whole: Sequence[Path], recipes: dict[str, RunRecipe], found: Look) -> None:
-    """Two rows of one image, rows without a recipe, and what runs say of the truth that they met."""
+def _rows(store: Store, whole: Sequence[Path], recipes: dict[str, RunRecipe], found: Look) -> Tally | None:
+    """Two rows of one image, rows without a recipe, and what runs say of the truth that they met; their sums."""
     rows: dict[str, int] = {}
+    sums = None
     try:
-        for chunk in agreeing(store.chunks(paths=whole), recipes):
-            for run_id, number in chunk["run_id"].value_counts().iter_rows():
-                rows[run_id] = rows.get(run_id, 0) + number
+        background = [run_id for run_id, recipe in recipes.items() if recipe.scores_background]
+        sums = tally(agreeing(store.chunks(paths=whole), recipes), background)
+        rows = dict(sums.images["run_id"].value_counts().iter_rows())
     except Contradiction as error:
         found.findings.append(Finding(str(error), images=tuple(error.frame.select(KEY).iter_rows())))
     except StoreError as error:
@@ -112,6 +118,7 @@ def _rows(store: Store, whole: Sequence[Path], recipes: dict[str, RunRecipe], fo
         missing = f"{store.folder}/recipes lacks run {run_id}, of which there are {rows[run_id]} rows"
         found.findings.append(Finding(f"{missing}; run its sweep again to write the recipe anew"))
     found.counts["rows"] = sum(rows.values())
+    return sums
 
 
 def _table(store: Store, recipes: dict[str, RunRecipe], found: Look) -> None:

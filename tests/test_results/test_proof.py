@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -203,6 +204,24 @@ def test_what_lost_its_seal_is_of_before_only_if_its_runs_are(
     assert code == 1 and f"{tmp_path / name} is damaged, or was changed by hand: it has lost its seal" in said
     with pytest.raises(StoreError, match="lost its seal"):
         leaderboard.build_board(store)
+
+
+def test_a_leaderboard_that_is_not_what_the_rows_give_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = filled(tmp_path, "r1", "r2")
+    leaderboard.write(leaderboard.build(store), tmp_path)
+    path = tmp_path / "leaderboard.csv"
+    whole = path.read_text()
+    assert listed(store, capsys)[0] == 0
+    with store.writer() as writer:
+        writer.append([row("r1", "3", 10)])  # a sweep that was killed before it wrote its table
+    assert listed(store, capsys)[0] == 0
+    miou = next(line for line in csv.DictReader(whole.splitlines()) if line["run_id"] == "r2")["miou"]
+    path.write_text(whole.replace(miou, "99.0000"))
+    code, said = listed(store, capsys)
+    told = "leaderboard.csv is not what the rows give (of r2); `python -m results.leaderboard DIR` makes it anew"
+    assert code == 1 and told in said
 
 
 def test_what_is_damaged_is_set_aside_and_the_rest_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,48 @@
+"""What is said of comparisons: too few images in place of a tie, what can be told apart, what rests on few images."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from results.counts import image_effects
+from results.counts.significance import Group
+from results.tables import significance_words as words
+
+
+def standings(group: Group, **effects: Any) -> Any:
+    return SimpleNamespace(effects=SimpleNamespace(**{"run_ids": ("a", "b", "c"), **effects}), groups=(group,))
+
+
+@pytest.mark.parametrize(
+    ("group", "images", "said"),
+    [
+        (Group(("a", "b", "c"), (), enough=False), 9, "Too few images (9) to separate any runs; 10 are the least."),
+        (
+            Group(("a",), (), 0.048, 4680), 200,
+            "The best is separated from all others. 200 images find a difference of 4.8 points with a chance of 80 %; "
+            "one point needs about 4,700.",
+        ),
+        (
+            Group(("a", "b"), (), 0.0004, 2), 2000,  # never "0.0 points"
+            "Not separated from the best: 1 of the others. 2,000 images find a difference of 0.04 points with a chance "
+            "of 80 %; one point needs about 2.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_column_says_of_its_best_runs(group: Group, images: int, said: str) -> None:
+    assert words.column(standings(group, images=images)) == said
+
+
+@pytest.mark.parametrize(("holding", "rare"), [(4, 1), (5, 0)])
+def test_classes_of_fewer_than_five_images_are_counted_and_told(holding: int, rare: int) -> None:
+    labelled = np.ones((12, 3), np.int64)
+    labelled[holding:, 2] = 0
+    effects = image_effects.of_arrays(labelled[None], 2 * labelled[None], labelled)
+    assert (effects.rare, effects.classes) == (rare, 3)
+    said = ["1 of 3 classes rest on fewer than five images, so intervals are too narrow"]
+    found = words.rare(standings(Group(("a",), ()), rare=effects.rare, classes=effects.classes))
+    assert found == (said if rare else [])
