@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import ModelError, Parts, Pass, Query, Recipe, Vocabulary
+from methods import library_weights
 from methods.clip import DTYPES
 from methods.clip.passes import ClipPass
+from methods.clip.pixels import stride_of
 from methods.maskclip import NORMS, denoised, smoothed
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from methods.openclip_network import ResNetFeatures, ResNetNetwork
 
+PATCH = 32  # as methods.openclip_network has it, which a plan cannot ask
 FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
 
 
@@ -40,9 +43,24 @@ class ClipResNet:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype is {self.dtype!r}; give one of {', '.join(DTYPES)}.")
 
-    def open_models(self) -> None:
-        """Open the network."""
+    def models_to_fetch(self) -> Sequence[str]:
+        """The model, if it is not on this machine."""
+        if Path(self.model).is_dir():
+            return ()
+        tower = self.model.removesuffix("-quickgelu").replace("RN", "resnet")
+        named = f"open_clip model {self.model} with the tag {self.pretrained}"
+        return library_weights.to_fetch(named, f"timm/{tower}_clip.{self.pretrained}")
+
+    def check_passes(self, requests: Mapping[Pass, Parts]) -> None:
+        """ModelError for windows that do not fit the tower's last map."""
+        for asked in requests:
+            if isinstance(asked, ClipPass) and asked.window is not None:
+                stride_of(asked.window, asked.stride, PATCH)
+
+    def open_models(self) -> Sequence[str]:
+        """Open the network; there is nothing to be said of it."""
         _ = self.network
+        return ()
 
     @cached_property
     def network(self) -> ResNetNetwork:

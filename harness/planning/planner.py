@@ -154,10 +154,11 @@ class Planner:
         keep = every if isinstance(run.purpose, Labelling) else chosen(place.image_ids, self._keep) & every
         changed = self._changed(place, run, fit)
         lacking, failed = self._lacking(run, every, changed)
+        to_fetch = () if fit is not None and fit.stored and not method.passes else method.to_fetch  # a fit's alone
         return PlannedRun(
             run, wanted, self._with_unseen(run, lacking, keep), failed_before=failed, passes=method.passes, keep=keep,
             stored=len(wanted) - len(lacking), record=record, fit=fit, changed=changed,
-            to_fetch=method.to_fetch + self._tagger_to_fetch(run.protocol.tagger),
+            to_fetch=to_fetch + self._tagger_to_fetch(run.protocol.tagger),
         )  # fmt: skip
 
     def _lacking(self, run: Run, every: frozenset[str], changed: Mapping[str, str]) -> tuple[frozenset[str], int]:

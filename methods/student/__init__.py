@@ -5,13 +5,14 @@ The network and its training (methods.student.fit) are imported when a fit begin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import Image, Lessons, Scores, Vocabulary
+from methods import checkpoints, library_weights
 from methods.student.settings import StudentSettings
 
 if TYPE_CHECKING:
@@ -26,6 +27,16 @@ class Student(StudentSettings):
     def workers(self) -> int:
         """How many workers can share one fit."""
         return self.batch // self.grouped
+
+    def models_to_fetch(self) -> Sequence[str]:
+        """The encoder's weights and the CLIP of a head of text, if they are not on this machine."""
+        texts = () if self.text_model is None else checkpoints.to_fetch(self.text_model, "clip")
+        if self.encoder_weights is None:
+            return texts
+        name = self.encoder.removeprefix("tu-")
+        of_timm, of_library = f"timm/{name}*", f"smp-hub/{name}.{self.encoder_weights}"
+        weights = f"{self.encoder_weights} weights of the encoder {self.encoder}"
+        return (*library_weights.to_fetch(weights, of_timm if name != self.encoder else of_library), *texts)
 
     def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
         """Train, alone or as one worker of several; what is told of it."""
@@ -75,6 +86,11 @@ class TrainedStudent:
     def segment(self, image: Image, vocabulary: Vocabulary) -> Scores:
         """(positions, height, width) float32. MethodError for a class that was not among the lessons."""
         return self.trained.scores(image, vocabulary)
+
+    def open_models(self) -> Sequence[str]:
+        """Open the network; there is nothing to be said of it."""
+        _ = self.trained
+        return ()
 
     @cached_property
     def trained(self) -> Trained:

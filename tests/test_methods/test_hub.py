@@ -6,6 +6,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from in_process import door
 
 from harness.contracts import ModelError
 from methods import checkpoints
+from methods.openclip_resnet import ClipResNet, MaskCLIPResNet
 from methods.quiet import quiet
+from methods.student import Student
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 GRID = f"""
@@ -156,3 +159,22 @@ def test_libraries_are_quiet_and_then_as_they_were(capsys: pytest.CaptureFixture
     assert capsys.readouterr() == ("", "")
     assert [logger.get_verbosity() for logger in loggers] == before
     assert not huggingface_hub.utils.are_progress_bars_disabled()
+
+
+def test_what_libraries_fetch_by_themselves_is_listed_until_it_is_here(asked: Counter[str], tmp_path: Path) -> None:
+    student = Student(teacher="T", head="text", text_model="owner/clip")
+    timm = Student(teacher="T", encoder="tu-resnet10t")
+    resnet = ClipResNet("RN50x4", "openai")
+    assert student.models_to_fetch() == ("imagenet weights of the encoder resnet50", "clip model owner/clip")
+    assert timm.models_to_fetch() == ("imagenet weights of the encoder tu-resnet10t",)
+    assert resnet.models_to_fetch() == ("open_clip model RN50x4 with the tag openai",)
+    for name in ("smp-hub--resnet50.imagenet", "timm--resnet10t.c3_in1k", "timm--resnet50x4_clip.openai"):
+        file = tmp_path / "hub" / f"models--{name}" / "snapshots" / COMMIT / "model.safetensors"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"weights")
+    assert student.models_to_fetch() == ("clip model owner/clip",)
+    assert timm.models_to_fetch() == resnet.models_to_fetch() == ClipResNet(str(tmp_path)).models_to_fetch() == ()
+    assert replace(student, encoder_weights=None, head="classifier", text_model=None).models_to_fetch() == ()
+    (request,) = MaskCLIPResNet(window=64, stride=48).passes()
+    with pytest.raises(ModelError, match="window of 64 pixels with stride 48 does not fit patches of 32"):
+        resnet.check_passes({request: frozenset()})
