@@ -30,7 +30,7 @@ class Student(StudentSettings):
 
     def models_to_fetch(self) -> Sequence[str]:
         """The encoder's weights and the CLIP of a head of text, if they are not on this machine."""
-        texts = () if self.text_model is None else checkpoints.to_fetch(self.text_model, "clip")
+        texts = () if self.text_model is None else checkpoints.model_to_fetch(self.text_model, "clip")
         if self.encoder_weights is None:
             return texts
         name = self.encoder.removeprefix("tu-")

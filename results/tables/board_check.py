@@ -11,8 +11,8 @@ import polars as pl
 from results.counts import estimators
 from results.counts.tally import Tally
 from results.folder.recipes import RunRecipe
-from results.folder.rows import named
-from results.tables.board_csv import percent
+from results.folder.rows import some_of
+from results.tables.ranking import percent
 
 _ANEW = "`python -m results.leaderboard DIR` makes it anew"
 
@@ -32,7 +32,7 @@ def fault(path: Path, sums: Tally, recipes: Mapping[str, RunRecipe]) -> str:
         line["run_id"] for line in stands
         if line["run_id"] in recipes and line.get("miou") != percent(_miou(sums, recipes[line["run_id"]]))
     ]  # fmt: skip
-    return f"{path} is not what the rows give (of {named(wrong)}); {_ANEW}" if wrong else ""
+    return f"{path} is not what the rows give (of {some_of(wrong)}); {_ANEW}" if wrong else ""
 
 
 def _miou(sums: Tally, recipe: RunRecipe) -> float | None:
