@@ -210,7 +210,7 @@ def test_a_leaderboard_that_is_not_what_the_rows_give_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = filled(tmp_path, "r1", "r2")
-    leaderboard.write(leaderboard.build(store), tmp_path)
+    leaderboard.write_board(leaderboard.build_board(store), tmp_path)
     path = tmp_path / "leaderboard.csv"
     whole = path.read_text()
     assert listed(store, capsys)[0] == 0
