@@ -7,7 +7,7 @@ from pathlib import Path
 from methods.hub import forbidden
 
 
-def to_fetch(what: str, repository: str) -> tuple[str, ...]:
+def weights_to_fetch(what: str, repository: str) -> tuple[str, ...]:
     """What a library fetches by itself, in words, if no weights of its repository are in the local cache. No network.
 
     repository: `owner/name`, in which `*` stands for any text.

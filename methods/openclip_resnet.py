@@ -49,7 +49,7 @@ class ClipResNet:
             return ()
         tower = self.model.removesuffix("-quickgelu").replace("RN", "resnet")
         named = f"open_clip model {self.model} with the tag {self.pretrained}"
-        return library_weights.to_fetch(named, f"timm/{tower}_clip.{self.pretrained}")
+        return library_weights.weights_to_fetch(named, f"timm/{tower}_clip.{self.pretrained}")
 
     def check_passes(self, requests: Mapping[Pass, Parts]) -> None:
         """ModelError for windows that do not fit the tower's last map."""

@@ -36,7 +36,7 @@ class Student(StudentSettings):
         name = self.encoder.removeprefix("tu-")
         of_timm, of_library = f"timm/{name}*", f"smp-hub/{name}.{self.encoder_weights}"
         weights = f"{self.encoder_weights} weights of the encoder {self.encoder}"
-        return (*library_weights.to_fetch(weights, of_timm if name != self.encoder else of_library), *texts)
+        return (*library_weights.weights_to_fetch(weights, of_timm if name != self.encoder else of_library), *texts)
 
     def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
         """Train, alone or as one worker of several; what is told of it."""
