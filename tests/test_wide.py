@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tracemalloc
 from collections import Counter
@@ -25,6 +26,7 @@ from harness.protocol.given import BrokenContract, about_classes, checked_sample
 from harness.recipes.origins import sample_digest
 from harness.work.pictures import decode_map, encode_map
 from harness.work.scoring import overlaps
+from methods.diffusion.prompts import joint_prompts
 from results import leaderboard, merge, verify
 from results.folder import keepsakes, parts
 from results.folder.store import Store
@@ -229,6 +231,22 @@ protocol: {{vocabulary: all}}
         assert np.array_equal(held["lesson"], np.where(given == WIDE_IGNORED, -1, given - 1))
     rows = Store.open(tmp_path / "runs").rows()
     assert set(rows["status"]) == {"ok"} and rows["run_id"].n_unique() == 3  # the teacher here and there
+
+
+def test_a_thousand_names_are_prompted_in_as_many_prompts_as_they_need() -> None:
+    """Tokens are words and two end marks; every class is in one prompt, in order, and none is cut off."""
+    words = Many(number=1000).classes
+
+    def tokenize(text: str) -> list[tuple[int, int]]:
+        return [(0, 0), *((found.start(), found.end()) for found in re.finditer(r"\S+", text)), (len(text), len(text))]
+
+    prompts = joint_prompts(words, "a photo of a {}", tokenize, limit=77)
+    assert [position for prompt in prompts for position, _ in prompt.places] == list(range(1000))
+    assert max(len(tokenize(prompt.text)) for prompt in prompts) <= 77
+    for prompt in prompts:
+        spelled_out = prompt.text.split()
+        for position, tokens in prompt.places:
+            assert " ".join(spelled_out[token - 1] for token in tokens) == words[position]
 
 
 def test_the_gates_take_many_classes() -> None:
