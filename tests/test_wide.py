@@ -27,11 +27,12 @@ from harness.recipes.origins import sample_digest
 from harness.work.pictures import decode_map, encode_map
 from harness.work.scoring import overlaps
 from methods.diffusion.prompts import joint_prompts
-from results import leaderboard, merge, verify
+from results import merge, verify
 from results.folder import keepsakes, parts
 from results.folder.store import Store
 from results.pictures.colours import colour, paint_labels
 from results.tables.board_csv import leaderboard_csv
+from results.tables.leaderboard import build_board
 
 GRID = """
 name: wide
@@ -86,7 +87,7 @@ def test_every_pixel_is_counted_whatever_the_number_of_classes(tmp_path: Path, n
     for row in store.rows().iter_rows(named=True):
         pairs = zip(row["true"], row["predicted"], strict=True)
         assert dict(zip(pairs, row["pixels"], strict=True)) == own[row["run_id"], row["image_id"]]
-    board = leaderboard.build(store)
+    board = build_board(store)
     assert len(board.entries) == 2
     for entry in board.entries:
         images = [counts for (run_id, _), counts in own.items() if run_id == entry.run_id]
@@ -161,7 +162,7 @@ def _merged(tmp_path: Path, store: Store) -> None:
     assert call(merge.main, tmp_path / "b", tmp_path / "c", "--into", tmp_path / "d").returncode == 0
     joined = Store.open(tmp_path / "d", create=False)
     assert joined.rows().drop("seconds").equals(store.rows().drop("seconds"))
-    assert leaderboard_csv(leaderboard.build(joined)) == leaderboard_csv(leaderboard.build(store))
+    assert leaderboard_csv(build_board(joined)) == leaderboard_csv(build_board(store))
     assert {p.name for p in (tmp_path / "d" / "label_maps").rglob("*.png")} == {
         p.name for p in (store.folder / "label_maps").rglob("*.png")
     }
@@ -267,8 +268,8 @@ def test_parts_of_before_are_read_as_they_are(tmp_path: Path) -> None:
     former(old)
     assert old.rows()["predicted"].list.contains(WIDE_IGNORED).any()
     assert old.rows().equals(store.rows())
-    board = leaderboard_csv(leaderboard.build(store))
-    assert leaderboard_csv(leaderboard.build(old)) == board
+    board = leaderboard_csv(build_board(store))
+    assert leaderboard_csv(build_board(old)) == board
     held = sorted(p.name for p in (old.folder / "rows").iterdir())
     assert door("grid.yaml", cwd=tmp_path / "old").returncode == 0
     assert sorted(p.name for p in (old.folder / "rows").iterdir()) == held
@@ -277,7 +278,7 @@ def test_parts_of_before_are_read_as_they_are(tmp_path: Path) -> None:
         assert call(merge.main, *(s.folder for s in folders), "--into", tmp_path / name).returncode == 0
         joined = Store.open(tmp_path / name)
         assert joined.rows().equals(store.rows())
-        assert leaderboard_csv(leaderboard.build(joined)) == board
+        assert leaderboard_csv(build_board(joined)) == board
 
 
 def former(store: Store) -> None:
