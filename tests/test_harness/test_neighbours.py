@@ -32,10 +32,11 @@ from harness.errors import SettingsError
 from harness.foreign import calls, interrupts, replaced
 from harness.foreign.calls import keeping_functions
 from harness.planning import plan as plans
-from harness.protocol.decision import checked
+from harness.protocol.decision import checked_answer
 from harness.recipes import loading
 from harness.work.worker import ShardWorker
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 DELICATE = Cell(Recipe.of("careless:Delicate"), "delicate")
 PLUGINS = Path(__file__).parents[1] / "plugins"
 IMAGES = Recipe.of("toy_world:Boxes", images=6)
@@ -319,7 +320,7 @@ def test_what_is_registered_for_the_end_does_not_change_the_exit_code(tmp_path: 
 @pytest.mark.parametrize("scores", [torch.ones(2, 4, 6).to_sparse(), torch.ones(2, 4, 6, device="meta")])
 def test_scores_without_plain_memory_are_refused_in_our_words(scores: torch.Tensor) -> None:
     with pytest.raises(MethodError, match=r"the method gave a tensor (that is sparse|without memory)"):
-        checked(scores, 2, (4, 6))
+        checked_answer(scores, 2, (4, 6))
 
 
 def test_a_library_may_wrap_its_own_functions_and_nobody_else_may(monkeypatch: pytest.MonkeyPatch) -> None:
