@@ -32,10 +32,11 @@ from typing import Any, Literal
 
 from harness import yaml_lines
 from harness.contracts import ProtocolSettings, Recipe
-from harness.errors import GridError, nearest
+from harness.errors import AddressError, GridError, nearest
 from harness.grid import form as grid_form
 from harness.grid import protocol_form
 from harness.grid.combinations import MOST_COMBINATIONS, Combination, Item, Role, count, matches
+from harness.grid.table_form import check_value
 from harness.grid.teachers import Teacher, Teachers
 from harness.recipes import loading
 from harness.yaml_lines import Where, YamlText
@@ -133,7 +134,7 @@ class _Maker:
     """Multiplies the items of one file."""
 
     def __init__(self, source: YamlText, form: grid_form.GridForm, folder: str) -> None:
-        self._source, self._form = source, form
+        self._source, self._form, self._folder = source, form, folder
         self._refuse_too_many()
         self._methods = self._items("methods", "method", folder)
         self._benchmarks = self._items("benchmarks", "benchmark", folder)
@@ -162,6 +163,10 @@ class _Maker:
         settings = {name for one in (*methods, *self._places) for name in one.known}
         known = {"method", "variant", "benchmark", *ProtocolSettings.__dataclass_fields__, *settings}
         for number, form in enumerate(self._form.tables):
+            try:
+                check_value(form.value, self._folder)
+            except AddressError as error:
+                raise self._source.error(("tables", number, "value"), str(error)) from None
             for key in ("rows", "columns", "where"):
                 value = getattr(form, key)
                 for name in [value] if isinstance(value, str) else value:

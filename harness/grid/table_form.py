@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from harness.grid.protocol_form import Form
+from harness.recipes import loading
 
 
 def _table_name(value: str) -> str:
@@ -23,10 +24,22 @@ Score = Literal[
     "miou", "image_miou", "miou_gt_present", "miou_all_zero", "pixel_accuracy", "mean_accuracy",
     "frequency_weighted_iou", "mean_dice", "mean_f_score",
 ]  # fmt: skip
+Value = Annotated[
+    Annotated[Score, Tag("name")] | Annotated[str, Tag("address")],
+    Discriminator(lambda value: "address" if isinstance(value, str) and ":" in value else "name"),
+]
+
+
+def check_value(value: str, folder: str) -> None:
+    """AddressError where a value is the address of an estimator, and leads to no function."""
+    if ":" in value:
+        loading.check_beside(value, folder)
+        loading.load_function(value)
 
 
 class TableForm(Form):
     """One entry of `tables:`. rows, columns: method, variant, benchmark or settings; where: which runs are in it.
+    value: a score by name, or the address `module:function` of an estimator.
 
     seeds: whether runs that differ in their seed alone are lines of their own, or one line with mean and spread.
     average: whether there is a last column with the mean over the data sets; the columns must be `benchmark`.
@@ -35,7 +48,7 @@ class TableForm(Form):
     name: TableName
     rows: Names
     columns: Names = "benchmark"
-    value: Score = "miou"
+    value: Value = "miou"
     caption: str = ""
     where: dict[str, Any] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)

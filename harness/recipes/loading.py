@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from difflib import get_close_matches
 from os.path import isfile  # unlike Path.is_file it raises nothing, whatever the name
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Literal, TypeVar
 
 from harness.contracts import ModelError, Parts, Pass, Reader, Recipe
@@ -27,10 +27,11 @@ from harness.recipes.syntax import ADDRESS
 
 __all__ = [
     "add_folder", "ask", "backbones", "build", "check_beside", "check_role", "kind_of", "learns", "load_class",
-    "open_method", "passes_of", "refuse_foreign_packages", "settings_of",
+    "load_function", "open_method", "passes_of", "refuse_foreign_packages", "settings_of",
 ]  # fmt: skip
 
 T = TypeVar("T")
+_WRITTEN = {"class": "Class", "function": "function"}
 Kind = Literal["learner", "reader", "method", "benchmark"]
 VERBS: dict[Kind, tuple[str, ...]] = {
     "learner": ("fit", "fitted"),
@@ -42,12 +43,31 @@ VERBS: dict[Kind, tuple[str, ...]] = {
 
 def load_class(use: str) -> type:
     """The class at an address `module:Class`; AddressError when there is none."""
+    module, found = _look_up(use, "class")
+    if not isinstance(found, type):
+        there = _there(module, use, type)
+        raise AddressError(f"{use!r} is not a class but of type {type(found).__name__}{there}")
+    return found
+
+
+def load_function(use: str) -> Callable[..., Any]:
+    """The function, or what is called like one, at an address `module:function`; AddressError when there is none."""
+    module, found = _look_up(use, "function")
+    if isinstance(found, type) or not callable(found):
+        there = _there(module, use, FunctionType)
+        raise AddressError(f"{use!r} is not a function but of type {type(found).__name__}{there}")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _look_up(use: str, what: Literal["class", "function"]) -> tuple[ModuleType, Any]:
+    """The module and the thing of an address. AddressError when there is none."""
     parts = ADDRESS.fullmatch(use)
     if parts is None:
         dotted, _, last = use.rpartition(".")
         meant = f"{dotted}:{last}"
         suggestion = f"; did you mean {meant!r}?" if ADDRESS.fullmatch(meant) else ""
-        raise AddressError(f"{use!r} is not an address; write module:Class{suggestion}")
+        raise AddressError(f"{use!r} is not an address; write module:{_WRITTEN[what]}{suggestion}")
     module = _import(parts[1], use)
     try:
         found = getattr(module, parts[2], None)
@@ -55,11 +75,9 @@ def load_class(use: str) -> type:
         error = interrupts.foreign(raised)
         raise AddressError(f"{use!r}: looking up {parts[2]!r} failed: {in_words(error)}") from error
     if found is None:
-        raise AddressError(f"{use!r}: module {parts[1]!r} has no class {parts[2]!r}{_classes_there(module, parts[2])}")
-    if not isinstance(found, type):
-        what = f"is not a class but of type {type(found).__name__}"
-        raise AddressError(f"{use!r} {what}{_classes_there(module, parts[2])}")
-    return found
+        there = _there(module, use, type if what == "class" else FunctionType)
+        raise AddressError(f"{use!r}: module {parts[1]!r} has no {what} {parts[2]!r}{there}")
+    return module, found
 
 
 def build(recipe: Recipe) -> Any:
@@ -236,9 +254,11 @@ def _nearest_module(name: str) -> str:
     return f"; did you mean {'.'.join(words)!r}?"
 
 
-def _classes_there(module: ModuleType, name: str) -> str:
+def _there(module: ModuleType, use: str, kind: type) -> str:
+    """The clause that says which class or function of a module may be meant."""
+    name = use.rpartition(":")[2]
     found = [
         key for key, value in vars(module).items()
-        if isinstance(value, type) and not key.startswith("_") and value.__module__.startswith(module.__name__)
+        if isinstance(value, kind) and not key.startswith("_") and value.__module__.startswith(module.__name__)
     ]  # fmt: skip
     return nearest(name, found) or (f"; it has {', '.join(found[:8])}" if found else "")

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,14 @@ def write_report(
 ) -> Path:
     """Write a folder's `tables/`, `ledger.csv` and `report/`, in place of the last one; the path of its first page.
 
-    pairs: show the differences of all pairs of runs, not only those from the best.
+    pairs: show the differences of all pairs of runs, not only those from the best. A stranger's estimator that cannot
+    be had from here is said on stderr.
     """
     evidence = gather(store, partial, everything)
-    built = [matrices.build_matrix(evidence, spec) for spec in matrices.declared(store)]
+    specs = matrices.declared(store)
+    for sentence in matrices.without_estimator(specs):
+        print(sentence, file=sys.stderr)
+    built = [matrices.build_matrix(evidence, spec) for spec in specs]
     published = ledger.load(store.folder, ledgers)
     formats.write_tables(built, store.folder)
     ledger.write_ledger(ledger.verdicts(evidence, published), store.folder)

@@ -28,9 +28,10 @@ def receipt(evidence: Evidence, run_id: str, value: str = "miou") -> list[Sectio
     """All that stands behind a run's number, as titled lines."""
     recipe, entry = evidence.recipes[run_id], evidence.entry(run_id)
     column = evidence.column_of(run_id)
-    number = matrices.score(evidence, run_id, value)
+    number, undefined = matrices.score(evidence, run_id, value)
     interval = column.interval(run_id) if value == "miou" else None
-    words = [f"{value} = {_percent(number)}" + (f", about 95 % interval {_range(interval)}" if interval else "")]
+    beside = f", about 95 % interval {_range(interval)}" if interval else ""
+    words = [f"{value} = {undefined or _percent(number)}{beside}"]
     words += significance_words.run_in_words(entry, column.standings)
     return [
         ("Number", words),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import StoreError, nearest
-from results.counts import estimators, seeds
+from results.counts import estimators, seeds, strangers
 from results.folder.recipes import RunRecipe
 from results.folder.store import Store
 from results.tables import averages
@@ -27,6 +27,7 @@ __all__ = [
     "declared",
     "score",
     "setting_in_words",
+    "without_estimator",
 ]
 EVERYTHING = "matrix"  # the table that every folder has: all methods and variants on all benchmarks
 NO_RUN = "no run"
@@ -97,10 +98,30 @@ def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
     return Matrix(spec, tuple(map(spec.label, rows)), tuple(names), tuple(map(tuple, lines)))
 
 
-def score(evidence: Evidence, run_id: str, value: str) -> float | None:
-    """A run's score 0..1 by its name in VALUES."""
-    entry = evidence.entry(run_id)
-    return entry.image_miou if value == "image_miou" else estimators.SCORES[value](evidence.counts(run_id))
+def without_estimator(specs: Iterable[TableSpec]) -> list[str]:
+    """A sentence for every table whose value is a stranger's estimator that cannot be had from here."""
+    told = []
+    for spec in specs:
+        try:
+            if spec.value not in VALUES:
+                strangers.found(spec.value)
+        except StoreError as error:
+            told.append(f"table {spec.name!r} has holes only: {error}")
+    return told
+
+
+def score(evidence: Evidence, run_id: str, value: str) -> tuple[float | None, str]:
+    """A run's score 0..1, by its name in VALUES or a stranger's address; where it has none, with the reason."""
+    try:
+        if value == "image_miou":
+            number = evidence.entry(run_id).image_miou
+        elif value in VALUES:
+            number = estimators.SCORES[value](evidence.counts(run_id))
+        else:
+            number = strangers.estimated(value, evidence.counts(run_id))
+    except StoreError as error:
+        return None, str(error)
+    return number, "undefined" if number is None else ""
 
 
 def _facts(entry: Entry, recipe: RunRecipe, spec: TableSpec) -> dict[str, str]:
@@ -154,12 +175,12 @@ def _cell(
     entry = evidence.entry(run_id)
     missing = "" if entry.complete else _lacking(entry)
     shown = entry.complete or evidence.board.partial
-    value = score(evidence, run_id, spec.value) if shown else None
+    value, undefined = score(evidence, run_id, spec.value) if shown else (None, "undefined")
     interval = evidence.column_of(run_id).interval(run_id) if shown and spec.value == "miou" else None
     beside = entry.standing if shown and spec.value == "miou" and not entry.complete else None
     best = f"the best has {100 * beside.best_there:.1f} on those of both" if beside and not beside.whole else ""
     note = "; ".join(words for words in (best, entry.part) if words)
-    return TableCell(run_id, value, missing or ("" if value is not None else "undefined"), interval=interval, note=note)
+    return TableCell(run_id, value, missing or undefined, interval=interval, note=note)
 
 
 def _over_seeds(spec: TableSpec, cells: Sequence[TableCell]) -> TableCell:

@@ -1,11 +1,12 @@
 """An entry of a grid's `tables:` goes in; the declared table, with its words for rows and columns, comes out.
 
 A declared table: `name`, `caption`, `rows` and `columns` (each `method`, `variant`, `benchmark` or a setting, or a list
-of these), `value` (a score), `where` (`{method: [...], setting: value}`; a setting that a run does not have leaves it
-in), `labels` (`{value: text}`), `published` (a table of the ledger) and `seeds` (`together`: a variant's words leave
-the seed out). Values listed in `where` or `labels` for the rows or columns give their order, and those without a run
-stand as holes. Runs of one cell that differ in their seed alone are one number: their mean, with the spread.
-`average: true` adds a column with the mean over the data sets, where `columns` is `benchmark`.
+of these), `value` (a score, or the address of a stranger's estimator), `where` (`{method: [...], setting: value}`; a
+setting that a run does not have leaves it in), `labels` (`{value: text}`), `published` (a table of the ledger) and
+`seeds` (`together`: a variant's words leave the seed out). Values listed in `where` or `labels` for the rows or columns
+give their order, and those without a run stand as holes. Runs of one cell that differ in their seed alone are one
+number: their mean, with the spread. `average: true` adds a column with the mean over the data sets, where `columns` is
+`benchmark`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import StoreError, nearest
-from results.counts import estimators
+from results.counts import estimators, strangers
 
 VALUES = ("image_miou", *estimators.SCORES)
 Key = tuple[str, ...]
@@ -40,7 +41,7 @@ class TableSpec:
     def from_dict(cls, content: Mapping[str, Any]) -> TableSpec:
         """From the grid's own form. StoreError when a value is unknown."""
         value = str(content.get("value") or "miou")
-        if value not in VALUES:
+        if value not in VALUES and not strangers.is_address(value):
             known = f"{nearest(value, VALUES)} (values: {', '.join(VALUES)})"
             raise StoreError(
                 f"table {content.get('name')!r} asks for the value {value!r}, which nobody computes{known}"
