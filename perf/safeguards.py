@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent.parent
 MOST = 0.03  # of the other's time
 
 
-def serve_toy(grid: str, limit: int) -> None:
+def serve_sweeps(grid: str, limit: int) -> None:
     """In a checkout's own process: a sweep for every line that comes, answered by its seconds."""
     from harness import sweep
 
@@ -77,7 +77,7 @@ def main() -> int:
     parser.add_argument("--serve", metavar="GRID", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve_toy(options.serve, options.limit)
+        serve_sweeps(options.serve, options.limit)
         return 0
     grid = options.grid.resolve()
     ours, theirs = (Checkout(folder, grid, options.limit) for folder in (HERE, options.other.resolve()))

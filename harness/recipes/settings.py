@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -123,9 +124,10 @@ def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
     return found
 
 
-def hints_of(cls: type) -> dict[str, Any]:
+@lru_cache(maxsize=256)
+def hints_of(cls: type) -> Mapping[str, Any]:
     """The types of a class's settings, as far as they can be resolved."""
-    return {**_hints(inspect.getattr_static(cls, "__init__")), **_hints(cls)}
+    return MappingProxyType({**_hints(inspect.getattr_static(cls, "__init__")), **_hints(cls)})
 
 
 def _hints(annotated: Any) -> dict[str, Any]:
