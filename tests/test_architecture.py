@@ -102,6 +102,30 @@ def rooms_of_results_flow_one_way(path: str, text: str) -> bool:
     return known <= {*RESULTS[: RESULTS.index(room) + 1]}
 
 
+COUNTED = {"intersection", "union", "labelled", "pixels", "overlaps", "confusions"}
+
+
+def pixel_counts_are_divided_in_one_room(path: str, text: str) -> bool:
+    """Elsewhere no function that speaks of counts of pixels divides."""
+    if not path.startswith("results/") or path.startswith("results/counts/"):
+        return True
+    functions = [
+        set(map(spoken, ast.walk(node))) for node in ast.walk(parsed(text)) if isinstance(node, ast.FunctionDef)
+    ]
+    return not any(words & COUNTED and words & {"/", "divide", "true_divide"} for words in functions)
+
+
+def spoken(node: ast.AST) -> str:
+    """The name, attribute, text or operator that a node is; empty for others, and for what joins a path and a text."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        texts = ast.JoinedStr, ast.Constant
+        joins = isinstance(node.right, texts) and not isinstance(getattr(node.right, "value", ""), int | float)
+        return "" if joins else "/"
+    if isinstance(node, ast.Name | ast.Attribute):
+        return node.id if isinstance(node, ast.Name) else node.attr
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
 def no_command_of_results_knows_another(path: str, text: str) -> bool:
     """What a command knows to do that others need stands in a room."""
     own = {name for name in imports(text) if name.startswith("results.")}
@@ -162,6 +186,7 @@ WALLS: dict[Wall, Source] = {  # each wall with a file that breaks it
     results_know_only_contracts_and_errors: ("results/x.py", "from harness.planning.plan import Plan"),
     the_river_flows_one_way: ("harness/protocol/x.py", "from harness.work.slots import Slot"),
     rooms_of_results_flow_one_way: ("results/counts/x.py", "from results.tables import ranking"),
+    pixel_counts_are_divided_in_one_room: ("results/report/x.py", "def f(c):\n    return c.intersection / c.union"),
     no_command_of_results_knows_another: ("results/x.py", "from results.merge import merge"),
     only_doors_know_the_results: ("harness/work/worker.py", "from results.folder.store import Store"),
     the_door_defines_no_class: ("harness/sweep.py", "class Sweep: ..."),

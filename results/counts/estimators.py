@@ -1,4 +1,4 @@
-"""Overlaps go in and scores come out: every division of the house is here, in float64, on integer sums.
+"""Overlaps go in and scores come out, divided in float64 on integer sums; no other room divides pixel counts.
 
 Definitions are those of mmseg's IoUMetric: per class c over the scored pixels, I_c = predicted c and labelled c,
 P_c = predicted c, L_c = labelled c, U_c = P_c + L_c - I_c; the sums over all images come first. What is undefined is
@@ -56,7 +56,7 @@ def _sum_by(index: Counts, pixels: Counts, size: int) -> Counts:
     return total
 
 
-def _ratio(part: Counts | NDArray[np.float64], whole: Counts | NDArray[np.float64]) -> NDArray[np.float64]:
+def ratio(part: Counts | NDArray[np.float64], whole: Counts | NDArray[np.float64]) -> NDArray[np.float64]:
     """part / whole in float64, NaN where whole is 0."""
     out = np.full(np.shape(whole), np.nan)
     return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
@@ -69,19 +69,19 @@ def _mean(values: NDArray[np.float64]) -> float | None:
 
 def class_iou(counts: ClassCounts) -> NDArray[np.float64]:
     """I_c / U_c, NaN for a class that is neither labelled nor predicted."""
-    return _ratio(counts.intersection, counts.union)
+    return ratio(counts.intersection, counts.union)
 
 
 def class_dice(counts: ClassCounts) -> NDArray[np.float64]:
     """2 I_c / (P_c + L_c), NaN for a class that is neither labelled nor predicted."""
-    return _ratio(2 * counts.intersection, counts.predicted + counts.labelled)
+    return ratio(2 * counts.intersection, counts.predicted + counts.labelled)
 
 
 def class_f_score(counts: ClassCounts) -> NDArray[np.float64]:
     """mmseg's F1 by class: NaN, not 0, for a class without a true positive."""
-    precision = _ratio(counts.intersection, counts.predicted)
-    recall = _ratio(counts.intersection, counts.labelled)
-    return _ratio(2 * precision * recall, precision + recall)
+    precision = ratio(counts.intersection, counts.predicted)
+    recall = ratio(counts.intersection, counts.labelled)
+    return ratio(2 * precision * recall, precision + recall)
 
 
 def miou(counts: ClassCounts) -> float | None:
@@ -101,12 +101,12 @@ def miou_all_zero(counts: ClassCounts) -> float | None:
 
 def pixel_accuracy(counts: ClassCounts) -> float | None:
     """mmseg's aAcc: the share of the scored pixels that are right."""
-    return _mean(_ratio(counts.intersection.sum(keepdims=True), counts.labelled.sum(keepdims=True)))
+    return _mean(ratio(counts.intersection.sum(keepdims=True), counts.labelled.sum(keepdims=True)))
 
 
 def mean_accuracy(counts: ClassCounts) -> float | None:
     """mmseg's mAcc: the mean of I_c / L_c over labelled classes."""
-    return _mean(_ratio(counts.intersection, counts.labelled))
+    return _mean(ratio(counts.intersection, counts.labelled))
 
 
 def frequency_weighted_iou(counts: ClassCounts) -> float | None:
@@ -163,8 +163,8 @@ def _spread_mious(true: Counts, predicted: Counts, pixels: Counts, image: Counts
     labelled = np.bincount(image * _COLUMNS + true, pixels, size)
     inside = np.bincount((image * _COLUMNS + true)[right], pixels[right], size)
     union = labelled + np.bincount((image * _COLUMNS + predicted)[given], pixels[given], size) - inside
-    iou = _ratio(inside, union).reshape(shape)
-    return _ratio(np.nansum(iou, axis=1), (~np.isnan(iou)).sum(axis=1))
+    iou = ratio(inside, union).reshape(shape)
+    return ratio(np.nansum(iou, axis=1), (~np.isnan(iou)).sum(axis=1))
 
 
 def _listed_mious(true: Counts, predicted: Counts, pixels: Counts, image: Counts, images: int) -> NDArray[np.float64]:
@@ -175,7 +175,7 @@ def _listed_mious(true: Counts, predicted: Counts, pixels: Counts, image: Counts
     own, guessed = place[: true.size], place[true.size :]
     inside = np.bincount(own[right], pixels[right], found.size)
     union = np.bincount(own, pixels, found.size) + np.bincount(guessed, pixels[given], found.size) - inside
-    return _ratio(np.bincount(found // side, inside / union, images), np.bincount(found // side, minlength=images))
+    return ratio(np.bincount(found // side, inside / union, images), np.bincount(found // side, minlength=images))
 
 
 def overlap_arrays(overlaps: pl.DataFrame) -> tuple[Counts, Counts, Counts]:
@@ -194,14 +194,18 @@ def image_miou(values: Iterable[float | None]) -> float | None:
     return _mean(np.array([v for v in values if v is not None], np.float64))
 
 
+def with_shares(confusion: pl.DataFrame) -> pl.DataFrame:
+    """A confusion with the column `share`, 0..1, of the true class's pixels."""
+    return confusion.with_columns(share=pl.col("pixels") / pl.col("pixels").sum().over("true"))
+
+
 def confused_with(confusion: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
     """Which word is taken for which: true, predicted ("no class" for 65535), pixels, share of the true class's pixels.
 
     Confusion as in `counts_of`; wrong pairs only, the largest share of each class first, classes in order.
     """
     names = {0: "background", **dict(enumerate(classes, start=1)), NO_CLASS: "no class"}
-    share = pl.col("pixels") / pl.col("pixels").sum().over("true")
-    wrong = confusion.with_columns(share=share).filter(pl.col("true") != pl.col("predicted"))
+    wrong = with_shares(confusion).filter(pl.col("true") != pl.col("predicted"))
     ordered = wrong.sort("true", "pixels", "predicted", descending=[False, True, False])
     named = [pl.col(c).replace_strict(names, return_dtype=pl.String) for c in ("true", "predicted")]
     return ordered.select(*named, "pixels", "share")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from harness.contracts import WIDE_IGNORED
+from results.counts import estimators
 from results.counts.image_counts import ImageCounts, image_counts
 from results.folder.keepsakes import read_image, read_map
 from results.pictures.colours import Labels, colour, error_map, hatch, hex_of, paint_errors, paint_labels, scored
@@ -128,5 +129,5 @@ def _add_class_scores(evidence: Evidence, room: Room, runs: list[dict[str, Any]]
 
 
 def _ious(counts: ImageCounts, image: int, first: int) -> dict[int, float]:
-    inside, union = counts.intersection[0, image], counts.union[0, image]
-    return {int(k) + first: round(float(inside[k] / union[k]), 4) for k in np.flatnonzero(union)}
+    ious = estimators.ratio(counts.intersection[0, image], counts.union[0, image])
+    return {int(k) + first: round(float(ious[k]), 4) for k in np.flatnonzero(~np.isnan(ious))}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
-import polars as pl
 
 from harness.contracts import WIDE_IGNORED
 from results.counts import estimators
@@ -152,11 +151,10 @@ def confusion(evidence: Evidence, column: Column) -> Chart | None:
     names: Mapping[int, str] = {0: "background", **dict(enumerate(recipe.classes, start=1)), WIDE_IGNORED: "no class"}
     rows = []
     for run_id, label in labels.items():
-        frame = evidence.confusions[run_id]
-        totals = dict(frame.group_by("true").agg(pl.col("pixels").sum()).iter_rows())
+        frame = estimators.with_shares(evidence.confusions[run_id])
         rows += [
-            {"run": label, "true": names[true], "predicted": names[predicted], "share": 100 * pixels / totals[true]}
-            for true, predicted, pixels in frame.select("true", "predicted", "pixels").iter_rows()
+            {"run": label, "true": names[true], "predicted": names[predicted], "share": 100 * share}
+            for true, predicted, share in frame.select("true", "predicted", "share").iter_rows()
         ]
     if not rows:
         return None

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.errors import StoreError, nearest
+from results.counts import estimators
 from results.folder import artefacts
 from results.folder.proof import read_json
 from results.folder.recipes import RunRecipe, recipe_path
@@ -83,12 +84,10 @@ def _data(entry: Entry) -> str:
 def _classes(evidence: Evidence, run_id: str) -> list[str]:
     """What mIoU is the mean of: every class with its summed intersection and union, in pixels."""
     counts = evidence.counts(run_id)
-    sums = zip(evidence.classes(run_id), counts.intersection.tolist(), counts.union.tolist(), strict=True)
+    columns = counts.intersection.tolist(), counts.union.tolist(), estimators.class_iou(counts).tolist()
     return [
-        f"{name}: {inside} / {union} = {_percent(inside / union)}"
-        if union
-        else f"{name}: in no truth and no prediction"
-        for name, inside, union in sums
+        f"{name}: {inside} / {union} = {_percent(iou)}" if union else f"{name}: in no truth and no prediction"
+        for name, inside, union, iou in zip(evidence.classes(run_id), *columns, strict=True)
     ]
 
 
