@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ TOO_DEEP = f"it is nested too deep; a grid needs at most {DEEPEST} levels"
 TAG = "tag:yaml.org,2002:"
 SCALARS = frozenset(TAG + kind for kind in ("str", "int", "float", "bool", "null"))
 FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML was built with it
+UNPLAIN = re.compile(r"[-+]?(0[0-7_]*[0-7]|.*[0-9.]_.*|.*:.*)")  # numbers that are not what they look like
 BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)  # PyYAML on malformed scalars
 
 
@@ -166,9 +168,18 @@ class _Walk:
             value = self._scalars.construct_object(node)
         except (yaml.YAMLError, *BROKEN):
             raise self._refuse(node, f"{node.value[:40]!r} cannot be read as {node.tag.removeprefix(TAG)}") from None
+        if node.tag in (TAG + "int", TAG + "float") and UNPLAIN.fullmatch(node.value):
+            raise self._refuse(node, _spelt_plainly(node.value, value))
         if isinstance(value, float) and math.isnan(value):
             raise self._refuse(node, "nan is not a value: it does not even equal itself")
         return value
 
     def _refuse(self, node: yaml.Node, sentence: str) -> GridError:
         return GridError(f"{self._file}, line {node.start_mark.line + 1}: {bounded(sentence)}")
+
+
+def _spelt_plainly(written: str, value: float) -> str:
+    """What to write in place of a number that YAML reads otherwise than people do: 010 is 8, 1:30 is 90."""
+    looks = written.replace("_", "")
+    other = f", or {int(looks)} if that was meant" if looks.lstrip("+-").isdigit() and int(looks) != value else ""
+    return f"YAML reads {written} as {value}; write {value}{other}, or {written!r} in quotes for a text"

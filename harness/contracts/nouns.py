@@ -28,7 +28,7 @@ Parts: TypeAlias = frozenset[str]  # which parts of a pass are read; a backbone 
 def freeze(value: Any) -> Any:
     """Lists and tuples become tuples, all the way down, so that settings can be hashed; other values pass."""
     if isinstance(value, list | tuple):
-        return tuple(freeze(item) for item in value)
+        return tuple([freeze(item) for item in value])
     return value
 
 
@@ -79,7 +79,7 @@ class Vocabulary:
     @property
     def words(self) -> tuple[str, ...]:
         """The usual name of every position."""
-        return tuple(synonyms[0] for synonyms in self.names)
+        return tuple([synonyms[0] for synonyms in self.names])
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ class Run:
     """One method recipe on one benchmark under one protocol; `run_id` is a hash of all that can change a pixel.
 
     names: the words of every class, as the protocol's name set gives them. purpose: what the run is for. own: the
-    method is given processes of its own; in no id.
+    method is given processes of its own; in no id. classes: the digest of the benchmark's classes in order, as the plan
+    saw them: a worker's must be the same.
     """
 
     run_id: str
@@ -67,6 +68,7 @@ class Run:
     names: Words = ()
     purpose: Purpose = Scoring()
     own: bool = False
+    classes: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Batch:
     @property
     def image_ids(self) -> tuple[str, ...]:
         """The images that are wanted, without the fillers."""
-        return tuple(slot for slot in self.slots if slot is not None)
+        return tuple([slot for slot in self.slots if slot is not None])
 
 
 @dataclass(frozen=True)

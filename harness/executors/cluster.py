@@ -383,7 +383,7 @@ def classify(error: Exception) -> tuple[str, str]:
         ("init", ("RuntimeEnvSetupError", "ActorUnschedulableError", "ActorPlacementGroupRemoved")),
     )
     for kind, names in kinds:
-        if isinstance(error, tuple(getattr(rays, name) for name in names if hasattr(rays, name))):
+        if isinstance(error, tuple([getattr(rays, name) for name in names if hasattr(rays, name)])):
             return kind, _first_line(error)
     return "fatal", f"{type(error).__name__}: {_first_line(error)}"
 

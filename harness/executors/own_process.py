@@ -153,7 +153,7 @@ def _end_with_parent() -> None:
 
 def _joined(parts: list[BatchDone]) -> BatchDone:
     """The parts of one batch as one."""
-    rows: tuple[Row, ...] = tuple(row for part in parts for row in part.rows)
+    rows: tuple[Row, ...] = tuple([row for part in parts for row in part.rows])
     pictures = {one.image_id: one for part in parts for one in part.pictures}
     origins = {one.image_id: one for part in parts for one in part.origins}
     spent = {name: sum(getattr(part, name) for part in parts) for name in ("encodings", "passes", "seconds")}

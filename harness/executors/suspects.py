@@ -49,7 +49,7 @@ class Piece:
     @classmethod
     def whole(cls, shard: Shard) -> Piece:
         """A shard that is under no suspicion."""
-        return cls(shard, tuple(run.run_id for run in shard.runs))
+        return cls(shard, tuple([run.run_id for run in shard.runs]))
 
     def with_batches(self, batches: Sequence[Batch]) -> Piece:
         """The same runs on other batches of the shard."""
@@ -67,7 +67,7 @@ class Piece:
     def only(self, images: set[str]) -> Piece:
         """These images of its batch; the others' places hold fillers."""
         (batch,) = self.shard.batches
-        return self.with_batches([replace(batch, slots=tuple(s if s in images else None for s in batch.slots))])
+        return self.with_batches([replace(batch, slots=tuple([s if s in images else None for s in batch.slots]))])
 
 
 class Suspects:
@@ -126,7 +126,7 @@ class Suspects:
         reason = f"Not tried: this run was stopped after {STOP_AFTER} or more of its images had ended worker processes."
         for piece in reversed(pieces):
             runs = piece.shard.runs
-            kept = tuple(run for run in runs if run.run_id not in self.stopped)
+            kept = tuple([run for run in runs if run.run_id not in self.stopped])
             if kept and piece.shard.batches:
                 queue = self._alone if piece.alone else self._waiting
                 queue.appendleft(replace(piece, shard=replace(piece.shard, runs=kept)))
@@ -202,5 +202,5 @@ class Suspects:
 def failed_rows(shard: Shard, runs: Sequence[Run], reason: str) -> Iterator[BatchDone]:
     """Failed rows of these runs for all wanted images, batch by batch."""
     for batch in shard.batches:
-        rows = tuple(Row(run.run_id, image, "failed", 0.0, reason) for run in runs for image in batch.image_ids)
+        rows = tuple([Row(run.run_id, image, "failed", 0.0, reason) for run in runs for image in batch.image_ids])
         yield BatchDone(shard.shard_id, batch.index, rows)

@@ -79,8 +79,8 @@ class Guard:
         python_names.settle()
         strays.settle_strays()
         watched = (*things(), *torch_things())
-        self._cheap = tuple(one for one in watched if not one.rare)
-        self._rare = tuple(one for one in watched if one.rare and wholly)
+        self._cheap = tuple([one for one in watched if not one.rare])
+        self._rare = tuple([one for one in watched if one.rare and wholly])
         self._were = [one.look() for one in self._cheap]
         self._rarely_were = [one.look() for one in self._rare]
         if wholly:

@@ -47,14 +47,14 @@ class _Known:
     def of(cls, place: Any, wholly: bool) -> _Known:
         """wholly: it is ours."""
         held = dict(vars(place))
-        names = tuple(name for name, value in held.items() if _is_function(value) or (wholly and name[:2] != "__"))
+        names = tuple([name for name, value in held.items() if _is_function(value) or (wholly and name[:2] != "__")])
         size = len(held) if isinstance(place, type) else None
-        values = tuple(held[name] for name in names)
+        values = tuple([held[name] for name in names])
         bare = [getattr(value, "__func__", value) for value in values]
-        functions = tuple(one for one in bare if wholly and isinstance(one, FunctionType))
+        functions = tuple([one for one in bare if wholly and isinstance(one, FunctionType)])
         constants = [(name, held[name]) for name in names if wholly and name.isupper()]
-        filled = tuple((name, one, one.copy()) for name, one in constants if type(one) in _FILLED)
-        return cls(place, names, values, size, functions, tuple(map(_MADE, functions)), filled)
+        filled = tuple([(name, one, one.copy()) for name, one in constants if type(one) in _FILLED])
+        return cls(place, names, values, size, functions, tuple([*map(_MADE, functions)]), filled)
 
     def same(self) -> bool:
         now = vars(self.place)
@@ -62,7 +62,8 @@ class _Known:
             return False
         if not all(map(operator.is_, map(now.get, self.names), self.values)):
             return False
-        return tuple(map(_MADE, self.functions)) == self.made and all(_alike(one, was) for _, one, was in self.filled)
+        made = tuple([*map(_MADE, self.functions)])
+        return made == self.made and all(_alike(one, was) for _, one, was in self.filled)
 
     def traces(self, name: str) -> Iterator[Trace]:
         """What was replaced, or changed inside."""

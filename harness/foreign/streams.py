@@ -17,13 +17,13 @@ def look() -> tuple[Any, ...]:
 
     An open file that is seen for the first time is kept open besides, so that it can be brought back.
     """
-    places = tuple(_place(number) for number in range(3))
+    places = tuple([_place(number) for number in range(3)])
     for key in places:
         if key is not None and key not in _copies:
             _copies[key] = os.dup(key[0])
-    objects = tuple(getattr(sys, name, None) for name in NAMES)
-    first = tuple(_instead[id(one)][1] if id(one) in _instead else one for one in objects)
-    return places, first, tuple(bool(getattr(one, "closed", False)) for one in objects)
+    objects = tuple([getattr(sys, name, None) for name in NAMES])
+    first = tuple([_instead[id(one)][1] if id(one) in _instead else one for one in objects])
+    return places, first, tuple([bool(getattr(one, "closed", False)) for one in objects])
 
 
 def bring_back(was: tuple[Any, ...]) -> None:

@@ -65,7 +65,7 @@ def _switched(words: str) -> Callable[[Any, Any], str]:
 def _modes(torch: Any) -> tuple[tuple[Any, ...], int]:
     """Modes over torch's functions, the default device among them, and the number of modes over its dispatch."""
     count = torch._C._len_torch_function_stack()
-    stack = tuple(torch._C._get_function_stack_at(place) for place in range(count)) if count else ()
+    stack = tuple([torch._C._get_function_stack_at(place) for place in range(count)]) if count else ()
     return stack, torch._C._len_torch_dispatch_stack()
 
 
@@ -94,7 +94,7 @@ def _put_inference(torch: Any, was: bool) -> None:
 
 def _casts(torch: Any) -> tuple[Any, ...]:
     kinds = ("cpu", "cuda")
-    states = tuple((torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in kinds)
+    states = tuple([(torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in kinds])
     return states, torch.is_autocast_cache_enabled()
 
 
@@ -108,7 +108,7 @@ def _put_casts(torch: Any, was: tuple[Any, ...]) -> None:
 def _hook_tables(torch: Any) -> tuple[tuple[str, dict[Any, Any]], ...]:
     """The tables of hooks that all modules have in common, found by how torch names them."""
     held = vars(torch.nn.modules.module).items()
-    return tuple((name, table) for name, table in held if name.startswith("_global_") and isinstance(table, dict))
+    return tuple([(name, table) for name, table in held if name.startswith("_global_") and isinstance(table, dict)])
 
 
 def _hooks(tables: tuple[tuple[str, dict[Any, Any]], ...]) -> tuple[tuple[str, dict[Any, Any], dict[Any, Any]], ...]:

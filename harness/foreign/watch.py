@@ -25,10 +25,10 @@ import numpy as np
 from harness.foreign import strays, streams
 
 Tell = Callable[[Any, Any], str]
-SIGNALS = tuple(
+SIGNALS = tuple([
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGALRM", "SIGCHLD")
     if hasattr(signal, name)
-)  # fmt: skip
+])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -139,10 +139,10 @@ def _put_folder(was: str | None) -> None:
             os.chdir(was)
 
 
-_LIBRARIES_OWN = tuple(
+_LIBRARIES_OWN = tuple([
     os.fsencode(name)
     for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK")
-)  # set by torch for itself, whoever uses it first
+])  # set by torch for itself, whoever uses it first
 
 
 def _environment() -> dict[Any, Any]:
@@ -173,7 +173,7 @@ def _environment_told(before: dict[Any, Any], now: dict[Any, Any]) -> str:
 
 
 def _handlers() -> tuple[Any, ...]:
-    return tuple(map(signal.getsignal, SIGNALS))
+    return tuple([*map(signal.getsignal, SIGNALS)])
 
 
 def _put_handlers(was: tuple[Any, ...]) -> None:
@@ -212,7 +212,7 @@ def _put_logging(was: tuple[Any, ...]) -> None:
 
 def _warnings() -> tuple[Any, ...]:
     """Filters that speak of all warnings of one of Python's own kinds; libraries' filters about their own may stay."""
-    return tuple(filter(_sweeping, warnings.filters)), warnings.showwarning
+    return tuple([*filter(_sweeping, warnings.filters)]), warnings.showwarning
 
 
 def _sweeping(one: Any) -> bool:

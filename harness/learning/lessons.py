@@ -29,7 +29,7 @@ from harness.contracts import (
     narrowed,
 )
 from harness.protocol.decision import checked_answer
-from harness.protocol.given import checked_sample
+from harness.protocol.given import check_classes, checked_sample
 from harness.protocol.offering import Offer, numbers_of, offer, tagged
 from harness.protocol.rules import WORDED
 from harness.protocol.views import Cut, Window, queries
@@ -127,11 +127,13 @@ class StoredLessons:
     def _benchmark(self) -> Any:
         if self._book.folder:
             loading.add_folder(self._book.folder)
-        return loading.build(self._run.benchmark)
+        benchmark = loading.build(self._run.benchmark)
+        check_classes(benchmark, self._run.classes)
+        return benchmark
 
     @cached_property
     def _names(self) -> Words:
-        return self._run.names or tuple((name,) for name in self._benchmark.classes)
+        return self._run.names or tuple([(name,) for name in self._benchmark.classes])
 
     @cached_property
     def _teacher(self) -> Any:

@@ -247,7 +247,7 @@ class Planner:
         run_id = id_of_run({**record, "protocol": asdict(protocol)})
         run = Run(
             run_id, cell.method_name, cell.variant, cell.method, cell.benchmark_name, cell.benchmark, protocol,
-            names=names, purpose=purpose, own=getattr(cell, "own", False),
+            names=names, purpose=purpose, own=getattr(cell, "own", False), classes=digest(list(place.classes)),
         )  # fmt: skip
         told = {"official_images": place.official, "clusters": place.clusters}
         record |= {name: content for name, content in told.items() if content}

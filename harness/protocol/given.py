@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from harness.contracts import IGNORED, MOST_CLASSES, WIDE_IGNORED, DataError, Sample, widened
+from harness.contracts.facts import digest
 from harness.errors import HarnessError, bounded, in_words
 
 CONTRACT = "broken contract"  # the kind under which the gate counts it
@@ -30,6 +31,18 @@ class BrokenContract(DataError):
 def classes_of(benchmark: Any, called: str) -> tuple[str, ...]:
     """The classes of a benchmark in order. called: its name, for the sentence."""
     return _sound(benchmark, "classes", about_classes, called)
+
+
+def check_classes(benchmark: Any, planned: str) -> None:
+    """BrokenContract where a benchmark's classes are not those whose digest was planned ("": not known).
+
+    A truth's numbers would mean other classes: so it is where they come from a set, whose order is each process's own.
+    """
+    if planned and digest(list(benchmark.classes)) != planned:
+        raise BrokenContract(
+            "the benchmark's classes, or their order, are other ones in this process than when the sweep was planned; "
+            "give them in a fixed order (a set has none)"
+        )
 
 
 def ids_of(benchmark: Any, called: str) -> tuple[str, ...]:
@@ -114,7 +127,7 @@ def _sound(benchmark: Any, verb: str, about: Callable[[Any], Iterator[str]], cal
     try:
         given = benchmark.classes if verb == "classes" else benchmark.ids()
         fault = next(about(given), None)
-        words = () if fault else tuple(str(word) for word in given)
+        words = () if fault else tuple([str(word) for word in given])
     except HarnessError:
         raise
     except Exception as error:

@@ -33,7 +33,7 @@ def read_file(written: str, folder: Path) -> NameFile:
         raise GridError(f"{path}: a name file holds a list with a word or a list of words for every class")
     keys = tuple(content) if isinstance(content, Mapping) else ()
     called = [repr(key) for key in keys] or [str(number) for number in range(1, len(entries) + 1)]
-    words = tuple(_words(entry, f"{path}: class {name}") for entry, name in zip(entries, called, strict=True))
+    words = tuple([_words(entry, f"{path}: class {name}") for entry, name in zip(entries, called, strict=True)])
     return NameFile(written, words, keys)
 
 
@@ -46,7 +46,7 @@ def words(
     path is relative to the folder.
     """
     if names == OWN:
-        return tuple((name,) for name in classes)
+        return tuple([(name,) for name in classes])
     if isinstance(names, NameFile):
         return _of_file(names, folder / expanded(names.file), classes, called)
     published: Callable[[str], Words] | None = getattr(benchmark, "names", None)
@@ -55,7 +55,7 @@ def words(
             f"{called} has no name set {names!r}: it has only its own class names; write names: own, or the path of "
             f"a file ({', '.join(FILES)}) with a word or a list of words for every class"
         )
-    found = tuple(tuple(entry) for entry in published(names))
+    found = tuple([tuple(entry) for entry in published(names)])
     if len(found) != len(classes):
         raise GridError(f"{called}: its name set {names!r} has {len(found)} entries for {len(classes)} classes")
     return found
@@ -76,7 +76,7 @@ def _of_file(file: NameFile, path: Path, classes: tuple[str, ...], called: str) 
     missing = [name for name in classes if name not in given]
     if missing:
         raise GridError(f"{path} lacks {len(missing)} classes of {called}, such as {missing[0]!r}")
-    return tuple(given[name] for name in classes)
+    return tuple([given[name] for name in classes])
 
 
 def _content(path: Path) -> Any:
@@ -110,4 +110,4 @@ def _words(value: Any, place: str) -> tuple[str, ...]:
     entry = value if isinstance(value, list) else [value]
     if not entry or not all(isinstance(word, str) and word.strip() for word in entry):
         raise GridError(f"{place} needs a word or a list of words, in quotes if need be")
-    return tuple(word.strip() for word in entry)
+    return tuple([word.strip() for word in entry])

@@ -44,7 +44,7 @@ def numbers_of(truth: WideTruth, classes: int, settings: ProtocolSettings) -> tu
     if settings.vocabulary == "all":
         return tuple(numbers)
     present = np.bincount(truth.ravel(), minlength=classes + 1)
-    return tuple(number for number in numbers if present[number])
+    return tuple([number for number in numbers if present[number]])
 
 
 def tagged(tagger: Tagger, image: Image, names: Words, settings: ProtocolSettings) -> tuple[int, ...]:
@@ -66,7 +66,7 @@ def offer(numbers: Iterable[int], names: Words, settings: ProtocolSettings) -> O
     known = frozenset(offered)
     vocabulary = Vocabulary(
         names=(*(names[number - 1] for number in offered), *around),
-        others=tuple(words for number, words in enumerate(names, start=1) if number not in known),
+        others=tuple([words for number, words in enumerate(names, start=1) if number not in known]),
         templates=settings.templates,
         background=len(offered) if settings.background == "class" else None,
     )

@@ -28,7 +28,7 @@ class Preset:
 
 def sentences(text: str) -> tuple[str, ...]:
     """The lines of a text that are not empty."""
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    return tuple([line.strip() for line in text.splitlines() if line.strip()])
 
 
 def how_to_write(ensemble: str) -> str:

@@ -39,7 +39,7 @@ def tiling(size: tuple[int, int], settings: ProtocolSettings) -> Cut:
         return Cut((height, width), (Window(0, 0, height, width),))
     rows, columns = (_starts(side, settings.window, settings.stride) for side in (height, width))
     tall, wide = min(settings.window, height), min(settings.window, width)
-    return Cut((height, width), tuple(Window(top, left, tall, wide) for top in rows for left in columns))
+    return Cut((height, width), tuple([Window(top, left, tall, wide) for top in rows for left in columns]))
 
 
 def resized_size(size: tuple[int, int], settings: ProtocolSettings) -> tuple[int, int]:
@@ -60,14 +60,14 @@ def queries(image_id: str, image: Image, vocabulary: Vocabulary, cut: Cut) -> tu
     pixels = resized_image(image, cut.size)
     if len(cut.boxes) == 1:
         return (Query(image_id, pixels, vocabulary),)
-    return tuple(
+    return tuple([
         Query(
             f"{image_id}@{box.top},{box.left}",
             np.ascontiguousarray(pixels[box.top : box.top + box.height, box.left : box.left + box.width]),
             vocabulary,
         )
         for box in cut.boxes
-    )
+    ])
 
 
 def resized_image(image: Image, size: tuple[int, int]) -> Image:

@@ -66,7 +66,7 @@ def complaint(name: str, errors: Sequence[Mapping[str, Any]], value: Any) -> str
 
 
 def _inside(error: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(step for step in error["loc"] if isinstance(step, int))
+    return tuple([step for step in error["loc"] if isinstance(step, int)])
 
 
 def _item(value: Any, position: int) -> Any:

@@ -124,7 +124,7 @@ def _refuse_elsewhere(name: str, text: str, folder: str) -> None:
 def _changed(value: Any, change: Callable[[str], str]) -> Any:
     """A plain value with its texts changed, and the values in a text such as `module:Class(checkpoint=w.npy)`."""
     if isinstance(value, tuple | list):
-        return tuple(_changed(one, change) for one in value)
+        return tuple([_changed(one, change) for one in value])
     if isinstance(value, PurePath):
         return type(value)(change(str(value)))
     if not isinstance(value, str):

@@ -73,13 +73,13 @@ class DataSource:
         if not self.names_files:
             return None
         paths = map(os.fspath, self.benchmark.files(image_id))
-        return tuple(path if os.path.isabs(path) else os.path.abspath(path) for path in paths)
+        return tuple([path if os.path.isabs(path) else os.path.abspath(path) for path in paths])
 
     def load(self, image_id: str, check: Callable[[Any], Sample]) -> tuple[Sample, Origin]:
         """The sample, checked, and its origin; files are looked at before they are read: no change is overlooked."""
         named = self.named(image_id)
         if named is not None:
-            marks = tuple(mark_of(path) for path in named)
+            marks = tuple([mark_of(path) for path in named])
             given = self.benchmark.load(image_id)
         else:
             given, marks = self._watched(image_id)
@@ -93,7 +93,7 @@ class DataSource:
             self._last = image_id, marks
         own = self._own[image_id] = {**self._own.get(image_id, {}), **marks}
         found = {**dict(list(self._shared.items())[-_MOST:]), **own}
-        return given, tuple(found[path] for path in sorted(found))
+        return given, tuple([found[path] for path in sorted(found)])
 
     def _heard(self, image_id: str) -> tuple[Any, Marks]:
         with opened() as marks:

@@ -43,8 +43,11 @@ def digest_of_file(path: Path) -> str:
 
 
 def digest_of_folder(folder: Path) -> str:
-    """Hex digest of the names and contents of all files below a folder; links to folders are not followed."""
-    lines = (f"{path.relative_to(folder).as_posix()}\0{digest_of_file(path)}\n" for path in _files_below(folder))
+    """Hex digest of the names and contents of all files below a folder, those in folders that it links to included."""
+    try:
+        lines = [f"{path.relative_to(folder).as_posix()}\0{digest_of_file(path)}\n" for path in _files_below(folder)]
+    except OSError as error:
+        raise SettingsError(f"{error.filename} is in a folder that a setting names and cannot be read") from None
     return hashed("".join(sorted(lines)).encode())
 
 
@@ -54,10 +57,16 @@ def cache_folder() -> Path:
     return (Path(home) if home else Path("~/.cache").expanduser()) / "stableseg-harness"
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    for place, inner, names in os.walk(folder):
-        inner[:] = [name for name in inner if name not in _SKIPPED]
-        yield from (path for name in names if (path := Path(place, name)).is_file())
+def _files_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """The files of a folder and of those in it. above: the real folders on the way; a link to one of them ends."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    for path in folder.iterdir():
+        if path.is_file():
+            yield path
+        elif path.is_dir() and path.name not in _SKIPPED:
+            yield from _files_below(path, above | {real})
 
 
 def _noted(note: Path) -> dict[str, object]:

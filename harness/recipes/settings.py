@@ -163,7 +163,7 @@ def _plain(cls: type, name: str, value: Any) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, list | tuple):
-        return tuple(_plain(cls, name, item) for item in value)
+        return tuple([_plain(cls, name, item) for item in value])
     if isinstance(value, set | frozenset):
         return tuple(sorted((_plain(cls, name, item) for item in value), key=repr))
     if isinstance(value, Mapping):

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import metadata
 from importlib.machinery import ModuleSpec
+from itertools import chain
 from pathlib import Path
 
+from harness.recipes.places import names_beside
 from harness.recipes.syntax import Imported, SourceText, hashed, parsed
 
 PACKAGES = ("harness", "methods", "benchmarks", "results")
@@ -133,14 +135,16 @@ def _visit(name: str, own: str, found: Reached) -> Iterable[str] | None:
 
 def _note_files(name: str, path: Path, source: SourceText, found: Reached) -> None:
     """Files that lie beside a source and are named in it count; what is looked for in other ways is told."""
-    named = [text for text in source.files if Path(text).suffix not in _SOURCES and (path.parent / text).is_file()]
+    places = names_beside(path.read_bytes()) if source.places else []
+    beside = {text for text in (*source.files, *chain(*places)) if (path.parent / text).is_file()}
+    named = [text for text in sorted(beside) if Path(text).suffix not in _SOURCES]
     for text in named:
         found.own[f"{name}/{text}"] = hashed((path.parent / text).read_bytes())
     if path.suffix not in _SOURCES:
         found.unstamped.append(f"module {name} is compiled: its bytes stand for it, so another build is another run")
     for line in source.hidden:
         found.unstamped.append(f"module {name}, line {line}, runs code that only shows when it runs")
-    if source.places and not named:
+    if any(beside.isdisjoint(texts) for texts in places):
         found.unstamped.append(f"module {name} asks where it lies (__file__): what it reads there is not known")
 
 

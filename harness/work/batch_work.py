@@ -51,7 +51,7 @@ class BatchWork:
         self.encodings = 0
         self.passes = 0
         self._work()
-        self.rows: tuple[Row, ...] = tuple(judge.row() for judge in self._judges.values())
+        self.rows: tuple[Row, ...] = tuple([judge.row() for judge in self._judges.values()])
 
     def _work(self) -> None:
         readers = [(run, method) for run, method in self._methods if reads(run, method)]

@@ -14,6 +14,7 @@ from harness.contracts import ModelError, Recipe, Run
 from harness.errors import in_words
 from harness.foreign.calls import Guard
 from harness.foreign.shared import Shared
+from harness.protocol.given import check_classes
 from harness.recipes import loading
 from harness.recipes.origins import DataSource
 from harness.work.reading import Reading
@@ -45,11 +46,12 @@ class Openings:
         key = run.method, run.purpose.learned
         return self._once(guard, key, run.method, partial(loading.open_method, *key))
 
-    def reading(self, recipe: Recipe) -> Reading:
-        """The benchmark that a recipe describes, to be read from."""
+    def reading(self, run: Run) -> Reading:
+        """The benchmark of a run, to be read from, with the classes that it was planned with."""
         guard = Guard()
         guard.settle()
-        reading: Reading = self._once(guard, (Reading, recipe), recipe, lambda: Reading(DataSource(recipe)))
+        key = Reading, run.benchmark, run.classes
+        reading: Reading = self._once(guard, key, run.benchmark, partial(_reading, run))
         guard.leave()
         return reading
 
@@ -95,6 +97,13 @@ def _address(key: Any) -> str:
     """Of the plug-in that was opened: a recipe is a key by itself, a method's one together with what it learned."""
     recipe: Recipe = key if isinstance(key, Recipe) else key[0]
     return recipe.use
+
+
+def _reading(run: Run) -> Reading:
+    source = DataSource(run.benchmark)
+    with source.asked():
+        check_classes(source.benchmark, run.classes)
+    return Reading(source)
 
 
 def _opened(make: Callable[[], Any]) -> tuple[Any, list[str]]:

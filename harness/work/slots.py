@@ -54,7 +54,7 @@ def filler(names: Words) -> Query:
 
 def read_slots(names: Words, rules: ProtocolSettings, load: Load, batch: Batch) -> tuple[Slot, ...]:
     """The images of a batch; whatever the reading of one raises becomes its slot's error."""
-    return tuple(_read(load, names, rules, image_id) for image_id in batch.slots)
+    return tuple([_read(load, names, rules, image_id) for image_id in batch.slots])
 
 
 def _read(load: Load, names: Words, rules: ProtocolSettings, image_id: str | None) -> Slot:
@@ -89,6 +89,6 @@ def _offered(slot: Slot, sample: Sample, numbers: Iterable[int], names: Words, r
     cut = tiling((height, width), rules)
     shown = queries(slot.image_id, sample.image, offered.vocabulary, cut) if offered.tells_apart else ()
     whole = slot.lent[0]
-    lent = tuple(whole if query.image is sample.image else LentImage(query.image) for query in shown)
-    shown = tuple(replace(query, image=one.image) for query, one in zip(shown, lent, strict=True))
+    lent = tuple([whole if query.image is sample.image else LentImage(query.image) for query in shown])
+    shown = tuple([replace(query, image=one.image) for query, one in zip(shown, lent, strict=True)])
     return replace(slot, offered=offered, cut=cut, queries=shown, lent=(whole, *lent))

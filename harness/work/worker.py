@@ -58,8 +58,8 @@ class ShardWorker:
     def _computed(self, guard: Guard, shard: Shard, methods: Runs) -> Iterator[BatchDone]:
         """The shard's batches under methods whose networks are open."""
         first = shard.runs[0]
-        reading, rules = self._openings.reading(first.benchmark), first.protocol
-        names: Words = first.names or tuple((name,) for name in reading.classes())
+        reading, rules = self._openings.reading(first), first.protocol
+        names: Words = first.names or tuple([(name,) for name in reading.classes()])
         for batch, places in reading.batches(shard.batches, partial(slots.read_slots, names, rules)):
             started = time.perf_counter()
             guard.settle()
@@ -69,14 +69,14 @@ class ShardWorker:
                 work, seen = self._work(guard, shard, methods, places, names)
             guard.leave()
             seconds = time.perf_counter() - started
-            kept = tuple(picture(slot.sample) for slot in seen if slot.sample and slot.image_id in shard.keep)
-            origins = tuple(slot.origin for slot in seen if slot.origin)
+            kept = tuple([picture(slot.sample) for slot in seen if slot.sample and slot.image_id in shard.keep])
+            origins = tuple([slot.origin for slot in seen if slot.origin])
             yield BatchDone(shard.shard_id, batch.index, work.rows, work.encodings, work.passes, seconds, kept, origins)
 
     def _opened(self, shard: Shard) -> tuple[Guard, Runs, list[tuple[Run, str]]]:
         """The runs with their methods, all that they need opened; and those that lack something, with the reason."""
         try:
-            guard = self._guard(self._openings.reading(shard.runs[0].benchmark))
+            guard = self._guard(self._openings.reading(shard.runs[0]))
         except Exception as error:
             return Guard(), [], [(run, in_words(error)) for run in shard.runs]
         guard.settle()
@@ -118,7 +118,7 @@ class ShardWorker:
         """A batch done, and its places with the classes that were offered in them."""
         backbone = partial(self._openings.network, guard)
         rules = shard.runs[0].protocol
-        offered = tuple(self._tagged(guard, slot, names, rules) for slot in places)
+        offered = tuple([self._tagged(guard, slot, names, rules) for slot in places])
         return BatchWork(guard, methods, offered, slots.filler(names), backbone, shard.keep, shard.lessons), offered
 
     def _disturbed(self, guard: Guard) -> bool:

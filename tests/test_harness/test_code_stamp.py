@@ -165,6 +165,29 @@ def test_a_file_that_lies_beside_and_is_named_counts(stranger: Callable[..., Cod
     assert stranger().source != first.source and first.unstamped == ()
 
 
+@pytest.mark.parametrize(("line", "said"), [
+    ("TABLE = Path(__file__).with_name('table.csv').read_text()", False),
+    ("RULES = (Path(__file__).parent / 'conf' / 'b.txt').read_text('utf-8')", False),
+    ("RULES = open(os.path.join(os.path.dirname(__file__), 'conf', 'b.txt'), 'r')", False),
+    ("HERE = Path(__file__).parent\nTABLE = HERE / 'table.csv'", False),
+    ("HERE = Path(__file__).parent\nTABLE = HERE / 'table.csv'\nREST = list(HERE.glob('*'))", True),
+    ("BOTH = Path(__file__).with_name('table.csv'), Path(__file__).with_name(max('ab'))", True),
+    ("RULES = Path(__file__).with_name('gone.txt')\nTABLE = Path(__file__).with_name('table.csv')", True),
+    ("HERE = Path(__file__).parent", True),
+])  # fmt: skip
+def test_every_place_beside_a_module_is_named_or_told(
+    stranger: Callable[..., Code], tmp_path: Path, line: str, said: bool
+) -> None:
+    (tmp_path / "beside" / "conf").mkdir()
+    (tmp_path / "beside" / "conf" / "b.txt").write_text("1")
+    (tmp_path / "beside" / "table.csv").write_text("1")
+    told = ("module plug asks where it lies (__file__): what it reads there is not known",) if said else ()
+    first = stranger(plug=f"import os\nfrom pathlib import Path\n{line}\n{MINE}")
+    assert first.unstamped == told
+    (tmp_path / "beside" / "conf" / "b.txt").write_text("2")
+    assert (stranger().source != first.source) == ("b.txt" in line)
+
+
 def test_what_cannot_be_stamped_is_said(stranger: Callable[..., Code], tmp_path: Path) -> None:
     hidden = "import importlib\ndef f(name):\n    return importlib.import_module(name)\nHERE = __file__\n"
     assert stranger(plug=hidden + MINE).unstamped == (

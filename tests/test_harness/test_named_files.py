@@ -14,7 +14,7 @@ from harness.contracts.facts import digest, essence
 from harness.errors import SettingsError
 from harness.recipes import identity, remembered
 from harness.recipes.named_files import MODEL_NAMES, MODEL_SUFFIXES, files_named, placed
-from harness.recipes.remembered import LARGE, digest_of_file
+from harness.recipes.remembered import LARGE, digest_of_file, digest_of_folder
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,20 @@ def test_a_benchmarks_folders_are_never_read(tmp_path: Path) -> None:
     (tmp_path / "names.json").write_bytes(b"2")
     assert stamped(tmp_path, benchmark=True, checkpoint="names.json") != before
     assert stamped(tmp_path, benchmark=True, root="names.json") == stamped(tmp_path, benchmark=True, root="names.json")
+
+
+def test_a_folder_that_a_model_links_to_counts_and_circles_end(tmp_path: Path) -> None:
+    model, elsewhere = tmp_path / "model", tmp_path / "elsewhere"
+    model.mkdir()
+    elsewhere.mkdir()
+    (model / "unet").symlink_to(elsewhere, target_is_directory=True)
+    (elsewhere / "back").symlink_to(model, target_is_directory=True)
+    (elsewhere / "w.npy").write_bytes(b"1")
+    first = digest_of_folder(model)
+    (elsewhere / "w.npy").write_bytes(b"2")
+    assert digest_of_folder(model) != first
+    (elsewhere / "w.npy").write_bytes(b"1")
+    assert digest_of_folder(model) == first
 
 
 def test_a_large_file_is_read_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The worker over the toy world: rows, sharing, and every failure a row."""
 
+import gc
 import hashlib
 from collections.abc import Iterator
 
@@ -8,8 +9,9 @@ import pytest
 import toy_world
 from toy_cells import FLAT, NINE, Cell, reader
 
-from harness.contracts import Recipe, Row
+from harness.contracts import Batch, ProtocolSettings, Recipe, Row
 from harness.planning import plan as plans
+from harness.work.slots import read_slots
 from harness.work.worker import ShardWorker
 
 
@@ -103,3 +105,26 @@ def test_rows_keep_the_digest_of_the_image_and_truth_that_they_were_computed_fro
         told = b"".join(f"|u1{a.shape}".encode() + a.tobytes() for a in (sample.image, sample.truth))
         assert row.sample == hashlib.blake2b(told, digest_size=16).hexdigest(), "of failed rows too"
     assert len({row.sample for row in rows.values()}) == 10
+
+
+def test_classes_in_another_order_than_planned_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plans.make("toy", [reader(1), FLAT], 4)
+    turned = toy_world.Boxes().classes[::-1]
+    monkeypatch.setattr(toy_world.Boxes, "classes", property(lambda _: turned))  # as another process reads a set
+    done = [one for shard in plan.shards() for one in ShardWorker().run(shard)]
+    rows = [row for one in done for row in one.rows]
+    assert len(rows) == plan.images_missing and {row.status for row in rows} == {"failed"}
+    assert all("classes, or their order, are other ones in this process" in str(row.error) for row in rows)
+    (notice,) = {notice for one in done for notice in one.notices}
+    assert "in a fixed order (a set has none)" in notice
+
+
+def test_who_looks_at_all_objects_does_not_break_the_reading_of_images() -> None:
+    def load(image_id: str, _: object) -> object:
+        kept.append(gc.get_objects())  # a tuple that grows while others hold it cannot grow
+        raise OSError(image_id)
+
+    kept: list[list[object]] = []
+    slots = read_slots((("a",),), ProtocolSettings(), load, Batch(0, ("x", "y")))  # type: ignore[arg-type]
+    kept.clear()
+    assert [slot.error for slot in slots] == ["OSError: x", "OSError: y"]
