@@ -15,7 +15,7 @@ demo: venv
 	$(BIN)/python -m harness.sweep grid.yaml
 
 test: venv lint types chromium
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # The report's pages are tried in a real browser; without one (and without the right to install it) those tests skip.
 chromium:

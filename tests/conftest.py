@@ -10,7 +10,9 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,19 +46,34 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"the random choices of this run come again with --seed {of_run()}")
 
 
-@pytest.hookimpl(tryfirst=True)
+@cache
+def _shares_ray(file: Path) -> bool:
+    return "ray_address" in file.read_text("utf-8")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where processes share the tests, one has all of a file, and all files that share a Ray; these come first."""
-    on_ray = {item.path for item in items if "ray_address" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path in on_ray else item.path.stem))
+    """The tests that share a Ray come first: they take longest."""
+    on_ray = {path for path in {item.path for item in items} if _shares_ray(path)}
     items.sort(key=lambda item: item.path not in on_ray)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where processes share the tests, one has all of a file, and all files that share a Ray."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "ray" if _shares_ray(config.rootpath / file) else file
+
+    return Together(config, log)
 
 
 @pytest.fixture(autouse=True)
 def _begin_anew(request: pytest.FixtureRequest) -> None:
     """The generators that a test may use without saying so begin at its own seed, whatever ran before."""
-    number = _seed_of(request.node)
+    number = seed_of(request.node.nodeid)
     random.seed(number)
     np.random.seed(number)
     if "torch" in sys.modules:
@@ -66,13 +83,7 @@ def _begin_anew(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """32 bits of this test's own."""
-    return _seed_of(request.node)
-
-
-def _seed_of(item: pytest.Item) -> int:
-    """The same whether or not processes share the tests: then xdist adds the group to the name."""
-    (group,) = item.get_closest_marker("xdist_group").args
-    return seed_of(item.nodeid.removesuffix(f"@{group}"))
+    return seed_of(request.node.nodeid)
 
 
 @pytest.fixture
