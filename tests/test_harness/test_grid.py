@@ -158,7 +158,7 @@ def test_a_name_made_of_axes_may_meet_another_name(read_grid: Callable[[str], Gr
 def test_reading_a_grid_loads_nothing_heavy(grid_folder: Path) -> None:
     (grid_folder / "grid.yaml").write_text(QUICKSTART)
     program = (
-        "import sys; from harness.grid import reading as grid; assert len(grid.read(sys.argv[1]).cells) == 10; "
+        "import sys; from harness.grid import reading as grid; assert len(grid.read_grid(sys.argv[1]).cells) == 10; "
         "print(sorted({'torch', 'ray', 'polars', 'diffusers', 'transformers'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", program, str(grid_folder / "grid.yaml")]

@@ -206,7 +206,7 @@ def test_the_label_rule_by_hand() -> None:
 def test_a_map_that_is_constant_but_for_rounding_teaches_nothing() -> None:
     scores = np.array([[[0.7, 0.7, 0.7], [0.7, 0.7, 0.7]], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.5]]], np.float32)
     scores[0, 0] = np.nextafter(np.float32(0.7), np.float32(1))
-    assert mask_of(scores, LabelRule(low=0.6)).tolist() == [[255, 255, 255], [5, 5, 5]]
+    assert mask_of(scores, LabelRule(low=0.6)).tolist() == [[WIDE_IGNORED] * 3, [5, 5, 5]]
 
 
 def test_a_label_map_teaches_as_it_is_or_is_refused() -> None:

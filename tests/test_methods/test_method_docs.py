@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +28,16 @@ def snippets(page: str, language: str) -> list[str]:
 
 
 @pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the page's method, reader and grid, importable as the page says."""
     method, reader = snippets("add_a_method", "python")
     (tmp_path / "my_method.py").write_text(method)
     (tmp_path / "my_reader.py").write_text(reader)
     (tmp_path / "grid.yaml").write_text(snippets("add_a_method", "yaml")[0])
     monkeypatch.syspath_prepend(str(tmp_path))
-    return tmp_path
+    yield tmp_path
+    for name in ("my_method", "my_reader"):  # the README has a method of that name too
+        sys.modules.pop(name, None)
 
 
 def test_the_example_grid_runs_and_shares_its_passes(mine: Path) -> None:

@@ -76,7 +76,8 @@ def test_scores_are_those_of_two_convolutions(folder: Path) -> None:
     spread = wanted.std(dim=(1, 2)).min()  # random weights leave little between the places, so that sets the scale
     assert found.shape == (2, 3, 5) and spread > 1e-5 and (found - wanted).abs().max() < 0.02 * spread
     (smooth,) = read(MaskCLIPResNet(model=str(folder), resize=96, key_smoothing=True), image)
-    assert torch.allclose(smooth.double(), smoothed(wanted, keys, "channel", 1.0), atol=1e-3)
+    # from the scores that were found: a share that is 1 in single precision only is not smoothed
+    assert torch.allclose(smooth, smoothed(found, keys.float(), "channel", 1.0), rtol=1e-3, atol=1e-3)
 
 
 def test_neighbours_do_not_matter_and_windows_are_averaged(folder: Path) -> None:
