@@ -147,8 +147,11 @@ class Guard:
             raise KeyboardInterrupt
         clauses = self._look(who, opening or len(sys.modules) != loaded, swapped)
         clauses += [one.clause for one in lent if one.written()]
-        if self.careful and self.shared is not None and is_strange(who) and self.shared.changed(who):
-            clauses.append(CLAUSE)
+        if self.careful and self.shared is not None:
+            if not is_strange(who):
+                self.shared.own(who)
+            elif self.shared.changed(who):
+                clauses.append(CLAUSE)
         if clauses:
             self._elsewhere.traces += 1
         return Outcome(answer, error, tuple(clauses))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -20,19 +20,23 @@ MOST = 50_000  # objects that are looked into
 _ATOMS = frozenset(
     {str, bytes, int, float, bool, complex, type(None), type, ModuleType, CodeType, BuiltinFunctionType, np.dtype}
 )
-_MAPPINGS = (dict, OrderedDict)
+_MAPPINGS = (dict, OrderedDict, defaultdict)
+_FILLED = (list, set)
+_MADE = 1 << 9  # the flag of classes that are made while Python runs
+TABLES = ("_parameters", "_buffers", "_modules")
 _WORDS = 1 << 20  # numbers of 8 bytes that are weighed at a time on a GPU
 _weights: dict[Any, Any] = {}  # of every device
 
 
-def hanging(root: Any, apart: Iterable[Any] = (), modules: bool = False) -> tuple[list[Any], list[Any]]:
-    """Arrays and tensors, and networks' modules, that can be reached from an object without evaluating anything.
+def hanging(root: Any, apart: Iterable[Any] = (), modules: bool = False) -> tuple[list[Any], list[Any], list[Any]]:
+    """Arrays and tensors, networks' modules, and objects that hold others (modules among them), that can be reached
+    from an object without evaluating anything.
 
     apart: objects that are not looked into. modules: whether torch's modules are, and are listed.
     """
     tensor, module = _kinds()
     seen = {id(one) for one in apart}
-    things, networks, todo = list[Any](), list[Any](), [root]
+    things, networks, holders, todo = list[Any](), list[Any](), list[Any](), [root]
     while todo and len(seen) < MOST:
         thing = todo.pop()
         kind = type(thing)
@@ -46,14 +50,18 @@ def hanging(root: Any, apart: Iterable[Any] = (), modules: bool = False) -> tupl
         elif isinstance(thing, module):
             if modules:
                 networks.append(thing)
+                holders.append(thing)
                 todo += _inside_module(thing)
         elif isinstance(thing, FunctionType):
             todo += (*(thing.__closure__ or ()), *(thing.__defaults__ or ()))
         elif kind in _MAPPINGS:
+            holders.append(thing)
             todo += thing.values()
         else:
+            if kind in _FILLED or kind.__flags__ & _MADE:
+                holders.append(thing)
             todo += gc.get_referents(thing)
-    return things, networks
+    return things, networks, holders
 
 
 def _kinds() -> tuple[Any, Any]:
@@ -62,11 +70,16 @@ def _kinds() -> tuple[Any, Any]:
     return ((torch.Tensor,), (torch.nn.Module,)) if torch is not None and hasattr(torch, "compile") else ((), ())
 
 
+def is_table(name: str) -> bool:
+    """Whether an attribute of a module is one of torch's own tables."""
+    return name in TABLES or name.endswith("_hooks")
+
+
 def _inside_module(module: Any) -> list[Any]:
     """What a module holds, without its many empty tables."""
     found: list[Any] = []
-    for value in vars(module).values():
-        if type(value) in _MAPPINGS:
+    for name, value in vars(module).items():
+        if type(value) in _MAPPINGS and (not value or is_table(name)):
             found += value.values()
         elif type(value) not in _ATOMS:
             found.append(value)

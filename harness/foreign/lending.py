@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness.contracts import Query, Vocabulary
 from harness.foreign.held import digests, hanging
+from harness.foreign.structure import Contents, moved, structure
 
 
 class Lent(Protocol):
@@ -92,29 +93,35 @@ def _equal(one: Any, other: Any) -> bool:
 class LentFeatures:
     """What a pass left for one image. While it is lent, arrays are read-only and writes to tensors are counted.
 
-    closely: their bytes are compared too, which finds writes that torch does not count (`.data`, `.numpy()`, memory by
-    force). apart: what they share with the network, which is looked after by itself.
+    closely: their bytes and what they hold are compared too, which finds writes that torch does not count (`.data`,
+    `.numpy()`, memory by force) and other objects put there. apart: what they share with the network, which is looked
+    after by itself.
     """
 
     clause = "other numbers in the features that it reads, which others read after it"
 
     def __init__(self, features: Any, apart: Sequence[Any] = ()) -> None:
         self.features, self.damaged, self._closely = features, False, False
-        self._things, _ = hanging(features, apart)
+        self._things, _, self._holders = hanging(features, apart)
         self._arrays = [one for one in self._things if isinstance(one, np.ndarray)]
         self._tensors = [one for one in self._things if not isinstance(one, np.ndarray) and _writes(one) is not None]
-        self._digests: list[Any] | None = None
+        self._digests: tuple[list[Any], list[Any]] | None = None
+        self._structure: Contents = {}
         self._locked: list[NDArray[Any]] = []
 
     def remember(self) -> None:
         """Take its bytes for right, if they were not before."""
         if self._digests is None:
-            self._digests = digests(self._things)
+            self._digests, self._structure = self._bytes(), structure(self._holders)
 
     def changed(self) -> bool:
-        """Whether its bytes are other than those remembered; it is damaged then."""
-        self.damaged |= self._digests is not None and digests(self._things) != self._digests
+        """Whether its bytes, or what it holds, are other than those remembered; it is damaged then."""
+        if self._digests is not None and not self.damaged:
+            self.damaged = self._digests != self._bytes() or bool(moved(self._structure, structure(self._holders)))
         return self.damaged
+
+    def _bytes(self) -> tuple[list[Any], list[Any]]:
+        return [(one.shape, one.dtype) for one in self._things], digests(self._things)
 
     @contextmanager
     def lent(self, closely: bool, locked: bool = True) -> Iterator[None]:

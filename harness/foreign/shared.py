@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.foreign.held import digests, hanging
+from harness.contracts import Recipe
+from harness.foreign.held import digests, hanging, is_table
+from harness.foreign.structure import Contents, Place, moved, restore, structure
 
-_TABLES = ("_parameters", "_buffers", "_modules")
 _GONE = object()
+_LEARNED = 2  # runs of a network in which it is learned what it moves by itself
 CLAUSE = "other weights, or other hooks, in networks that others use too"
 
 
@@ -33,18 +35,30 @@ class Shared:
         """Take in what is new, each with the address of its plug-in."""
         for key, (use, thing) in opened.items():
             if key not in self._known and key not in self._restless:
-                self._known[key] = _Known(use, thing)
+                self._known[key] = _Known(use, thing, isinstance(key, Recipe))
 
     def forget(self, keys: Iterable[Hashable]) -> None:
         """These are no longer open."""
         for key in keys:
             self._known.pop(key, None)
 
+    def begins(self, key: Hashable) -> None:
+        """It is about to run."""
+        if (one := self._known.get(key)) is not None and one.runs < _LEARNED:
+            one.runs += 1
+            one.before = one.look()
+
     def ripen(self, key: Hashable) -> None:
-        """It has run for the first time: what it opened only then belongs to it, before anybody else has its turn."""
-        if (one := self._known.get(key)) is not None and not one.ripe:
-            one.ripe = True
+        """It has run: what it opened for the first time belongs to it, and what it moves by itself is no trace."""
+        if (one := self._known.get(key)) is not None and one.before:
+            one.learn(one.before)
             one.changed()
+
+    def own(self, who: str) -> None:
+        """The plug-in had its turn, and before it all was as it should be: what moved it moves by itself."""
+        for one in self._known.values():
+            if one.use == who:
+                one.learn()
 
     def keep(self) -> None:
         """Copy everything, so that a change can be undone."""
@@ -58,6 +72,9 @@ class Shared:
             if not one.changed():
                 continue
             if one.use == who:
+                one.learn()
+                if not one.changed():
+                    continue
                 del self._known[key]
                 self._restless.add(key)
                 continue
@@ -69,12 +86,17 @@ class Shared:
 class _Known:
     """One open object as it was when it was first seen, and what it took in since."""
 
-    def __init__(self, use: str, thing: Any) -> None:
-        self.use, self.thing = use, thing
+    def __init__(self, use: str, thing: Any, deep: bool) -> None:
+        """deep: it is a network: what it, its modules and what hangs on them hold is looked at too."""
+        self.use, self.thing, self._deep = use, thing, deep
+        self._structure: Contents = {}
+        self._restless: set[Place] = set()  # what it moves by itself
+        self.before: Contents = {}
+        self.runs = 0
         self._digests: dict[int, tuple[Callable[[], Any], Any]] = {}
         self._copies: dict[int, Any] = {}
         self._modules: dict[int, tuple[Any, dict[str, Any]]] = {}
-        self._keeping = self.ripe = False
+        self._keeping = False
         self.changed()
 
     def keep(self) -> None:
@@ -85,14 +107,17 @@ class _Known:
 
     def changed(self) -> bool:
         """Whether anything that was there is other than it was; what is new is taken in if nothing is."""
-        things, modules = hanging(self.thing, modules=True)
+        things, modules, holders = hanging(self.thing, modules=True)
+        structure_now = structure(holders if self._deep else (), self._restless)
         bytes_now = dict(zip(map(id, things), digests(things), strict=True))
         hangs = {id(module): (module, _state(module)) for module in modules}
         held = {number: known for number, known in self._digests.items() if known[0]() is not None}
         wrong = any(bytes_now.get(number, digest) != digest for number, (_, digest) in held.items())
         known = [(state, hangs[number][1]) for number, (_, state) in self._modules.items() if number in hangs]
         wrong |= not all(_same(was, now) for was, now in known)
+        wrong |= bool(moved(self._structure, structure_now))
         if not wrong:
+            self._structure = structure_now
             self._digests = {id(one): (weakref.ref(one), bytes_now[id(one)]) for one in things}
             self._modules |= hangs
             self._copies = {number: copy for number, copy in self._copies.items() if number in bytes_now}
@@ -100,10 +125,24 @@ class _Known:
                 self.keep()
         return wrong
 
+    def look(self) -> Contents:
+        """What it, its modules and what hangs on them hold now."""
+        return structure(hanging(self.thing, modules=True)[2] if self._deep else (), self._restless)
+
+    def learn(self, before: Contents | None = None) -> None:
+        """What moved since then (else: since it was last in order), it moved by itself."""
+        places = moved(self._structure if before is None else before, self.look())
+        self._restless.update(places)
+        for number, key in places:
+            if number in self._structure:
+                self._structure[number][2].pop(key, None)
+        self.before = {}
+
     def put_back(self) -> None:
         """Undo the changes, where there are copies."""
         if not self._keeping:
             return
+        restore(self._structure, moved(self._structure, self.look()))
         for module, state in self._modules.values():
             _put(module, state)
         for number, copy in self._copies.items():
@@ -117,7 +156,7 @@ def _state(module: Any) -> dict[str, Any]:
     held = vars(module)
     found = {
         name: (value, dict(value)) for name, value in held.items()
-        if type(value) in (dict, OrderedDict) and (name in _TABLES or name.endswith("_hooks"))
+        if type(value) in (dict, OrderedDict) and is_table(name)
     }  # fmt: skip
     return {**found, **{name: held.get(name, _GONE) for name in ("training", "forward", "processor")}}
 

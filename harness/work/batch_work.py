@@ -140,6 +140,8 @@ class BatchWork:
         ask = partial(self._guard.call, recipe.use, (repr(recipe), str(view)), lent=lent)
         started = time.perf_counter()
         network = self._backbone(recipe)
+        if self._guard.shared is not None:
+            self._guard.shared.begins(recipe)
         apart = network, *getattr(network, "__dict__", {}).values()
         ours = {request: request for request in wanted}
         answers = served(recipe, network, shown.value, asked.value, lambda call: ask(function=call))

@@ -226,6 +226,10 @@ class Tensors:
         self.told = lambda: planes
 
 
+class OtherTensors(Tensors):
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class TensorBackbone:
     """A layer over the pixels; leaves what it gives, for all images in one tensor."""
@@ -236,6 +240,7 @@ class TensorBackbone:
     def network(self) -> torch.nn.Module:
         layer = torch.nn.Linear(3, 3, bias=False, device="cpu", dtype=torch.float32).requires_grad_(False)
         layer.weight.copy_(torch.tensor([[1.0, 0.2, 0.1], [0.1, 1.0, 0.2], [0.2, 0.1, 1.0]]))
+        layer.bank = {"colours": layer.weight * 2}
         return torch.nn.Sequential(layer, torch.nn.Dropout(0.5)).eval()
 
     def run(self, queries: Sequence[Query], requests: Mapping[Pass, Parts]) -> Iterator[tuple[Pass, Sequence[Any]]]:
@@ -292,6 +297,11 @@ SPOILS: dict[str, Callable[[Any, Any], Any]] = {
     "training": lambda left, features: left.held.train(),
     "forward": lambda left, features: setattr(left.held[0], "forward", lambda given: given * 0),
     "parameter": lambda left, features: setattr(left.held[0], "weight", torch.nn.Parameter(left.held[0].weight * 2)),
+    "number": lambda left, features: setattr(left.held[1], "p", 0.9),
+    "bank": lambda left, features: left.held[0].bank.update(colours=torch.zeros(3, 3)),
+    "other object": lambda left, features: setattr(left, "told", lambda: torch.zeros(8, 12, 3)),
+    "other entry": lambda left, features: left.planes.update(deep=[]),
+    "class": lambda left, features: setattr(left, "__class__", OtherTensors),
     "nothing": lambda left, features: None,
 }
 

@@ -208,11 +208,12 @@ def test_a_careless_neighbour_fails_and_changes_nobody(
 
 READS = {  # what a reader does -> what its rows say
     **dict.fromkeys(
-        ("data", "swap", "numpy", "memory", "other images"), "other numbers in the features that it reads"
+        ("data", "swap", "numpy", "memory", "other images", "other object", "other entry", "class"),
+        "other numbers in the features that it reads",
     ),
     "passes": "another pass than it was lent",
     **dict.fromkeys(
-        ("weights", "all weights", "hook", "training", "forward", "parameter"),
+        ("weights", "all weights", "hook", "training", "forward", "parameter", "number", "bank"),
         "other weights, or other hooks, in networks that others use too",
     ),
 }  # fmt: skip
