@@ -29,7 +29,9 @@ def mend() -> tuple[Trace, ...]:
     found = [(name, value, _get(name)) for name, value in kept.items() if _get(name) is not value]
     for name, value, _ in found:
         _set(name, value)
-    return tuple([
-        Trace(f"builtins.{name} replaced", partial(_set, name, was), partial(_set, name, held))
-        for name, was, held in found
-    ])
+    return tuple(
+        [
+            Trace(f"builtins.{name} replaced", partial(_set, name, was), partial(_set, name, held))
+            for name, was, held in found
+        ]
+    )

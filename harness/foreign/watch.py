@@ -139,10 +139,12 @@ def _put_folder(was: str | None) -> None:
             os.chdir(was)
 
 
-_LIBRARIES_OWN = tuple([
-    os.fsencode(name)
-    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK")
-])  # set by torch for itself, whoever uses it first
+_LIBRARIES_OWN = tuple(
+    [
+        os.fsencode(name)
+        for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK")
+    ]
+)  # set by torch for itself, whoever uses it first
 
 
 def _environment() -> dict[Any, Any]:

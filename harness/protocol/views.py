@@ -60,14 +60,16 @@ def queries(image_id: str, image: Image, vocabulary: Vocabulary, cut: Cut) -> tu
     pixels = resized_image(image, cut.size)
     if len(cut.boxes) == 1:
         return (Query(image_id, pixels, vocabulary),)
-    return tuple([
-        Query(
-            f"{image_id}@{box.top},{box.left}",
-            np.ascontiguousarray(pixels[box.top : box.top + box.height, box.left : box.left + box.width]),
-            vocabulary,
-        )
-        for box in cut.boxes
-    ])
+    return tuple(
+        [
+            Query(
+                f"{image_id}@{box.top},{box.left}",
+                np.ascontiguousarray(pixels[box.top : box.top + box.height, box.left : box.left + box.width]),
+                vocabulary,
+            )
+            for box in cut.boxes
+        ]
+    )
 
 
 def resized_image(image: Image, size: tuple[int, int]) -> Image:

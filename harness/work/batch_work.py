@@ -76,7 +76,9 @@ class BatchWork:
         words = run.run_id, slot.queries[view].image_id
         names = LentValue(slot.queries[view].vocabulary, "vocabulary")
         ask = partial(verb, names.value)
-        return partial(self._guard.call, run.method.use, words, ask, (*slot.shown(view), names, *lent))
+        within = self._slots if is_strange(run.method.use) else ()  # one may keep an earlier image, and write to it now
+        images = [one for other in within for one in other.lent] or slot.shown(view)
+        return partial(self._guard.call, run.method.use, words, ask, (*images, names, *lent))
 
     def _segment(self, run: Run, method: Any, view: int, places: Sequence[int]) -> None:
         for place in places:

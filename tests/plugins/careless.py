@@ -306,6 +306,22 @@ SPOILS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+KEPT: list[torch.Tensor] = []
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Writes to the image of the call before."""
+
+    version: ClassVar[int] = 1
+
+    def segment(self, image: Any, vocabulary: Vocabulary) -> Any:
+        for kept in KEPT:
+            kept.fill_(0)
+        KEPT[:] = [torch.from_numpy(image)]
+        return np.zeros(image.shape[:2], np.int16)
+
+
 @dataclass(frozen=True)
 class Renames:
     """Changes the names that it is offered."""

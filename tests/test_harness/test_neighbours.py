@@ -253,6 +253,13 @@ def test_the_gate_finds_what_was_changed_of_what_is_lent(recipe: Recipe, says: s
         leaves_no_trace(trial)
 
 
+def test_a_method_that_writes_to_an_earlier_image_fails_and_changes_nobody(alone: list[Row]) -> None:
+    rows = rows_of(Cell(Recipe.of("careless:Keeper"), "keeper"), DELICATE)
+    failed = [row.error or "" for row in rows["keeper"] if row.status == "failed"]
+    assert len(failed) >= 4 and all("other pixels in the image that it was lent" in error for error in failed)
+    assert counts(rows["delicate"]) == counts(alone)
+
+
 @pytest.mark.parametrize("habit", ["seeds", "nothing"])
 def test_seeding_leaves_no_trace(habit: str, alone: list[Row]) -> None:
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
