@@ -2,7 +2,7 @@
 
 What they rest on is read from themselves: the modules that their globals hold or their functions import, of those all
 functions and classes, and of the classes that they name the methods. Besides, what libraries rest on: Python's own
-functions, numpy's, and torch's with its tensors and layers.
+functions, numpy's, torch's with its tensors and layers, the layers of what networks are made from, and Pillow's images.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from harness.foreign.watch import Trace
 
 ALWAYS = ("builtins", "numpy")
 NETWORKS = ("torch", "torch.nn.functional", "torch.nn")
+LIBRARIES = ("diffusers", "transformers", "open_clip", "segmentation_models_pytorch", "timm")  # of layers
+PICTURES = ("PIL.Image", "PIL.ImageFile")  # watched before any of ours names them: one of ours may be imported late
 OURS = ("harness", "methods", "benchmarks")
 _GONE = object()
 _PATCHES = {("inspect", "getfile", "torch.package.package_importer")}  # (module, function, who puts another one there)
@@ -135,11 +137,15 @@ class Functions:
         inner = {name for name, (outer, _, last) in parted if outer in modules and last in words}
         loaded = {name for name in NETWORKS if hasattr(sys.modules.get("torch"), "compile")}
         found |= {name: sys.modules[name] for name in modules | inner | loaded | {*ALWAYS}}
+        pictures = [sys.modules[name] for name in PICTURES if name in sys.modules]
+        found |= {one.__name__: one for one in pictures}
         held = (vars(place) for place in list(found.values()))
         named = [one for names in held for word in names.keys() & words if isinstance(one := names[word], type)]
         own = [one for module in ours.values() for one in list(vars(module).values()) if isinstance(one, type)]
         layers = [one for name in loaded for one in _layers(sys.modules[name])]
-        classes = [one for one in (*named, *own, *layers) if one.__module__ != "builtins"]
+        layers += _layers_of_libraries() if loaded else []
+        drawn = [one.Image for one in pictures if isinstance(vars(one).get("Image"), type)]
+        classes = [one for one in (*named, *own, *layers, *drawn) if one.__module__ != "builtins"]
         return found | {f"{one.__module__}.{one.__qualname__}": one for one in classes}
 
 
@@ -209,6 +215,15 @@ def _layers(module: ModuleType) -> list[type]:
     torch = sys.modules["torch"]
     classes = [one for one in list(vars(module).values()) if isinstance(one, type)]
     return [one for one in classes if one is torch.Tensor or issubclass(one, torch.nn.Module)]
+
+
+def _layers_of_libraries() -> list[type]:
+    """The layers that loaded modules of LIBRARIES define: research code likes to give them another `forward`."""
+    modules = [(name, one) for name, one in list(sys.modules.items()) if name.partition(".")[0] in LIBRARIES]
+    return [
+        layer for name, module in modules if type(module) is ModuleType
+        for layer in _layers(module) if layer.__module__ == name
+    ]  # fmt: skip
 
 
 def _words(value: Any) -> Iterator[str]:

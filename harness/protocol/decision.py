@@ -6,6 +6,7 @@ the truth's size, and decided there. Classes go through in slices, so that memor
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def checked_answer(answer: Any, positions: int, size: tuple[int, int]) -> Any:
     a label is outside the vocabulary.
     """
     answer = plain(answer)
-    axes = getattr(answer, "ndim", None)
+    axes = answer.ndim if _is_array(answer) else None
     if axes == 3:
         return _checked_scores(answer, positions)
     if axes == 2:
@@ -86,6 +87,22 @@ def checked_answer(answer: Any, positions: int, size: tuple[int, int]) -> Any:
         f"the method gave {_describe(answer)}; expected a label map (height, width) of integers or scores "
         "(classes, height, width) of floats"
     )
+
+
+def bare(answer: Any) -> Any:
+    """The numbers of an answer without the class of its own that may hold them, whose code would run at every look;
+    what holds no numbers as it is."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(answer, torch.Tensor):
+        with torch._C.DisableTorchFunctionSubclass():
+            return answer if type(answer) is torch.Tensor else answer.as_subclass(torch.Tensor)
+    masked = isinstance(answer, np.ma.MaskedArray)
+    return np.asarray(answer) if _is_array(answer) and not masked else answer
+
+
+def _is_array(answer: Any) -> bool:
+    """A tensor, or what numpy can read as an array; its class is asked, not itself."""
+    return hasattr(type(answer), "__array__")
 
 
 def plain(answer: Any) -> Any:
@@ -237,5 +254,5 @@ def _checked_map(answer: Any, positions: int, size: tuple[int, int]) -> NDArray[
 
 
 def _describe(answer: Any) -> str:
-    shape = getattr(answer, "shape", None)
+    shape = answer.shape if _is_array(answer) else None
     return f"a {type(answer).__name__}" + (f" of shape {tuple(shape)}" if shape is not None else "")

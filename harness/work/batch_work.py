@@ -15,6 +15,7 @@ from typing import Any
 from harness.contracts import Backbone, Gathering, MethodError, Parts, Pass, Query, Reader, Recipe, Row, Run
 from harness.foreign.calls import Guard, LeftTrace, is_strange, left_trace
 from harness.foreign.lending import Lent, LentFeatures, LentValue
+from harness.protocol.decision import bare
 from harness.work.judge import judge_of
 from harness.work.passes import by_backbone, joined_requests, served
 from harness.work.slots import Slot
@@ -76,6 +77,8 @@ class BatchWork:
         words = run.run_id, slot.queries[view].image_id
         names = LentValue(slot.queries[view].vocabulary, "vocabulary")
         ask = partial(verb, names.value)
+        if is_strange(run.method.use):
+            ask = partial(_bare, ask)
         within = self._slots if is_strange(run.method.use) else ()  # one may keep an earlier image, and write to it now
         images = [one for other in within for one in other.lent] or slot.shown(view)
         return partial(self._guard.call, run.method.use, words, ask, (*images, names, *lent))
@@ -194,6 +197,11 @@ class BatchWork:
         elif readers:
             for place in places:
                 self._serve(readers, view, [place])
+
+
+def _bare(ask: Callable[[], Any]) -> Any:
+    """What is answered, without a class of its own: its code runs here, where somebody looks, or never."""
+    return bare(ask())
 
 
 def reads(run: Run, method: Any) -> bool:

@@ -20,6 +20,7 @@ import pytest
 import torch
 from careless import HABITS
 from in_process import door
+from PIL import Image as Pillow
 from torch.nn import functional
 from toy_cells import Cell, reader
 from toy_world import Boxes
@@ -32,7 +33,7 @@ from harness.errors import SettingsError
 from harness.foreign import calls, interrupts, replaced
 from harness.foreign.calls import keeping_functions
 from harness.planning import plan as plans
-from harness.protocol.decision import checked_answer
+from harness.protocol.decision import bare, checked_answer
 from harness.recipes import loading
 from harness.work.worker import ShardWorker
 
@@ -331,6 +332,47 @@ def test_scores_without_plain_memory_are_refused_in_our_words(scores: torch.Tens
         checked_answer(scores, 2, (4, 6))
 
 
+class Sly:
+    """No array; it counts who asks for its shape."""
+
+    asked = 0
+
+    @property
+    def ndim(self) -> int:
+        Sly.asked += 1
+        return 3
+
+
+class SlyTensor(torch.Tensor):
+    """A tensor whose class has code of its own at every look."""
+
+    @classmethod
+    def __torch_function__(cls, *given: object, **named: object) -> object:
+        Sly.asked += 1
+        return super().__torch_function__(*given, **named)
+
+
+class SlyArray(np.ndarray):
+    """An array that says other shapes."""
+
+    @property
+    def ndim(self) -> int:  # type: ignore[override]
+        Sly.asked += 1
+        return 2
+
+
+def test_no_code_of_an_answers_own_class_runs_once_the_call_is_over() -> None:
+    Sly.asked = 0
+    numbers = np.random.rand(2, 4, 6).astype(np.float32)
+    answers = [bare(torch.from_numpy(numbers).as_subclass(SlyTensor)), bare(numbers.view(SlyArray)), bare(Sly())]
+    Sly.asked = 0
+    for answer in answers[:2]:
+        assert np.array_equal(checked_answer(answer, 2, (4, 6)).numpy(), numbers)
+    with pytest.raises(MethodError, match="the method gave a Sly; expected"):
+        checked_answer(answers[2], 2, (4, 6))
+    assert Sly.asked == 0
+
+
 def test_a_library_may_wrap_its_own_functions_and_nobody_else_may(monkeypatch: pytest.MonkeyPatch) -> None:
     watched = replaced.Functions()
     watched.settle()
@@ -342,6 +384,17 @@ def test_a_library_may_wrap_its_own_functions_and_nobody_else_may(monkeypatch: p
     assert [trace.clause for trace in watched.traces()] == ["torch.nn.functional.interpolate replaced"]
     monkeypatch.setattr(functional, "interpolate", theirs)
     assert watched.traces() == []
+
+
+def test_layers_that_networks_are_made_from_and_pillow_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffusers.models.resnet import ResnetBlock2D
+
+    watched = replaced.Functions()
+    watched.settle()
+    monkeypatch.setattr(ResnetBlock2D, "forward", lambda self, given, *_: given)
+    monkeypatch.setattr(Pillow.Image, "resize", lambda self, *_: self)
+    clauses = {"PIL.Image.Image.resize replaced", "diffusers.models.resnet.ResnetBlock2D.forward replaced"}
+    assert {trace.clause for trace in watched.traces()} == clauses
 
 
 def test_stableseg_keeps_its_counts_beside_all_of_them() -> None:
