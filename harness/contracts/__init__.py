@@ -3,13 +3,15 @@
 A plug-in (method, backbone, benchmark) is a class reached by its address `module:Class`. Its settings are its
 dataclass fields. It needs no base class and no registration: it fulfils one of the protocols below.
 
-Three optional attributes let a plug-in say what its results depend on besides its settings:
+Four optional attributes let a plug-in say what its results depend on besides its settings:
 
 - `version`: a class attribute (int or str), raised by the author when any pixel can change; it stands for the class's
   module and all modules that it brings along. Without it what their sources say stands for them, so that an edited
   plug-in never meets results of its former self. See docs/what_is_in_an_id.md.
 - `places`: a class attribute, the names of settings that only say where files lie. They are in no id. In a grid
   they are relative to its folder, `~` and `$VAR` are filled in, and the plug-in is given the absolute path.
+- `edition`: a property, a whole number that is above 1 where these settings give other numbers than under a former
+  release, whose other settings keep their ids.
 - `fingerprint()`: a method that returns a short string that stands for the content of files it reads and that no
   setting names (weights, manifests). It runs while planning, so it must not import torch.
 

@@ -61,9 +61,11 @@ class ProtocolSettings:
 class LabelRule:
     """When a teacher's answer is sure enough to be taught; it stands in place of the protocol's background rule.
 
-    m: a pixel's best score, scaled to 0..1 per class over the image (`minmax`) or taken as it is (`none`). Where
-    m < low the pixel is left out (255) or, with below = `background`, background (0); from low to below high it is left
-    out. Of the rest of an image the share `unsure` with the least distance from best to second best is left out.
+    Without a threshold (low and high are 0) a pixel is of the class whose score is best, as the teacher gives it. With
+    one, m is a pixel's best score, scaled to 0..1 per class over the whole image (`minmax`) or taken as it is (`none`).
+    Where m < low the pixel is left out (255) or, with below = `background`, background (0); from low to below high it
+    is left out. Of the rest of an image the share `unsure` with the least distance from best to second best is left
+    out.
     """
 
     low: float = 0.0
@@ -78,10 +80,25 @@ class LabelRule:
                 f"A label rule has scale 'minmax' or 'none' and below 'ignored' or 'background', not {self.scale!r} "
                 f"and {self.below!r}."
             )
+        if min(self.low, self.high) < 0.0:
+            raise MethodError(
+                f"A label rule's thresholds are above 0, or 0 for none, not {self.low} and {self.high}; scores that go "
+                "below 0 can be scaled ('minmax')."
+            )
         if not 0.0 <= self.unsure < 1.0:
             raise MethodError(f"A label rule leaves out a share of 0 to below 1 as unsure, not {self.unsure}.")
 
     @property
+    def thresholded(self) -> bool:
+        """Whether a pixel's best score decides if it is taught."""
+        return max(self.low, self.high) > 0.0
+
+    @property
+    def scales(self) -> bool:
+        """Whether scores are scaled to 0..1 first: only a threshold needs it."""
+        return self.thresholded and self.scale == "minmax"
+
+    @property
     def plain(self) -> bool:
         """Whether every pixel is taught as the teacher says."""
-        return max(self.low, self.high) <= 0.0 and not self.unsure
+        return not self.thresholded and not self.unsure

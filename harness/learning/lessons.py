@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from harness.contracts import (
     IGNORED,
+    WIDE_IGNORED,
     DataError,
     Image,
     Labelling,
@@ -28,11 +29,11 @@ from harness.contracts import (
     Words,
     narrowed,
 )
-from harness.protocol.decision import checked_answer
+from harness.protocol.decision import Extremes, Planes, checked_answer
 from harness.protocol.given import check_classes, checked_sample
 from harness.protocol.offering import Offer, numbers_of, offer, tagged
 from harness.protocol.rules import WORDED
-from harness.protocol.views import Cut, Window, queries
+from harness.protocol.views import Cut, Window, queries, tiling
 from harness.recipes import loading
 from harness.work import lesson_masks, pictures
 from harness.work.passes import features_of
@@ -59,6 +60,7 @@ class StoredLessons:
         self._book, self._run = book, book.labels
         self._lock = Lock()
         self._networks: dict[Recipe, Any] = {}
+        self._scales: dict[str, Extremes] = {}
 
     @property
     def image_ids(self) -> tuple[str, ...]:
@@ -86,12 +88,29 @@ class StoredLessons:
 
     def ask(self, image_id: str, image: Image) -> Truth:
         with self._lock:
-            offered = self._offered(image_id)
-            size = (image.shape[0], image.shape[1])
+            sample = self._sample(image_id)
+            offered, size = self._offered(sample), (image.shape[0], image.shape[1])
+            if not offered.tells_apart:
+                return self._told(np.full(size, WIDE_IGNORED, np.uint16))
             cut = Cut(size, (Window(0, 0, *size),))
-            (query,) = queries(image_id, image, offered.vocabulary, cut)
-            answer = checked_answer(self._answer(query), len(offered.vocabulary), size)
-            return self._told(lesson_masks.lesson([answer], cut, offered, size, self._run.protocol, self._rule))
+            answers = self._answers(image_id, image, cut, offered)
+            whole = self._extremes(sample, offered) if self._rule.scales and answers[0].ndim == 3 else None
+            return self._told(lesson_masks.lesson(answers, cut, offered, size, self._run.protocol, self._rule, whole))
+
+    def _extremes(self, sample: Sample, offered: Offer) -> Extremes:
+        """Between what the teacher's scores of a whole image lie, shown as the protocol says; asked for once."""
+        if sample.image_id not in self._scales:
+            cut = tiling((sample.image.shape[0], sample.image.shape[1]), self._run.protocol)
+            answers = self._answers(sample.image_id, sample.image, cut, offered)
+            self._scales[sample.image_id] = Planes(answers, cut, len(offered.numbers)).extremes()
+        return self._scales[sample.image_id]
+
+    def _answers(self, image_id: str, image: Image, cut: Cut, offered: Offer) -> list[Any]:
+        """The teacher's checked answer for every window."""
+        shown = queries(image_id, image, offered.vocabulary, cut)
+        boxes = zip(shown, cut.boxes, strict=True)
+        positions = len(offered.vocabulary)
+        return [checked_answer(self._answer(query), positions, (box.height, box.width)) for query, box in boxes]
 
     def _told(self, mask: WideTruth) -> Truth:
         """A mask as learners are given it: in 8 bits where those hold all classes, whatever this image has of them."""
@@ -113,9 +132,9 @@ class StoredLessons:
         (features,) = features_of(self._teacher.passes(), [query], self._network, lambda _: lambda call: call())
         return self._teacher.read(features, query.vocabulary)
 
-    def _offered(self, image_id: str) -> Offer:
+    def _offered(self, sample: Sample) -> Offer:
         """The classes that the teacher was offered for an image: what the protocol lets it know."""
-        sample, rules = self._sample(image_id), self._run.protocol
+        rules = self._run.protocol
         if rules.tagger is not None:
             return offer(tagged(self._network(rules.tagger), sample.image, self._names, rules), self._names, rules)
         return offer(numbers_of(sample.truth, len(self._names), rules), self._names, rules)

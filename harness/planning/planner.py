@@ -27,7 +27,7 @@ from harness.errors import GridError
 from harness.planning.data_now import UNREADABLE, DataNow, behind, key_of_data
 from harness.planning.planned import PlannedFit, PlannedRun
 from harness.protocol import given, naming
-from harness.protocol.rules import STRETCH, effective, stretches
+from harness.protocol.rules import PLAIN, STRETCH, effective, stretches
 from harness.recipes import house, identity, loading
 from harness.recipes.origins import DataSource
 
@@ -244,6 +244,8 @@ class Planner:
         }  # fmt: skip
         if stretches(protocol, rule):
             record["stretch"] = STRETCH
+        if rule is not None and not rule.thresholded:
+            record["plain"] = PLAIN
         run_id = id_of_run({**record, "protocol": asdict(protocol)})
         run = Run(
             run_id, cell.method_name, cell.variant, cell.method, cell.benchmark_name, cell.benchmark, protocol,

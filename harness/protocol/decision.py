@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import BACKGROUND, NO_CLASS, WIDE_IGNORED, MethodError, ProtocolSettings, WideTruth
-from harness.contracts.scales import stretched
+from harness.contracts.scales import extremes, stretched
 from harness.protocol.offering import Offer
 from harness.protocol.rules import SCALED, scale_of
 from harness.protocol.views import Cut, Window
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Labels = NDArray[np.int64]
+Extremes: TypeAlias = "tuple[Tensor, Tensor]"  # (positions, 1, 1) each: what min-max makes 0 and 1
 
 _SLICE_ELEMENTS = 2**24  # scores are enlarged in slices of classes of about this many numbers
 _BELOW = -2  # a position that stands for the background in what `_decided` returns
@@ -133,16 +134,35 @@ class Planes:
         for box in cut.boxes:
             _place(self._count, box).add_(1)
 
-    def slices(self, size: tuple[int, int], minmax: bool = False) -> Iterator[tuple[int, Tensor]]:
-        """The first position of every slice and its planes at `size`; minmax: each scaled to 0..1 before."""
+    def slices(
+        self, size: tuple[int, int], minmax: bool = False, between: Extremes | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """The first position of every slice and its planes at `size`; minmax: each scaled to 0..1 before.
+
+        between: the extremes that become 0 and 1, if they are not those of these planes.
+        """
         from torch.nn.functional import interpolate
 
+        for start, stop in self._steps(size):
+            part = self._joined(start, stop)
+            if minmax:
+                part = stretched(part, between=between and (between[0][start:stop], between[1][start:stop]))
+            yield start, interpolate(part[None], size=size, mode="bilinear", align_corners=False)[0]
+
+    def extremes(self) -> Extremes:
+        """The least and the largest score of every position, at the scores' own resolution."""
+        import torch
+
+        found = [extremes(self._joined(start, stop)) for start, stop in self._steps(self._cut.size)]
+        low, high = (torch.cat(one) for one in zip(*found, strict=True))
+        return low, high
+
+    def _steps(self, size: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        """First position and end of every slice of planes that are brought to a size."""
         largest = max(size[0] * size[1], self._cut.size[0] * self._cut.size[1])
         step = max(1, _SLICE_ELEMENTS // largest)
         for start in range(0, self.positions, step):
-            part = self._joined(start, min(start + step, self.positions))
-            part = stretched(part) if minmax else part
-            yield start, interpolate(part[None], size=size, mode="bilinear", align_corners=False)[0]
+            yield start, min(start + step, self.positions)
 
     def _joined(self, start: int, stop: int) -> Tensor:
         """Planes at the scores' own resolution, or, of several windows, their mean on the resized image."""

@@ -11,6 +11,7 @@ DEFAULT_TAGGER = Recipe.of("methods.clip_tagger:ClipTagger")
 WORDED = frozenset({"prompts", "prompts_constant"})  # background rules that offer context words
 THRESHOLDED = frozenset({"constant", "hinge_power", "prompts_constant"})
 STRETCH = 2  # how scores are scaled to 0..1, in the ids of runs that do: 2 since rounding of constant maps is left out
+PLAIN = 2  # how pixels are taught without a threshold, in the ids of such lessons: 2 since scores are as they are given
 SCALED = THRESHOLDED | {"power"}  # those under which scores are compared with a background's
 
 
@@ -37,7 +38,7 @@ def scale_of(settings: ProtocolSettings) -> str:
 
 def stretches(settings: ProtocolSettings, rule: LabelRule | None) -> bool:
     """Whether scores are scaled to 0..1, for the decision or, of a teacher's run, for its lessons."""
-    return (scale_of(settings) if rule is None else rule.scale) == "minmax"
+    return scale_of(settings) == "minmax" if rule is None else rule.scales
 
 
 def _matters(name: str, settings: ProtocolSettings) -> bool:

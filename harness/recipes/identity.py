@@ -35,6 +35,8 @@ def facts(recipe: Recipe, built: object, folder: str = ".", benchmark: bool = Fa
         "code": {**code_of(cls).facts(), **_named(settings)},
         "files": files_named(cls, counted, folder, not benchmark, models),
     }
+    if hasattr(cls, "edition") and (edition := loading.ask(built, "edition", lambda: int(built.edition))) > 1:
+        known["edition"] = edition
     if callable(fingerprint):
         known["fingerprint"] = loading.ask(built, "fingerprint()", lambda: _plain(fingerprint()))
     return known

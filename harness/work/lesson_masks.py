@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import BACKGROUND, WIDE_IGNORED, LabelRule, MethodError, ProtocolSettings, WideTruth
-from harness.protocol.decision import Planes, predict_views
+from harness.protocol.decision import Extremes, Planes, predict_views
 from harness.protocol.offering import Offer
 from harness.protocol.views import Cut
 
@@ -24,8 +24,12 @@ def lesson(
     size: tuple[int, int],
     settings: ProtocolSettings,
     rule: LabelRule,
+    whole: Extremes | None = None,
 ) -> WideTruth:
-    """The mask of `size` in the numbering of truths. MethodError when a rule for scores meets a label map."""
+    """The mask of `size` in the numbering of truths. MethodError when a rule for scores meets a label map.
+
+    whole: the extremes of the whole image's scores, where the answers are for a part of it.
+    """
     if answers[0].ndim == 2:
         if not rule.plain:
             raise MethodError(
@@ -33,12 +37,14 @@ def lesson(
                 "label_unsure at 0, or choose a teacher that gives scores"
             )
         return predict_views(answers, cut, offered, size, settings)
-    best, second, where = _two_best(Planes(answers, cut, len(offered.numbers)), size, rule.scale)
+    best, second, where = _two_best(Planes(answers, cut, len(offered.numbers)), size, rule.scales, whole)
     numbers = np.array(offered.numbers, np.uint16)[where.cpu().numpy()]
-    sure = _sure(best, second, rule)
+    taught = np.where(_sure(best, second, rule), numbers, np.uint16(WIDE_IGNORED))
+    if not rule.thresholded:
+        return taught
     below = BACKGROUND if rule.below == "background" else WIDE_IGNORED
     low, middle = ((best < edge).cpu().numpy() for edge in (rule.low, rule.high))
-    return np.where(low, below, np.where(middle | ~sure, WIDE_IGNORED, numbers)).astype(np.uint16)
+    return np.where(low, below, np.where(middle, WIDE_IGNORED, taught)).astype(np.uint16)
 
 
 def positions(mask: WideTruth, offered: Offer) -> NDArray[np.int16 | np.int32]:
@@ -51,14 +57,16 @@ def positions(mask: WideTruth, offered: Offer) -> NDArray[np.int16 | np.int32]:
     return np.asarray(table[mask])
 
 
-def _two_best(planes: Planes, size: tuple[int, int], scale: str) -> tuple[Tensor, Tensor, Tensor]:
+def _two_best(
+    planes: Planes, size: tuple[int, int], minmax: bool, whole: Extremes | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Best and second-best score and best position of every pixel; the second is 0 where there is one class."""
     import torch
 
     best = torch.full(size, -torch.inf, dtype=torch.float32, device=planes.device)
     second = best.clone()
     where = torch.zeros(size, dtype=torch.int64, device=planes.device)
-    for start, part in planes.slices(size, minmax=scale == "minmax"):
+    for start, part in planes.slices(size, minmax, whole):
         top, index = part.topk(min(2, len(part)), dim=0)
         rival = top[1] if len(top) > 1 else torch.full_like(best, -torch.inf)
         better = top[0] > best
@@ -70,7 +78,10 @@ def _two_best(planes: Planes, size: tuple[int, int], scale: str) -> tuple[Tensor
 
 def _sure(best: Tensor, second: Tensor, rule: LabelRule) -> NDArray[np.bool_]:
     """Where the distance from best to second best is not among the smallest of the image's labelled pixels."""
-    margin, labelled = (best - second).cpu().numpy(), (best >= max(rule.low, rule.high)).cpu().numpy()
-    if not rule.unsure or not labelled.any():
-        return np.ones(margin.shape, bool)
+    if not rule.unsure:
+        return np.ones(tuple(best.shape), bool)
+    margin = (best - second).cpu().numpy()
+    labelled = (best >= max(rule.low, rule.high)).cpu().numpy() if rule.thresholded else np.ones(margin.shape, bool)
+    if not labelled.any():
+        return labelled
     return np.asarray(margin >= np.quantile(margin[labelled], rule.unsure))

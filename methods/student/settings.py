@@ -84,6 +84,11 @@ class StudentSettings(Taught):
         _ = self.rule
 
     @property
+    def edition(self) -> int:
+        """2 where these settings give other numbers than before: crops are scaled as their whole image is."""
+        return 2 if self.pseudo == "same_crop" and self.rule.scales else 1
+
+    @property
     def grouped(self) -> int:
         """Images that go through the network together."""
         return self.batch if self.group is None else self.group

@@ -98,7 +98,8 @@ def test_a_map_that_is_constant_but_for_rounding_is_no_evidence() -> None:
     ]
     assert scale_of(rules) == "minmax" and stretches(rules, None)
     assert not stretches(ProtocolSettings(background="ignored"), None)
-    assert stretches(ProtocolSettings(), LabelRule()) and not stretches(rules, LabelRule(scale="none"))
+    assert stretches(ProtocolSettings(), LabelRule(low=0.5)) and not stretches(rules, LabelRule(low=0.5, scale="none"))
+    assert not stretches(rules, LabelRule()) and not stretches(rules, LabelRule(unsure=0.1))
 
 
 def test_softmax_of_large_scores_does_not_overflow() -> None:

@@ -1,0 +1,149 @@
+"""When a pixel is taught: by raw scores without a threshold, by scaled ones with one, a crop as its whole image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import interpolate
+
+from benchmarks.shapes import Shapes
+from harness.contracts import (
+    IGNORED,
+    WIDE_IGNORED,
+    Labelling,
+    LabelRule,
+    MethodError,
+    ProtocolSettings,
+    Recipe,
+    Run,
+    Vocabulary,
+)
+from harness.learning.lessons import LessonBook, StoredLessons
+from harness.protocol.offering import Offer
+from harness.protocol.views import tiling
+from harness.work.lesson_masks import lesson
+from methods.student import Student
+
+WINDOWED = ProtocolSettings(resize="short", size=60, window=48, stride=32)
+
+
+def lessons(rule: LabelRule, teacher: Recipe, rules: ProtocolSettings, split: str = "train") -> StoredLessons:
+    world = Recipe.of("benchmarks.shapes:Shapes", split=split, images=20)
+    return StoredLessons(LessonBook(Run("run", "T", "", teacher, "S", world, rules, purpose=Labelling(rule)), {}))
+
+
+MASKCLIP = Recipe.of("methods.maskclip:MaskCLIP", model="shapes")
+
+
+def mask_of(scores: Any, rule: LabelRule, numbers: tuple[int, ...] = (3, 5)) -> list[list[int]]:
+    offered = Offer(Vocabulary(tuple((str(number),) for number in numbers)), numbers)
+    given = torch.tensor(scores, dtype=torch.float32)
+    height, width = given.shape[1:]
+    cut = tiling((height, width), ProtocolSettings())
+    return lesson([given], cut, offered, (height, width), ProtocolSettings(), rule).tolist()
+
+
+def test_the_plain_rule_is_the_best_raw_score() -> None:
+    """Scaled, the second class wins where its small range has its largest value."""
+    scores = [[[5.0, 9.0, 3.0]], [[4.9, 5.0, 5.1]]]
+    assert mask_of(scores, LabelRule()) == [[3, 3, 5]]
+    assert mask_of([[[5.0, 9.0, 3.0]], [[4.9, 4.8, 4.7]]], LabelRule(low=0.01)) == [[5, 3, WIDE_IGNORED]]
+    assert mask_of([[[-5.0, -9.0, -3.0]], [[-5.1, -4.0, -4.0]]], LabelRule()) == [[3, 5, 3]]
+    assert mask_of([[[-5.0, -9.0, -3.0]], [[-5.1, -4.0, -4.0]]], LabelRule(scale="none")) == [[3, 5, 3]]
+
+
+def test_a_share_of_unsure_pixels_needs_no_scale() -> None:
+    """Distances 0.1, 4, 0.3: the least sure third is left out."""
+    assert mask_of([[[5.0, 9.0, 5.0]], [[4.9, 5.0, 5.3]]], LabelRule(unsure=0.3)) == [[WIDE_IGNORED, 3, 5]]
+
+
+def test_thresholds_below_zero_are_refused() -> None:
+    with pytest.raises(MethodError, match=r"thresholds are above 0, or 0 for none, not -0\.2 and 0\.0"):
+        LabelRule(low=-0.2)
+
+
+def halves(split: str = "train") -> list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """The left halves of images, and of their truths."""
+    world, found = Shapes(split, images=20), []
+    for image_id in world.ids():
+        sample = world.load(image_id)
+        middle = sample.image.shape[1] // 2
+        found.append((image_id, np.ascontiguousarray(sample.image[:, :middle]), sample.truth[:, :middle]))
+    return found
+
+
+def raw_scores(told: StoredLessons, image_id: str, image: NDArray[np.uint8]) -> tuple[Any, NDArray[np.int64]]:
+    """What the teacher says of an image, asked here, and the numbers of the positions."""
+    offered = told._offered(told._sample(image_id))
+    (answer,) = told._answers(image_id, image, tiling(image.shape[:2], ProtocolSettings()), offered)
+    return answer.double(), np.array(offered.numbers)
+
+
+def enlarged(scores: Any, size: tuple[int, int]) -> Any:
+    return interpolate(scores[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+@pytest.mark.parametrize(("vocabulary", "gain"), [("present", 0.03), ("all", 0.15)])
+def test_a_crop_that_shows_half_of_an_image_is_taught_by_raw_scores(vocabulary: str, gain: float) -> None:
+    told = lessons(LabelRule(), MASKCLIP, ProtocolSettings(vocabulary))
+    right, scaled, pixels = 0, 0, 0
+    for image_id, image, truth in halves():
+        scores, numbers = raw_scores(told, image_id, image)
+        mask = told.ask(image_id, image)
+        best = enlarged(scores, truth.shape).topk(min(2, len(numbers)), dim=0)
+        clear = (best.values[0] - best.values[-1] > 1e-5).numpy() | (len(numbers) == 1)
+        assert np.array_equal(mask[clear], numbers[best.indices[0].numpy()][clear]) and clear.mean() > 0.99
+        low, high = scores.amin((1, 2), keepdim=True), scores.amax((1, 2), keepdim=True)
+        by_itself = numbers[enlarged((scores - low) / (high - low), truth.shape).argmax(dim=0).numpy()]
+        objects = (truth > 0) & (truth < IGNORED)
+        right, pixels = right + int((mask == truth)[objects].sum()), pixels + int(objects.sum())
+        scaled += int((by_itself == truth)[objects].sum())
+    assert right / pixels > scaled / pixels + gain
+
+
+@pytest.mark.parametrize("rules", [ProtocolSettings(), WINDOWED], ids=["whole", "windows"])
+def test_a_threshold_on_a_crop_means_what_it_means_on_the_whole_image(rules: ProtocolSettings) -> None:
+    """Asked about the whole image, the mask is that of the label step; about a half, its scale is the whole image's."""
+    rule = LabelRule(low=0.4, high=0.6, below="background")
+    told = lessons(rule, MASKCLIP, rules)
+    image_id, image, _ = halves()[1]
+    whole = told._sample(image_id)
+    scores, numbers = raw_scores(told, image_id, image)
+    cut = tiling(whole.truth.shape, rules)
+    offered = told._offered(whole)
+    answers = told._answers(image_id, whole.image, cut, offered)
+    total, count = torch.zeros(len(numbers), *cut.size, dtype=torch.float64), torch.zeros(cut.size)
+    for box, answer in zip(cut.boxes, answers, strict=True):
+        place = (..., slice(box.top, box.top + box.height), slice(box.left, box.left + box.width))
+        total[place] += enlarged(answer.double(), (box.height, box.width))
+        count[place] += 1
+    seen = total / count if len(answers) > 1 else answers[0].double()
+    low, high = seen.amin((1, 2), keepdim=True), seen.amax((1, 2), keepdim=True)
+    scaled = enlarged((scores - low) / (high - low), image.shape[:2])
+    best = scaled.amax(dim=0).numpy()
+    expected = np.where(best < 0.4, 0, np.where(best < 0.6, IGNORED, numbers[scaled.argmax(dim=0).numpy()]))
+    assert (told.ask(image_id, image) == expected).mean() > 0.999
+    if rules is not WINDOWED:
+        stored = lesson(answers, cut, offered, whole.truth.shape, rules, rule)
+        stored = np.where(stored == WIDE_IGNORED, IGNORED, stored)
+        assert np.array_equal(told.ask(image_id, whole.image), stored)
+
+
+def test_an_image_without_an_offer_teaches_nothing_when_it_is_asked_about() -> None:
+    told = lessons(LabelRule(), MASKCLIP, ProtocolSettings())
+    image = np.zeros((40, 56, 3), np.uint8)
+    told._offered = lambda _: Offer(Vocabulary(()), ())  # type: ignore[method-assign]
+    assert (told.ask("train-000000", image) == IGNORED).all()
+
+
+def test_the_edition_rises_where_crops_are_scaled_alone() -> None:
+    same = {"pseudo": "same_crop"}
+    assert Student(teacher="T").edition == Student(teacher="T", label_low=0.5).edition == 1
+    assert (
+        Student(teacher="T", **same).edition == Student(teacher="T", **same, label_low=0.5, label_scale="none").edition
+    )
+    assert Student(teacher="T", **same, label_low=0.5).edition == 2
