@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from in_process import PLUGINS, as_it_was
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
+from toy_chain import CHAIN
 
 from benchmarks.shapes import Shapes
 from harness.contracts import (
@@ -22,8 +26,11 @@ from harness.contracts import (
     Run,
     Vocabulary,
 )
+from harness.grid import reading as grids
 from harness.learning.lessons import LessonBook, StoredLessons
+from harness.planning import plan as plans
 from harness.protocol.offering import Offer
+from harness.protocol.rules import PLAIN
 from harness.protocol.views import tiling
 from harness.work.lesson_masks import lesson
 from methods.student import Student
@@ -147,3 +154,13 @@ def test_the_edition_rises_where_crops_are_scaled_alone() -> None:
         Student(teacher="T", **same).edition == Student(teacher="T", **same, label_low=0.5, label_scale="none").edition
     )
     assert Student(teacher="T", **same, label_low=0.5).edition == 2
+
+
+def test_ids_of_lessons_without_a_threshold_are_new_and_others_stay(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(CHAIN)
+    with as_it_was(tmp_path, PLUGINS):
+        sys.path.append(str(PLUGINS))
+        grid = grids.read_grid(tmp_path / "grid.yaml")
+        fits = {fit.method_name: fit.labels.record for fit in plans.make("x", grid.cells, grid.batch).fits}
+    assert fits["Gains"]["plain"] == PLAIN and "stretch" not in fits["Gains"]
+    assert "plain" not in fits["Plus"] and "plain" not in fits["PlusPlus"]
