@@ -35,7 +35,7 @@ def facts(recipe: Recipe, built: object, folder: str = ".", benchmark: bool = Fa
         "code": {**code_of(cls).facts(), **_named(settings)},
         "files": files_named(cls, counted, folder, not benchmark, models),
     }
-    if hasattr(cls, "edition") and (edition := loading.ask(built, "edition", lambda: int(built.edition))) > 1:
+    if (edition := _edition(built)) > 1:
         known["edition"] = edition
     if callable(fingerprint):
         known["fingerprint"] = loading.ask(built, "fingerprint()", lambda: _plain(fingerprint()))
@@ -68,6 +68,12 @@ def _deciding(built: object) -> dict[str, Any]:
     if callable(getattr(built, "fitted", None)):
         places.add("teacher")  # a name; what the teacher says is in the artefact's id
     return {name: value for name, value in loading.settings_of(built).items() if name not in places}
+
+
+def _edition(built: Any) -> int:
+    """What changed in a plug-in under these settings alone; a setting of that name is none."""
+    declared = isinstance(getattr(type(built), "edition", None), property)
+    return loading.ask(built, "edition", lambda: int(built.edition)) if declared else 1
 
 
 def _plain(value: Any) -> Any:
