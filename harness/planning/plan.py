@@ -9,8 +9,9 @@ from itertools import groupby
 from harness.contracts import Batch, Pass, Recipe, Scoring, Shard
 from harness.planning import batches
 from harness.planning.data_now import DataNow
+from harness.planning.known import Plannable
 from harness.planning.planned import PlannedFit, PlannedRun, level
-from harness.planning.planner import Plannable, Planner, Shelf, Stored
+from harness.planning.planner import Planner, Shelf, Stored
 
 __all__ = ["Cost", "Plan", "Plannable", "PlannedFit", "PlannedRun", "Shelf", "Stage", "Stored", "make"]
 

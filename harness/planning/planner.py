@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from harness.contracts import (
     Gathering,
     Labelling,
-    ModelError,
     Origin,
-    Parts,
-    Pass,
-    ProtocolSettings,
     Purpose,
-    Reader,
     Recipe,
     Run,
     Scoring,
-    Words,
 )
 from harness.contracts.facts import digest, id_of_fit, id_of_run
 from harness.errors import GridError
-from harness.planning.data_now import UNREADABLE, DataNow, behind, key_of_data
+from harness.planning.data_now import UNREADABLE, DataNow, behind
+from harness.planning.known import Known, KnownBenchmark, KnownMethod, Plannable
 from harness.planning.planned import PlannedFit, PlannedRun
-from harness.protocol import given, naming
 from harness.protocol.rules import PLAIN, STRETCH, effective, stretches
 from harness.recipes import house, identity, loading
-from harness.recipes.origins import DataSource
 
 Stored: TypeAlias = Mapping[str, Mapping[str, str]]  # run id -> image id -> status
 
@@ -62,64 +55,6 @@ class Shelf:
     tell: Callable[[str], None] = lambda _: None
 
 
-class Plannable(Protocol):
-    """What the plan reads of one cell of a grid. A learner's has `teacher` too: the teacher's on the train split."""
-
-    @property
-    def method_name(self) -> str: ...
-
-    @property
-    def variant(self) -> str: ...
-
-    @property
-    def method(self) -> Recipe: ...
-
-    @property
-    def benchmark_name(self) -> str: ...
-
-    @property
-    def benchmark(self) -> Recipe: ...
-
-    @property
-    def protocol(self) -> ProtocolSettings: ...
-
-
-@dataclass(frozen=True)
-class KnownBenchmark:
-    """What is known of a benchmark: its facts, its images in order, its classes, and its data as they are now.
-
-    official: how many images it has by its own account. clusters: cluster -> images that are not independent.
-    """
-
-    built: Any
-    facts: dict[str, Any]
-    image_ids: tuple[str, ...]
-    classes: tuple[str, ...]
-    data: DataNow
-    official: int | None = None
-    clusters: Mapping[str, Sequence[str]] | None = None
-
-
-@dataclass(frozen=True)
-class _Method:
-    """A method, its facts, the passes it reads, the facts of their backbones, and what it needs that is not here."""
-
-    built: Any
-    facts: dict[str, Any]
-    passes: Mapping[Pass, Parts]
-    backbones: list[dict[str, Any]]
-    to_fetch: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Network:
-    """A backbone or a tagger, its facts, and what it needs that is not here."""
-
-    built: Any
-    facts: dict[str, Any]
-    to_fetch: tuple[str, ...]
-
-
 class Planner:
     """Plans cells one by one; `labels` and `fits` are what the learners among them need, each once, in order."""
 
@@ -127,14 +62,20 @@ class Planner:
         self, batch: int, stored: Stored, limit: int | None, keep: int | Sequence[str], shelf: Shelf, folder: str
     ) -> None:
         self._batch, self._stored, self._limit, self._keep, self._shelf = batch, stored, limit, keep, shelf
-        self._folder = folder
-        self._benchmarks: dict[Recipe, KnownBenchmark] = {}
-        self._networks: dict[Recipe, _Network] = {}
-        self._names: dict[Hashable, Words] = {}
+        self._known = Known(folder, shelf.origins, shelf.tell)
         self._together: dict[tuple[str, ...], frozenset[str]] = {}  # the images of a benchmark, held once for all runs
         self.labels: dict[str, PlannedRun] = {}
         self.fits: dict[str, PlannedFit] = {}
-        self.unstamped: dict[str, tuple[str, ...]] = {}  # address -> what of its code stands in no id, a clause each
+
+    @property
+    def unstamped(self) -> dict[str, tuple[str, ...]]:
+        """Address -> what of its code stands in no id, a clause each."""
+        return self._known.unstamped
+
+    @property
+    def data(self) -> dict[Recipe, DataNow]:
+        """The data of every benchmark that was planned, train splits too."""
+        return self._known.data
 
     def plan(self, cell: Plannable) -> PlannedRun:
         """The run of a cell, with the fit behind it, if its method is a learner."""
@@ -145,7 +86,7 @@ class Planner:
 
     def _planned(self, cell: Plannable, purpose: Callable[[str | None], Purpose]) -> PlannedRun:
         """The run of a cell for a purpose, given what its method has learned."""
-        place, method = self._benchmark(cell.benchmark, cell.benchmark_name), self._method(cell)
+        place, method = self._known.benchmark(cell.benchmark, cell.benchmark_name), self._known.method(cell)
         teacher = getattr(cell, "teacher", None)
         fit = None if teacher is None else self._fit(cell, teacher, method)
         run, record = self._run(cell, place, method, fit, purpose(None if fit is None else fit.folder))
@@ -158,7 +99,7 @@ class Planner:
         return PlannedRun(
             run, wanted, self._with_unseen(run, lacking, keep), failed_before=failed, passes=method.passes, keep=keep,
             stored=len(wanted) - len(lacking), record=record, fit=fit, changed=changed,
-            to_fetch=to_fetch + self._tagger_to_fetch(run.protocol.tagger),
+            to_fetch=to_fetch + self._known.tagger_to_fetch(run.protocol.tagger),
         )  # fmt: skip
 
     def _lacking(self, run: Run, every: frozenset[str], changed: Mapping[str, str]) -> tuple[frozenset[str], int]:
@@ -182,7 +123,7 @@ class Planner:
         samples = self._shelf.samples(run.run_id)
         return place.data.changed({image: samples[image] for image in place.image_ids if image in samples})
 
-    def _fit(self, cell: Plannable, teacher: Plannable, learner: _Method) -> PlannedFit:
+    def _fit(self, cell: Plannable, teacher: Plannable, learner: KnownMethod) -> PlannedFit:
         """What a learner's cell needs first. Its id: the learner, the teacher's label maps, the images."""
         rule = loading.ask(learner.built, "rule", lambda: learner.built.rule)
         labels = self._planned(teacher, partial(Labelling, rule))
@@ -211,7 +152,7 @@ class Planner:
         now = behind(samples, labels.image_ids)
         return bool(labels.changed) or (None not in (taught, now) and taught != now)
 
-    def _gathers(self, cell: Plannable, fit: PlannedFit, learner: _Method) -> PlannedRun | None:
+    def _gathers(self, cell: Plannable, fit: PlannedFit, learner: KnownMethod) -> PlannedRun | None:
         """What a learner gathers of the train images, where it does."""
         if not callable(getattr(learner.built, "gather", None)):
             return None
@@ -229,11 +170,11 @@ class Planner:
         )  # fmt: skip
 
     def _run(
-        self, cell: Plannable, place: KnownBenchmark, method: _Method, fit: PlannedFit | None, purpose: Purpose
+        self, cell: Plannable, place: KnownBenchmark, method: KnownMethod, fit: PlannedFit | None, purpose: Purpose
     ) -> tuple[Run, dict[str, Any]]:
         """The run of a cell, and what is recorded of it."""
-        protocol, names = effective(cell.protocol), self._words(cell, place)
-        network = self._tagger(protocol.tagger)
+        protocol, names = effective(cell.protocol), self._known.words(cell, place)
+        network = self._known.tagger(protocol.tagger)
         rule = purpose.rule if isinstance(purpose, Labelling) else None
         asked = method.facts if fit is None else {**method.facts, "artefact": fit.artefact_id}
         record: dict[str, Any] = {
@@ -257,82 +198,6 @@ class Planner:
             record["artefact"] = {"id": fit.artefact_id, "teacher": fit.teacher, "labels": fit.labels.run.run_id}
         return run, record
 
-    def _method(self, cell: Plannable) -> _Method:
-        """A model's error names who wants it."""
-        try:
-            built = loading.build(cell.method)
-            passes = loading.passes_of(built) if callable(getattr(built, "passes", None)) and _reads(built) else {}
-            recipes = dict.fromkeys(request.backbone for request in passes)
-            networks = [self._network(recipe) for recipe in recipes]
-            for recipe in recipes:
-                self._check(recipe, passes)
-            to_fetch = tuple(model for network in networks for model in network.to_fetch) + _to_fetch(built)
-            facts = self._facts(cell.method, built)
-            return _Method(built, facts, passes, [network.facts for network in networks], to_fetch)
-        except ModelError as error:
-            raise ModelError(f"{cell.method_name}: {error}") from error
-
-    def _facts(self, recipe: Recipe, built: Any) -> dict[str, Any]:
-        facts = identity.facts(recipe, built, self._folder)
-        self.unstamped |= identity.unstamped(recipe.use, facts["settings"])
-        return facts
-
-    def _words(self, cell: Plannable, place: KnownBenchmark) -> Words:
-        key, called = (cell.benchmark, cell.protocol.names), cell.benchmark_name
-        if key not in self._names:
-            self._names[key] = naming.words(cell.protocol.names, place.built, place.classes, called, self._folder)
-        return self._names[key]
-
-    def _check(self, recipe: Recipe, passes: Mapping[Pass, Parts]) -> None:
-        """ModelError for what a method asks of a backbone that its model can never do, where the backbone can tell."""
-        check = getattr(self._network(recipe).built, "check_passes", None)
-        if callable(check):
-            own = {request: parts for request, parts in passes.items() if request.backbone == recipe}
-            loading.ask(self._network(recipe).built, "check_passes()", lambda: check(own))
-
-    def _tagger(self, recipe: Recipe | None) -> _Network | None:
-        try:
-            return None if recipe is None else self._network(recipe)
-        except ModelError as error:
-            raise ModelError(f"the tagger: {error}") from error
-
-    def _tagger_to_fetch(self, recipe: Recipe | None) -> tuple[str, ...]:
-        tagger = self._tagger(recipe)
-        return () if tagger is None else tagger.to_fetch
-
-    def _benchmark(self, recipe: Recipe, called: str) -> KnownBenchmark:
-        if recipe not in self._benchmarks:
-            source = DataSource(recipe)
-            with source.asked():
-                classes, image_ids = given.classes_of(source.benchmark, called), given.ids_of(source.benchmark, called)
-                official = given.official_of(source.benchmark, called)
-                clusters = given.clusters_of(source.benchmark, image_ids, called)
-            facts = identity.benchmark_facts(recipe, source.benchmark, image_ids, self._folder)
-            self.unstamped |= identity.unstamped(recipe.use, facts["settings"])
-            key = key_of_data(recipe, facts, source.names_files)
-            data = DataNow(source, len(classes), key, self._shelf.origins(key), self._shelf.tell)
-            self._benchmarks[recipe] = KnownBenchmark(
-                source.benchmark, facts, image_ids, classes, data, official, clusters
-            )
-        return self._benchmarks[recipe]
-
-    @property
-    def data(self) -> dict[Recipe, DataNow]:
-        """The data of every benchmark that was planned, train splits too."""
-        return {recipe: place.data for recipe, place in self._benchmarks.items()}
-
-    def _network(self, recipe: Recipe) -> _Network:
-        if recipe not in self._networks:
-            built = loading.build(recipe)
-            self._networks[recipe] = _Network(built, self._facts(recipe, built), _to_fetch(built))
-        return self._networks[recipe]
-
-
-def _to_fetch(built: Any) -> tuple[str, ...]:
-    """The models, in words, that a plug-in needs and that are not on this machine, where it can tell."""
-    ask = getattr(built, "models_to_fetch", None)
-    return loading.ask(built, "models_to_fetch()", lambda: tuple(map(str, ask()))) if callable(ask) else ()
-
 
 def chosen(image_ids: Sequence[str], keep: int | Sequence[str]) -> frozenset[str]:
     """Which images of a benchmark are kept: those named, or a number of them spread evenly over the sorted ids.
@@ -343,10 +208,6 @@ def chosen(image_ids: Sequence[str], keep: int | Sequence[str]) -> frozenset[str
         return frozenset(keep) & frozenset(image_ids)
     count = min(keep, len(image_ids))
     return frozenset(image_ids[place * len(image_ids) // count] for place in range(count))
-
-
-def _reads(built: Any) -> bool:
-    return isinstance(built, Reader) or loading.kind_of(built) == "learner"
 
 
 def _refuse_same_images(cell: Plannable, planned: PlannedRun, labels: PlannedRun) -> None:

@@ -1,0 +1,169 @@
+"""Recipes and cells of a grid flow in; what is known of each method, network and benchmark flows out, asked once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from harness.contracts import ModelError, Origin, Parts, Pass, ProtocolSettings, Reader, Recipe, Words
+from harness.planning.data_now import DataNow, key_of_data
+from harness.protocol import given, naming
+from harness.recipes import identity, loading
+from harness.recipes.origins import DataSource
+
+
+class Plannable(Protocol):
+    """What the plan reads of one cell of a grid. A learner's has `teacher` too: the teacher's on the train split."""
+
+    @property
+    def method_name(self) -> str: ...
+
+    @property
+    def variant(self) -> str: ...
+
+    @property
+    def method(self) -> Recipe: ...
+
+    @property
+    def benchmark_name(self) -> str: ...
+
+    @property
+    def benchmark(self) -> Recipe: ...
+
+    @property
+    def protocol(self) -> ProtocolSettings: ...
+
+
+@dataclass(frozen=True)
+class KnownBenchmark:
+    """What is known of a benchmark: its facts, its images in order, its classes, and its data as they are now.
+
+    official: how many images it has by its own account. clusters: cluster -> images that are not independent.
+    """
+
+    built: Any
+    facts: dict[str, Any]
+    image_ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    data: DataNow
+    official: int | None = None
+    clusters: Mapping[str, Sequence[str]] | None = None
+
+
+@dataclass(frozen=True)
+class KnownMethod:
+    """A method, its facts, the passes it reads, the facts of their backbones, and what it needs that is not here."""
+
+    built: Any
+    facts: dict[str, Any]
+    passes: Mapping[Pass, Parts]
+    backbones: list[dict[str, Any]]
+    to_fetch: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KnownNetwork:
+    """A backbone or a tagger, its facts, and what it needs that is not here."""
+
+    built: Any
+    facts: dict[str, Any]
+    to_fetch: tuple[str, ...]
+
+
+class Known:
+    """Builds what recipes describe, once each, and remembers what it says of itself.
+
+    folder: the grid's. origins: key of a benchmark -> where its images came from. tell: is told what takes a while.
+    """
+
+    def __init__(self, folder: str, origins: Callable[[str], dict[str, Origin]], tell: Callable[[str], None]) -> None:
+        self._folder, self._origins, self._tell = folder, origins, tell
+        self._benchmarks: dict[Recipe, KnownBenchmark] = {}
+        self._networks: dict[Recipe, KnownNetwork] = {}
+        self._names: dict[Hashable, Words] = {}
+        self.unstamped: dict[str, tuple[str, ...]] = {}  # address -> what of its code stands in no id, a clause each
+
+    def method(self, cell: Plannable) -> KnownMethod:
+        """The method of a cell with its networks. A model's error names who wants it."""
+        try:
+            built = loading.build(cell.method)
+            passes = loading.passes_of(built) if callable(getattr(built, "passes", None)) and _reads(built) else {}
+            recipes = dict.fromkeys(request.backbone for request in passes)
+            networks = [self._network(recipe) for recipe in recipes]
+            for recipe in recipes:
+                self._check(recipe, passes)
+            to_fetch = tuple(model for network in networks for model in network.to_fetch) + _to_fetch(built)
+            facts = self._facts(cell.method, built)
+            return KnownMethod(built, facts, passes, [network.facts for network in networks], to_fetch)
+        except ModelError as error:
+            raise ModelError(f"{cell.method_name}: {error}") from error
+
+    def words(self, cell: Plannable, place: KnownBenchmark) -> Words:
+        """The names under which a cell offers the classes of its benchmark."""
+        key, called = (cell.benchmark, cell.protocol.names), cell.benchmark_name
+        if key not in self._names:
+            self._names[key] = naming.words(cell.protocol.names, place.built, place.classes, called, self._folder)
+        return self._names[key]
+
+    def tagger(self, recipe: Recipe | None) -> KnownNetwork | None:
+        """The tagger of a protocol, where it has one."""
+        try:
+            return None if recipe is None else self._network(recipe)
+        except ModelError as error:
+            raise ModelError(f"the tagger: {error}") from error
+
+    def tagger_to_fetch(self, recipe: Recipe | None) -> tuple[str, ...]:
+        """What a protocol's tagger needs that is not here."""
+        tagger = self.tagger(recipe)
+        return () if tagger is None else tagger.to_fetch
+
+    def benchmark(self, recipe: Recipe, called: str) -> KnownBenchmark:
+        """A benchmark and its data as they are now; DataError when it does not keep its contract."""
+        if recipe not in self._benchmarks:
+            source = DataSource(recipe)
+            with source.asked():
+                classes, image_ids = given.classes_of(source.benchmark, called), given.ids_of(source.benchmark, called)
+                official = given.official_of(source.benchmark, called)
+                clusters = given.clusters_of(source.benchmark, image_ids, called)
+            facts = identity.benchmark_facts(recipe, source.benchmark, image_ids, self._folder)
+            self.unstamped |= identity.unstamped(recipe.use, facts["settings"])
+            key = key_of_data(recipe, facts, source.names_files)
+            data = DataNow(source, len(classes), key, self._origins(key), self._tell)
+            self._benchmarks[recipe] = KnownBenchmark(
+                source.benchmark, facts, image_ids, classes, data, official, clusters
+            )
+        return self._benchmarks[recipe]
+
+    @property
+    def data(self) -> dict[Recipe, DataNow]:
+        """The data of every benchmark that was planned, train splits too."""
+        return {recipe: place.data for recipe, place in self._benchmarks.items()}
+
+    def _check(self, recipe: Recipe, passes: Mapping[Pass, Parts]) -> None:
+        """ModelError for what a method asks of a backbone that its model can never do, where the backbone can tell."""
+        check = getattr(self._network(recipe).built, "check_passes", None)
+        if callable(check):
+            own = {request: parts for request, parts in passes.items() if request.backbone == recipe}
+            loading.ask(self._network(recipe).built, "check_passes()", lambda: check(own))
+
+    def _network(self, recipe: Recipe) -> KnownNetwork:
+        if recipe not in self._networks:
+            built = loading.build(recipe)
+            self._networks[recipe] = KnownNetwork(built, self._facts(recipe, built), _to_fetch(built))
+        return self._networks[recipe]
+
+    def _facts(self, recipe: Recipe, built: Any) -> dict[str, Any]:
+        facts = identity.facts(recipe, built, self._folder)
+        self.unstamped |= identity.unstamped(recipe.use, facts["settings"])
+        return facts
+
+
+def _to_fetch(built: Any) -> tuple[str, ...]:
+    """The models, in words, that a plug-in needs and that are not on this machine, where it can tell."""
+    ask = getattr(built, "models_to_fetch", None)
+    return loading.ask(built, "models_to_fetch()", lambda: tuple(map(str, ask()))) if callable(ask) else ()
+
+
+def _reads(built: Any) -> bool:
+    return isinstance(built, Reader) or loading.kind_of(built) == "learner"
