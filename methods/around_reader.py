@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from harness.contracts import Features, Image, MethodError, Parts, Pass, Reader
+from harness.contracts import Features, Image, MethodError, Parts, Pass, Reader, Vocabulary
 from methods.calls import built, fingerprint_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,14 @@ class AroundReader:
     def passes(self) -> Mapping[Pass, Parts]:
         """The inner method's."""
         return self.inner.passes()
+
+    def scores(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Tensor:
+        """The inner method's scores (classes, rows, columns), float32, where they are."""
+        import numpy as np
+        import torch
+
+        given = self.inner.read(features, vocabulary)
+        return given.float() if isinstance(given, torch.Tensor) else torch.from_numpy(np.array(given)).float()
 
     def pixels(self, features: Mapping[Pass, Features], short_side: int | None) -> Tensor:
         """The image as float32 (3, height, width) on 0..1, shrunk where a short side is set.

@@ -72,8 +72,7 @@ class DenseCRF(AroundReader):
         """Probabilities Q (classes, height, width) at the image's size, float32; MethodError as `log_shares` has it."""
         import torch
 
-        given = self.inner.read(features, vocabulary)
-        scores = torch.as_tensor(given, device=given.device).float()
+        scores = self.scores(features, vocabulary)
         pixels = self.pixels(features, self.short_side)
         size = (pixels.shape[1], pixels.shape[2])
         large = enlarged(scores, size).flatten(1).T.contiguous().cpu().numpy()

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.contracts import Features, Pass, Vocabulary
+from harness.contracts import Pass, Vocabulary
 from methods.stableseg import StableSeg
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from methods.diffusion.features import DiffusionFeatures
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class GoCAVanilla(StableSeg):
     class_norm: str = "none"
     blur: int = 5
 
-    def read(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Tensor:
+    def read(self, features: Mapping[Pass, DiffusionFeatures], vocabulary: Vocabulary) -> Tensor:
         """Scores (classes, height, width), float32, at map size, in 0..1."""
         from methods.diffusion.maps import scaled
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts import Features, Lessons, MethodError, ModelError, Parts, Pass, Vocabulary
+from harness.contracts import Lessons, MethodError, ModelError, Parts, Pass, Vocabulary
 from methods.diffusion.layers import HEADS
 from methods.stableseg import StableSeg
 from methods.taught import Taught
@@ -76,7 +76,7 @@ class LearnedStableSeg(Taught, StableSeg):
         return {request: parts | extra for request, parts in super().passes().items()}
 
     def gather(
-        self, features: Mapping[Pass, Features], vocabulary: Vocabulary, lesson: NDArray[np.integer[Any]]
+        self, features: Mapping[Pass, DiffusionFeatures], vocabulary: Vocabulary, lesson: NDArray[np.integer[Any]]
     ) -> Mapping[str, NDArray[Any]]:
         """What the fit needs of one image. lesson: (height, width) positions in the vocabulary, its length for
         background, -1 unsure; brought to the maps' size by nearest neighbour."""
@@ -121,7 +121,7 @@ class LearnedStableSeg(Taught, StableSeg):
         return kind(**{**own, "layer_weights": weights})
 
     def _flat(
-        self, features: Mapping[Pass, Features], lesson: NDArray[np.integer[Any]]
+        self, features: Mapping[Pass, DiffusionFeatures], lesson: NDArray[np.integer[Any]]
     ) -> tuple[NDArray[np.float32], NDArray[np.integer[Any]]]:
         """(layers or heads, classes, positions), the mean over noise draws, and the labels of the positions."""
         import torch

@@ -49,10 +49,7 @@ class PAMR(AroundReader):
 
     def read(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Tensor:
         """Scores (classes, height, width) at the image's size, float32."""
-        import torch
-
-        given = self.inner.read(features, vocabulary)
-        scores = torch.as_tensor(given, device=given.device).float()
+        scores = self.scores(features, vocabulary)
         pixels = self.pixels(features, self.short_side).to(scores.device)
         size = (pixels.shape[1], pixels.shape[2])
         weights = affinities(pixels, self.dilations)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.contracts import Features, MethodError, Parts, Pass, Recipe, Scores, Vocabulary
+from harness.contracts import MethodError, Parts, Pass, Recipe, Vocabulary
 from methods.diffusion import STABLE_DIFFUSION, Diffusion, DiffusionPass, check_choices
 from methods.diffusion.layers import CROSS, HEADS, Spec, canonical, select
 from methods.layer_weights import Weights, layer_weights, weights_stamp
@@ -104,7 +104,7 @@ class StableSeg:
             parts |= {HEADS}
         return {request: frozenset(parts) for request in self._requests}
 
-    def read(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Scores:
+    def read(self, features: Mapping[Pass, DiffusionFeatures], vocabulary: Vocabulary) -> Tensor:
         """Scores (classes, height, width), float32, at map size."""
         maps: list[Tensor] = [self._refined(features[request]) for request in self._requests]
         return self._final(sum(maps[1:], maps[0]) / len(maps), features[self._requests[0]])

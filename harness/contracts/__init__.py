@@ -53,7 +53,18 @@ from harness.contracts.nouns import (
     freeze,
 )
 from harness.contracts.paths import expanded
-from harness.contracts.plug_ins import Backbone, Benchmark, Learner, Lessons, Method, Pass, Reader, Tagger
+from harness.contracts.plug_ins import (
+    Asked,
+    Backbone,
+    Benchmark,
+    Gatherer,
+    Learner,
+    Lessons,
+    Method,
+    Pass,
+    Reader,
+    Tagger,
+)
 from harness.contracts.rules import LabelRule, NameFile, ProtocolSettings
 from harness.contracts.truths import WideTruth, narrowed, widened
 from harness.contracts.work import (
@@ -79,12 +90,14 @@ __all__ = [
     "NO_CLASS",
     "TRUTH_TYPE",
     "WIDE_IGNORED",
+    "Asked",
     "Backbone",
     "Batch",
     "BatchDone",
     "Benchmark",
     "DataError",
     "Features",
+    "Gatherer",
     "Gathering",
     "Image",
     "LabelMap",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,19 @@ Image: TypeAlias = NDArray[np.uint8]  # (height, width, 3), RGB
 Truth: TypeAlias = NDArray[np.unsignedinteger[Any]]  # (height, width), uint8 or uint16: 0 background,
 # k = classes[k - 1]; ignored is the largest number of the type: 255 in 8 bits, 65535 in 16
 LabelMap: TypeAlias = NDArray[np.integer[Any]]  # (height, width) of the image; positions in the vocabulary, or NO_CLASS
-Scores: TypeAlias = Any  # (positions, rows, columns) float array or torch tensor, any resolution and device
-Features: TypeAlias = Any  # what a pass leaves for one image; a backbone documents its verbs
+Features: TypeAlias = object  # what a pass leaves for one image; a reader names its backbone's own type
 Words: TypeAlias = tuple[tuple[str, ...], ...]  # per class, in order, one or more words; the first is the usual name
 Parts: TypeAlias = frozenset[str]  # which parts of a pass are read; a backbone documents their names
+
+
+class Scores(Protocol):
+    """Evidence (positions, rows, columns) of one image: a float array or torch tensor, of any resolution, anywhere."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def ndim(self) -> int: ...
 
 
 def freeze(value: Any) -> Any:

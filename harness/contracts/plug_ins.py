@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts.nouns import Features, Image, LabelMap, Parts, Query, Recipe, Sample, Scores, Truth, Vocabulary
@@ -131,12 +132,8 @@ class Learner(Protocol):
     hold (JSON values: losses, device). What it needs to go on after a crash lies in `folder/unfinished`, which is
     thrown away at the end. It may be called by several processes at once, joined by torch.distributed, if it has a
     property `workers` that says how many can share the work; then only rank 0 writes. fitted: the Method or Reader that
-    an artefact is. The setting `teacher` is in no id: the teacher's label maps are.
-
-    A learner that reads backbones has `passes`, as a Reader, which its fitted form reads too; and if its fit does,
-    `gather(features, vocabulary, lesson)`: named arrays of one image, made where the images are and given to `fit` as
-    lessons.gathered. lesson: (height, width) positions in the vocabulary, its length for background, -1 for unsure;
-    int16 as long as they fit.
+    an artefact is. The setting `teacher` is in no id: the teacher's label maps are. A learner that reads backbones has
+    `passes`, as a Reader, which its fitted form reads too; and if its fit does, `gather`, as a Gatherer.
     """
 
     teacher: str
@@ -147,3 +144,21 @@ class Learner(Protocol):
     def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]: ...
 
     def fitted(self, folder: Path) -> Method | Reader: ...
+
+
+@runtime_checkable
+class Gatherer(Learner, Protocol):
+    """A learner whose fit reads backbones.
+
+    gather: named arrays of one image, made where the images are and given to `fit` as lessons.gathered. lesson:
+    (height, width) positions in the vocabulary, its length for background, -1 for unsure; int16 as long as they fit.
+    """
+
+    def passes(self) -> Mapping[Pass, Parts]: ...
+
+    def gather(
+        self, features: Mapping[Pass, Features], vocabulary: Vocabulary, lesson: NDArray[np.integer[Any]]
+    ) -> Mapping[str, NDArray[Any]]: ...
+
+
+Asked: TypeAlias = Reader | Gatherer  # who is given what passes leave

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import BACKGROUND, NO_CLASS, WIDE_IGNORED, MethodError, ProtocolSettings, WideTruth
+from harness.contracts import BACKGROUND, NO_CLASS, WIDE_IGNORED, MethodError, ProtocolSettings, Scores, WideTruth
 from harness.contracts.scales import extremes, stretched
 from harness.protocol.offering import Offer
 from harness.protocol.rules import SCALED, scale_of
@@ -22,14 +22,15 @@ from harness.protocol.views import Cut, Window
 if TYPE_CHECKING:
     from torch import Tensor
 
-Labels = NDArray[np.int64]
+Labels: TypeAlias = NDArray[np.int64]
 Extremes: TypeAlias = "tuple[Tensor, Tensor]"  # (positions, 1, 1) each: what min-max makes 0 and 1
+Answer: TypeAlias = "Tensor | Labels"  # of a method, checked: scores in float32, or positions
 
 _SLICE_ELEMENTS = 2**24  # scores are enlarged in slices of classes of about this many numbers
 _BELOW = -2  # a position that stands for the background in what `_decided` returns
 
 
-def predict(answer: Any, offered: Offer, size: tuple[int, int], settings: ProtocolSettings) -> WideTruth:
+def predict(answer: object, offered: Offer, size: tuple[int, int], settings: ProtocolSettings) -> WideTruth:
     """The answer for a whole image -> a predicted map of `size` (height, width) in the numbering of truths.
 
     Scores (3 axes) can have any resolution; a label map (2 axes) must already have that size. Raises MethodError when
@@ -42,7 +43,7 @@ def predict(answer: Any, offered: Offer, size: tuple[int, int], settings: Protoc
 
 
 def predict_views(
-    answers: Sequence[Any], cut: Cut, offered: Offer, size: tuple[int, int], settings: ProtocolSettings
+    answers: Sequence[Answer], cut: Cut, offered: Offer, size: tuple[int, int], settings: ProtocolSettings
 ) -> WideTruth:
     """The checked answers for every window of an image -> a predicted map of `size` in the numbering of truths.
 
@@ -54,7 +55,7 @@ def predict_views(
     if answers[0].ndim == 3:
         positions = _decided(Planes(answers, cut, len(offered.numbers)), size, settings)
     elif len(answers) == 1 and answers[0].shape == size:
-        positions = answers[0]
+        positions = cast(Labels, answers[0])
     else:
         positions = _voted(Planes(answers, cut, len(offered.numbers)), size)
     # The last two stand for _BELOW and NO_CLASS.
@@ -72,25 +73,25 @@ def _abstained(settings: ProtocolSettings) -> int:
     return WIDE_IGNORED if settings.background == "ignored" else BACKGROUND
 
 
-def checked_answer(answer: Any, positions: int, size: tuple[int, int]) -> Any:
+def checked_answer(answer: object, positions: int, size: tuple[int, int]) -> Answer:
     """A method's answer for an image of `size`: scores as a float32 tensor, or a label map as int64 positions.
 
     numpy's arrays may have any strides and byte order. MethodError when the form is wrong, a number is not finite, or
     a label is outside the vocabulary.
     """
-    answer = plain(answer)
-    axes = answer.ndim if _is_array(answer) else None
+    found = plain(answer)
+    axes = cast(Scores, found).ndim if _is_array(found) else None
     if axes == 3:
-        return _checked_scores(answer, positions)
+        return _checked_scores(found, positions)
     if axes == 2:
-        return _checked_map(answer, positions, size)
+        return _checked_map(found, positions, size)
     raise MethodError(
-        f"the method gave {_describe(answer)}; expected a label map (height, width) of integers or scores "
+        f"the method gave {_describe(found)}; expected a label map (height, width) of integers or scores "
         "(classes, height, width) of floats"
     )
 
 
-def bare(answer: Any) -> Any:
+def bare(answer: object) -> object:
     """The numbers of an answer without the class of its own that may hold them, whose code would run at every look;
     what holds no numbers as it is."""
     torch = sys.modules.get("torch")
@@ -101,12 +102,12 @@ def bare(answer: Any) -> Any:
     return np.asarray(answer) if _is_array(answer) and not masked else answer
 
 
-def _is_array(answer: Any) -> bool:
+def _is_array(answer: object) -> bool:
     """A tensor, or what numpy can read as an array; its class is asked, not itself."""
     return hasattr(type(answer), "__array__")
 
 
-def plain(answer: Any) -> Any:
+def plain(answer: object) -> object:
     """An array of numpy as torch can read it: in one piece, in this machine's byte order; anything else as it is.
 
     MethodError for a masked array, whose holes would count as what lies under them.
@@ -237,7 +238,7 @@ def _voted(planes: Planes, size: tuple[int, int]) -> Labels:
     return found
 
 
-def _checked_scores(answer: Any, positions: int) -> Any:
+def _checked_scores(answer: Any, positions: int) -> Tensor:
     """Scores as a float32 tensor, where they are; MethodError when their form is wrong or a number is not finite."""
     import torch
 

@@ -10,9 +10,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import TypeAlias, TypeGuard, cast
 
-from harness.contracts import Backbone, Gathering, MethodError, Parts, Pass, Query, Reader, Recipe, Row, Run
+from harness.contracts import (
+    Asked,
+    Backbone,
+    Gathering,
+    Method,
+    MethodError,
+    Parts,
+    Pass,
+    Query,
+    Reader,
+    Recipe,
+    Row,
+    Run,
+    Vocabulary,
+)
 from harness.foreign.calls import Guard, LeftTrace, is_strange, left_trace
 from harness.foreign.lending import Lent, LentFeatures, LentValue
 from harness.protocol.decision import bare
@@ -20,7 +34,7 @@ from harness.work.judge import judge_of
 from harness.work.passes import by_backbone, joined_requests, served
 from harness.work.slots import Slot
 
-Waiting = tuple[Run, Reader, Mapping[Pass, Parts]]
+Waiting: TypeAlias = tuple[Run, Asked, Mapping[Pass, Parts]]
 Left = dict[Pass, tuple[Sequence[LentFeatures], float]]  # features of every place, and the seconds a reader answers for
 
 
@@ -34,7 +48,7 @@ class BatchWork:
     def __init__(
         self,
         guard: Guard,
-        methods: Sequence[tuple[Run, Any]],
+        methods: Sequence[tuple[Run, Method | Asked]],
         slots: Sequence[Slot],
         blank: Query,
         backbone: Callable[[Recipe], Backbone],
@@ -55,12 +69,12 @@ class BatchWork:
         self.rows: tuple[Row, ...] = tuple([judge.row() for judge in self._judges.values()])
 
     def _work(self) -> None:
-        readers = [(run, method) for run, method in self._methods if reads(run, method)]
+        readers = [(run, method) for run, method in self._methods if reads(method, run)]
         for view in range(max((len(slot.queries) for slot in self._slots), default=0)):
             places = [place for place, slot in enumerate(self._slots) if view < len(slot.queries)]
             for run, method in self._methods:
-                if not reads(run, method):
-                    self._segment(run, method, view, places)
+                if not reads(method, run):
+                    self._segment(run, cast(Method, method), view, places)
             if readers:
                 self._serve(readers, view, places)
 
@@ -70,8 +84,8 @@ class BatchWork:
                 judge.fail(error)
 
     def _ask(
-        self, run: Run, place: int, view: int, verb: Callable[[Any], Any], lent: Sequence[Lent] = ()
-    ) -> Callable[[], Any]:
+        self, run: Run, place: int, view: int, verb: Callable[[Vocabulary], object], lent: Sequence[Lent] = ()
+    ) -> Callable[[], object]:
         """A question to a method about one window of an image, as a guarded call; it is given the vocabulary."""
         slot = self._slots[place]
         words = run.run_id, slot.queries[view].image_id
@@ -83,12 +97,12 @@ class BatchWork:
         images = [one for other in within for one in other.lent] or slot.shown(view)
         return partial(self._guard.call, run.method.use, words, ask, (*images, names, *lent))
 
-    def _segment(self, run: Run, method: Any, view: int, places: Sequence[int]) -> None:
+    def _segment(self, run: Run, method: Method, view: int, places: Sequence[int]) -> None:
         for place in places:
             verb = partial(method.segment, self._slots[place].queries[view].image)
             self._judges[run.run_id, place].hear(self._ask(run, place, view, verb), 0.0)
 
-    def _serve(self, readers: Sequence[tuple[Run, Reader]], view: int, places: Sequence[int]) -> None:
+    def _serve(self, readers: Sequence[tuple[Run, Asked]], view: int, places: Sequence[int]) -> None:
         """Run every requested pass once on one view of the images at some places, and let each reader read as soon as
         all its passes are there. Where a backbone fails on several images, each is tried alone in the same shape; where
         a reader writes into what it reads, the passes are made anew for those that come after it."""
@@ -112,7 +126,7 @@ class BatchWork:
                 waiting = [one for one in waiting if not one[2].keys() & wanted.keys()]
                 self._lost(lost, error, view, places)
 
-    def _needs(self, run: Run, reader: Reader) -> dict[Pass, Parts]:
+    def _needs(self, run: Run, reader: Asked) -> dict[Pass, Parts]:
         """The passes that a reader asks for; none, and failed rows, where it cannot say."""
         try:
             needs = self._guard.call(run.method.use, (run.run_id,), lambda: dict(reader.passes()))
@@ -189,7 +203,7 @@ class BatchWork:
             if (run.run_id, place) in self._judges:
                 self._judges[run.run_id, place].spoil(error)
 
-    def _lost(self, readers: Sequence[tuple[Run, Reader]], error: Exception, view: int, places: Sequence[int]) -> None:
+    def _lost(self, readers: Sequence[tuple[Run, Asked]], error: Exception, view: int, places: Sequence[int]) -> None:
         """A backbone failed these readers: an image that was alone is given up, of several each is tried alone."""
         if len(places) == 1:
             for run, _ in readers:
@@ -199,12 +213,12 @@ class BatchWork:
                 self._serve(readers, view, [place])
 
 
-def _bare(ask: Callable[[], Any]) -> Any:
+def _bare(ask: Callable[[], object]) -> object:
     """What is answered, without a class of its own: its code runs here, where somebody looks, or never."""
     return bare(ask())
 
 
-def reads(run: Run, method: Any) -> bool:
+def reads(method: object, run: Run) -> TypeGuard[Asked]:
     """Whether a method is given features, not images."""
     return isinstance(run.purpose, Gathering) or isinstance(method, Reader)
 

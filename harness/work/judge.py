@@ -7,28 +7,32 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import (
     WIDE_IGNORED,
+    Asked,
     Features,
+    Gatherer,
     Gathering,
     Labelling,
     MethodError,
     Pass,
     Purpose,
+    Reader,
     Row,
     Run,
     Sample,
     Scoring,
     Vocabulary,
+    WideTruth,
 )
 from harness.errors import in_words
 from harness.foreign import interrupts
-from harness.protocol.decision import checked_answer, nothing_offered, predict_views
+from harness.protocol.decision import Answer, checked_answer, nothing_offered, predict_views
 from harness.protocol.offering import Offer, scored_truth
 from harness.protocol.views import Cut
 from harness.work import lesson_masks, pictures
@@ -43,15 +47,15 @@ class Judge:
         assert slot.image_id is not None
         self._run, self._slot, self._image_id, self._keep = run, slot, slot.image_id, keep
         self._lessons = lessons
-        self._answers: list[Any] = []
+        self._answers: list[Answer] = []
         self._seconds = 0.0
         self._row: Row | None = None
 
-    def question(self, reader: Any, features: Mapping[Pass, Features]) -> Callable[[Vocabulary], Any]:
+    def question(self, reader: Asked, features: Mapping[Pass, Features]) -> Callable[[Vocabulary], object]:
         """What a reader of passes is asked about one window, for the vocabulary that it is lent."""
-        return partial(reader.read, features)
+        return partial(cast(Reader, reader).read, features)
 
-    def hear(self, answer: Callable[[], Any], seconds: float) -> None:
+    def hear(self, answer: Callable[[], object], seconds: float) -> None:
         """Ask for the answer for the next window; with the last one the row is made. After a failure nothing is asked.
 
         seconds: what the passes behind it cost.
@@ -91,13 +95,13 @@ class Judge:
         self._seconds = time.perf_counter() - started
         return row
 
-    def _heard(self, answer: Any) -> Row | None:
+    def _heard(self, answer: object) -> Row | None:
         """The row, if this was the answer for the last window."""
         _, offered, cut = self._parts()
         box = cut.boxes[len(self._answers)]
         found = checked_answer(answer, len(offered.vocabulary), (box.height, box.width))
         # A method may write its next answer into the same memory.
-        self._answers.append(found.clone() if len(cut.boxes) > 1 and found.ndim == 3 else found)
+        self._answers.append(found if len(cut.boxes) == 1 or isinstance(found, np.ndarray) else found.clone())
         if len(self._answers) < len(cut.boxes):
             return None
         answers, self._answers = self._answers, []
@@ -107,10 +111,10 @@ class Judge:
         """The row of an image without classes to tell apart."""
         return self._count(self._undecided())
 
-    def _decided(self, answers: Sequence[Any], cut: Cut, offered: Offer) -> NDArray[Any]:
+    def _decided(self, answers: Sequence[Answer], cut: Cut, offered: Offer) -> WideTruth:
         return predict_views(answers, cut, offered, self._size, self._run.protocol)
 
-    def _undecided(self) -> NDArray[Any]:
+    def _undecided(self) -> WideTruth:
         return nothing_offered(self._size, self._run.protocol)
 
     @property
@@ -119,7 +123,7 @@ class Judge:
         height, width = sample.truth.shape
         return height, width
 
-    def _count(self, predicted: NDArray[Any]) -> Row:
+    def _count(self, predicted: WideTruth) -> Row:
         sample, _, _ = self._parts()
         counts = overlaps(scored_truth(sample.truth, self._run.protocol), predicted)
         label_map = pictures.encode_map(predicted) if self._keep else None
@@ -134,33 +138,32 @@ class Judge:
 class LabelJudge(Judge):
     """A teacher's run: what it predicts is a pseudo mask, by the rule of its lessons."""
 
-    def _decided(self, answers: Sequence[Any], cut: Cut, offered: Offer) -> NDArray[Any]:
+    def _decided(self, answers: Sequence[Answer], cut: Cut, offered: Offer) -> WideTruth:
         assert isinstance(self._run.purpose, Labelling)
         return lesson_masks.lesson(answers, cut, offered, self._size, self._run.protocol, self._run.purpose.rule)
 
-    def _undecided(self) -> NDArray[Any]:
+    def _undecided(self) -> WideTruth:
         return np.full_like(super()._undecided(), WIDE_IGNORED)
 
 
 class GatherJudge(Judge):
     """A learner's run: what it takes of an image and its lesson becomes a file."""
 
-    def question(self, reader: Any, features: Mapping[Pass, Features]) -> Callable[[Vocabulary], Any]:
-        return partial(self._gather, reader, features)
+    def question(self, reader: Asked, features: Mapping[Pass, Features]) -> Callable[[Vocabulary], object]:
+        return partial(self._gather, cast(Gatherer, reader), features)
 
     def _gather(
-        self, learner: Any, features: Mapping[Pass, Features], vocabulary: Vocabulary
+        self, learner: Gatherer, features: Mapping[Pass, Features], vocabulary: Vocabulary
     ) -> Mapping[str, NDArray[Any]]:
         _, offered, _ = self._parts()
         lesson = lesson_masks.positions(pictures.decode_map(self._lessons[self._image_id]), offered)
-        found: Mapping[str, NDArray[Any]] = learner.gather(features, vocabulary, lesson)
-        return found
+        return learner.gather(features, vocabulary, lesson)
 
-    def _heard(self, answer: Any) -> Row:
+    def _heard(self, answer: object) -> Row:
         _, _, cut = self._parts()
         if len(cut.boxes) > 1:
             raise MethodError("a learner gathers from whole images; leave the protocol's window out")
-        return self._kept(answer)
+        return self._kept(cast(Mapping[str, NDArray[Any]], answer))
 
     def _of_nothing(self) -> Row:
         return self._kept({})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
-from harness.contracts import ModelError, Recipe, Run
+from harness.contracts import Asked, Backbone, Method, ModelError, Recipe, Run, Tagger
 from harness.errors import in_words
 from harness.foreign.calls import Guard
 from harness.foreign.shared import Shared
@@ -41,10 +41,11 @@ class Openings:
             self._held.pop(key, None)
         self.shared.forget(keys)
 
-    def method(self, guard: Guard, run: Run) -> Any:
+    def method(self, guard: Guard, run: Run) -> Method | Asked:
         """The method of a run, with what it has learned, if it is a learner."""
         key = run.method, run.purpose.learned
-        return self._once(guard, key, run.method, partial(loading.open_method, *key))
+        method: Method | Asked = self._once(guard, key, run.method, partial(loading.open_method, *key))
+        return method
 
     def reading(self, run: Run) -> Reading:
         """The benchmark of a run, to be read from, with the classes that it was planned with."""
@@ -55,13 +56,14 @@ class Openings:
         guard.leave()
         return reading
 
-    def tagger(self, guard: Guard, recipe: Recipe) -> Any:
+    def tagger(self, guard: Guard, recipe: Recipe) -> Tagger:
         """The tagger that a recipe describes, its network opened."""
-        return self._once(guard, recipe, recipe, partial(loading.build, recipe))
+        tagger: Tagger = self._once(guard, recipe, recipe, partial(loading.build, recipe))
+        return tagger
 
-    def network(self, guard: Guard, recipe: Recipe) -> Any:
+    def network(self, guard: Guard, recipe: Recipe) -> Backbone:
         """The backbone that a recipe describes, opened."""
-        network = self._once(guard, recipe, recipe, partial(loading.build, recipe))
+        network: Backbone = self._once(guard, recipe, recipe, partial(loading.build, recipe))
         self._networks.add(recipe)
         return network
 

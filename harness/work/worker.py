@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
-from harness.contracts import BatchDone, ProtocolSettings, Recipe, Row, Run, Shard, Words
+from harness.contracts import Asked, BatchDone, Method, ProtocolSettings, Recipe, Row, Run, Shard, Words
 from harness.errors import in_words
 from harness.foreign.calls import Guard, is_strange
 from harness.protocol.offering import tagged
@@ -21,7 +21,7 @@ from harness.work.pictures import picture
 from harness.work.reading import Reading
 from harness.work.slots import Slot
 
-Runs = Sequence[tuple[Run, Any]]  # with their methods
+Runs: TypeAlias = Sequence[tuple[Run, Method | Asked]]  # with their methods
 
 
 class ShardWorker:
@@ -80,7 +80,7 @@ class ShardWorker:
         except Exception as error:
             return Guard(), [], [(run, in_words(error)) for run in shard.runs]
         guard.settle()
-        opened: list[tuple[Run, Any, set[Recipe]]] = []
+        opened: list[tuple[Run, Method | Asked, set[Recipe]]] = []
         untried: list[tuple[Run, str]] = []
         for run in shard.runs:
             try:
@@ -89,7 +89,7 @@ class ShardWorker:
             except Exception as error:
                 untried.append((run, in_words(error)))
         self._openings.keep_networks(set().union(*(needs for _, _, needs in opened)))
-        methods: list[tuple[Run, Any]] = []
+        methods: list[tuple[Run, Method | Asked]] = []
         for run, method, needs in opened:
             try:
                 for recipe in needs:
@@ -152,9 +152,9 @@ class ShardWorker:
 
         return slots.tag(slot, numbers, names, rules)
 
-    def _networks(self, guard: Guard, run: Run, method: Any) -> set[Recipe]:
+    def _networks(self, guard: Guard, run: Run, method: object) -> set[Recipe]:
         """The networks that a method reads; none where it cannot say, which its rows will tell."""
-        if not reads(run, method):
+        if not reads(method, run):
             return set()
         with suppress(Exception):
             return guard.call(run.method.use, (run.run_id,), lambda: {one.backbone for one in method.passes()})
