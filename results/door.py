@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import Any, Protocol, TextIO, cast
+from typing import Protocol, TextIO, cast
 
 from harness.errors import HarnessError
 
@@ -69,7 +69,7 @@ class Steady:
     def flush(self) -> None:
         self._try(self._stream.flush)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
     def _written(self, text: str) -> None:

@@ -123,7 +123,7 @@ def _refuse_contradictions(
         )
 
 
-def _refuse_disagreements(stores: Sequence[Store], recipes: Mapping[str, dict[str, Any]]) -> None:
+def _refuse_disagreements(stores: Sequence[Store], recipes: Mapping[str, dict[str, object]]) -> None:
     """Contradiction when runs, wherever they come from, disagree about the truth of an image."""
     known = {run_id: RunRecipe.from_dict(content, f"the recipe of run {run_id}") for run_id, content in recipes.items()}
     for _ in agreeing(chain.from_iterable(store.chunks() for store in stores), known):
@@ -166,9 +166,9 @@ def _new_rows(stores: Sequence[Store], run_ids: Sequence[str]) -> pl.DataFrame:
     return rows.filter((pl.col("store") > 0) & ~pl.col("index").is_in(lost["index"].to_list())).select(*SCHEMA)
 
 
-def _joined_recipes(stores: Sequence[Store]) -> dict[str, dict[str, Any]]:
+def _joined_recipes(stores: Sequence[Store]) -> dict[str, dict[str, object]]:
     """Every run's recipe; of several that mean the same run the one for most images stands, then the later text."""
-    joined: dict[str, dict[str, Any]] = {}
+    joined: dict[str, dict[str, object]] = {}
     for store in stores:
         for run_id, recipe in store.raw_recipes().items():
             other = joined.setdefault(run_id, recipe)
@@ -183,7 +183,7 @@ def _joined_recipes(stores: Sequence[Store]) -> dict[str, dict[str, Any]]:
     return joined
 
 
-def _meant(part: Any) -> Any:
+def _meant(part: object) -> object:
     """What of a part of a recipe is in the id: not where a file lies, and of the tagger its facts alone."""
     if isinstance(part, list):
         return [_meant(one) for one in part]
@@ -196,7 +196,7 @@ def _seniority(recipe: Mapping[str, Any]) -> tuple[int, str]:
     return (int(recipe.get("images", 0)), recipe_text(recipe))
 
 
-def _joined_table(tables: Sequence[Table], recipes: Mapping[str, dict[str, Any]]) -> Table | None:
+def _joined_table(tables: Sequence[Table], recipes: Mapping[str, dict[str, object]]) -> Table | None:
     """The table of all folders: theirs if they agree, else all their runs ordered by benchmark, method and variant."""
     if not tables:
         return None
@@ -208,7 +208,7 @@ def _joined_table(tables: Sequence[Table], recipes: Mapping[str, dict[str, Any]]
     return Table(min(table.name for table in tables), runs, _joined_declarations(tables))
 
 
-def _joined_declarations(tables: Sequence[Table]) -> tuple[Mapping[str, Any], ...]:
+def _joined_declarations(tables: Sequence[Table]) -> tuple[Mapping[str, object], ...]:
     """All declared tables in order of their names; of two of one name the one whose text comes first."""
     declared = sorted((recipe_text(one) for table in tables for one in table.tables), reverse=True)
     by_name = {one["name"]: one for one in map(json.loads, declared)}

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from harness.contracts import expanded
 from harness.contracts.facts import id_of_fit, id_of_run
@@ -170,7 +169,9 @@ def _pictures(folder: Path, found: Look) -> None:
     found.counted("pictures", len(whole), sum(proof.is_stamped(path.read_bytes()) for path in whole))
 
 
-def _refuse_other_id(path: Path, said: str, make: Callable[[dict[str, Any]], str], content: dict[str, Any]) -> None:
+def _refuse_other_id(
+    path: Path, said: str, make: Callable[[dict[str, object]], str], content: dict[str, object]
+) -> None:
     """StoreError when what a file says of a run or a fit gives another id than the one that it bears."""
     try:
         made = make(content)

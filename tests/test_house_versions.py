@@ -97,3 +97,8 @@ def test_a_raised_version_goes_up_by_one() -> None:
     raised = house_table.renewed(table, table, ["harness.work.scoring"])
     assert raised["harness.work.scoring"].version == table["harness.work.scoring"].version + 1
     assert {name for name in table if raised[name] != table[name]} == {"harness.work.scoring"}
+
+
+def test_a_module_of_promises_alone_has_nothing_to_be_entered() -> None:
+    modules = ["harness.contracts.plug_ins", "harness.protocol.decision"]
+    assert house_table.not_exercised(modules, set()) == ["harness.protocol.decision"]

@@ -9,7 +9,6 @@ import argparse
 import itertools
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +85,7 @@ def open_probe(folder: Path, pictures: list[ProbedPicture]) -> tuple[Probe, UNet
     return Probe.of(pictures, vae, text, tokenizer), unet
 
 
-def measure_stableseg(folder: Path, settings: Settings, images: int, times: list[int]) -> dict[str, Any]:
+def measure_stableseg(folder: Path, settings: Settings, images: int, times: list[int]) -> dict[str, object]:
     """The best settings without, with one and with repeated refinement, chosen on train, and what they give on val."""
     train = pictures_of("train", range(settings.images, settings.images + settings.held_out), settings.seed)[:images]
     probe, unet = open_probe(folder, train)
@@ -96,7 +95,9 @@ def measure_stableseg(folder: Path, settings: Settings, images: int, times: list
         print(json.dumps(best_of(table, time)), flush=True)
     val = pictures_of("val", range(VAL), settings.seed)
     probe_val, _ = open_probe(folder, val)
-    found: dict[str, Any] = {"chance on val": round(percent_miou(confusions(random_scores(val), val).sum(axis=0)), 2)}
+    found: dict[str, object] = {
+        "chance on val": round(percent_miou(confusions(random_scores(val), val).sum(axis=0)), 2)
+    }
     for name in chosen_settings(table):
         found[name] = {"train": round(table[name], 2)} | on_val(name, probe, probe_val, unet)
         print(name, json.dumps(found[name]), flush=True)
@@ -145,7 +146,7 @@ def scores_of(name: str, maps: list[Maps]) -> list[Tensor]:
     return [refine(score, one, own, power) for score, one in zip(scores, maps, strict=True)]
 
 
-def on_val(name: str, train: Probe, val: Probe, unet: UNet2DConditionModel) -> dict[str, Any]:
+def on_val(name: str, train: Probe, val: Probe, unet: UNet2DConditionModel) -> dict[str, object]:
     """One setting on val: right prompts, wrong prompts, gain over no refinement, background by the train threshold."""
     time = int(name.split("|")[0])
     plain = name.rsplit("|", 1)[0] + "|none"
@@ -153,7 +154,7 @@ def on_val(name: str, train: Probe, val: Probe, unet: UNet2DConditionModel) -> d
     first, second = (confusions(scores_of(key, maps), val.pictures) for key in (plain, name))
     wrong = val.maps(unet, time, absent_classes(val.pictures))
     single = val.maps_per_class(unet, time)
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "one prompt per class": round(percent_miou(confusions(scores_of(name, single), val.pictures).sum(axis=0)), 2),
         "miou": round(percent_miou(second.sum(axis=0)), 2),
         "without refinement": round(percent_miou(first.sum(axis=0)), 2),
@@ -185,7 +186,7 @@ def random_scores(pictures: list[ProbedPicture]) -> list[Tensor]:
     return [torch.rand(len(picture.present), 24, 24, generator=generator) for picture in pictures]
 
 
-def measure_maskclip(folder: Path, settings: Settings, images: int) -> dict[str, Any]:
+def measure_maskclip(folder: Path, settings: Settings, images: int) -> dict[str, object]:
     """mIoU in percent of every form of the last block, without and with background."""
     clip = CLIPModel.from_pretrained(folder).float().eval()
     tokenizer = CLIPTokenizer.from_pretrained(folder)
@@ -194,7 +195,7 @@ def measure_maskclip(folder: Path, settings: Settings, images: int) -> dict[str,
         pictures_of("train", held_out, settings.seed)[:images],
         pictures_of("val", range(VAL), settings.seed),
     )
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for form in FORMS:
         on_train, on_val = (scores_of_clip(clip, tokenizer, pictures, form) for pictures in (train, val))
         level = best_level(on_train, train)

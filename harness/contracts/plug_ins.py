@@ -30,6 +30,12 @@ class Benchmark(Protocol):
     def load(self, image_id: str) -> Sample: ...
 
 
+class NamesFiles(Protocol):
+    """A benchmark that says itself which files are behind an image; none where code alone makes it."""
+
+    def files(self, image_id: str) -> Sequence[str | Path]: ...
+
+
 @runtime_checkable
 class Method(Protocol):
     """A method that needs no shared backbone: a label map (2 axes) or scores (3 axes) from one image."""

@@ -45,7 +45,7 @@ class Seat:
         self._worker: Worker | None = None
         self._batches: Iterator[BatchDone] = iter(())
 
-    def ready(self, recipe: Recipe) -> dict[str, Any]:
+    def ready(self, recipe: Recipe) -> dict[str, object]:
         """Open the worker; says where it is."""
         import ray
 
@@ -156,7 +156,7 @@ class RayPool:
         for number in list(self._desks):
             self.kill(number)
 
-    def _event(self, number: int, call: Any) -> Event:
+    def _event(self, number: int, call: object) -> Event:
         desk = self._desks[number]
         try:
             value = self._ray.get(call, timeout=GET_SECONDS)
@@ -197,7 +197,7 @@ class RayExecutor:
         gpus_per_worker: float = 1.0,
         stall_seconds: float | None = None,
         ready_seconds: float = 600.0,
-        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+        on_event: Callable[[dict[str, object]], None] = lambda event: None,
     ) -> None:
         self._recipe, self._address, self._tell = worker, address, on_event
         self._workers = None if workers == "auto" else workers

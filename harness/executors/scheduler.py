@@ -139,7 +139,7 @@ class Scheduler:
         stall_seconds: float | None = None,
         ready_seconds: float = 600.0,
         clock: Callable[[], float] = time.monotonic,
-        on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+        on_event: Callable[[dict[str, object]], None] = lambda event: None,
     ) -> None:
         self._pool, self._clock, self._tell = pool, clock, on_event
         self._ready_seconds, self._patience = ready_seconds, _Patience(stall_seconds)

@@ -92,7 +92,7 @@ class Item:
             raise self._source.error((*self.where, "exclude"), f"the excludes leave no combination of {self.name!r}")
         return tuple(kept)
 
-    def one(self, where: Where, written: Mapping[str, Any]) -> Combination:
+    def one(self, where: Where, written: Mapping[str, object]) -> Combination:
         """The combination of the item's single values with those written at `where`; its axes are not multiplied."""
         chosen = {key: choices[0] for key, choices in self._choices.items() if key not in self._axes}
         for key, value in written.items():
@@ -102,7 +102,7 @@ class Item:
             chosen[key] = choices[0]
         return self._combine(chosen, extra=[key for key in written if key not in self._axes])
 
-    def changed(self, one: Combination, where: Where, written: Mapping[str, Any]) -> Combination:
+    def changed(self, one: Combination, where: Where, written: Mapping[str, object]) -> Combination:
         """A combination with those settings replaced that are written at `where`; they stand in its variant."""
         chosen = {key: Choice(value, self.where, value) for key, value in one.recipe.as_dict().items()}
         for key, value in written.items():
@@ -112,7 +112,7 @@ class Item:
             chosen[key] = choices[0]
         return self._combine(chosen, extra=[key for key in written if key not in self._axes])
 
-    def rule(self, where: Where, written: Mapping[str, Any]) -> dict[str, list[Any]]:
+    def rule(self, where: Where, written: Mapping[str, object]) -> dict[str, list[object]]:
         """Setting -> the values that an exclude drops, as the class has them."""
         if not written and where[0] != "exclude":
             raise self._source.error(where, "an empty exclude would drop everything; name what it drops")
@@ -145,7 +145,7 @@ class Item:
                 raise self._source.error(choice.where, f"the {kind} {key!r} holds {spell(choice.value)} twice")
         return choices
 
-    def _fitting(self, where: Where) -> Any:
+    def _fitting(self, where: Where) -> object:
         """The value at a place as its setting has it: 1 becomes 1.0 for a float, lists become tuples."""
         value = self._source.value(where)
         key = str(where[-1] if isinstance(where[-1], str) else where[-2])
@@ -157,7 +157,7 @@ class Item:
         except HarnessError as error:
             raise self._source.error(where, str(error)) from None
 
-    def _placed(self, key: str, value: Any) -> Any:
+    def _placed(self, key: str, value: object) -> object:
         return placed(self.cls, key, value, self._folder, self._role == "benchmark" and key == "root")
 
     def _combine(self, chosen: Mapping[str, Choice], extra: Sequence[str] = ()) -> Combination:
@@ -201,10 +201,10 @@ def _is_moved(choice: Choice) -> bool:
     return isinstance(choice.value, str | tuple) and choice.value != freeze(choice.written)
 
 
-def matches(rule: Mapping[str, Sequence[Any]], known: Mapping[str, Any]) -> bool:
+def matches(rule: Mapping[str, Sequence[object]], known: Mapping[str, object]) -> bool:
     """Whether a combination has, for every setting of a rule, one of the values it names."""
     return all(key in known and any(_same(known[key], value) for value in values) for key, values in rule.items())
 
 
-def _same(left: Any, right: Any) -> bool:
+def _same(left: object, right: object) -> bool:
     return bool(left == right) and isinstance(left, bool) == isinstance(right, bool)

@@ -82,7 +82,7 @@ class ProtocolForm(Form):
     templates: Templates = Field(default_factory=list)
 
 
-def preset_named(value: Any) -> Any:
+def preset_named(value: object) -> object:
     """A bare word is the name of a preset."""
     return {"preset": value} if isinstance(value, str) else value
 
@@ -201,5 +201,5 @@ class _Written:
         return self._source.error((*TOP, key), sentence)
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value

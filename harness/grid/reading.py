@@ -157,7 +157,7 @@ class _Maker:
             seen[key] = (method, benchmark)
         return list(seen.values())
 
-    def tables(self) -> tuple[dict[str, Any], ...]:
+    def tables(self) -> tuple[dict[str, object], ...]:
         """The declared tables as plain values; what they speak of is a name or a setting that something here has."""
         methods = [one for item in self._methods.values() for one in item.combinations() if self._form.tables]
         settings = {name for one in (*methods, *self._places) for name in one.known}
@@ -212,7 +212,7 @@ class _Maker:
         if form.method is not None:
             items = [self._method((*where, "method"), form.method)]
         items = [item for item in items if item.takes(form.settings)] or items[:1]
-        rules: dict[str, dict[str, list[Any]]] = {}
+        rules: dict[str, dict[str, list[object]]] = {}
         errors: list[GridError] = []
         for item in items:
             try:

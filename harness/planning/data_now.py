@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
 
 from harness.contracts import Mark, Origin, Recipe
 from harness.contracts.facts import digest
@@ -107,7 +106,7 @@ def behind(samples: Mapping[str, str | None], image_ids: Iterable[str]) -> str |
     return None if any(digest is None for _, digest in known) else digest(known)
 
 
-def key_of_data(recipe: Recipe, facts: Mapping[str, Any], names_files: bool) -> str:
+def key_of_data(recipe: Recipe, facts: Mapping[str, object], names_files: bool) -> str:
     """Under which a benchmark is remembered: its facts; where it names no files, also where they lie."""
     place = [] if names_files else [sorted(map(repr, recipe.settings)), os.getcwd()]
     return digest([facts, place])

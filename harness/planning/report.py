@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +14,7 @@ RUNS_SHOWN = 200  # a terminal takes milliseconds a line
 Timings = Mapping[str, float]  # method address -> mean seconds an image and run, from stored rows
 
 
-def as_dict(plan: Plan, timings: Timings, workers: int) -> dict[str, Any]:
+def as_dict(plan: Plan, timings: Timings, workers: int) -> dict[str, object]:
     """The plan for programs; seconds are null where no stored row of every method tells."""
     cost = plan.cost
     return {
@@ -110,7 +109,7 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def _run(planned: PlannedRun) -> dict[str, Any]:
+def _run(planned: PlannedRun) -> dict[str, object]:
     run = planned.run
     return {
         "run_id": run.run_id,

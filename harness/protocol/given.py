@@ -50,7 +50,7 @@ def ids_of(benchmark: Any, called: str) -> tuple[str, ...]:
     return tuple(sorted(_sound(benchmark, "ids()", about_ids, called)))
 
 
-def official_of(benchmark: Any, called: str) -> int | None:
+def official_of(benchmark: object, called: str) -> int | None:
     """How many images a data set has by its own account (`expected_images`), where it says so."""
     try:
         number = getattr(benchmark, "expected_images", None)
@@ -79,7 +79,7 @@ def clusters_of(benchmark: Any, image_ids: Sequence[str], called: str) -> dict[s
     return clusters
 
 
-def about_classes(classes: Any) -> Iterator[str]:
+def about_classes(classes: object) -> Iterator[str]:
     """What is wrong with classes: they are a tuple of 1 to MOST_CLASSES distinct, printable names."""
     if not isinstance(classes, tuple):
         yield f"is {_kind(classes)}; it must be a tuple of names"
@@ -89,7 +89,7 @@ def about_classes(classes: Any) -> Iterator[str]:
     yield from _about_words(classes)
 
 
-def about_ids(ids: Any) -> Iterator[str]:
+def about_ids(ids: object) -> Iterator[str]:
     """What is wrong with ids: they are distinct, printable texts, at least one, in a list or the like."""
     if isinstance(ids, str | bytes) or not isinstance(ids, Collection):
         yield f"gives {_kind(ids)}; it must give a list of texts"
@@ -99,7 +99,7 @@ def about_ids(ids: Any) -> Iterator[str]:
     yield from _about_words(ids)
 
 
-def checked_sample(sample: Any, image_id: str, classes: int) -> Sample:
+def checked_sample(sample: object, image_id: str, classes: int) -> Sample:
     """The sample, its arrays in one piece, its truth in 16 bits; BrokenContract when it is not as the contract says."""
     if not isinstance(sample, Sample):
         raise BrokenContract(f"load() gave {_kind(sample)}; it must give a Sample")
@@ -170,6 +170,6 @@ def _shown(words: Sequence[str]) -> str:
     return ", ".join(bounded(repr(word), 200) for word in words[:SHOWN]) + (" ..." if len(words) > SHOWN else "")
 
 
-def _kind(thing: Any) -> str:
+def _kind(thing: object) -> str:
     name = type(thing).__name__
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

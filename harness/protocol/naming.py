@@ -38,7 +38,7 @@ def read_file(written: str, folder: Path) -> NameFile:
 
 
 def words(
-    names: str | NameFile, benchmark: Any, classes: tuple[str, ...], called: str, folder: str | Path = "."
+    names: str | NameFile, benchmark: object, classes: tuple[str, ...], called: str, folder: str | Path = "."
 ) -> Words:
     """The words of every class of a benchmark; GridError, or the benchmark's own error, when there are none.
 
@@ -79,7 +79,7 @@ def _of_file(file: NameFile, path: Path, classes: tuple[str, ...], called: str) 
     return tuple([given[name] for name in classes])
 
 
-def _content(path: Path) -> Any:
+def _content(path: Path) -> object:
     """The plain values of a file. YAML is read as a grid is; JSON may hold tabs, which YAML refuses."""
     if path.is_file() and not small_text(path).strip():
         raise GridError(f"{path} is empty; give a word or a list of words for every class")

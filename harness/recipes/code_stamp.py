@@ -59,7 +59,7 @@ def code_of(cls: type) -> Code:
     return Code(source, house.versions(found.house), installed, own, beside, tuple(found.unstamped))
 
 
-def classes_named(settings: Any) -> Iterator[str]:
+def classes_named(settings: object) -> Iterator[str]:
     """The addresses in plain settings, at any depth: a reader within a method, a refiner from elsewhere."""
     if isinstance(settings, Mapping):
         settings = tuple(settings.values())

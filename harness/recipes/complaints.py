@@ -26,7 +26,7 @@ EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 LONGEST = 60
 
 
-def spell(value: Any) -> str:
+def spell(value: object) -> str:
     """A plain value in one short word, different values differently: `0.5`, `sar`, `'a b'`, `true`, `[0,1]`."""
     if value is None:
         return "null"
@@ -41,7 +41,7 @@ def spell(value: Any) -> str:
     return repr(value)
 
 
-def show(value: Any) -> str:
+def show(value: object) -> str:
     """A refused value as the reader wrote it, text in quotes, cut when it is long."""
     if isinstance(value, Mapping):
         return "a mapping"
@@ -69,7 +69,7 @@ def _inside(error: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple([step for step in error["loc"] if isinstance(step, int)])
 
 
-def _item(value: Any, position: int) -> Any:
+def _item(value: object, position: int) -> object:
     return value[position] if isinstance(value, list | tuple) and position < len(value) else None
 
 

@@ -42,14 +42,14 @@ def facts(recipe: Recipe, built: object, folder: str = ".", benchmark: bool = Fa
     return known
 
 
-def benchmark_facts(recipe: Recipe, built: object, image_ids: Sequence[str], folder: str = ".") -> dict[str, Any]:
+def benchmark_facts(recipe: Recipe, built: object, image_ids: Sequence[str], folder: str = ".") -> dict[str, object]:
     """The facts of a benchmark, with its images and its classes in order."""
     classes = list(getattr(built, "classes", ()))
     known = facts(recipe, built, folder, benchmark=True)
     return {**known, "images": digest(list(image_ids)), "classes": digest(classes)}
 
 
-def unstamped(use: str, settings: Any) -> dict[str, tuple[str, ...]]:
+def unstamped(use: str, settings: object) -> dict[str, tuple[str, ...]]:
     """Of a plug-in's class and those that its settings name: address -> what of its code stands in no id, if any.
 
     A `version` that a class declares stands for all of its own modules.
@@ -62,7 +62,7 @@ def unstamped(use: str, settings: Any) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _deciding(built: object) -> dict[str, Any]:
+def _deciding(built: object) -> dict[str, object]:
     """The settings that can change a pixel."""
     places = set(getattr(type(built), "places", ()))
     if callable(getattr(built, "fitted", None)):
@@ -76,7 +76,7 @@ def _edition(built: Any) -> int:
     return loading.ask(built, "edition", lambda: int(built.edition)) if declared else 1
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A fingerprint as ids and recipes keep it. TypeError or ValueError when it is no plain value, or too long."""
     text = json.dumps(value, sort_keys=True, allow_nan=False)
     if len(text) > LONGEST_FINGERPRINT:
@@ -84,7 +84,7 @@ def _plain(value: Any) -> Any:
     return json.loads(text)
 
 
-def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _named(settings: Mapping[str, object]) -> dict[str, object]:
     """What stands for the classes that settings name, where there are such classes."""
     found = {}
     for use in sorted(set(classes_named(settings))):

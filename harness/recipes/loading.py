@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from os.path import isfile  # unlike Path.is_file it raises nothing, whatever the name
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from harness.contracts import ModelError, Parts, Pass, Reader, Recipe
 from harness.contracts.artefact import damage, digests_on_card
@@ -50,17 +50,17 @@ def load_class(use: str) -> type:
     return found
 
 
-def load_function(use: str) -> Callable[..., Any]:
+def load_function(use: str) -> Callable[..., object]:
     """The function, or what is called like one, at an address `module:function`; AddressError when there is none."""
     module, found = _look_up(use, "function")
     if isinstance(found, type) or not callable(found):
         there = _there(module, use, FunctionType)
         raise AddressError(f"{use!r} is not a function but of type {type(found).__name__}{there}")
-    function: Callable[..., Any] = found
+    function: Callable[..., object] = found
     return function
 
 
-def _look_up(use: str, what: Literal["class", "function"]) -> tuple[ModuleType, Any]:
+def _look_up(use: str, what: Literal["class", "function"]) -> tuple[ModuleType, object]:
     """The module and the thing of an address. AddressError when there is none."""
     parts = ADDRESS.fullmatch(use)
     if parts is None:
@@ -136,7 +136,7 @@ def kind_of(thing: object) -> Kind:
     raise AddressError(f"{address(type(thing))} is neither a reader, a method nor a benchmark{lacks}")
 
 
-def ask(thing: Any, what: str, question: Callable[[], T]) -> T:
+def ask(thing: object, what: str, question: Callable[[], T]) -> T:
     """What a plug-in answers while a plan is made. HarnessError passes; SettingsError says what else it raised.
 
     what: what is asked for, for the sentence.
@@ -152,11 +152,11 @@ def ask(thing: Any, what: str, question: Callable[[], T]) -> T:
         raise SettingsError(f"{use}: its {what} cannot be told: {in_words(error)}{_last(said)}") from error
 
 
-def passes_of(reader: Any) -> dict[Pass, Parts]:
+def passes_of(reader: object) -> dict[Pass, Parts]:
     """The passes that a reader declares, with their parts. SettingsError when they are none, or cannot be told."""
 
     def declared() -> dict[Pass, Parts]:
-        passes = dict(reader.passes())
+        passes = dict(cast(Reader, reader).passes())
         if not all(isinstance(request.backbone, Recipe) for request in passes):
             raise TypeError("the backbone of a pass must be a Recipe")
         return passes

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import Any, get_args
+from typing import get_args
 
 from harness.contracts.paths import expanded
 from harness.errors import GridError, SettingsError
@@ -25,7 +25,7 @@ MODEL_SUFFIXES = frozenset({
 _LONGEST = 4096
 
 
-def placed(cls: type, name: str, value: Any, folder: str, declared: bool = False) -> Any:
+def placed(cls: type, name: str, value: object, folder: str, declared: bool = False) -> object:
     """The value of a setting with every path in it absolute; words pass. It is what the plug-in is given.
 
     folder: the grid's. declared: it is a path whatever its annotation. SettingsError for what lies where the process
@@ -44,14 +44,14 @@ def placed(cls: type, name: str, value: Any, folder: str, declared: bool = False
     return _changed(value, absolute)
 
 
-def spelled(settings: Mapping[str, Any], folder: str) -> dict[str, Any]:
+def spelled(settings: Mapping[str, object], folder: str) -> dict[str, object]:
     """The settings with what lies below the grid's folder as a grid there would write it: ids know no machine."""
     start = f"{Path(folder).absolute()}{os.sep}"
     return {name: _changed(value, lambda text: text.removeprefix(start)) for name, value in settings.items()}
 
 
 def files_named(
-    cls: type, settings: Mapping[str, Any], folder: str, folders: bool, models: bool = True
+    cls: type, settings: Mapping[str, object], folder: str, folders: bool, models: bool = True
 ) -> dict[str, str]:
     """Text of a setting -> digest of the file or folder that it names.
 
@@ -77,7 +77,7 @@ def holds_model(folder: Path) -> bool:
         return any(one.name in MODEL_NAMES or PurePath(one.name).suffix.lower() in MODEL_SUFFIXES for one in entries)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     """All texts in a plain value, and the values in a text such as `module:Class(checkpoint=w.npy)`."""
     if isinstance(value, str):
         yield value
@@ -91,7 +91,7 @@ def _looks_like_path(text: str) -> bool:
     return "/" in text or "\\" in text or bool(PurePath(text).suffix)
 
 
-def _is_path(hint: Any) -> bool:
+def _is_path(hint: object) -> bool:
     """Whether a type is, or may be, a path."""
     if isinstance(hint, type) and issubclass(hint, PurePath):
         return True
@@ -121,7 +121,7 @@ def _refuse_elsewhere(name: str, text: str, folder: str) -> None:
         )
 
 
-def _changed(value: Any, change: Callable[[str], str]) -> Any:
+def _changed(value: object, change: Callable[[str], str]) -> object:
     """A plain value with its texts changed, and the values in a text such as `module:Class(checkpoint=w.npy)`."""
     if isinstance(value, tuple | list):
         return tuple([_changed(one, change) for one in value])

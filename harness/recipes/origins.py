@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from harness.contracts import Mark, Origin, Recipe, Sample, narrowed
+from harness.contracts import Benchmark, Mark, NamesFiles, Origin, Recipe, Sample, narrowed
 from harness.recipes import loading
 from harness.recipes.opened import Marks, mark_of, opened
 
@@ -58,7 +58,7 @@ class DataSource:
         self._fruitless = 0
         self._shared: Marks = {}
         with self.asked():
-            self.benchmark: Any = loading.build(recipe)
+            self.benchmark: Benchmark = loading.build(recipe)
         self.names_files = callable(getattr(self.benchmark, "files", None))
 
     @contextmanager
@@ -72,7 +72,7 @@ class DataSource:
         """The files that the benchmark names for an image, as absolute paths; None where it names none for any."""
         if not self.names_files:
             return None
-        paths = map(os.fspath, self.benchmark.files(image_id))
+        paths = [os.fspath(path) for path in cast(NamesFiles, self.benchmark).files(image_id)]
         return tuple([path if os.path.isabs(path) else os.path.abspath(path) for path in paths])
 
     def load(self, image_id: str, check: Callable[[Any], Sample]) -> tuple[Sample, Origin]:

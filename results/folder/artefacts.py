@@ -64,7 +64,7 @@ def set_artefact_aside(folder: Path, artefact_id: str) -> None:
         raise StoreError(f"{path} cannot be moved to {aside} ({error.strerror}); mend the disk") from None
 
 
-def finish(folder: Path, artefact_id: str, content: Mapping[str, Any]) -> Path:
+def finish(folder: Path, artefact_id: str, content: Mapping[str, object]) -> Path:
     """Write the card, by which the artefact becomes whole, and throw away what served the fit; the card's path."""
     path = artefact_path(folder, artefact_id) / "card.json"
     digests = {name: file_digest(file) for name, file in _files(path.parent).items()}

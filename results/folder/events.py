@@ -24,7 +24,7 @@ class Told:
     damaged: tuple[int, ...] = ()
 
 
-def tell(path: Path, contents: Sequence[Mapping[str, Any]]) -> None:
+def tell(path: Path, contents: Sequence[Mapping[str, object]]) -> None:
     """Append what happened, with the time (UTC), in one piece. StoreError when the disk refuses."""
     if path.exists() and not path.is_file():
         raise StoreError(f"{path} is no file; {_CURE}")
@@ -39,7 +39,7 @@ def tell(path: Path, contents: Sequence[Mapping[str, Any]]) -> None:
         raise StoreError(f"{path} cannot be written ({error.strerror}); free or mend the disk") from None
 
 
-def lines_of(contents: Sequence[Mapping[str, Any]]) -> str:
+def lines_of(contents: Sequence[Mapping[str, object]]) -> str:
     """The lines of some events."""
     return "".join(json.dumps(sealed(content)) + "\n" for content in contents)
 
@@ -57,7 +57,7 @@ def told_events(path: Path) -> Told:
     return Told(tuple(events), tuple(damaged))
 
 
-def _event(line: bytes) -> dict[str, Any] | None:
+def _event(line: bytes) -> dict[str, object] | None:
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):

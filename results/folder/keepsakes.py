@@ -12,7 +12,6 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
@@ -29,7 +28,7 @@ def file_name_of(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def benchmark_key(benchmark: Mapping[str, Any]) -> str:
+def benchmark_key(benchmark: Mapping[str, object]) -> str:
     """A folder name for a benchmark, from what a recipe says of it."""
     return file_name_of(json.dumps(benchmark, sort_keys=True, default=str))
 
@@ -39,7 +38,7 @@ def label_map_path(folder: Path, run_id: str, image_id: str) -> Path:
     return recipe_path(folder / "label_maps", run_id).with_suffix("") / f"{file_name_of(image_id)}.png"
 
 
-def picture_paths(folder: Path, benchmark: Mapping[str, Any], image_id: str) -> tuple[Path, Path]:
+def picture_paths(folder: Path, benchmark: Mapping[str, object], image_id: str) -> tuple[Path, Path]:
     """Where an image of a benchmark and its truth lie, or would lie."""
     place = folder / "pictures" / benchmark_key(benchmark)
     return place / f"{file_name_of(image_id)}.jpg", place / f"{file_name_of(image_id)}.png"
@@ -52,7 +51,7 @@ def keep_label_maps(folder: Path, rows: Iterable[Row]) -> None:
             _write(label_map_path(folder, row.run_id, row.image_id), row.label_map)
 
 
-def keep_pictures(folder: Path, benchmark: Mapping[str, Any], pictures: Iterable[Picture]) -> None:
+def keep_pictures(folder: Path, benchmark: Mapping[str, object], pictures: Iterable[Picture]) -> None:
     """Write images and truths that are not there yet."""
     for picture in pictures:
         paths = picture_paths(folder, benchmark, picture.image_id)
@@ -73,7 +72,7 @@ def kept_label_maps(folder: Path, images: Mapping[str, Iterable[str]]) -> dict[s
     return found
 
 
-def forget(folder: Path, run_id: str, benchmark: Mapping[str, Any], image_ids: Iterable[str]) -> None:
+def forget(folder: Path, run_id: str, benchmark: Mapping[str, object], image_ids: Iterable[str]) -> None:
     """Take away the label maps of a run, and the pictures of the benchmark, that show images as they are no more."""
     for image_id in image_ids:
         for path in (label_map_path(folder, run_id, image_id), *picture_paths(folder, benchmark, image_id)):

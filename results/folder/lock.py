@@ -73,7 +73,7 @@ def _guard(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _myself() -> dict[str, Any]:
+def _myself() -> dict[str, object]:
     here = {"host": socket.gethostname(), "namespace": _namespace()}
     return {**here, "pid": os.getpid(), "started": _started(os.getpid())}
 
@@ -94,7 +94,7 @@ def _owner(path: Path) -> dict[str, Any] | None:
     return owner
 
 
-def _is_stale(owner: dict[str, Any]) -> bool:
+def _is_stale(owner: dict[str, object]) -> bool:
     """True when the owner was a process of this host that is no more, or whose number another process has now.
 
     What cannot be judged from here counts as alive: another host, another PID namespace, a number no process can have.
@@ -132,7 +132,7 @@ def _started(pid: int) -> str | None:
     return stat.rpartition(")")[2].split()[19]
 
 
-def _refusal(path: Path, owner: dict[str, Any]) -> str:
+def _refusal(path: Path, owner: dict[str, object]) -> str:
     return (
         f"{path.parent} is being written by process {owner.get('pid')} on {owner.get('host')}; "
         f"wait until it ends, or delete {path} if you are sure that it has ended"

@@ -37,19 +37,19 @@ def file_digest(path: Path) -> str:
         raise StoreError(f"{path} cannot be read ({error.strerror}); {CURE}") from None
 
 
-def seal_of(content: Mapping[str, Any]) -> str:
+def seal_of(content: Mapping[str, object]) -> str:
     """The digest of a JSON object without its seal, whatever the order and spelling of its text."""
     bare = {key: value for key, value in content.items() if key != SEAL}
     return bytes_digest(json.dumps(bare, sort_keys=True).encode())
 
 
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+def sealed(content: Mapping[str, object]) -> dict[str, object]:
     """A JSON object as it is read again, with its seal, the last key."""
     plain = json.loads(json.dumps(content))
     return {**plain, SEAL: seal_of(plain)}
 
 
-def unsealed(content: dict[str, Any]) -> dict[str, Any] | None:
+def unsealed(content: dict[str, object]) -> dict[str, object] | None:
     """A JSON object without its seal, if it had one; None where it is not what was sealed."""
     if SEAL in content:
         seal = content.pop(SEAL)

@@ -7,45 +7,44 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
 
 from harness.contracts import ProtocolSettings, freeze
 
-_DEFAULTS: Mapping[str, Any] = {one.name: one.default for one in fields(ProtocolSettings)}
+_DEFAULTS: Mapping[str, object] = {one.name: one.default for one in fields(ProtocolSettings)}
 _ALWAYS = ("vocabulary", "background")
 _LONGEST = 2  # entries of a list that are written out; of a longer one a digest stands for the rest
 
 
-def protocol_text(protocol: Mapping[str, Any]) -> str:
+def protocol_text(protocol: Mapping[str, object]) -> str:
     """Vocabulary, background and every field that is not as by default: different protocols, different texts."""
     known = _filled(protocol)
     shown = [name for name in known if name in _ALWAYS or known[name] != _DEFAULTS.get(name, known)]
     return " ".join(f"{name}={_spelled(known[name])}" for name in shown)
 
 
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, ...]:
+def differences(one: Mapping[str, object], other: Mapping[str, object]) -> tuple[str, ...]:
     """The names of the fields in which two protocols differ, in order; a field that is not recorded has its default."""
     left, right = _filled(one), _filled(other)
     return tuple(name for name in dict.fromkeys([*left, *right]) if left.get(name) != right.get(name))
 
 
-def scored_pixels(protocol: Mapping[str, Any]) -> str:
+def scored_pixels(protocol: Mapping[str, object]) -> str:
     """Which pixels of a truth a protocol scores: the same word, the same pixels, whatever is offered or decided."""
     return "all but void" if _filled(protocol)["background"] != "ignored" else "all but void and background"
 
 
-def _filled(protocol: Mapping[str, Any]) -> dict[str, Any]:
+def _filled(protocol: Mapping[str, object]) -> dict[str, object]:
     return {**_DEFAULTS, **{name: _frozen(value) for name, value in protocol.items()}}
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: object) -> object:
     """JSON's lists as tuples, in mappings too, so that what was read equals what was written."""
     if isinstance(value, Mapping):
         return {key: _frozen(item) for key, item in value.items()}
     return freeze(value)
 
 
-def _spelled(value: Any) -> str:
+def _spelled(value: object) -> str:
     """A value in one word: short lists joined by |, long ones and files of names with a digest of their content."""
     if isinstance(value, Mapping) and "use" in value:
         settings = ",".join(f"{name}={_spelled(item)}" for name, item in value.get("settings", ()))
@@ -58,11 +57,11 @@ def _spelled(value: Any) -> str:
     return _word(value)
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     word = str(value)
     return json.dumps(word, ensure_ascii=False) if re.search(r'[\s|=#(),"]', word) or not word else word
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     content = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(content.encode(), digest_size=4).hexdigest()

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from results.folder.artefacts import DIGESTS
 from results.folder.keepsakes import read_map
@@ -81,7 +80,7 @@ def seen(path: Path) -> str:
     return f"{labels.shape} {hashlib.sha256(labels.tobytes()).hexdigest()}"
 
 
-def _lasting(value: Any) -> Any:
+def _lasting(value: object) -> object:
     if isinstance(value, dict):
         return {key: _lasting(inner) for key, inner in value.items() if key not in MAY_DIFFER}
     return [_lasting(inner) for inner in value] if isinstance(value, list) else value

@@ -123,21 +123,21 @@ class Store:
         summed = good.group_by("run_id").agg(pl.sum("seconds"), rows=pl.len()).sort("run_id")
         return {run_id: (seconds, rows) for run_id, seconds, rows in summed.iter_rows()}
 
-    def write_recipe(self, run_id: str, content: Mapping[str, Any]) -> None:
+    def write_recipe(self, run_id: str, content: Mapping[str, object]) -> None:
         """Store a run's recipe; the last one written stands, and no sweep of an earlier one is forgotten."""
         path = recipe_path(self._recipes, run_id)
-        earlier: Mapping[str, Any] = {}
+        earlier: Mapping[str, object] = {}
         with suppress(StoreError):  # none yet, or one that is renewed because it is damaged
             earlier = read_json(path)
         sweeps = joined_sweeps(earlier, content)
         write_text(path, recipe_text(sealed({**content, "sweeps": sweeps} if sweeps else content)))
 
-    def sign(self, run_id: str, sweep: Mapping[str, Any]) -> None:
+    def sign(self, run_id: str, sweep: Mapping[str, object]) -> None:
         """Write versions and commit of a sweep into the recipe of a run to which it is about to add rows."""
         with suppress(StoreError):  # a recipe that is not there tells nothing, whoever signs it
             self.write_recipe(run_id, {**read_json(recipe_path(self._recipes, run_id)), "sweeps": [sweep]})
 
-    def raw_recipes(self) -> dict[str, dict[str, Any]]:
+    def raw_recipes(self) -> dict[str, dict[str, object]]:
         """Run id -> recipe as it was written, in order of the ids. StoreError for one that is damaged."""
         return {path.stem: read_recipe(path) for path in sorted(self._recipes.glob("*.json"))}
 
@@ -145,7 +145,7 @@ class Store:
         """Run id -> recipe, in order of the ids. StoreError when one cannot be read."""
         return {i: RunRecipe.from_dict(c, f"{self._recipes / i}.json") for i, c in self.raw_recipes().items()}
 
-    def set_table(self, name: str, run_ids: Sequence[str], tables: Sequence[Mapping[str, Any]] = ()) -> None:
+    def set_table(self, name: str, run_ids: Sequence[str], tables: Sequence[Mapping[str, object]] = ()) -> None:
         """Remember the runs of the last grid, in order, and the tables it declares."""
         declared = {"tables": [dict(table) for table in tables]} if tables else {}
         write_text(self.folder / "grid.json", recipe_text(sealed({"name": name, "runs": list(run_ids), **declared})))
@@ -161,7 +161,7 @@ class Store:
             raise StoreError(f"{path} lists no runs; {CURE}")
         return Table(str(content.get("name", "")), tuple(runs), tuple(tables))
 
-    def event(self, content: Mapping[str, Any]) -> None:
+    def event(self, content: Mapping[str, object]) -> None:
         """Append what happened to `events.jsonl`, with the time (UTC); what tells of rows goes to the writer."""
         tell(self.folder / "events.jsonl", [content])
 
@@ -169,7 +169,7 @@ class Store:
         """All events, in order, and which lines of `events.jsonl` are damaged and left out."""
         return told_events(self.folder / "events.jsonl")
 
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[dict[str, object]]:
         """All events that can be read, in order."""
         return list(self.told().events)
 
@@ -195,7 +195,7 @@ class Store:
         return {paths[n]: index for n, index in lost.iter_rows()}
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, object]:
     """A run's recipe as it was written. StoreError when it is damaged, or bears the name of another run."""
     content = read_json(path, is_of_now)
     if content.get("run_id", path.stem) != path.stem:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import polars as pl
 
@@ -33,7 +32,7 @@ class Writer:
         self._folder, self._rows = folder.absolute(), folder.absolute() / "rows"
         self._max_rows, self._max_seconds = max_rows, max_seconds
         self._waiting: list[Row] = []
-        self._untold: list[Mapping[str, Any]] = []
+        self._untold: list[Mapping[str, object]] = []
         self._turn = threading.RLock()  # the clock's thread and its owner write in turns
         self._closing = threading.Event()
         self._trouble: StoreError | None = None
@@ -60,7 +59,7 @@ class Writer:
         finally:
             lock.release(self._folder)
 
-    def append(self, rows: Iterable[Row], event: Mapping[str, Any] | None = None) -> None:
+    def append(self, rows: Iterable[Row], event: Mapping[str, object] | None = None) -> None:
         """Take rows over, and an event that tells of them. StoreError for malformed rows, or a disk that refuses."""
         with self._turn:
             if self._trouble:

@@ -9,7 +9,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import vl_convert
@@ -90,7 +89,7 @@ def _fill(
 ) -> None:
     speed = pages.speeds(evidence)
     rooms = browser.write_browser(evidence, gallery.rooms(evidence), fresh)
-    contents: dict[str, dict[str, Any]] = {
+    contents: dict[str, dict[str, object]] = {
         "index.html": pages.leaderboard(evidence, speed, pairs),
         "tables.html": pages.tables(evidence, built, published),
         "classes.html": pages.classes(evidence),

@@ -22,7 +22,7 @@ from results.tables.evidence import Evidence
 LONGEST = 640  # pixels of a picture's longer side in the report
 
 
-def write_browser(evidence: Evidence, found: Iterable[Room], folder: Path) -> list[dict[str, Any]]:
+def write_browser(evidence: Evidence, found: Iterable[Room], folder: Path) -> list[dict[str, object]]:
     """Write the pictures of all rooms below `folder/images`; the browser's data, a room each."""
     return [_room(evidence, room, folder, Path("images") / str(number)) for number, room in enumerate(found)]
 
@@ -54,7 +54,7 @@ def _room(evidence: Evidence, room: Room, folder: Path, place: Path) -> dict[str
     }  # fmt: skip
 
 
-def _image(room: Room, image_id: str, folder: Path, place: Path) -> dict[str, Any]:
+def _image(room: Room, image_id: str, folder: Path, place: Path) -> dict[str, object]:
     """Write an image and its truth; what the browser knows of them."""
     photo, truth = read_image(room.pictures[image_id][0]), read_map(room.pictures[image_id][1])
     size = fitted_size(photo.size, LONGEST)

@@ -203,7 +203,7 @@ def cost_chart(evidence: Evidence, column: Column, speed: Mapping[str, float]) -
     return Chart(f"Cost, {column.title}", what, _spec(chart))
 
 
-def _chart(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+def _chart(rows: Sequence[Mapping[str, object]]) -> alt.Chart:
     """A chart with its data inside."""
     return alt.Chart(alt.InlineData(values=list(rows)))
 

@@ -64,7 +64,7 @@ def _train(store: Store, recipe: RunRecipe) -> dict[str, Any]:
     return {key: value for key, value in learned.items() if own.get(key) != value}
 
 
-def _protocol(protocol: Mapping[str, Any]) -> dict[str, Any]:
+def _protocol(protocol: Mapping[str, object]) -> dict[str, object]:
     """The fields of a protocol that are not at their defaults, as a grid writes them."""
     defaults = {one.name: _listed(one.default) for one in fields(ProtocolSettings)}
     written = {key: value for key, value in protocol.items() if key not in defaults or value != defaults[key]}

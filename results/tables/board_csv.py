@@ -6,7 +6,6 @@ import csv
 import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from results.counts import significance
 from results.tables.ranking import Entry, Leaderboard, percent
@@ -27,7 +26,7 @@ def leaderboard_csv(board: Leaderboard) -> str:
     return _csv([COLUMNS, *(_line(board, entry) for entry in board.entries)])
 
 
-def _line(board: Leaderboard, e: Entry) -> list[Any]:
+def _line(board: Leaderboard, e: Entry) -> list[object]:
     scores = map(percent, (e.miou, e.image_miou, e.pixel_accuracy))
     own = [e.rank, e.method, e.variant, e.benchmark, e.protocol, e.images, e.failed, *scores, e.run_id]
     standing, spread = e.standing, e.spread
@@ -69,7 +68,7 @@ def matrix_csv(board: Leaderboard) -> str:
 
 def pairs_csv(board: Leaderboard) -> str:
     """The text of pairs.csv: every pair of runs that have the same images, by run ids; the better one first."""
-    lines: list[Sequence[Any]] = [PAIRS]
+    lines: list[Sequence[object]] = [PAIRS]
     for (benchmark, protocol), standings in board.standings.items():
         held = significance.all_pairs(standings.effects, standings.seed) if standings.effects else []
         for one in held:
@@ -78,7 +77,7 @@ def pairs_csv(board: Leaderboard) -> str:
     return _csv(lines)
 
 
-def _csv(lines: Iterable[Sequence[Any]]) -> str:
+def _csv(lines: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([["" if cell is None else cell for cell in line] for line in lines])
     return text.getvalue()

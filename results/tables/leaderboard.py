@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -79,7 +78,7 @@ def _recipes(store: Store, everything: bool) -> dict[str, RunRecipe]:
 def benchmark_labels(recipes: Iterable[RunRecipe]) -> dict[str, str]:
     """Run id -> the benchmark's name, with the settings that differ where one name stands for several benchmarks."""
     recipes = list(recipes)
-    kinds: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    kinds: dict[str, dict[str, dict[str, object]]] = defaultdict(dict)
     for recipe in recipes:
         kinds[recipe.benchmark_name].setdefault(_identity(recipe), _settings(recipe))
     labels = {}
@@ -99,7 +98,7 @@ def _identity(recipe: RunRecipe) -> str:
     return json.dumps([recipe.benchmark, recipe.classes], sort_keys=True)
 
 
-def _settings(recipe: RunRecipe) -> dict[str, Any]:
+def _settings(recipe: RunRecipe) -> dict[str, object]:
     return dict(sorted(dict(recipe.benchmark.get("settings", {})).items()))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from harness.errors import StoreError, nearest
 from results.counts import estimators, seeds, strangers
@@ -126,7 +125,7 @@ def score(evidence: Evidence, run_id: str, value: str) -> tuple[float | None, st
 
 def _facts(entry: Entry, recipe: RunRecipe, spec: TableSpec) -> dict[str, str]:
     """All that a table may speak of, in words: a method's settings go before the protocol's and the benchmark's."""
-    settings: dict[str, Any] = {**recipe.benchmark.get("settings", {}), **recipe.protocol}
+    settings: dict[str, object] = {**recipe.benchmark.get("settings", {}), **recipe.protocol}
     settings.update(recipe.method.get("settings", {}))
     variant = seeds.without_seed(entry.variant) if spec.seeds == "together" else entry.variant
     named = {"method": entry.method, "variant": variant, "benchmark": entry.benchmark}

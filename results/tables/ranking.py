@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from results.counts.seeds import SeedSpread
 from results.counts.standings import TOO_FEW, Place, Standing, Standings
@@ -121,6 +120,6 @@ def _level(entry: Entry, partial: bool) -> float | None:
     return float(percent(standing.level))
 
 
-def order_of(entry: Entry, benchmarks: Mapping[str, int]) -> tuple[Any, ...]:
+def order_of(entry: Entry, benchmarks: Mapping[str, int]) -> tuple[object, ...]:
     place = (entry.rank is None, entry.rank or 0)
     return (benchmarks[entry.benchmark], entry.protocol, *place, entry.method, entry.variant, entry.run_id)

@@ -87,4 +87,7 @@ def table() -> dict[str, Line]:
 
 
 def _acts(file: Path) -> bool:
-    return any(isinstance(node, ast.FunctionDef) for node in ast.walk(ast.parse(file.read_bytes())))
+    """Whether a module has a function that does something; those of protocols hold nothing but `...`."""
+    functions = (node for node in ast.walk(ast.parse(file.read_bytes())) if isinstance(node, ast.FunctionDef))
+    lines = (line for function in functions for line in function.body)
+    return any(not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)) for line in lines)
