@@ -17,8 +17,9 @@ from typing import Any, NoReturn, TypeVar
 
 from harness.errors import MethodError, bounded, in_words
 from harness.foreign import chance, interrupts, python_names, strays
+from harness.foreign.foundations import OURS
 from harness.foreign.lending import Lent
-from harness.foreign.replaced import OURS, Functions
+from harness.foreign.replaced import Functions
 from harness.foreign.shared import CLAUSE, Shared
 from harness.foreign.torch_watch import torch_things
 from harness.foreign.watch import Trace, Watched, differing, things

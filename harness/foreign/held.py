@@ -12,7 +12,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ MOST = 50_000  # objects that are looked into
 _ATOMS = frozenset(
     {str, bytes, int, float, bool, complex, type(None), type, ModuleType, CodeType, BuiltinFunctionType, np.dtype}
 )
-_MAPPINGS = (dict, OrderedDict, defaultdict)
+MAPPINGS = (dict, OrderedDict, defaultdict)
 _FILLED = (list, set)
 _MADE = 1 << 9  # the flag of classes that are made while Python runs
 TABLES = ("_parameters", "_buffers", "_modules")
@@ -28,15 +28,25 @@ _WORDS = 1 << 20  # numbers of 8 bytes that are weighed at a time on a GPU
 _weights: dict[Any, Any] = {}  # of every device
 
 
-def hanging(root: Any, apart: Iterable[Any] = (), modules: bool = False) -> tuple[list[Any], list[Any], list[Any]]:
-    """Arrays and tensors, networks' modules, and objects that hold others (modules among them), that can be reached
-    from an object without evaluating anything.
+class Hanging(NamedTuple):
+    """What can be reached from an object without evaluating anything.
 
-    apart: objects that are not looked into. modules: whether torch's modules are, and are listed.
+    things: arrays and tensors. networks: torch's modules. holders: objects that hold others, modules among them.
+    within: what else was looked into (tuples, closures, modules' tables).
     """
+
+    things: list[Any]
+    networks: list[Any]
+    holders: list[Any]
+    within: list[Any]
+
+
+def hanging(root: Any, apart: Iterable[Any] = (), modules: bool = False) -> Hanging:
+    """What hangs on an object. apart: objects that are not looked into. modules: whether torch's modules are."""
     tensor, module = _kinds()
     seen = {id(one) for one in apart}
-    things, networks, holders, todo = list[Any](), list[Any](), list[Any](), [root]
+    things, networks, holders, within = found = Hanging([], [], [], [])
+    todo = [root]
     while todo and len(seen) < MOST:
         thing = todo.pop()
         kind = type(thing)
@@ -51,17 +61,17 @@ def hanging(root: Any, apart: Iterable[Any] = (), modules: bool = False) -> tupl
             if modules:
                 networks.append(thing)
                 holders.append(thing)
-                todo += _inside_module(thing)
+                todo += _inside_module(thing, within)
         elif isinstance(thing, FunctionType):
+            within.append(thing)
             todo += (*(thing.__closure__ or ()), *(thing.__defaults__ or ()))
-        elif kind in _MAPPINGS:
+        elif kind in MAPPINGS:
             holders.append(thing)
             todo += thing.values()
         else:
-            if kind in _FILLED or kind.__flags__ & _MADE:
-                holders.append(thing)
+            (holders if kind in _FILLED or kind.__flags__ & _MADE else within).append(thing)
             todo += gc.get_referents(thing)
-    return things, networks, holders
+    return found
 
 
 def _kinds() -> tuple[Any, Any]:
@@ -75,11 +85,12 @@ def is_table(name: str) -> bool:
     return name in TABLES or name.endswith("_hooks")
 
 
-def _inside_module(module: Any) -> list[Any]:
-    """What a module holds, without its many empty tables."""
+def _inside_module(module: Any, tables: list[Any]) -> list[Any]:
+    """What a module holds, without its many tables, which are added to those given."""
     found: list[Any] = []
     for name, value in vars(module).items():
-        if type(value) in _MAPPINGS and (not value or is_table(name)):
+        if type(value) in MAPPINGS and (not value or is_table(name)):
+            tables.append(value)
             found += value.values()
         elif type(value) not in _ATOMS:
             found.append(value)

@@ -102,7 +102,8 @@ class LentFeatures:
 
     def __init__(self, features: Any, apart: Sequence[Any] = ()) -> None:
         self.features, self.damaged, self._closely = features, False, False
-        self._things, _, self._holders = hanging(features, apart)
+        hangs = hanging(features, apart)
+        self._things, self._holders = hangs.things, hangs.holders
         self._arrays = [one for one in self._things if isinstance(one, np.ndarray)]
         self._tensors = [one for one in self._things if not isinstance(one, np.ndarray) and _writes(one) is not None]
         self._digests: tuple[list[Any], list[Any]] | None = None

@@ -1,29 +1,21 @@
-"""Our loaded modules flow in; what they rest on flows out: their own names, and functions; and what somebody replaced.
-
-What they rest on is read from themselves: the modules that their globals hold or their functions import, of those all
-functions and classes, and of the classes that they name the methods. Besides, what libraries rest on: Python's own
-functions, numpy's, torch's with its tensors and layers, the layers of what networks are made from, and Pillow's images.
-"""
+"""What our modules rest on flows in, as it is now; what of it somebody replaced later flows out: names, functions."""
 
 from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import CodeType, FunctionType, ModuleType
+from itertools import chain
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from harness.foreign.foundations import OURS, Foundations, is_function
 from harness.foreign.watch import Trace
 
-ALWAYS = ("builtins", "numpy")
-NETWORKS = ("torch", "torch.nn.functional", "torch.nn")
-LIBRARIES = ("diffusers", "transformers", "open_clip", "segmentation_models_pytorch", "timm")  # of layers
-PICTURES = ("PIL.Image", "PIL.ImageFile")  # watched before any of ours names them: one of ours may be imported late
-OURS = ("harness", "methods", "benchmarks")
 _GONE = object()
 _PATCHES = {("inspect", "getfile", "torch.package.package_importer")}  # (module, function, who puts another one there)
 _MADE = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
@@ -49,7 +41,7 @@ class _Known:
     def of(cls, place: Any, wholly: bool) -> _Known:
         """wholly: it is ours."""
         held = dict(vars(place))
-        names = tuple([name for name, value in held.items() if _is_function(value) or (wholly and name[:2] != "__")])
+        names = tuple([name for name, value in held.items() if is_function(value) or (wholly and name[:2] != "__")])
         size = len(held) if isinstance(place, type) else None
         values = tuple([held[name] for name in names])
         bare = [getattr(value, "__func__", value) for value in values]
@@ -86,10 +78,37 @@ class _Known:
         known = dict(zip(self.names, self.values, strict=True))
         inherited = {name for base in getattr(self.place, "__mro__", ())[1:] for name in vars(base)}
         new = (now.keys() - known.keys()) & inherited  # what hides a parent class's; others replace nothing
-        for name in (*self.names, *sorted(one for one in new if _is_function(now[one]))):
+        for name in (*self.names, *sorted(one for one in new if is_function(now[one]))):
             was, held = known.get(name, _GONE), now.get(name, _GONE)
             if was is not held and not _wraps(held, was) and not _librarys(self.place, name, held):
                 yield name, was, held
+
+
+class _Glance:
+    """All that is known laid end to end, so that one comparison tells, three times as fast, that nothing changed."""
+
+    def __init__(self, known: Mapping[str, _Known]) -> None:
+        named = [one for one in known.values() if one.names]
+        self._taking = [operator.itemgetter(one.names[0], *one.names) for one in named]  # one name gives no tuple
+        self._places = [vars(one.place) for one in named]
+        self._values = [value for one in named for value in (one.values[0], *one.values)]
+        classes = [one for one in known.values() if one.size is not None]
+        self._classes, self._sizes = [vars(one.place) for one in classes], [one.size for one in classes]
+        self._functions = [function for one in known.values() for function in one.functions]
+        self._made = [made for one in known.values() for made in one.made]
+        self._filled = [(held, was) for one in known.values() for _, held, was in one.filled]
+        self._modules = {name: one.place for name, one in known.items() if sys.modules.get(name) is one.place}
+
+    def same(self) -> bool:
+        """Whether all of it is as it was."""
+        try:
+            now = chain.from_iterable(map(operator.call, self._taking, self._places))
+            same = all(map(operator.is_, now, self._values))
+        except KeyError:  # a name was taken away
+            return False
+        same = same and [*map(len, self._classes)] == self._sizes and [*map(_MADE, self._functions)] == self._made
+        same = same and all([_alike(held, was) for held, was in self._filled])
+        return same and all(map(operator.is_, map(sys.modules.get, self._modules), self._modules.values()))
 
 
 class Functions:
@@ -97,56 +116,35 @@ class Functions:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
-        self._words: dict[str, set[str]] = {}  # what the code of each of our modules names
+        self._glance = _Glance({})
+        self._foundations = Foundations()
         self._modules = 0
 
     def settle(self) -> None:
         """Take what is there for right, and take in what was loaded since the last time."""
+        if self._glance.same() and len(sys.modules) == self._modules:
+            return
         for name in [name for name, one in self._known.items() if _moved(name, one.place)]:
             del self._known[name]
             self._modules = 0
         for name in [name for name, one in self._known.items() if not one.same()]:
             self._known[name] = _known(name, self._known[name].place)
-        if len(sys.modules) == self._modules:
-            return
-        self._modules = len(sys.modules)
-        for name, place in self._places().items():
-            if name not in self._known:
-                self._known[name] = _known(name, place)
+        if len(sys.modules) != self._modules:
+            self._modules = len(sys.modules)
+            places = self._foundations.places()
+            self._known |= {name: _known(name, one) for name, one in places.items() if name not in self._known}
+        self._glance = _Glance(self._known)
 
     def traces(self) -> list[Trace]:
         """What was replaced, added to a class, or taken away."""
+        if self._glance.same():
+            return []
         found = [trace for name, one in self._known.items() if not one.same() for trace in one.traces(name)]
         return found + [
             Trace(f"sys.modules[{name!r}] replaced", partial(_load, name, one.place),
                   partial(_load, name, sys.modules.get(name)))
             for name, one in self._known.items() if _moved(name, one.place)
         ]  # fmt: skip
-
-    def _places(self) -> dict[str, Any]:
-        """Modules and classes whose functions matter, by name."""
-        ours = {name: one for name, one in list(sys.modules.items()) if name.partition(".")[0] in OURS}
-        found: dict[str, Any] = dict(ours)
-        for name, module in ours.items():
-            if name not in self._words:
-                self._words[name] = {word for one in list(vars(module).values()) for word in _words(one)}
-            found |= {one.__name__: one for one in list(vars(module).values()) if isinstance(one, ModuleType)}
-        words = set().union(*self._words.values())
-        modules = {word for word in words if word in sys.modules}
-        parted = ((name, name.rpartition(".")) for name in list(sys.modules))
-        inner = {name for name, (outer, _, last) in parted if outer in modules and last in words}
-        loaded = {name for name in NETWORKS if hasattr(sys.modules.get("torch"), "compile")}
-        found |= {name: sys.modules[name] for name in modules | inner | loaded | {*ALWAYS}}
-        pictures = [sys.modules[name] for name in PICTURES if name in sys.modules]
-        found |= {one.__name__: one for one in pictures}
-        held = (vars(place) for place in list(found.values()))
-        named = [one for names in held for word in names.keys() & words if isinstance(one := names[word], type)]
-        own = [one for module in ours.values() for one in list(vars(module).values()) if isinstance(one, type)]
-        layers = [one for name in loaded for one in _layers(sys.modules[name])]
-        layers += _layers_of_libraries() if loaded else []
-        drawn = [one.Image for one in pictures if isinstance(vars(one).get("Image"), type)]
-        classes = [one for one in (*named, *own, *layers, *drawn) if one.__module__ != "builtins"]
-        return found | {f"{one.__module__}.{one.__qualname__}": one for one in classes}
 
 
 def _known(name: str, place: Any) -> _Known:
@@ -204,46 +202,3 @@ def _wraps(new: Any, old: Any) -> bool:
         return False
     home, owner = str(new.__globals__.get("__name__", "")), str(getattr(old, "__module__", ""))
     return home.partition(".")[0] == owner.partition(".")[0]
-
-
-def _is_function(value: Any) -> bool:
-    return callable(value) or type(value) in (staticmethod, classmethod, property)  # asking itself may warn
-
-
-def _layers(module: ModuleType) -> list[type]:
-    """Tensors, and the layers among a module's classes."""
-    torch = sys.modules["torch"]
-    classes = [one for one in list(vars(module).values()) if isinstance(one, type)]
-    return [one for one in classes if one is torch.Tensor or issubclass(one, torch.nn.Module)]
-
-
-def _layers_of_libraries() -> list[type]:
-    """The layers that loaded modules of LIBRARIES define: research code likes to give them another `forward`."""
-    modules = [(name, one) for name, one in list(sys.modules.items()) if name.partition(".")[0] in LIBRARIES]
-    return [
-        layer for name, module in modules if type(module) is ModuleType
-        for layer in _layers(module) if layer.__module__ == name
-    ]  # fmt: skip
-
-
-def _words(value: Any) -> Iterator[str]:
-    """All names in the code of a function or of a class's functions."""
-    return (word for code in _codes(value) for word in code.co_names)
-
-
-def _codes(value: Any) -> Iterator[CodeType]:
-    """The code of a function, or of all functions of a class, with what is defined inside."""
-    if isinstance(value, FunctionType):
-        yield from _inner(value.__code__)
-    elif isinstance(value, type):
-        for one in list(vars(value).values()):
-            inside = getattr(one, "__func__", getattr(one, "fget", getattr(one, "func", one)))
-            if isinstance(inside, FunctionType):
-                yield from _inner(inside.__code__)
-
-
-def _inner(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for one in code.co_consts:
-        if isinstance(one, CodeType):
-            yield from _inner(one)

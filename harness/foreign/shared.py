@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.contracts import Recipe
 from harness.foreign.held import digests, hanging, is_table
-from harness.foreign.structure import Contents, Place, moved, restore, structure
+from harness.foreign.structure import Contents, Place, Still, moved, restore, structure
 
 _GONE = object()
 _LEARNED = 2  # runs of a network in which it is learned what it moves by itself
@@ -97,6 +97,7 @@ class _Known:
         self._copies: dict[int, Any] = {}
         self._modules: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._keeping = False
+        self._still: Still | None = None
         self.changed()
 
     def keep(self) -> None:
@@ -107,7 +108,9 @@ class _Known:
 
     def changed(self) -> bool:
         """Whether anything that was there is other than it was; what is new is taken in if nothing is."""
-        things, modules, holders = hanging(self.thing, modules=True)
+        if self._still is not None and self._still.same():
+            return self._bytes_changed()
+        things, modules, holders, within = hanging(self.thing, modules=True)
         structure_now = structure(holders if self._deep else (), self._restless)
         bytes_now = dict(zip(map(id, things), digests(things), strict=True))
         hangs = {id(module): (module, _state(module)) for module in modules}
@@ -117,6 +120,7 @@ class _Known:
         wrong |= not all(_same(was, now) for was, now in known)
         wrong |= bool(moved(self._structure, structure_now))
         if not wrong:
+            self._still = Still([*holders, *within]) if self._deep else None
             self._structure = structure_now
             self._digests = {id(one): (weakref.ref(one), bytes_now[id(one)]) for one in things}
             self._modules |= hangs
@@ -125,9 +129,14 @@ class _Known:
                 self.keep()
         return wrong
 
+    def _bytes_changed(self) -> bool:
+        """The same, where all hangs where it hung."""
+        known = [(thing(), digest) for thing, digest in self._digests.values()]
+        return digests([thing for thing, _ in known]) != [digest for _, digest in known]
+
     def look(self) -> Contents:
         """What it, its modules and what hangs on them hold now."""
-        return structure(hanging(self.thing, modules=True)[2] if self._deep else (), self._restless)
+        return structure(hanging(self.thing, modules=True).holders if self._deep else (), self._restless)
 
     def learn(self, before: Contents | None = None) -> None:
         """What moved since then (else: since it was last in order), it moved by itself."""

@@ -1,0 +1,95 @@
+"""Our loaded modules flow in; the modules and classes that they rest on flow out.
+
+What they rest on is read from themselves: the modules that their globals hold or their functions import, of those all
+functions and classes, and of the classes that they name the methods. Besides, what libraries rest on: Python's own
+functions, numpy's, torch's with its tensors and layers, the layers of what networks are made from, and Pillow's images.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+ALWAYS = ("builtins", "numpy")
+NETWORKS = ("torch", "torch.nn.functional", "torch.nn")
+LIBRARIES = ("diffusers", "transformers", "open_clip", "segmentation_models_pytorch", "timm")  # of layers
+PICTURES = ("PIL.Image", "PIL.ImageFile")  # watched before any of ours names them: one of ours may be imported late
+OURS = ("harness", "methods", "benchmarks")
+
+
+class Foundations:
+    """What this process rests on. words: what the code of each of our modules names, read once."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, set[str]] = {}
+
+    def places(self) -> dict[str, Any]:
+        """Modules and classes whose functions matter, by name."""
+        ours = {name: one for name, one in list(sys.modules.items()) if name.partition(".")[0] in OURS}
+        found: dict[str, Any] = dict(ours)
+        for name, module in ours.items():
+            if name not in self._words:
+                self._words[name] = {word for one in list(vars(module).values()) for word in _words(one)}
+            found |= {one.__name__: one for one in list(vars(module).values()) if isinstance(one, ModuleType)}
+        words = set().union(*self._words.values())
+        modules = {word for word in words if word in sys.modules}
+        parted = ((name, name.rpartition(".")) for name in list(sys.modules))
+        inner = {name for name, (outer, _, last) in parted if outer in modules and last in words}
+        loaded = {name for name in NETWORKS if hasattr(sys.modules.get("torch"), "compile")}
+        found |= {name: sys.modules[name] for name in modules | inner | loaded | {*ALWAYS}}
+        pictures = [sys.modules[name] for name in PICTURES if name in sys.modules]
+        found |= {one.__name__: one for one in pictures}
+        held = (vars(place) for place in list(found.values()))
+        named = [one for names in held for word in names.keys() & words if isinstance(one := names[word], type)]
+        own = [one for module in ours.values() for one in list(vars(module).values()) if isinstance(one, type)]
+        layers = [one for name in loaded for one in _layers(sys.modules[name])]
+        layers += _layers_of_libraries() if loaded else []
+        drawn = [one.Image for one in pictures if isinstance(vars(one).get("Image"), type)]
+        classes = [one for one in (*named, *own, *layers, *drawn) if one.__module__ != "builtins"]
+        return found | {f"{one.__module__}.{one.__qualname__}": one for one in classes}
+
+
+def is_function(value: Any) -> bool:
+    """Whether a module or class has this for others to call."""
+    return callable(value) or type(value) in (staticmethod, classmethod, property)  # asking itself may warn
+
+
+def _layers(module: ModuleType) -> list[type]:
+    """Tensors, and the layers among a module's classes."""
+    torch = sys.modules["torch"]
+    classes = [one for one in list(vars(module).values()) if isinstance(one, type)]
+    return [one for one in classes if one is torch.Tensor or issubclass(one, torch.nn.Module)]
+
+
+def _layers_of_libraries() -> list[type]:
+    """The layers that loaded modules of LIBRARIES define: research code likes to give them another `forward`."""
+    modules = [(name, one) for name, one in list(sys.modules.items()) if name.partition(".")[0] in LIBRARIES]
+    return [
+        layer for name, module in modules if type(module) is ModuleType
+        for layer in _layers(module) if layer.__module__ == name
+    ]  # fmt: skip
+
+
+def _words(value: Any) -> Iterator[str]:
+    """All names in the code of a function or of a class's functions."""
+    return (word for code in _codes(value) for word in code.co_names)
+
+
+def _codes(value: Any) -> Iterator[CodeType]:
+    """The code of a function, or of all functions of a class, with what is defined inside."""
+    if isinstance(value, FunctionType):
+        yield from _inner(value.__code__)
+    elif isinstance(value, type):
+        for one in list(vars(value).values()):
+            inside = getattr(one, "__func__", getattr(one, "fget", getattr(one, "func", one)))
+            if isinstance(inside, FunctionType):
+                yield from _inner(inside.__code__)
+
+
+def _inner(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from _inner(one)
