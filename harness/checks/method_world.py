@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -40,18 +40,23 @@ class WatchedFeatures(Mapping[Pass, Features]):
 
 
 class World:
-    """A method built anew, the networks it reads, and its answers as arrays."""
+    """A method built anew, the networks it reads, and its answers as arrays.
+
+    What is cheap to look at is looked at after every call; functions and networks when a plug-in's turn is over.
+    """
 
     def __init__(self, recipe: Recipe, artefact: str | None = None) -> None:
-        self._recipe, self._guard = recipe, Guard(careful=True)
-        self._shared = Shared()
+        self._recipe, self._guard, self._shared = recipe, Guard(), Shared()
+        self._turn: Recipe | None = None  # whose calls are made
+        self._ran = set[Recipe]()  # networks that may have opened what they open at their first run
         self.left = dict[str, None]()  # what its calls left in this process, or in what it was lent, in clauses
         self.written = set[str]()  # ids of the images that were written to
-        self.method = self._ask(recipe, "", partial(loading.open_method, recipe, artefact))
+        self.method = self._open(recipe, partial(loading.open_method, recipe, artefact))
         reads = isinstance(self.method, Reader)
-        self.needs: dict[Pass, Parts] = self._ask(recipe, "", lambda: dict(self.method.passes())) if reads else {}
+        self.needs: dict[Pass, Parts] = self._open(recipe, lambda: dict(self.method.passes())) if reads else {}
         wanted = dict.fromkeys(request.backbone for request in self.needs)
-        self.networks = {one: self._ask(one, "", partial(loading.build, one)) for one in wanted}
+        self.networks = {one: self._open(one, partial(loading.build, one)) for one in wanted}
+        self._look()
         self._shared.note({one: (one.use, network) for one, network in self.networks.items()})
 
     @property
@@ -62,16 +67,34 @@ class World:
     def answers(self, *queries: Query) -> list[NDArray[Any]]:
         """One answer a query; for a reader all of them go through the networks together. Images are given as copies."""
         given = [Query(query.image_id, query.image.copy(), query.vocabulary) for query in queries]
-        if self.reads:
-            answers = [self.read(held, one) for held, one in zip(self.features(*given), given, strict=True)]
-        else:
-            answers = [self._segment(one) for one in given]
+        with self._looked_at():
+            if self.reads:
+                answers = [self._read(held, one) for held, one in zip(self._features(*given), given, strict=True)]
+            else:
+                answers = [self._segment(one) for one in given]
         pairs = zip(queries, given, strict=True)
         self.written |= {one.image_id for query, one in pairs if not np.array_equal(query.image, one.image)}
         return answers
 
+    def features(self, *queries: Query) -> list[dict[Pass, Features]]:
+        """Per query the features of every declared pass, with exactly the declared parts."""
+        with self._looked_at():
+            return self._features(*queries)
+
     def read(self, features: Mapping[Pass, Features], query: Query) -> NDArray[Any]:
         """What a reader answers from features."""
+        with self._looked_at():
+            return self._read(features, query)
+
+    def _features(self, *queries: Query) -> list[dict[Pass, Features]]:
+        found = features_of(self.needs, queries, self.networks.__getitem__, lambda one: partial(self._run, one))
+        self._ran.update(self.networks)
+        return found
+
+    def _run(self, network: Recipe, function: Callable[[], Any]) -> Any:
+        return self._ask(network, "", function, opening=network not in self._ran)
+
+    def _read(self, features: Mapping[Pass, Features], query: Query) -> NDArray[Any]:
         watched = features if isinstance(features, WatchedFeatures) else WatchedFeatures(features)
         names, asked = LentValue(query.vocabulary, "vocabulary"), LentValue(dict(watched.held), "pass")
         apart = [one for held in self.networks.values() for one in (held, *getattr(held, "__dict__", {}).values())]
@@ -88,20 +111,42 @@ class World:
         verb = partial(self.method.segment, query.image, names.value)
         return array_of(self._ask(self._recipe, query.image_id, verb, (names,)))
 
-    def _ask(self, recipe: Recipe, image_id: str, function: Callable[[], Any], lent: Sequence[Lent] = ()) -> Any:
+    def _open(self, recipe: Recipe, function: Callable[[], Any]) -> Any:
+        return self._ask(recipe, "", function, opening=True)
+
+    def _ask(
+        self,
+        recipe: Recipe,
+        image_id: str,
+        function: Callable[[], Any],
+        lent: Sequence[Lent] = (),
+        opening: bool = False,
+    ) -> Any:
         """A call as the sweep makes it; what it leaves is remembered, and put back."""
-        self._guard.settle()
-        outcome = self._guard.ask(recipe.use, (repr(recipe), image_id), function, lent, opening=not image_id)
+        if self._turn != recipe:
+            self._look()
+            self._guard.settle()
+            self._turn = recipe
+        outcome = self._guard.ask(recipe.use, (repr(recipe), image_id), function, lent, opening)
         self._guard.leave()
         self.left |= dict.fromkeys(outcome.left)
-        self.left |= dict.fromkeys([SHARED] if self._shared.changed(recipe.use) else [])
         if outcome.error is not None:
             raise outcome.error
         return outcome.answer
 
-    def features(self, *queries: Query) -> list[dict[Pass, Features]]:
-        """Per query the features of every declared pass, with exactly the declared parts."""
-        return features_of(self.needs, queries, self.networks.__getitem__, lambda one: partial(self._ask, one, ""))
+    @contextmanager
+    def _looked_at(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._look()
+
+    def _look(self) -> None:
+        """The turn of a plug-in is over: what it left of all that is dear to look at."""
+        if self._turn is not None:
+            self.left |= dict.fromkeys(self._guard.rare_traces())
+            self.left |= dict.fromkeys([SHARED] if self._shared.changed(self._turn.use) else [])
+            self._turn = None
 
 
 def scene(samples: Sequence[tuple[str, Image]], classes: Sequence[str]) -> tuple[tuple[Query, Query, Query], Query]:

@@ -165,12 +165,12 @@ class Guard:
         elif left:
             raise LeftTrace(_sentence([f"{trace.clause} when it was imported" for trace in left], None))
 
-    def rare_traces(self) -> bool:
-        """Look at what is dear to look at, and put it back; whether anything was not as it was."""
+    def rare_traces(self) -> list[str]:
+        """Look at what is dear to look at, and put it back; what was not as it was, in clauses."""
         found = [*_mend(), *self._found(self._all)]
         self._put_back(found)
-        left = bool([trace for trace in found if not trace.gentle])
-        self._elsewhere.traces += left
+        left = [trace.clause for trace in found if not trace.gentle]
+        self._elsewhere.traces += bool(left)
         return left
 
     def _foreign(self, raised: BaseException) -> Exception:

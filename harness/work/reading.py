@@ -59,7 +59,7 @@ class Reading:
         try:
             return read(partial(self._look, guard), batch)
         finally:
-            self.elsewhere.blamed |= guard.rare_traces()
+            self.elsewhere.blamed |= bool(guard.rare_traces())
             guard.leave()
             self._known = True
 

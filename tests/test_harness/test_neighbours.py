@@ -244,6 +244,7 @@ def test_a_method_that_changes_its_vocabulary_fails_and_others_are_offered_what_
         (Recipe.of("careless:Renames"), "another vocabulary"),
         (Recipe.of("careless:TensorReader", spoils="data"), "other numbers in the features"),
         (Recipe.of("careless:TensorReader", spoils="weights"), "other weights"),
+        (Recipe.of("careless:TensorReader", spoils="number"), "other weights"),
     ],
 )
 def test_the_gate_finds_what_was_changed_of_what_is_lent(recipe: Recipe, says: str) -> None:

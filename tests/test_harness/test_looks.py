@@ -1,0 +1,130 @@
+"""What is looked at in one comparison: a change of any kind is seen, and what did not change is taken for the same."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from harness.foreign.held import hanging
+from harness.foreign.replaced import Functions
+from harness.foreign.structure import Still
+
+
+class Slotted:
+    __slots__ = ("kept",)
+
+    def __init__(self) -> None:
+        self.kept: Any = [1.5]
+
+
+class Other(torch.nn.Module):
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        return given
+
+
+class Network:
+    """One of everything that others hang on."""
+
+    def __init__(self) -> None:
+        self.layers = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
+        self.slotted = Slotted()
+        self.table: dict[Any, Any] = OrderedDict(first="here", second="here", third=0.5)
+        self.nested = ({"deep": [SimpleNamespace(number=2.5)]},)
+        self.names = {"one", "two"}
+        scale = 2.0
+
+        def scaled(given: float) -> float:
+            return scale * given
+
+        def rescale(by: float) -> None:
+            nonlocal scale
+            scale = by
+
+        self.scaled, self.rescale = scaled, rescale
+
+
+def rename(table: dict[Any, Any]) -> None:
+    """Another key for the same value in the same place."""
+    held = {"first" if key == "first" else f"{key}!": value for key, value in table.items()}
+    table.clear()
+    table.update(held)
+
+
+CHANGES: dict[str, Callable[[Network], object]] = {
+    "attribute": lambda one: setattr(one.layers[1], "eps", 0.25),
+    "new attribute": lambda one: setattr(one.layers[0], "forward", one.scaled),
+    "parameter": lambda one: setattr(one.layers[0], "weight", torch.nn.Parameter(torch.zeros(2, 3))),
+    "hook": lambda one: one.layers[1].register_forward_hook(lambda *given: None),
+    "mode": lambda one: one.layers.eval(),
+    "layer": lambda one: one.layers.__setitem__(1, Other()),
+    "class": lambda one: setattr(one.layers[1], "__class__", Other),
+    "slot": lambda one: setattr(one.slotted, "kept", [1.5]),
+    "entry": lambda one: one.slotted.kept.__setitem__(0, 1.75),
+    "key": lambda one: rename(one.table),
+    "order": lambda one: one.table.move_to_end("first"),  # type: ignore[attr-defined]
+    "deep": lambda one: setattr(one.nested[0]["deep"][0], "number", 2.75),
+    "set": lambda one: one.names.add("three"),
+    "closure": lambda one: one.rescale(3.0),
+    "taken away": lambda one: delattr(one, "names"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_change_of_what_hangs_on_a_network_is_seen(change: str) -> None:
+    one = Network()
+    found = hanging(one, modules=True)
+    still = Still([*found.holders, *found.within])
+    one.layers(torch.ones(4, 3))
+    assert still.same()
+    CHANGES[change](one)
+    assert not still.same()
+
+
+@pytest.fixture
+def ours(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module that counts as one of this house."""
+    module = ModuleType("methods.looked_at")
+    module.__spec__ = ModuleSpec("methods.looked_at", None)
+
+    def answer(given: int = 1) -> int:
+        return given
+
+    kind = type("Kind", (), {"verb": lambda self: 1, "__module__": module.__name__})
+    answer.__module__, answer.__qualname__ = module.__name__, "answer"
+    vars(module).update(LIMITS=[1, 2], answer=answer, Kind=kind)
+    monkeypatch.setitem(sys.modules, "methods.looked_at", module)
+    return module
+
+
+LEFT: dict[str, tuple[Callable[[ModuleType], object], str]] = {
+    "replaced": (lambda one: setattr(one, "answer", print), "methods.looked_at.answer replaced"),
+    "taken away": (lambda one: delattr(one, "answer"), "methods.looked_at.answer replaced"),
+    "method": (lambda one: setattr(one.Kind, "verb", print), "methods.looked_at.Kind.verb replaced"),
+    "hidden": (lambda one: setattr(one.Kind, "__repr__", print), "methods.looked_at.Kind.__repr__ replaced"),
+    "default": (lambda one: setattr(one.answer, "__defaults__", (2,)), "the code or defaults of methods.looked_at.answer"),
+    "table": (lambda one: one.LIMITS.append(3), "methods.looked_at.LIMITS changed"),
+    "module": (lambda one: sys.modules.pop("methods.looked_at"), "sys.modules['methods.looked_at'] replaced"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", LEFT)
+def test_what_is_replaced_is_told_and_put_back_and_then_nothing_is_told(change: str, ours: ModuleType) -> None:
+    functions = Functions()
+    functions.settle()
+    assert functions.traces() == []
+    leave, told = LEFT[change]
+    leave(ours)
+    traces = functions.traces()
+    assert [trace.clause.startswith(told) for trace in traces] == [True], [trace.clause for trace in traces]
+    traces[0].put_back()
+    assert functions.traces() == []
+    leave(ours)
+    functions.settle()  # it is taken for right
+    assert functions.traces() == []
