@@ -108,7 +108,7 @@ LEFT: dict[str, tuple[Callable[[ModuleType], object], str]] = {
     "taken away": (lambda one: delattr(one, "answer"), "methods.looked_at.answer replaced"),
     "method": (lambda one: setattr(one.Kind, "verb", print), "methods.looked_at.Kind.verb replaced"),
     "hidden": (lambda one: setattr(one.Kind, "__repr__", print), "methods.looked_at.Kind.__repr__ replaced"),
-    "default": (lambda one: setattr(one.answer, "__defaults__", (2,)), "the code or defaults of methods.looked_at.answer"),
+    "default": (lambda one: setattr(one.answer, "__defaults__", (2,)), "the code or defaults of methods.looked_at"),
     "table": (lambda one: one.LIMITS.append(3), "methods.looked_at.LIMITS changed"),
     "module": (lambda one: sys.modules.pop("methods.looked_at"), "sys.modules['methods.looked_at'] replaced"),
 }  # fmt: skip
