@@ -17,7 +17,8 @@ import numpy as np
 
 from harness.contracts import Recipe
 from harness.foreign.held import digests, hanging, is_table
-from harness.foreign.structure import Contents, Place, Still, moved, restore, structure
+from harness.foreign.still import Still
+from harness.foreign.structure import Contents, Place, moved, restore, structure
 
 _GONE = object()
 _LEARNED = 2  # runs of a network in which it is learned what it moves by itself

@@ -5,47 +5,18 @@ What an object fills in once is lawful: a key that was not there, a slot that wa
 
 from __future__ import annotations
 
-import gc
 import operator
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import cache, cached_property
-from itertools import chain
 from types import MemberDescriptorType
 from typing import Any, TypeAlias
-
-from harness.foreign.held import MAPPINGS
 
 Contents: TypeAlias = dict[int, tuple[Any, type, dict[Any, Any]]]  # id -> the object, its class, what it holds by key
 Place: TypeAlias = tuple[int, Any]  # the id of an object, and a key of it
 _PLAIN = frozenset({str, bytes, int, float, bool, complex})
 _GONE = object()
 _CLASS = "__class__"
-
-
-class Still:
-    """Objects at one moment: whether they hold the very same things, asked of Python's garbage collector at once.
-
-    Thirty times as fast as a walk over them, which is needed only where they do not.
-    """
-
-    def __init__(self, objects: Iterable[Any]) -> None:
-        self._objects = [*objects]
-        for one in [*self._objects]:
-            with suppress(AttributeError):
-                self._objects.append(object.__getattribute__(one, "__dict__"))
-        self._mappings = [one for one in self._objects if type(one) in MAPPINGS]
-        self._were = self._now()
-
-    def same(self) -> bool:
-        """Whether nothing was put anywhere, taken away or called otherwise."""
-        return all(
-            len(one) == len(other) and all(map(operator.is_, one, other))
-            for one, other in zip(self._were, self._now(), strict=True)
-        )
-
-    def _now(self) -> tuple[list[Any], list[Any]]:
-        return gc.get_referents(*self._objects), [*chain.from_iterable(self._mappings)]
 
 
 def structure(holders: Iterable[Any], apart: Collection[Place] = ()) -> Contents:

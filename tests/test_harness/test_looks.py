@@ -14,7 +14,7 @@ import torch
 
 from harness.foreign.held import hanging
 from harness.foreign.replaced import Functions
-from harness.foreign.structure import Still
+from harness.foreign.still import Still
 
 
 class Slotted:
