@@ -76,11 +76,13 @@ from harness.contracts.work import (
     Mark,
     Origin,
     Picture,
+    Planned,
     Purpose,
     Row,
     Run,
     Scoring,
     Shard,
+    Traits,
 )
 from harness.errors import DataError, MethodError, ModelError
 
@@ -116,6 +118,7 @@ __all__ = [
     "Parts",
     "Pass",
     "Picture",
+    "Planned",
     "ProtocolSettings",
     "Purpose",
     "Query",
@@ -128,6 +131,7 @@ __all__ = [
     "Scoring",
     "Shard",
     "Tagger",
+    "Traits",
     "Truth",
     "Vocabulary",
     "WideTruth",

@@ -49,13 +49,18 @@ class Gathering:
 Purpose: TypeAlias = Scoring | Labelling | Gathering  # only runs of equal `company` share a shard
 
 
+Traits: TypeAlias = tuple[tuple[str, str], ...]  # what a fact is about, and its digest
+Planned: TypeAlias = tuple[tuple[Recipe, Traits], ...]
+
+
 @dataclass(frozen=True)
 class Run:
     """One method recipe on one benchmark under one protocol; `run_id` is a hash of all that can change a pixel.
 
     names: the words of every class, as the protocol's name set gives them. purpose: what the run is for. own: the
     method is given processes of its own; in no id. classes: the digest of the benchmark's classes in order, as the plan
-    saw them: a worker's must be the same.
+    saw them: a worker's must be the same. planned: of every recipe that it rests on, what stood in the id: what a
+    worker opens must be the same (see harness.recipes.identity).
     """
 
     run_id: str
@@ -69,6 +74,7 @@ class Run:
     purpose: Purpose = Scoring()
     own: bool = False
     classes: str = ""
+    planned: Planned = ()
 
 
 @dataclass(frozen=True)

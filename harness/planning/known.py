@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness.contracts import ModelError, Origin, Parts, Pass, ProtocolSettings, Reader, Recipe, Words
+from harness.contracts import ModelError, Origin, Parts, Pass, Planned, ProtocolSettings, Reader, Recipe, Words
 from harness.planning.data_now import DataNow, key_of_data
 from harness.protocol import given, naming
 from harness.recipes import identity, loading
@@ -39,7 +39,8 @@ class Plannable(Protocol):
 class KnownBenchmark:
     """What is known of a benchmark: its facts, its images in order, its classes, and its data as they are now.
 
-    official: how many images it has by its own account. clusters: cluster -> images that are not independent.
+    planned: what of its facts a worker must find too. official: how many images it has by its own account. clusters:
+    cluster -> images that are not independent.
     """
 
     built: Any
@@ -47,28 +48,34 @@ class KnownBenchmark:
     image_ids: tuple[str, ...]
     classes: tuple[str, ...]
     data: DataNow
+    planned: Planned
     official: int | None = None
     clusters: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)
 class KnownMethod:
-    """A method, its facts, the passes it reads, the facts of their backbones, and what it needs that is not here."""
+    """A method, its facts, the passes it reads, the facts of their backbones, and what it needs that is not here.
+
+    planned: what of its facts and of its backbones' a worker must find too.
+    """
 
     built: Any
     facts: dict[str, Any]
     passes: Mapping[Pass, Parts]
     backbones: list[dict[str, Any]]
     to_fetch: tuple[str, ...]
+    planned: Planned
 
 
 @dataclass(frozen=True)
 class KnownNetwork:
-    """A backbone or a tagger, its facts, and what it needs that is not here."""
+    """A backbone or a tagger, its facts, what a worker must find of them too, and what it needs that is not here."""
 
     built: Any
     facts: dict[str, Any]
     to_fetch: tuple[str, ...]
+    planned: Planned
 
 
 class Known:
@@ -95,7 +102,8 @@ class Known:
                 self._check(recipe, passes)
             to_fetch = tuple(model for network in networks for model in network.to_fetch) + _to_fetch(built)
             facts = self._facts(cell.method, built)
-            return KnownMethod(built, facts, passes, [network.facts for network in networks], to_fetch)
+            planned = _planned(cell.method, facts) + tuple(one for network in networks for one in network.planned)
+            return KnownMethod(built, facts, passes, [network.facts for network in networks], to_fetch, planned)
         except ModelError as error:
             raise ModelError(f"{cell.method_name}: {error}") from error
 
@@ -131,7 +139,7 @@ class Known:
             key = key_of_data(recipe, facts, source.names_files)
             data = DataNow(source, len(classes), key, self._origins(key), self._tell)
             self._benchmarks[recipe] = KnownBenchmark(
-                source.benchmark, facts, image_ids, classes, data, official, clusters
+                source.benchmark, facts, image_ids, classes, data, _planned(recipe, facts), official, clusters
             )
         return self._benchmarks[recipe]
 
@@ -150,13 +158,18 @@ class Known:
     def _network(self, recipe: Recipe) -> KnownNetwork:
         if recipe not in self._networks:
             built = loading.build(recipe)
-            self._networks[recipe] = KnownNetwork(built, self._facts(recipe, built), _to_fetch(built))
+            facts = self._facts(recipe, built)
+            self._networks[recipe] = KnownNetwork(built, facts, _to_fetch(built), _planned(recipe, facts))
         return self._networks[recipe]
 
     def _facts(self, recipe: Recipe, built: Any) -> dict[str, Any]:
         facts = identity.facts(recipe, built, self._folder)
         self.unstamped |= identity.unstamped(recipe.use, facts["settings"])
         return facts
+
+
+def _planned(recipe: Recipe, facts: Mapping[str, Any]) -> Planned:
+    return ((recipe, identity.traits(facts)),)
 
 
 def _to_fetch(built: Any) -> tuple[str, ...]:

@@ -159,7 +159,7 @@ class Planner:
         labels = fit.labels.run
         run = replace(
             labels, run_id=fit.artefact_id, method_name=cell.method_name, variant=cell.variant, method=cell.method,
-            purpose=Gathering(labels.run_id), own=getattr(cell, "own", False),
+            purpose=Gathering(labels.run_id), own=getattr(cell, "own", False), planned=labels.planned + learner.planned,
         )  # fmt: skip
         ids = () if fit.outdated else fit.labels.image_ids
         there = {image for image in ids if self._shelf.has_gathered(fit.artefact_id, image)}
@@ -191,6 +191,7 @@ class Planner:
         run = Run(
             run_id, cell.method_name, cell.variant, cell.method, cell.benchmark_name, cell.benchmark, protocol,
             names=names, purpose=purpose, own=getattr(cell, "own", False), classes=digest(list(place.classes)),
+            planned=(*method.planned, *place.planned, *(() if network is None else network.planned)),
         )  # fmt: skip
         told = {"official_images": place.official, "clusters": place.clusters}
         record |= {name: content for name, content in told.items() if content}

@@ -7,14 +7,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from harness.contracts import Recipe
+from harness.contracts import ModelError, Recipe, Traits
 from harness.contracts.facts import digest
 from harness.errors import AddressError
-from harness.recipes import loading
+from harness.recipes import house, loading
 from harness.recipes.code_stamp import classes_named, code_of
 from harness.recipes.named_files import files_named, spelled
 
 LONGEST_FINGERPRINT = 65_536  # characters as JSON; it stands in the recipe of every run
+_TRAITS = {
+    "source": "its own modules",
+    "house": "the modules of this project that it uses",
+    "harness": "the modules of the harness",
+    "installed": "installed versions of what it uses",
+    "named": "classes that its settings name",
+    "files": "files that it reads",
+    "fingerprint": "what its fingerprint stands for",
+}
 SCHEME = 2  # what ids are made from; rows of another scheme can be read, and are not resumed
 
 
@@ -47,6 +56,26 @@ def benchmark_facts(recipe: Recipe, built: object, image_ids: Sequence[str], fol
     classes = list(getattr(built, "classes", ()))
     known = facts(recipe, built, folder, benchmark=True)
     return {**known, "images": digest(list(image_ids)), "classes": digest(classes)}
+
+
+def traits(known: Mapping[str, Any]) -> Traits:
+    """Facts in brief, for a comparison elsewhere: what each is about, and its digest; those of the harness too."""
+    parts = {**known, **known["code"], "harness": house.deciding()}
+    return tuple((name, digest(content)) for name, content in sorted(parts.items()) if name in _TRAITS)
+
+
+def check_planned(
+    recipe: Recipe, built: object, planned: Mapping[Recipe, Traits], folder: str, benchmark: bool = False
+) -> None:
+    """ModelError when what a recipe stands for here is not what stood in the ids of runs that were planned with it."""
+    if recipe not in planned:
+        return
+    there, here = dict(planned[recipe]), dict(traits(facts(recipe, built, folder, benchmark)))
+    if differ := [said for name, said in _TRAITS.items() if there.get(name) != here.get(name)]:
+        raise ModelError(
+            f"{recipe.use} is not what was planned: {' and '.join(differ)} differ here. Give every worker the "
+            "same files and versions, leave them as they are while a sweep runs, and sweep again."
+        )
 
 
 def unstamped(use: str, settings: object) -> dict[str, tuple[str, ...]]:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
-from harness.contracts import Asked, Backbone, Method, ModelError, Recipe, Run, Tagger
+from harness.contracts import Asked, Backbone, Method, ModelError, Recipe, Run, Tagger, Traits
 from harness.errors import in_words
 from harness.foreign.calls import Guard
 from harness.foreign.shared import Shared
 from harness.protocol.given import check_classes
-from harness.recipes import loading
+from harness.recipes import identity, loading
 from harness.recipes.origins import DataSource
 from harness.work.reading import Reading
 
@@ -23,12 +23,19 @@ from harness.work.reading import Reading
 class Openings:
     """Keeps what was opened from shard to shard; networks are let go when other ones are needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str = ".") -> None:
+        self._folder = folder
+        self._planned: dict[Recipe, Traits] = {}
         self._held: dict[Any, Any] = {}
         self._lost: dict[Any, str] = {}
         self._networks: set[Recipe] = set()
         self._said: list[str] = []
         self.shared = Shared()
+
+    def expect(self, runs: Iterable[Run]) -> None:
+        """What is opened from now on must be what these runs were planned with."""
+        for run in runs:
+            self._planned |= dict(run.planned)
 
     def look_after(self) -> None:
         """From now on watch all that is open, since a plug-in that is none of ours takes part."""
@@ -44,7 +51,7 @@ class Openings:
     def method(self, guard: Guard, run: Run) -> Method | Asked:
         """The method of a run, with what it has learned, if it is a learner."""
         key = run.method, run.purpose.learned
-        method: Method | Asked = self._once(guard, key, run.method, partial(loading.open_method, *key))
+        method: Method | Asked = self._once(guard, key, run.method, partial(self._built, *key))
         return method
 
     def reading(self, run: Run) -> Reading:
@@ -52,18 +59,18 @@ class Openings:
         guard = Guard()
         guard.settle()
         key = Reading, run.benchmark, run.classes
-        reading: Reading = self._once(guard, key, run.benchmark, partial(_reading, run))
+        reading: Reading = self._once(guard, key, run.benchmark, partial(self._read, run))
         guard.leave()
         return reading
 
     def tagger(self, guard: Guard, recipe: Recipe) -> Tagger:
         """The tagger that a recipe describes, its network opened."""
-        tagger: Tagger = self._once(guard, recipe, recipe, partial(loading.build, recipe))
+        tagger: Tagger = self._once(guard, recipe, recipe, partial(self._built, recipe))
         return tagger
 
     def network(self, guard: Guard, recipe: Recipe) -> Backbone:
         """The backbone that a recipe describes, opened."""
-        network: Backbone = self._once(guard, recipe, recipe, partial(loading.build, recipe))
+        network: Backbone = self._once(guard, recipe, recipe, partial(self._built, recipe))
         self._networks.add(recipe)
         return network
 
@@ -78,6 +85,19 @@ class Openings:
         """What is to be said since the last call, a sentence each."""
         said, self._said = tuple(self._said), []
         return said
+
+    def _read(self, run: Run) -> Reading:
+        source = DataSource(run.benchmark)
+        with source.asked():
+            check_classes(source.benchmark, run.classes)
+        identity.check_planned(run.benchmark, source.benchmark, self._planned, self._folder, benchmark=True)
+        return Reading(source)
+
+    def _built(self, recipe: Recipe, artefact: str | None = None) -> Any:
+        """What a recipe describes, with what it has learned; ModelError when it is not as planned."""
+        built = loading.build(recipe)
+        identity.check_planned(recipe, built, self._planned, self._folder)
+        return built if artefact is None else loading.open_method(recipe, artefact)
 
     def _once(self, guard: Guard, key: Any, recipe: Recipe, make: Callable[[], Any]) -> Any:
         """What was made of this key; ModelError with the reason, the same every time, when that failed."""
@@ -99,13 +119,6 @@ def _address(key: Any) -> str:
     """Of the plug-in that was opened: a recipe is a key by itself, a method's one together with what it learned."""
     recipe: Recipe = key if isinstance(key, Recipe) else key[0]
     return recipe.use
-
-
-def _reading(run: Run) -> Reading:
-    source = DataSource(run.benchmark)
-    with source.asked():
-        check_classes(source.benchmark, run.classes)
-    return Reading(source)
 
 
 def _opened(make: Callable[[], Any]) -> tuple[Any, list[str]]:

@@ -36,7 +36,7 @@ class ShardWorker:
             loading.add_folder(folder)
         arithmetic.prepare_environment(threads)
         self._threads, self._prepared, self._own = threads, False, own
-        self._openings = Openings()
+        self._openings = Openings(folder or ".")
         self._keeper: Guard | None = None
 
     def run(self, shard: Shard) -> Iterator[BatchDone]:
@@ -75,6 +75,7 @@ class ShardWorker:
 
     def _opened(self, shard: Shard) -> tuple[Guard, Runs, list[tuple[Run, str]]]:
         """The runs with their methods, all that they need opened; and those that lack something, with the reason."""
+        self._openings.expect(shard.runs)
         try:
             guard = self._guard(self._openings.reading(shard.runs[0]))
         except Exception as error:

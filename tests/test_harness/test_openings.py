@@ -6,13 +6,17 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toy_world
 from in_process import door
 from toy_cells import FLAT, Cell, reader
 
-from harness.contracts import BatchDone, ProtocolSettings, Recipe
+from harness.contracts import BatchDone, ProtocolSettings, Recipe, Row
+from harness.executors.own_process import OwnProcess
 from harness.planning import plan as plans
+from harness.planning.plan import Plan
+from harness.recipes import house
 from harness.work.worker import ShardWorker
 
 LOCKED = "The model 'locked' is not here: give a folder."
@@ -98,3 +102,72 @@ batch: 4
     assert [event["text"] for event in told if event["event"] == "notice"] == [f"{LOCKED} What needs it is not tried."]
     again = door("grid.yaml", cwd=tmp_path)
     assert again.returncode == 3 and "30 image results to do" in again.stdout
+
+
+WEIGHTED = """
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+
+ANSWER = 0
+
+@dataclass(frozen=True)
+class Weighted:
+    checkpoint: Path = Path("w.npy")
+
+    def segment(self, image, vocabulary):
+        return np.full(image.shape[:2], int(np.load(self.checkpoint)) + ANSWER)
+"""
+
+
+@pytest.fixture
+def weighted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a method in a plain file of a name of its own, and its weights."""
+    module = tmp_path / f"weighted_{tmp_path.name.replace('-', '_')}.py"
+    module.write_text(WEIGHTED)
+    np.save(tmp_path / "w.npy", 0)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return module
+
+
+def planned(module: Path, *others: Cell) -> Plan:
+    cell = Cell(Recipe.of(f"{module.stem}:Weighted", checkpoint=str(module.parent / "w.npy")), "weighted")
+    return plans.make("toy", [cell, *others], 10, folder=str(module.parent))
+
+
+def errors(plan: Plan, rows: list[Row]) -> dict[str, set[str | None]]:
+    names = {one.run.run_id: one.run.method_name for one in plan.runs}
+    return {name: {row.error for row in rows if names[row.run_id] == name} for name in names.values()}
+
+
+def test_weights_that_were_replaced_since_the_plan_are_refused_and_others_go_on(weighted: Path) -> None:
+    plan = planned(weighted, FLAT)
+    np.save(weighted.parent / "w.npy", 1)
+    worker = ShardWorker(folder=str(weighted.parent))
+    found = errors(plan, [row for shard in plan.shards() for done in worker.run(shard) for row in done.rows])
+    (why,) = found["weighted"]
+    assert why is not None and found["flat"] == {None}
+    assert why.startswith(
+        f"Not tried: {weighted.stem}:Weighted is not what was planned: files that it reads differ here"
+    )
+
+
+def test_a_worker_whose_code_is_other_than_the_plans_is_refused(weighted: Path) -> None:
+    plan = planned(weighted)
+    weighted.write_text(WEIGHTED.replace("ANSWER = 0", "ANSWER = 1"))
+    process = OwnProcess(Recipe.of("harness.work.worker:ShardWorker", folder=str(weighted.parent), threads=1))
+    try:
+        rows = [row for shard in plan.shards() for done in process.run(shard) for row in done.rows]
+    finally:
+        process.close()
+    (why,) = errors(plan, rows)["weighted"]
+    assert why is not None and "not what was planned: its own modules differ here" in why
+
+
+def test_a_worker_with_another_harness_or_another_benchmark_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plans.make("toy", [FLAT], 10)
+    monkeypatch.setattr(house, "deciding", lambda: {"harness.work.scoring": "edited-0"})
+    done = [done for shard in plan.shards() for done in ShardWorker().run(shard)]
+    assert {row.error.partition(" differ")[0] for one in done for row in one.rows if row.error} == {
+        "Not tried: toy_world:Boxes is not what was planned: the modules of the harness"
+    }
