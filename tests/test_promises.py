@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from in_process import door
 
+from harness.executors import suspects
 from harness.executors.seam import LocalExecutor
 
 ROOT = Path(__file__).parent.parent
@@ -53,16 +54,14 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("workers", "shard"), [(1, 1), (2, 2)])
 def test_the_tables_are_the_same_bytes_from_two_nodes_of_ray_as_from_one_process(
-    shapes: Path, ray_address: str, workers: int, shard: int
+    shapes: Path, ray_address: str
 ) -> None:
-    grid, results = shapes / f"grid{workers}.yaml", f"ray{workers}"
-    grid.write_text(SHAPES + f"cluster: {{shard_batches: {shard}}}\n")
-    more = ("--address", ray_address, "--workers", str(workers), "--results", results)
-    answer = door(grid.name, *more, cwd=shapes)
+    (shapes / "on_ray.yaml").write_text(SHAPES + "cluster: {shard_batches: 1}\n")
+    more = ("--address", ray_address, "--workers", "2", "--results", "ray")
+    answer = door("on_ray.yaml", *more, cwd=shapes)
     assert answer.returncode == 0, answer.stderr
-    assert tables(shapes / results) == tables(shapes / "local")
+    assert tables(shapes / "ray") == tables(shapes / "local")
 
 
 def test_shuffled_shards_of_any_size_give_the_same_bytes(
@@ -119,45 +118,59 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-@pytest.fixture(params=["here", "on Ray"])
-def where(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    return () if request.param == "here" else ("--address", request.getfixturevalue("ray_address"), "--workers", "1")
-
-
-def test_a_method_in_an_installed_package_runs_without_an_edit_here(
-    installed: Path, tmp_path: Path, where: tuple[str, ...]
-) -> None:
+def test_a_method_in_an_installed_package_runs_without_an_edit_here(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(STRANGERS.format(use="stranger_segmentation:FlatGuess"))
-    answer = door("grid.yaml", *where, cwd=tmp_path, path=installed)
+    answer = door("grid.yaml", cwd=tmp_path, path=installed)
     assert answer.returncode == 0, answer.stderr
     assert {row["images"] for row in board(tmp_path / "runs").values()} == {"10"}
 
 
-def test_a_method_in_a_plain_file_beside_the_grid_runs(tmp_path: Path, where: tuple[str, ...]) -> None:
+def beside_the_grid(folder: Path) -> None:
+    """The stranger's method as a plain file."""
     source = (ROOT / "tests" / "stranger" / "stranger_segmentation" / "__init__.py").read_text()
-    (tmp_path / "my_method.py").write_text(source)
+    (folder / "my_method.py").write_text(source)
+
+
+def test_a_method_in_a_plain_file_beside_the_grid_runs(tmp_path: Path) -> None:
+    beside_the_grid(tmp_path)
     (tmp_path / "grid.yaml").write_text(STRANGERS.format(use="my_method:FlatGuess"))
-    answer = door("grid.yaml", *where, cwd=tmp_path)
+    answer = door("grid.yaml", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert {row["failed"] for row in board(tmp_path / "runs").values()} == {"0"}
 
 
-def test_a_method_that_kills_its_process_ends_as_failed_rows_and_the_others_are_whole(
-    tmp_path: Path, ray_address: str
+ON_RAY = """
+name: strangers
+methods:
+  - {name: Installed, use: stranger_segmentation:FlatGuess}
+  - {name: Beside, use: my_method:FlatGuess}
+  - {name: Deadly, use: toy_world:Moody, with: {mood: die}}
+  - {name: Own, use: careless:Reckless, process: own, with: {ends_at: 9}}
+  - {name: Colours, use: toy_world:ToyReader}
+benchmarks:
+  - {name: Boxes, use: toy_world:Boxes, with: {images: 2}}
+batch: 1
+"""
+
+
+def test_strangers_run_on_ray_and_those_that_kill_their_process_end_as_failed_rows(
+    installed: Path, tmp_path: Path, ray_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moody = (
-        "  - {name: Deadly, use: toy_world:Moody, with: {mood: die}}\n  - {name: Colours, use: toy_world:ToyReader}\n"
-    )
-    grid = STRANGERS.format(use="toy_world:Flat").replace("class_index", "position")
-    grid = grid.replace("benchmarks:", f"{moody}benchmarks:").replace("Boxes}", "Boxes, with: {images: 4}}")
-    (tmp_path / "grid.yaml").write_text(grid + "batch: 4\n")
-    answer = door("grid.yaml", "--address", ray_address, "--workers", "2", cwd=tmp_path)
+    """From an installed package and a file beside the grid; one dies with all others, one in a process of its own."""
+    monkeypatch.setattr(suspects, "REST", 0.5)  # the scheduler's tests hold rest and tries, in virtual time
+    monkeypatch.setattr(suspects, "TRIES", 1)
+    beside_the_grid(tmp_path)
+    (tmp_path / "grid.yaml").write_text(ON_RAY)
+    answer = door("grid.yaml", "--address", ray_address, "--workers", "1", cwd=tmp_path, path=installed)
     assert answer.returncode == 3, answer.stderr
+    assert "1 x The worker process died 1 times on this image." in answer.stderr
+    assert "1 x Its own process died on this image (exit code 9)." in answer.stderr
     assert "Traceback" not in answer.stderr
-    rows = board(tmp_path / "runs")
-    assert rows["Deadly"]["rank"] == "" and int(rows["Deadly"]["failed"]) >= 1
-    for name in ("Colours", "Flat position=0", "Flat position=1"):
-        assert (rows[name]["images"], rows[name]["failed"]) == ("4", "0"), name
+    found = {name: (row["rank"] != "", row["images"], row["failed"]) for name, row in board(tmp_path / "runs").items()}
+    assert found == {
+        **dict.fromkeys(("Installed", "Beside", "Colours"), (True, "2", "0")),
+        **dict.fromkeys(("Deadly", "Own"), (False, "1", "1")),
+    }
 
 
 def test_a_plan_of_the_root_grid_counts_what_is_shared(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from toy_cells import Cell as Shared
 
 from harness.contracts import ProtocolSettings, Recipe, Row
 from harness.errors import GridError
-from harness.executors.cluster import RayExecutor
 from harness.executors.seam import LocalExecutor
 from harness.grid.reading import Grid
 from harness.planning import plan as plans
@@ -72,16 +71,10 @@ def test_the_word_changes_no_id_and_keeps_a_method_in_shards_of_its_own() -> Non
     assert {frozenset({"reckless 0"}), frozenset({"reckless 8"}), frozenset({"delicate"})} <= names
 
 
-@pytest.mark.parametrize("where", ["local", "ray"])
-def test_a_process_of_its_own_that_dies_costs_one_image_and_its_neighbour_nothing(
-    where: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_process_of_its_own_that_dies_costs_one_image_and_its_neighbour_nothing() -> None:
+    """On Ray: tests/test_promises.py."""
     plan = plan_of(reckless(ends_at=9), DELICATE)
-    worker = Recipe.of("harness.work.worker:ShardWorker", threads=1, folder=PLUGINS)
-    executor: LocalExecutor | RayExecutor = LocalExecutor(worker)
-    if where == "ray":
-        executor = RayExecutor(worker, address=request.getfixturevalue("ray_address"), workers=1)
-    with executor:
+    with LocalExecutor(Recipe.of("harness.work.worker:ShardWorker", threads=1, folder=PLUGINS)) as executor:
         rows = by_name(plan, [row for done in executor.run(plan.shards()) for row in done.rows])
     found = {row.image_id: row.error for row in rows["reckless 9"]}
     assert found == {"000": None, "001": "Its own process died on this image (exit code 9)."}
