@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,8 @@ from harness.work import arithmetic
 arithmetic.prepare_environment(threads=1)  # tests share the cores; and what is computed here has a worker's bits
 
 PLUGINS = Path(__file__).parent / "plugins"
+# Where a toy learner is to stop, see toy_learners.interrupt: known to all processes that this one starts.
+os.environ["TOY_INTERRUPT"] = str(Path(tempfile.gettempdir()) / f"wish-{os.getpid()}")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -96,7 +99,7 @@ def rng(seed: int) -> np.random.Generator:
 def ray_address() -> Iterator[str]:
     """The address of a Ray of two nodes on this machine, in processes of its own, for every test that names this."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    variables |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    variables |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "PYTHONPATH": str(PLUGINS)}
     command = [sys.executable, str(PLUGINS / "two_raylets.py")]
     process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import forked
 import in_process
-import pytest
 
-ROOT = Path(__file__).parents[2]
+from harness import sweep
 
 CHAIN = """
 name: chain
@@ -28,45 +27,47 @@ batch: 3
 """
 
 
-def start(folder: Path, *more: str, wish: str | None = None, temporary: Path | None = None) -> subprocess.Popen[bytes]:
+def start(folder: Path, *more: str, wish: str, temporary: Path | None = None) -> BaseProcess:
     """The sweep of a folder's grid, running; its output goes to files there.
 
     wish: where it is to stop, see toy_learners.interrupt. temporary: where a Ray has its sockets and logs.
     """
-    _make(wish, folder)
-    environment = {
-        **os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "plugins"))), "COLUMNS": "150",
-        "TOY_INTERRUPT": str(folder / "wish"), "RAY_worker_niceness": "0",
-        **({} if temporary is None else {"TMPDIR": str(temporary)}),
-    }  # fmt: skip
-    command = [sys.executable, "-m", "harness.sweep", "grid.yaml", "--no-report", *more]
-    with (folder / "stdout").open("wb") as told, (folder / "stderr").open("wb") as errors:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=told, stderr=errors)
+    _make(wish)
+    environment = {"RAY_worker_niceness": "0"} | ({} if temporary is None else {"TMPDIR": str(temporary)})
+    return forked.start(folder, sweep.main, ["grid.yaml", "--no-report", *more], **environment)
 
 
 def door(folder: Path, *more: str, wish: str | None = None) -> int:
     """Run the grid of a folder in this process; the exit code. Its output goes to files there."""
-    _make(wish, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TOY_INTERRUPT", str(folder / "wish"))
-        answer = in_process.door("grid.yaml", *more, cwd=folder)
+    _make(wish)
+    answer = in_process.door("grid.yaml", *more, cwd=folder)
     (folder / "stdout").write_text(answer.stdout)
     (folder / "stderr").write_text(answer.stderr)
-    assert wish is None or (folder / "wish.met").exists(), f"never came to {wish}: {answer}"
+    assert wish is None or met(), f"never came to {wish}: {answer}"
     return answer.returncode
 
 
-def until_met(folder: Path, driver: subprocess.Popen[bytes]) -> None:
+def until_met(folder: Path, driver: BaseProcess) -> None:
     """Wait until the sweep has come to where its wish said."""
-    while not (folder / "wish.met").exists():
-        assert driver.poll() is None, (folder / "stderr").read_text()
+    while not met():
+        assert driver.is_alive(), (folder / "stderr").read_text()
         time.sleep(0.05)
 
 
-def _make(wish: str | None, folder: Path) -> None:
-    (folder / "wish.met").unlink(missing_ok=True)
+def met() -> bool:
+    """Whether somebody has come to where the last wish said."""
+    return _wish().with_suffix(".met").exists()
+
+
+def _make(wish: str | None) -> None:
+    for path in (_wish(), _wish().with_suffix(".met")):
+        path.unlink(missing_ok=True)
     if wish is not None:
-        (folder / "wish").write_text(wish)
+        _wish().write_text(wish)
+
+
+def _wish() -> Path:
+    return Path(os.environ["TOY_INTERRUPT"])
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:

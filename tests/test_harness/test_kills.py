@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from toy_chain import CHAIN, cards, door, start, tables, until_met
+from toy_chain import CHAIN, cards, door, met, start, tables, until_met
 
 JOINED = CHAIN.replace("toy_learners:Colours, with: {teacher: Bright}", "toy_learners:Joined, with: {teacher: Bright}")
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # they try for a minute to tell Ray's dead centre of it
@@ -53,25 +53,40 @@ def check_ended_as(whole: Path, folder: Path) -> None:
 
 def test_a_driver_that_dies_in_label_fit_and_score_ends_in_the_same_tables(whole: Path, folder: Path) -> None:
     for place in ("label 0", "fit 4", "answer 0.1"):
-        assert start(folder, "--local", wish=f"kill at {place}").wait() == -signal.SIGKILL
-        assert (folder / "wish.met").exists() and (folder / "runs" / "LOCK").exists(), "it had no time to tidy up"
+        driver = start(folder, "--local", wish=f"kill at {place}")
+        driver.join()
+        assert driver.exitcode == -signal.SIGKILL, (folder / "stderr").read_text()
+        assert met() and (folder / "runs" / "LOCK").exists(), "it had no time to tidy up"
     assert door(folder) == 0
     check_ended_as(whole, folder)
 
 
 @pytest.mark.slow
 def test_a_driver_on_ray_that_is_killed_in_label_fit_and_score_ends_in_the_same_tables(
-    whole: Path, folder: Path, temporary: Path
+    whole: Path, folder: Path, temporary: Path, ray_address: str
 ) -> None:
+    """Once with a Ray of its own, which ends with it; one that is reached by its address serves the next driver."""
     (folder / "grid.yaml").write_text(JOINED + "cluster: {workers: 1, shard_batches: 1}\n")
-    for place in ("label 0", "fit 4", "answer 0.1"):
-        kill_at(place, folder, temporary)
-    assert door(folder) == 0, (folder / "stderr").read_text()
+    by_address = ("--address", ray_address)
+    kill_at("label 0", folder, *by_address)
+    kill_with_its_ray_at("fit 4", folder, temporary)
+    kill_at("answer 0.1", folder, *by_address)
+    assert door(folder, *by_address) == 0, (folder / "stderr").read_text()
     check_ended_as(whole, folder)
 
 
-def kill_at(place: str, folder: Path, temporary: Path) -> None:
-    """Kill the driver of a sweep on Ray while a worker is at a place; its Ray and workers end, the rest by our hand."""
+def kill_at(place: str, folder: Path, *more: str) -> None:
+    """Kill the driver of a sweep on Ray while a worker is at a place."""
+    driver = start(folder, *more, wish=f"wait at {place}")
+    try:
+        until_met(folder, driver)
+    finally:
+        driver.kill()
+        driver.join()
+
+
+def kill_with_its_ray_at(place: str, folder: Path, temporary: Path) -> None:
+    """The driver's own Ray and its workers end when it is killed, the rest by our hand."""
     driver = start(folder, wish=f"wait at {place}", temporary=temporary)
     family: dict[psutil.Process, str] = {}
     try:
@@ -80,7 +95,8 @@ def kill_at(place: str, folder: Path, temporary: Path) -> None:
         lasting = [process for process, name in family.items() if "/core/src/ray/" in name or is_worker(name)]
         assert len(lasting) >= 3, family
         driver.kill()
-        assert driver.wait() == -signal.SIGKILL
+        driver.join()
+        assert driver.exitcode == -signal.SIGKILL
         _, left = psutil.wait_procs(lasting, timeout=600)
         assert not [family[process] for process in left if process.status() != psutil.STATUS_ZOMBIE]
     finally:
