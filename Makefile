@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv demo test lint types models damages grids versions chromium clean
+.PHONY: venv demo test lint types models damages grids schedules versions chromium clean
 
 venv: .venv/installed
 
@@ -38,6 +38,10 @@ damages: venv
 # A thousand spoilt grids, each of which has to get its sentence; the tests try a few of them.
 grids: venv
 	$(BIN)/python -m perf.malformed_grids
+
+# Thousands of schedules of dying workers in virtual time; the tests try a few hundred.
+schedules: venv
+	$(BIN)/python -m perf.schedules
 
 # Brings the versions of what lies between an image and its counts in step with the sources (docs/what_is_in_an_id.md).
 versions: venv

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from toy_workers import row_of, shard_of
 
 from harness.contracts import Batch, BatchDone, Shard
@@ -244,3 +246,21 @@ def expected(shards: Sequence[Shard]) -> dict[tuple[str, str], int]:
 
 def images_of(count: int, size: int) -> list[list[str]]:
     return [[f"b{b}i{i}" for i in range(size)] for b in range(count)]
+
+
+def check_schedule(seed: int) -> None:
+    """AssertionError, with the seed, unless a schedule leaves every result exactly once and as it has to be."""
+    world, dice = world_of(seed), random.Random(seed + 1_000_000)
+    faults = Faults(world.harm, dice.choice([0.0, 0.1, 0.4]), dice.choice([1, 3]), unready=dice.choice([0, 0, 1]))
+    pool = FakePool(seed, dice.randint(1, 4), faults)
+    rows = [row for done in collect(pool, world.shards, stall_seconds=20.0) for row in done.rows]
+    wanted = expected(world.shards)
+    assert Counter((row.run_id, row.image_id) for row in rows) == Counter(dict.fromkeys(wanted, 1)), f"seed {seed}"
+    for row in rows:
+        bad = world.harm(row.run_id, row.image_id) is not None
+        assert (row.status == "failed") is bad, f"seed {seed}: {row}"
+        if not bad:
+            truth = row_of(row.run_id, row.image_id, wanted[row.run_id, row.image_id])
+            assert np.array_equal(row.pixels, truth.pixels), f"seed {seed}: another batch shape for {row}"
+    busy = any(worker.shard and worker.produced < worker.keep for worker in pool.workers.values())
+    assert not busy, f"seed {seed}: a worker is still at work"
