@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import two_raylets
 from seeds import of_run, seed_of
 
 from harness.work import arithmetic
 
 arithmetic.prepare_environment(threads=1)  # tests share the cores; and what is computed here has a worker's bits
 
-PLUGINS = Path(__file__).parent / "plugins"
 # Where a toy learner is to stop, see toy_learners.interrupt: known to all processes that this one starts.
 os.environ["TOY_INTERRUPT"] = str(Path(tempfile.gettempdir()) / f"wish-{os.getpid()}")
 
@@ -51,7 +50,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @cache
 def _shares_ray(file: Path) -> bool:
-    return "ray_address" in file.read_text("utf-8")
+    return any(name in file.read_text("utf-8") for name in ("ray_address", "ray_nodes"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -96,17 +95,13 @@ def rng(seed: int) -> np.random.Generator:
 
 
 @pytest.fixture(scope="session")
-def ray_address() -> Iterator[str]:
-    """The address of a Ray of two nodes on this machine, in processes of its own, for every test that names this."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    variables |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "PYTHONPATH": str(PLUGINS)}
-    command = [sys.executable, str(PLUGINS / "two_raylets.py")]
-    process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        address = process.stdout.readline().strip()
-        assert address, "the Ray of the tests does not start; its message is on standard error"
-        yield address
-    finally:
-        process.stdin.close()
-        process.wait()
+def ray_nodes() -> Iterator[two_raylets.Nodes]:
+    """The Ray of two nodes that all tests share who name this, or its address."""
+    with two_raylets.nodes() as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def ray_address(ray_nodes: two_raylets.Nodes) -> str:
+    """Its address."""
+    return ray_nodes.address

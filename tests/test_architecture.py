@@ -38,9 +38,15 @@ def sources() -> list[Source]:
     return [(file.relative_to(ROOT).as_posix(), file.read_text("utf-8")) for file in files]
 
 
+@cache
+def nodes(text: str) -> list[ast.AST]:
+    """All nodes of a file."""
+    return list(ast.walk(parsed(text)))
+
+
 def imports(text: str) -> Iterator[str]:
     """Every module a file imports, lazily or not."""
-    for node in ast.walk(parsed(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -109,9 +115,7 @@ def pixel_counts_are_divided_in_one_room(path: str, text: str) -> bool:
     """Elsewhere no function that speaks of counts of pixels divides."""
     if not path.startswith("results/") or path.startswith("results/counts/"):
         return True
-    functions = [
-        set(map(spoken, ast.walk(node))) for node in ast.walk(parsed(text)) if isinstance(node, ast.FunctionDef)
-    ]
+    functions = [set(map(spoken, ast.walk(node))) for node in nodes(text) if isinstance(node, ast.FunctionDef)]
     return not any(words & COUNTED and words & {"/", "divide", "true_divide"} for words in functions)
 
 
@@ -138,7 +142,7 @@ def only_doors_know_the_results(path: str, text: str) -> bool:
 
 
 def the_door_defines_no_class(path: str, text: str) -> bool:
-    return path != "harness/sweep.py" or not any(isinstance(node, ast.ClassDef) for node in ast.walk(parsed(text)))
+    return path != "harness/sweep.py" or not any(isinstance(node, ast.ClassDef) for node in nodes(text))
 
 
 def opens_with_a_sentence(_path: str, text: str) -> bool:
@@ -155,7 +159,7 @@ OWN_PICKLE = {"harness/executors/cluster.py"}  # what our own workers answer, ov
 
 def nothing_dangerous(path: str, text: str) -> bool:
     """No eval or exec, no pickle from outside, no yaml.load, no remote code; torch.load only with weights_only."""
-    for node in ast.walk(parsed(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             words = {keyword.arg for keyword in node.keywords}
@@ -172,7 +176,7 @@ MOST_IN_A_ROW = 8  # arguments of a call without a name
 
 
 def long_calls_name_their_arguments(_path: str, text: str) -> bool:
-    calls = (node for node in ast.walk(parsed(text)) if isinstance(node, ast.Call))
+    calls = (node for node in nodes(text) if isinstance(node, ast.Call))
     return all(len(call.args) <= MOST_IN_A_ROW for call in calls)
 
 
@@ -237,7 +241,7 @@ def circle_of_imports(files: Sequence[Source]) -> list[str]:
 
 def reached(text: str, known: Iterable[str]) -> Iterator[str]:
     """Of the modules known, those that a file imports; of `from a import b` that is a.b where there is such a one."""
-    for node in ast.walk(parsed(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names if name.name in known)
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from in_process import PLUGINS, ROOT
 
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(["harness.sweep", "harness.work.worker", "harness.learning.fitting", "toy_learners"])
+
+
+def prepare() -> None:
+    """Start what processes are forked from, which stays."""
+    forkserver.ensure_running()
+    resource_tracker.ensure_running()
 
 
 def start(folder: Path, main: Callable[..., int], *arguments: object, **environment: str) -> BaseProcess:

@@ -1,7 +1,10 @@
-"""A script for tests: says when workers are at work, then waits for them until it is interrupted."""
+"""A sweep for tests: says in a file when workers are at work, then waits for them until it is interrupted."""
+
+from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 
 import psutil
 from toy_workers import shard_of
@@ -17,11 +20,8 @@ def main(plugins: str) -> int:
     try:
         with RayExecutor(Recipe.of("toy_workers:Harmful", folder=plugins), workers=1) as executor:
             for _ in executor.run([shard_of("s", ["a"], [["i0"], ["i1sleeps"]])]):
-                print(*[child.pid for child in psutil.Process().children(recursive=True)], flush=True)
+                Path("family").write_text(" ".join(str(one.pid) for one in psutil.Process().children(recursive=True)))
+                Path("family").rename("at work")
     except KeyboardInterrupt:
         return 130
     return 0 if before else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

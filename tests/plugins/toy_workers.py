@@ -8,6 +8,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -102,13 +104,20 @@ class Forgetful(Mild):
             yield BatchDone(done.shard_id, done.index, done.rows[1:] if done.index == 1 else done.rows)
 
 
-class Revealing(Mild):
-    """Its rows say which process made them, and with how many threads."""
+class Meeting(Mild):
+    """After its first batch it waits until so many processes are at work, each of them by a file in a place."""
 
-    def compute(self, run: Run, image: str, batch: Batch) -> Row:
-        time.sleep(0.01)
-        here = np.array([os.getpid(), self.threads or 0, int(os.environ.get("OMP_NUM_THREADS", "0"))], np.int64)
-        return Row(run.run_id, image, "ok", 0.0, None, np.zeros(3, np.int64), np.arange(3), here)
+    def __init__(self, place: str, count: int = 2, threads: int | None = None, folder: str | None = None) -> None:
+        super().__init__(threads, folder)
+        self._place, self._count = Path(place), count
+
+    def run(self, shard: Shard) -> Iterator[BatchDone]:
+        (self._place / str(os.getpid())).touch()
+        told = f"{os.getpid()} has {self.threads} threads, and {os.environ.get('OMP_NUM_THREADS')} by its environment"
+        for done in super().run(shard):
+            while done.index > 0 and len(list(self._place.iterdir())) < self._count:
+                time.sleep(0.02)
+            yield replace(done, notices=(told,))
 
 
 class Counting(Mild):
@@ -121,11 +130,3 @@ class Counting(Mild):
     def compute(self, run: Run, image: str, batch: Batch) -> Row:
         self._done += 1
         return Row(run.run_id, image, "ok", 0.0, None, np.zeros(1), np.ones(1), np.array([self._done]))
-
-
-class Slow(Mild):
-    """Takes a fifth of a second a batch."""
-
-    def compute(self, run: Run, image: str, batch: Batch) -> Row:
-        time.sleep(0.2 / len(batch.slots))
-        return super().compute(run, image, batch)

@@ -1,21 +1,77 @@
-"""A script for tests: a Ray of two nodes on this machine; prints its address and stays until its input ends."""
+"""A Ray of two nodes on this machine, in processes of its own, that tests share; a third can join for a while.
 
+As a script it prints its address, does what lines on its input say, and stays until they end.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ray.cluster_utils import Cluster
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
-STORE = 80 * 2**20
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 TRIES = 5  # a node has half a minute to start, too short on a busy machine
 
 
-def started() -> Cluster:
+class Nodes:
+    """The cluster as its users see it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.address = self._told()
+
+    def join(self) -> str:
+        """A third node comes; its id."""
+        return self._asked("join")
+
+    def leave(self) -> None:
+        """It goes."""
+        self._asked("leave")
+
+    def _asked(self, what: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+        return self._told()
+
+    def _told(self) -> str:
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline().strip()
+        assert answer, "the Ray of the tests is not there; its message is on standard error"
+        return answer
+
+
+@contextmanager
+def nodes() -> Iterator[Nodes]:
+    """The running cluster."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    variables |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, __file__]
+    process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    try:
+        yield Nodes(process)
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def _started() -> Cluster:
     """Two nodes of one CPU."""
-    node = {"num_cpus": 1, "object_store_memory": STORE}
+    from ray.cluster_utils import Cluster
+
     for left in reversed(range(TRIES)):
         cluster = Cluster()
         try:
-            cluster.add_node(**node, include_dashboard=False)
-            cluster.add_node(**node)
+            cluster.add_node(**NODE, include_dashboard=False)
+            cluster.add_node(**NODE)
             return cluster
         except Exception:
             cluster.shutdown()
@@ -25,11 +81,17 @@ def started() -> Cluster:
 
 
 def main() -> None:
-    """Start, tell, wait, stop."""
-    cluster = started()
+    """Start, tell, do as asked, stop."""
+    cluster, third = _started(), None
     try:
         print(cluster.address, flush=True)
-        sys.stdin.read()
+        for line in sys.stdin:
+            if line.strip() == "join":
+                third = cluster.add_node(**NODE)
+                print(third.node_id, flush=True)
+            else:
+                cluster.remove_node(third)
+                print("gone", flush=True)
     finally:
         cluster.shutdown()
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import forked
+import interrupted
 import psutil
 import pytest
+import raylet_killed
+from toy_workers import shard_of
 
 from harness.contracts import BatchDone, Recipe, Shard
 from harness.errors import ClusterError
@@ -28,8 +30,6 @@ from harness.executors.seam import LocalExecutor
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLUGINS = str(REPOSITORY / "tests" / "plugins")
 LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
-sys.path.append(PLUGINS)
-from toy_workers import shard_of, two_by_two  # noqa: E402
 
 Rows = dict[tuple[str, str], tuple[str, str | None, list[int]]]
 
@@ -42,8 +42,9 @@ def recipe(name: str) -> Recipe:
 def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], list[psutil.Process]]]:
     """One private Ray for this file, with a HOME of its own; at the end nothing of it is left. Tells its processes."""
     home = tmp_path_factory.mktemp("home")
+    forked.prepare()
     before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
-    others = {child.pid for child in psutil.Process().children()}  # the Ray that other files share may be among them
+    others = {child.pid for child in psutil.Process().children()}  # others' Ray, and what is forked from
 
     def family() -> list[psutil.Process]:
         own = [child for child in psutil.Process().children() if child.pid not in others]
@@ -96,56 +97,52 @@ def ordinary(count: int, name: str = "s") -> list[Shard]:
             for k in range(count)]  # fmt: skip
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_the_same_rows_as_in_this_process(ray: None, workers: int) -> None:
+def test_two_workers_give_the_rows_of_this_process_and_all_listen_on_loopback(
+    ray: Callable[[], list[psutil.Process]], seed: int, tmp_path: Path
+) -> None:
+    """Each has its share of the threads, and some of the work: they wait for each other."""
     shards = ordinary(8)
-    random.Random(workers).shuffle(shards)
-    with RayExecutor(recipe("Mild"), workers=workers) as executor:
+    random.Random(seed).shuffle(shards)
+    worker = Recipe.of("toy_workers:Meeting", folder=PLUGINS, place=str(tmp_path))
+    with RayExecutor(worker, workers=2, threads=3, stall_seconds=600) as executor:
         results = list(executor.run(shards))
         again = as_rows(executor.run(shards[:2]))
-    rows = as_rows(iter(results))
-    assert {notice for done in results for notice in done.notices} == {"It is mild."}, "what workers say comes along"
-    assert rows == locally(shards)
-    assert again == locally(shards[:2])
-    assert len(rows) == 8 * 18
-
-
-def test_workers_share_the_threads_and_the_work(ray: None) -> None:
-    with RayExecutor(recipe("Revealing"), workers=2, threads=3) as executor:
-        rows = as_rows(executor.run(ordinary(20)))
-    facts = {tuple(pixels) for _, _, pixels in rows.values()}
-    assert len({pid for pid, _, _ in facts}) == 2 and os.getpid() not in {pid for pid, _, _ in facts}
-    assert {(told, environment) for _, told, environment in facts} == {(3, 3)}
-
-
-def test_every_listener_is_on_loopback(ray: Callable[[], list[psutil.Process]]) -> None:
-    with RayExecutor(recipe("Mild"), workers=1) as executor:
-        list(executor.run(ordinary(1)))
         listening = [
             (process.pid, connection.laddr.ip)
             for process in ray()
             for connection in process.net_connections(kind="inet")
             if connection.status == psutil.CONN_LISTEN
         ]
+    rows = as_rows(iter(results))
+    assert rows == locally(shards) and len(rows) == 8 * 18
+    assert again == locally(shards[:2])
+    met = {path.name for path in tmp_path.iterdir()}
+    assert len(met) == 2 and str(os.getpid()) not in met
+    told = {notice for done in results for notice in done.notices}
+    assert told == {f"{process} has 3 threads, and 3 by its environment" for process in met}, "what workers say is lost"
     assert len(listening) >= 4, "Ray listens somewhere; the check sees nothing"
     assert [entry for entry in listening if entry[1] not in LOOPBACK] == []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler's tests hold rest and tries, in virtual time."""
+    monkeypatch.setattr(suspects, "REST", 0.5)
+    monkeypatch.setattr(suspects, "TRIES", 1)
 
 
 HARMS = {
     "x1raises": "The worker broke on this batch: RuntimeError: cannot see x1raises",
     "x2": "The worker broke on this batch: RuntimeError: cannot see x1raises",  # its neighbour in the batch
-    "y1segfaults": "The worker process died 2 times on this image.",
-    "y3exits": "The worker process died 2 times on this image.",
-    "y5sleeps": "The worker process stalled 2 times on this image.",
+    "y1segfaults": "The worker process died 1 times on this image.",
+    "y5sleeps": "The worker process stalled 1 times on this image.",
 }
 
 
-def test_whatever_a_method_does_to_its_process_the_rest_is_whole(ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images that raise, segfault, exit or hang, and a run that kills its process every time."""
-    monkeypatch.setattr(suspects, "REST", 0.5)  # the scheduler's tests hold rest and tries, in virtual time
-    monkeypatch.setattr(suspects, "TRIES", 2)
+def test_whatever_a_method_does_to_its_process_the_rest_is_whole(ray: None, impatient: None) -> None:
+    """Images that raise, segfault or hang, and a run that kills its process every time."""
     events: list[dict[str, Any]] = []
-    harmful = [["x0", None], ["x1raises", "x2"], ["y0", "y1segfaults", "y2"], ["y3exits"], ["y4", "y5sleeps"]]
+    harmful = [["x0", None], ["x1raises", "x2"], ["y0", "y1segfaults", "y2"], ["y5sleeps"]]
     killing = [[f"b{b}i{i}" for i in range(3)] for b in range(12)]
     shards = [shard_of("harm", ["a"], harmful), shard_of("kill", ["a", "killer"], killing), *ordinary(2)]
     with RayExecutor(recipe("Harmful"), workers=2, stall_seconds=6.0, on_event=events.append) as executor:
@@ -161,8 +158,8 @@ def test_whatever_a_method_does_to_its_process_the_rest_is_whole(ray: None, monk
     assert {event["kind"] for event in events if event["event"] == "worker_lost"} == {"died", "stalled"}
 
 
-def test_a_process_whose_gpu_is_ruined_is_not_used_any_more(ray: None) -> None:
-    shards = [shard_of("bad", ["a"], [["x0", "x1"], ["x2ruins", "x3"], ["x4", "x5"]]), *ordinary(1)]
+def test_a_process_whose_gpu_is_ruined_is_not_used_any_more(ray: None, impatient: None) -> None:
+    shards = [shard_of("bad", ["a"], [["x0", "x1"], ["x2ruins"], ["x4", "x5"]]), *ordinary(1)]
     with RayExecutor(recipe("Ruined"), workers=1) as executor:
         rows = as_rows(executor.run(shards))
     assert [image for (_, image), (status, _, _) in rows.items() if status == "failed"] == ["x2ruins"]
@@ -177,9 +174,9 @@ def test_a_worker_that_cannot_be_opened_is_one_sentence_with_the_cause(ray: None
 
 
 def test_what_is_abandoned_stops(ray: None) -> None:
-    """Leaving the loop ends the workers that are at work."""
-    with RayExecutor(recipe("Slow"), workers=2) as executor:
-        results = executor.run(ordinary(50))
+    """Leaving the loop ends the worker that is at work, for an hour if nobody did."""
+    with RayExecutor(recipe("Harmful"), workers=1) as executor:
+        results = executor.run([shard_of("s", ["a"], [["i0"], ["i1sleeps"]])])
         next(results)
         results.close()
         assert as_rows(executor.run(ordinary(1))) == locally(ordinary(1))
@@ -199,36 +196,20 @@ def test_an_address_that_is_none(address: str) -> None:
         surroundings.check_reachable(address)
 
 
-def script(name: str) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(REPOSITORY), PLUGINS])
-    variables = {**os.environ, "PYTHONPATH": path, "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # this cluster of tests listens on loopback too
-    variables["RAY_AUTH_MODE"] = "disabled"
-    command = [sys.executable, str(Path(PLUGINS, name)), PLUGINS]
-    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+SURROUNDINGS = {"RAY_worker_niceness": "0"}
 
 
-def test_a_cluster_of_two_nodes_reached_by_its_address() -> None:
-    driver = script("two_nodes.py")
-    output, errors = driver.communicate()
-    assert driver.returncode == 0, errors
-    said = json.loads(output.splitlines()[-1])
-    rows = {(run, image): (status, None, pixels) for run, image, status, pixels in said["rows"]}
-    assert len(said["rows"]) == len(rows) == 320
-    assert rows == locally(two_by_two(40))
-    nodes = {event["node"] for event in said["events"] if event["event"] == "worker_ready"}
-    assert len(nodes) == 2, "the node that joined was given work"
-
-
-def test_an_interrupted_driver_leaves_nothing_running() -> None:
-    driver = script("interrupted.py")
+def test_an_interrupted_driver_leaves_nothing_running(tmp_path: Path) -> None:
+    driver = forked.start(tmp_path, interrupted.main, PLUGINS, **SURROUNDINGS)
     try:
-        assert driver.stdout is not None
-        family = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
+        while driver.is_alive() and not (tmp_path / "at work").exists():
+            time.sleep(0.02)
+        family = [psutil.Process(int(pid)) for pid in (tmp_path / "at work").read_text().split()]
         assert len(family) >= 3
-        driver.send_signal(signal.SIGINT)
-        _, errors = driver.communicate()
-        assert driver.returncode == 130, errors
+        os.kill(driver.pid or 0, signal.SIGINT)
+        driver.join()
+        errors = (tmp_path / "stderr").read_text()
+        assert driver.exitcode == 130, errors
         assert gone(family)
         assert "Traceback" not in errors
     finally:
@@ -286,11 +267,11 @@ def test_a_private_ray_whose_centre_died_is_told(ray: None) -> None:
 
 
 @pytest.mark.slow
-def test_a_private_ray_that_is_killed_ends_the_sweep_at_once() -> None:
-    driver = script("raylet_killed.py")
-    output, errors = driver.communicate(timeout=200)
-    said = json.loads(output.splitlines()[-1])
-    assert said["error"].startswith("The private Ray on this machine has died (its process raylet")
+def test_a_private_ray_that_is_killed_ends_the_sweep_at_once(tmp_path: Path) -> None:
+    driver = forked.start(tmp_path, raylet_killed.main, PLUGINS, **SURROUNDINGS)
+    driver.join()
+    said, errors = ((tmp_path / name).read_text() for name in ("stdout", "stderr"))
+    assert said.startswith("The private Ray on this machine has died (its process raylet"), (said, errors)
     assert "Traceback" not in errors
 
 

@@ -1,4 +1,4 @@
-"""Every head of the CLIP family against an independent forward in float64, at ViT-B/16 shapes and 336 x 448 pixels."""
+"""Every head of the CLIP family against an independent forward in float64, at ViT-B/16 shapes and 240 x 304 pixels."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from methods.plain_clip import CLIP
 from methods.sclip import SCLIP
 
 LAYERS, HEADS, WIDTH, PATCH, SIDE = 4, 12, 768, 16, 224
-HEIGHT, BREADTH = 336, 448
-WHOLE = {"resize": 336, "window": None, "stride": None}
+HEIGHT, BREADTH = 240, 304
+WHOLE = {"resize": HEIGHT, "window": None, "stride": None}
 
 
 @dataclass
@@ -196,7 +196,7 @@ def unit(x: Tensor) -> Tensor:
 def test_gem_equals_double_precision(
     depth: int, iterations: int, fixed: float | None, world: World, entering: list[Tensor]
 ) -> None:
-    reader = GEM(depth=depth, iterations=iterations, inverse_temperature=fixed, resize=336)
+    reader = GEM(depth=depth, iterations=iterations, inverse_temperature=fixed, resize=HEIGHT)
     features = world.network.features([world.image], reader.clip_pass, depth)[0]
     weights, u = world.weights, entering[-depth]
     for layer in range(LAYERS - depth, LAYERS):

@@ -1,5 +1,5 @@
-"""At the shapes of Stable Diffusion 1.x (its UNet's layers and heads at a quarter of the width, random weights, 64 x 64
-latents): class maps and refinements against explicit probabilities of all heads, kept from the very same forwards."""
+"""At the shapes of Stable Diffusion 1.x (its UNet's layers with two heads of eight, as wide as there, random weights,
+64 x 64 latents): class maps and refinements against explicit probabilities of heads, kept from the same forwards."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def network(
     folder = write_diffusion(tmp_path_factory.mktemp("real") / "thin", thin, 77)
     small = open_files(Configuration.of_folder(folder), torch.float32, "cpu")
     with torch.device("meta"):
-        narrow = {"block_out_channels": (80, 160, 320, 320), "norm_num_groups": 16}
+        narrow = {"block_out_channels": (80, 160, 320, 320), "norm_num_groups": 16, "attention_head_dim": 2}
         unet = UNet2DConditionModel(**stable_diffusion_1 | narrow)
     unet = unet.to_empty(device="cpu").eval().requires_grad_(False)
     noise = torch.rand(1 << 20).mul_(2.0).sub_(1.0)

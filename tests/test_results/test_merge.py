@@ -114,7 +114,7 @@ def joined(folder: Path, *sources: Store) -> Store:
     return target
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)  # of each run's seed
 @given(st.tuples(contents, besides), st.tuples(contents, besides), st.tuples(contents, besides))
 def test_merging_is_commutative_associative_and_idempotent(
     a: tuple[Content, Beside], b: tuple[Content, Beside], c: tuple[Content, Beside]
