@@ -12,19 +12,20 @@ from harness.contracts import DataError, Sample
 
 @dataclass(frozen=True)
 class Shapes:
-    """Ten classes of drawn shapes on dull backgrounds; val images hold two or three objects of different classes.
+    """Ten classes of drawn shapes on dull backgrounds, each image with up to three objects of different classes.
 
-    split: "train" (one to three objects) or "val"; images: how many, counted from 0; seed: another world of its kind.
+    split: "mixed" (none to three objects, as real data have them), "val" (two or three) or "train" (one to three);
+    images: how many, counted from 0; seed: another world of its kind.
     Truth: 0 background, k = classes[k - 1], 255 ignored (one pixel on each side of every object border).
     """
 
-    split: str = "val"
+    split: str = "mixed"
     images: int = 200
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.split not in OBJECTS:
-            raise ValueError(f"Shapes has no split {self.split!r}; it has {' and '.join(sorted(OBJECTS))}.")
+            raise ValueError(f"Shapes has no split {self.split!r}; it has {', '.join(sorted(OBJECTS))}.")
         if not 1 <= self.images <= 10**6:
             raise ValueError(f"Shapes was asked for {self.images} images; ask for 1 to 1000000.")
         if self.seed < 0:
@@ -35,7 +36,7 @@ class Shapes:
         return CLASSES
 
     def ids(self) -> Sequence[str]:
-        """Names in the order of their index, for example `val-000007`."""
+        """Names in the order of their index, for example `mixed-000007`."""
         return tuple(f"{self.split}-{index:06d}" for index in range(self.images))
 
     def load(self, image_id: str) -> Sample:

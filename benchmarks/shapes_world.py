@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 CLASSES = ("circle", "square", "triangle", "star", "cross", "ring", "heart", "moon", "leaf", "flower")
 SIZES = ((96, 128), (128, 96), (96, 112), (112, 96), (112, 128), (128, 112))  # (height, width), never square
-OBJECTS = {"train": (0.25, 0.45, 0.30), "val": (0.0, 0.6, 0.4)}  # probability of 1, 2, 3 objects
-RADII = {1: (0.24, 0.38), 2: (0.24, 0.36), 3: (0.22, 0.29)}  # by number of objects, in shorter sides
+OBJECTS = {  # probability of 0, 1, 2, 3 objects
+    "train": (0.0, 0.25, 0.45, 0.30), "val": (0.0, 0.0, 0.6, 0.4), "mixed": (0.1, 0.3, 0.35, 0.25),
+}  # fmt: skip
+RADII = {0: (0.24, 0.38), 1: (0.24, 0.38), 2: (0.24, 0.36), 3: (0.22, 0.29)}  # by number of objects, in shorter sides
 TEXTURES = ("solid", "columns", "dots", "rows", "radial")
 HUE_SPREAD = 0.08  # classes stand 0.1 apart: neighbours overlap, so colour alone does not tell the class
 PREFERRED_TEXTURE = 0.75
@@ -40,7 +42,7 @@ def draw_scene(split: str, index: int, seed: int) -> tuple[NDArray[np.uint8], ND
     """Image (height, width, 3) and label map (height, width): 0 background, class index + 1, without ignored border."""
     rng = scene_generator(split, index, seed)
     height, width = SIZES[rng.integers(len(SIZES))]
-    count = 1 + int(rng.choice(3, p=OBJECTS[split]))
+    count = int(rng.choice(4, p=OBJECTS[split]))
     kinds = rng.choice(len(CLASSES), size=count, replace=False)
     picture = background(rng, height, width)
     labels = np.zeros((height, width), dtype=np.uint8)

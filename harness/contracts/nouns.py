@@ -75,12 +75,14 @@ class Vocabulary:
     others: the benchmark's classes that are not offered, in order (controls use them as wrong prompts).
     templates: sentences with one `{}` into which a name is put.
     background: the position of the background, when the protocol offers it as a class like any other.
+    context: the positions of context words, each of which stands for the background.
     """
 
     names: tuple[tuple[str, ...], ...]
     others: tuple[tuple[str, ...], ...] = ()
     templates: tuple[str, ...] = ("a photo of a {}",)
     background: int | None = None
+    context: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -153,10 +153,15 @@ class Planner:
         return bool(labels.changed) or (None not in (taught, now) and taught != now)
 
     def _gathers(self, cell: Plannable, fit: PlannedFit, learner: KnownMethod) -> PlannedRun | None:
-        """What a learner gathers of the train images, where it does."""
+        """What a learner gathers of the train images, where it does. GridError under windows, of which it can't."""
         if not callable(getattr(learner.built, "gather", None)):
             return None
         labels = fit.labels.run
+        if labels.protocol.window:
+            raise GridError(
+                f"{cell.method_name} on {cell.benchmark_name}: it learns from maps of whole images, and the protocol "
+                f"cuts windows of {labels.protocol.window} pixels; give window: 0, or leave the method out"
+            )
         run = replace(
             labels, run_id=fit.artefact_id, method_name=cell.method_name, variant=cell.variant, method=cell.method,
             purpose=Gathering(labels.run_id), own=getattr(cell, "own", False), planned=labels.planned + learner.planned,

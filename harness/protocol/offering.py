@@ -69,6 +69,7 @@ def offer(numbers: Iterable[int], names: Words, settings: ProtocolSettings) -> O
         others=tuple([words for number, words in enumerate(names, start=1) if number not in known]),
         templates=settings.templates,
         background=len(offered) if settings.background == "class" else None,
+        context=tuple(range(len(offered), len(offered) + len(around))) if settings.background in WORDED else (),
     )
     return Offer(vocabulary, (*offered, *[BACKGROUND] * len(around)))
 

@@ -68,23 +68,33 @@ class Trained:
         return cls(network, tuple(held["classes"]), bool(held["background"]))
 
     def scores(self, image: Image, vocabulary: Vocabulary) -> Tensor:
-        """Probabilities (positions, height, width) among what is offered, and the background where it was taught."""
-        chosen = [self._output(words, place == vocabulary.background) for place, words in enumerate(vocabulary.names)]
+        """Probabilities (positions, height, width), of the background too where it is offered.
+
+        Where the background was taught: among it and the classes offered. Context words all stand for it; the first
+        one has its probability and the others 0. Where it was not: among all classes of the lessons, so that a class
+        offered alone has a map as well, by which a threshold can tell where it is.
+        """
+        behind = [place for place in (vocabulary.background, *vocabulary.context) if place is not None]
+        places = [place for place in range(len(vocabulary)) if place not in behind]
+        chosen = [self._output(vocabulary.names[place]) for place in places]
         answer = networks.logits(self.network, image)
-        spare = [self._last] if self.background and vocabulary.background is None else []
-        return answer[[*chosen, *spare]].softmax(dim=0)[: len(chosen)]
+        if not self.background:
+            if behind:
+                raise self._unknown("the background")
+            return answer.softmax(dim=0)[chosen]
+        shares = answer[[*chosen, len(self.classes)]].softmax(dim=0)
+        scores = shares.new_zeros((len(vocabulary), *shares.shape[1:]))
+        scores[places] = shares[:-1]
+        scores[behind[:1]] = shares[-1]
+        return scores
 
-    @property
-    def _last(self) -> int:
-        return len(self.classes)
-
-    def _output(self, words: Sequence[str], is_background: bool) -> int:
-        if is_background and self.background:
-            return self._last
-        if not is_background and words[0] in self.classes:
+    def _output(self, words: Sequence[str]) -> int:
+        if words[0] in self.classes:
             return self.classes.index(words[0])
-        asked = "the background" if is_background else repr(words[0])
-        raise MethodError(
+        raise self._unknown(repr(words[0]))
+
+    def _unknown(self, asked: str) -> MethodError:
+        return MethodError(
             f"The student was offered {asked}, which its lessons did not hold; they held {', '.join(self.classes)}"
             f"{' and the background' if self.background else ''}."
         )

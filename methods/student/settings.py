@@ -85,8 +85,11 @@ class StudentSettings(Taught):
 
     @property
     def edition(self) -> int:
-        """2 where these settings give other numbers than before: crops are scaled as their whole image is."""
-        return 2 if self.pseudo == "same_crop" and self.rule.scales else 1
+        """2 where these settings give other numbers than before.
+
+        Crops are scaled as their whole image is; and what knows no background answers with shares of all its classes.
+        """
+        return 2 if self.rule.below == "ignored" or (self.pseudo == "same_crop" and self.rule.scales) else 1
 
     @property
     def grouped(self) -> int:

@@ -33,7 +33,12 @@ FEW = 1e-3  # the share of a run's pixels that may differ where other arithmetic
 Counts = dict[str, dict[str, int]]  # run -> "true predicted" -> pixels, summed over its images
 
 REFINERS = ["none", "sar", "power", "box", "iterate", "two_level", "vote", "multiscale", "spread"]
-SHAPES = {"name": "Shapes", "use": "benchmarks.shapes:Shapes", "with": {"images": 2}, "train": {"split": "train"}}
+SHAPES = {
+    "name": "Shapes",
+    "use": "benchmarks.shapes:Shapes",
+    "with": {"split": "val", "images": 2},
+    "train": {"split": "train"},
+}
 STUDENT = {
     "teacher": "Teacher", "encoder": "resnet18", "encoder_weights": None, "decoder": 16, "crop": 32, "steps": 2,
     "batch": 2, "validate_every": 2, "held_out": 0.5, "precision": "float32",

@@ -15,15 +15,16 @@ from benchmarks.shapes_world import CLASSES, draw_scene, mark_border
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGEST = "9b661d1955a87044"
+MIXED = "57bad0df6c32de57"
 MOVED = (
     "The pictures of Shapes have moved: digest {found}, was {wanted}. If the drawing was changed on purpose, or numpy "
     "draws or computes other numbers than 2.4, put the new digest here and train and measure the embedded models again."
 )
 
 
-def digest(images: int = 4) -> str:
+def digest(images: int = 4, *splits: str) -> str:
     state = hashlib.blake2b(digest_size=8)
-    for split in ("train", "val"):
+    for split in splits or ("train", "val"):
         benchmark = Shapes(split=split, images=images)
         for image_id in benchmark.ids():
             sample = benchmark.load(image_id)
@@ -32,8 +33,8 @@ def digest(images: int = 4) -> str:
 
 
 def test_the_pictures_have_not_moved() -> None:
-    found = digest()
-    assert found == DIGEST, MOVED.format(found=found, wanted=DIGEST)
+    for found, wanted in ((digest(), DIGEST), (digest(12, "mixed"), MIXED)):
+        assert found == wanted, MOVED.format(found=found, wanted=wanted)
 
 
 def test_an_image_depends_on_its_name_alone() -> None:
@@ -58,7 +59,7 @@ def test_split_index_and_seed_all_matter() -> None:
 
 
 def test_val_images_are_not_square_and_hold_two_or_three_objects() -> None:
-    benchmark = Shapes(images=60)
+    benchmark = Shapes("val", images=60)
     counts, sizes = set(), set()
     for image_id in benchmark.ids():
         sample = benchmark.load(image_id)
@@ -75,6 +76,12 @@ def test_val_images_are_not_square_and_hold_two_or_three_objects() -> None:
 def test_train_images_hold_one_to_three_objects() -> None:
     counts = {len(np.unique(draw_scene("train", index, 0)[1])) - 1 for index in range(60)}
     assert counts == {1, 2, 3}
+
+
+def test_mixed_images_hold_none_to_three_objects() -> None:
+    counts = [len(np.unique(draw_scene("mixed", index, 0)[1])) - 1 for index in range(200)]
+    assert Shapes() == Shapes("mixed") and set(counts) == {0, 1, 2, 3}
+    assert 10 <= counts.count(0) <= 35 and 40 <= counts.count(1) <= 80
 
 
 def test_every_class_occurs_on_val() -> None:
@@ -110,7 +117,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
         Shapes(**settings)
 
 
-@pytest.mark.parametrize("image_id", ["val-000200", "train-000000", "val", "val-x", "-1"])
+@pytest.mark.parametrize("image_id", ["mixed-000200", "train-000000", "val", "val-x", "-1"])
 def test_unknown_images_are_refused(image_id: str) -> None:
     with pytest.raises(Exception, match="Shapes has no image"):
         Shapes().load(image_id)

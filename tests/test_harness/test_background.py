@@ -125,7 +125,7 @@ def test_words_of_context_are_positions_of_their_own_that_count_as_background() 
     rules = ProtocolSettings(background="prompts", context=("sky", "road"))
     offered = offering.offer((1, 3), NAMES, rules)
     assert offered.vocabulary.words == ("cat", "tree", "sky", "road") and offered.vocabulary.background is None
-    assert offered.numbers == (1, 3, 0, 0)
+    assert offered.numbers == (1, 3, 0, 0) and offered.vocabulary.context == (2, 3)
     scores = np.eye(4, dtype=np.float32)[:, None, :]
     assert predict(scores, offered, (1, 4), rules).tolist() == [[1, 3, 0, 0]]
     assert predict(np.array([[3, 1, -1]]), offered, (1, 3), rules).tolist() == [[0, 3, 0]]

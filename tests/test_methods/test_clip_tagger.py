@@ -104,7 +104,7 @@ def test_the_fingerprint_stands_for_the_weights_and_a_missing_model_is_named(tin
 
 @pytest.mark.skipif(not (SHIPPED / "shapes" / "clip").is_dir(), reason="the small CLIP is not trained: make models")
 def test_it_finds_the_shapes_that_are_drawn() -> None:
-    shapes = Shapes(images=12)
+    shapes = Shapes("val", images=12)
     vocabulary = Vocabulary(tuple((name,) for name in shapes.classes))
     tagger, right, given, there = ClipTagger("shapes"), 0, 0, 0
     for image_id in shapes.ids():

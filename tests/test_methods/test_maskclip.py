@@ -116,7 +116,7 @@ IMAGES = 48
 
 def predictions(readers: dict[str, ClipReader]) -> Iterator[tuple[np.ndarray, list[int], dict[str, np.ndarray]]]:
     """Truth, the present classes, and each reader's choice among them, image by image, in batches of 8."""
-    world, clip = Shapes(images=IMAGES), Clip(model="shapes")
+    world, clip = Shapes("val", images=IMAGES), Clip(model="shapes")
     (asked,) = {reader.clip_pass for reader in readers.values()}
     for first in range(0, IMAGES, 8):
         samples = [world.load(image_id) for image_id in world.ids()[first : first + 8]]

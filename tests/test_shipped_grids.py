@@ -1,0 +1,80 @@
+"""Every grid of grids/ runs in the world of Shapes, end to end, its settings and protocol as written but for sizes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from in_process import ROOT, door
+
+from benchmarks.shapes import Shapes
+from results.folder.store import Store
+
+GRIDS = sorted((ROOT / "grids").glob("*.yaml"))
+SEEDS = (2, 21, 25, 49, 50, 70)  # of worlds whose first three images hold none, one, and more objects
+SMALL: dict[str, dict[str, Any]] = {
+    "methods.stableseg:StableSeg": {"model": "shapes"},
+    "methods.maskclip:MaskCLIP": {"model": "shapes"},
+    "methods.controls:WrongPrompt": {"model": "shapes"},
+    "methods.learned_stableseg:LearnedStableSeg": {"model": "shapes", "steps": 3, "positions": 64},
+    "methods.student:Student": {
+        "encoder": "tu-resnet10t", "encoder_weights": None, "depth": 3, "decoder": 16, "crop": 32, "steps": 2,
+        "batch": 2, "held_out": 0.0,
+    },
+    "methods.student:ShapesStudent": {"depth": 3, "decoder": 16, "crop": 32, "steps": 2, "batch": 2},
+}  # fmt: skip
+
+
+def in_the_small_world(grid: dict[str, Any]) -> Iterator[str]:
+    """Change a grid in place to its smallest sizes; what is changed, a line each."""
+    for method in grid["methods"]:
+        written = method.setdefault("with", {})
+        changes = dict(SMALL.get(method["use"], {}))
+        changes |= {"text_model": "shapes"} if "text_model" in written else {}
+        for key, value in changes.items():
+            if written.get(key) != value:
+                yield f"{method['name']}: {key} {written.get(key, 'by default')!r} -> {value!r}"
+        written.update(changes)
+    for benchmark, seed in zip(grid["benchmarks"], SEEDS, strict=False):
+        world = {"split": "mixed", "images": 3, "seed": seed}
+        yield f"{benchmark['name']}: {benchmark['use']} {benchmark.get('with')} -> Shapes {world}"
+        benchmark.update(use="benchmarks.shapes:Shapes", **{"with": world})
+        if "train" in benchmark:
+            yield f"{benchmark['name']}: train {benchmark['train']} -> 4 images"
+            benchmark["train"] = {"split": "train", "images": 4}
+
+
+@pytest.mark.parametrize("file", GRIDS, ids=[file.stem for file in GRIDS])
+def test_a_shipped_grid_runs_to_its_tables(file: Path, tmp_path: Path) -> None:
+    grid = yaml.safe_load(file.read_text("utf-8"))
+    written = json.dumps(grid["protocol"])
+    print(*in_the_small_world(grid), sep="\n")
+    assert json.dumps(grid["protocol"]) == written
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid, sort_keys=False))
+    answer = door("grid.yaml", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    rows = Store(tmp_path / "runs").rows()
+    assert set(rows["status"]) == {"ok"} and (tmp_path / "runs" / "leaderboard.csv").exists()
+    if file.stem == "paper-table3":
+        sees_objects(tmp_path / "runs", "MaskCLIP+")
+
+
+def sees_objects(runs: Path, method: str) -> None:
+    """On no image with an object a method says background everywhere; its masks may have known none."""
+    scored = json.loads((runs / "grid.json").read_text())["runs"]
+    names = {run: json.loads((runs / "recipes" / f"{run}.json").read_text())["method_name"] for run in scored}
+    rows = [row for row in Store(runs).rows().iter_rows(named=True) if names.get(row["run_id"]) == method]
+    seen = [set(row["predicted"]) for row in rows if set(row["true"]) - {0}]
+    assert len(seen) == 4 and all(found - {0} for found in seen)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_small_worlds_hold_images_of_no_class_and_of_one(seed: int) -> None:
+    world = Shapes("mixed", images=3, seed=seed)
+    classes = sorted(len(set(np.unique(world.load(one).truth)) - {0, 255}) for one in world.ids())
+    assert classes[:2] == [0, 1] and classes[2] > 1
