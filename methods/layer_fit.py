@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,11 @@ from harness.contracts.scales import stretched
 
 Floats = NDArray[np.float64]
 
-TOGETHER = 64  # images whose maps are held in float64 at a time
+NOTHING_SURE = "There is no position with a sure pseudo label to learn layer weights from."
+
+TOGETHER = 64  # images whose maps are in float64 at a time, at most
+TOGETHER_BYTES = 2**27  # of their maps in float64; products need about as much again
+HELD_BYTES = 2**28  # of maps in float16 that stay in memory; others are read anew at every step
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +68,11 @@ def total(parts: Iterable[Gram]) -> Gram:
     for part in parts:
         found = part if found is None else found + part
     if found is None or not found.count:
-        raise MethodError("There is no position with a sure pseudo label to learn layer weights from.")
+        raise MethodError(NOTHING_SURE)
+    if not found.matrix.any():
+        raise MethodError(
+            "The class maps are 0 wherever a pseudo label is sure: no layer weights can be learned from them."
+        )
     return found
 
 
@@ -90,8 +99,15 @@ def nonnegative(gram: Gram, strength: float) -> Floats:
 
     layers = len(gram.vector)
     penalty = max(strength, 1e-12) * float(np.trace(gram.matrix)) / layers
-    root = np.linalg.cholesky(gram.matrix + penalty * np.eye(layers)).T
-    target = np.linalg.solve(root.T, gram.vector + penalty / layers)
+    pulled, wanted = gram.matrix + penalty * np.eye(layers), gram.vector + penalty / layers
+    try:
+        root = np.linalg.cholesky(pulled).T
+        target = np.linalg.solve(root.T, wanted)
+    except np.linalg.LinAlgError:  # layers that are alike, but for rounding
+        values, vectors = np.linalg.eigh(pulled)
+        kept = values > layers * np.finfo(np.float64).eps * values[-1]
+        root = np.sqrt(values[kept])[:, None] * vectors[:, kept].T
+        target = (vectors[:, kept].T @ wanted) / np.sqrt(values[kept])
     return np.asarray(nnls(root, target)[0], np.float64)
 
 
@@ -122,16 +138,17 @@ class Positions:
 def softmax_ce(images: Sequence[Positions], how: CrossEntropy) -> tuple[Floats, list[float]]:
     """w = softmax(θ) by cross-entropy and Adam from θ = 0 (so from the plain mean); weights and the loss a step.
 
-    Pixels of all images weigh alike; every step sees all of them.
+    Pixels of all images weigh alike; every step sees all of them. images: may read an image whenever it is asked for;
+    of maps that they give, less than a gigabyte is in memory at a time, however many there are.
     """
     import torch
     import torch.nn.functional as F
 
-    held = _alike(images, how)
-    pixels = sum(int((labels >= 0).sum()) for _, labels in held)
+    held = _Alike(images, how)
+    pixels = held.pixels
     if not pixels:
-        raise MethodError("There is no position with a sure pseudo label to learn layer weights from.")
-    theta = torch.zeros(held[0][0].shape[1], dtype=torch.float64, requires_grad=True)
+        raise MethodError(NOTHING_SURE)
+    theta = torch.zeros(held.layers, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.Adam([theta], lr=how.learning_rate)
     curve = []
     for _ in range(how.steps):
@@ -147,18 +164,42 @@ def softmax_ce(images: Sequence[Positions], how: CrossEntropy) -> tuple[Floats, 
     return theta.detach().softmax(dim=0).numpy(), curve
 
 
-def _alike(images: Sequence[Positions], how: CrossEntropy) -> list[tuple[Any, Any]]:
-    """Images of one shape side by side, so many at a time: maps (images, layers, classes, positions) and labels."""
-    import torch
+class _Alike:
+    """Images of one shape side by side, so many at a time: maps (images, layers, classes, positions) and labels.
 
-    alike: dict[tuple[int, ...], list[Positions]] = {}
-    for one in images:
-        alike.setdefault(one.maps.shape, []).append(one)
-    parts = [found[start : start + TOGETHER] for found in alike.values() for start in range(0, len(found), TOGETHER)]
-    return [
-        (torch.from_numpy(np.stack([one.maps for one in part])), torch.stack([_targets(one, how) for one in part]))
-        for part in parts
-    ]
+    Maps are kept as long as they fit; the others are asked for again at every look.
+    """
+
+    def __init__(self, images: Sequence[Positions], how: CrossEntropy) -> None:
+        self._images, self._how = images, how
+        self._kept: dict[int, Positions] = {}
+        alike: dict[tuple[int, ...], list[int]] = {}
+        self.pixels, self.layers, held = 0, 0, 0
+        for number, one in enumerate(images):
+            alike.setdefault(one.maps.shape, []).append(number)
+            self.pixels += int((_targets(one, how) >= 0).sum())
+            self.layers = len(one.maps)
+            if (held := held + one.maps.nbytes) <= HELD_BYTES:
+                self._kept[number] = one
+        self._parts = [(shape, part) for shape, found in alike.items() for part in _portions(found, shape)]
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        import torch
+
+        for shape, part in self._parts:
+            maps, labels = np.empty((len(part), *shape), np.float16), []
+            for place, number in enumerate(part):
+                one = self._kept.get(number) or self._images[number]
+                maps[place] = one.maps
+                labels.append(_targets(one, self._how))
+            yield torch.from_numpy(maps), torch.stack(labels)
+
+
+def _portions(numbers: Sequence[int], shape: Sequence[int]) -> Iterator[Sequence[int]]:
+    """So many images of a shape at a time as have room."""
+    step = max(1, min(TOGETHER, TOGETHER_BYTES // (8 * math.prod(shape))))
+    for start in range(0, len(numbers), step):
+        yield numbers[start : start + step]
 
 
 def _logits(scores: Any, how: CrossEntropy) -> Any:

@@ -7,7 +7,7 @@ are settings here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from methods.diffusion.features import DiffusionFeatures
+    from methods.layer_fit import Positions
 
 CHOICES = {
     "loss": ("softmax_ce", "least_squares"),
@@ -91,10 +92,10 @@ class LearnedStableSeg(Taught, StableSeg):
 
     def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
         """Weights from what `gather` left of all images, added up in the order of their ids."""
-        from methods.layer_fit import CrossEntropy, Gram, Positions, nonnegative, ridge, softmax_ce, total
+        from methods.layer_fit import CrossEntropy, Gram, nonnegative, ridge, softmax_ce, total
 
-        gathered = (held for image_id in lessons.image_ids if (held := lessons.gathered(image_id)))
         if self.loss == "least_squares":
+            gathered = (held for image_id in lessons.image_ids if (held := lessons.gathered(image_id)))
             gram = total(Gram.from_arrays(one) for one in gathered)
             weights = (ridge if self.solver == "ridge" else nonnegative)(gram, self.ridge)
             plain = np.full(len(weights), 1.0 / len(weights))
@@ -105,7 +106,7 @@ class LearnedStableSeg(Taught, StableSeg):
             how = CrossEntropy(
                 self.sharpness, self.level, self.rescale, lessons.background, self.learning_rate, self.steps
             )
-            weights, curve = softmax_ce([Positions(one["maps"], one["labels"]) for one in gathered], how)
+            weights, curve = softmax_ce(_Gathered(lessons), how)
             told = {"loss": curve[-1], "loss_of_mean": curve[0], "curve": curve}
         (folder / WEIGHTS).write_text(json.dumps([float(one) for one in weights]), encoding="utf-8")
         return {**told, "weights": [float(one) for one in weights]}
@@ -157,6 +158,23 @@ class StableSegByHead(StableSeg):
         if isinstance(self.layer_weights, str):
             raise MethodError("Weights per head are numbers, one a head of every layer.")
         return list(self.layer_weights)
+
+
+class _Gathered(Sequence["Positions"]):
+    """What was gathered of the images that have something, read whenever it is asked for."""
+
+    def __init__(self, lessons: Lessons) -> None:
+        self._lessons = lessons
+        self._ids = [image_id for image_id in lessons.image_ids if lessons.gathered(image_id)]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, place: Any) -> Any:
+        from methods.layer_fit import Positions
+
+        held = self._lessons.gathered(self._ids[place])
+        return Positions(held["maps"], held["labels"])
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:

@@ -114,8 +114,17 @@ class _Cache:
         self._train, self.held_out = order[held:].tolist(), tuple(range(-held, 0))
         self._held = order[:held].tolist()
         self._outputs = _outputs(len(lessons.vocabulary), _has_background(lessons))
+        if all(self._teaches_nothing(lessons.mask(image_id)) for image_id in lessons.image_ids):
+            raise MethodError(
+                f"None of the {len(order)} pseudo masks has a pixel that the teacher is sure of: choose another label "
+                "rule, or another teacher."
+            )
         self._kept: dict[int, tuple[Image, Truth]] = {}
         self._bytes = 0
+
+    def _teaches_nothing(self, mask: Truth) -> bool:
+        told = self._outputs[mask]
+        return bool((told == unsure(told)).all())
 
     @cached_property
     def count(self) -> int:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import weakref
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from harness.contracts import MethodError
+from methods import layer_fit
 from methods.layer_fit import CrossEntropy, Gram, Positions, nonnegative, one_hot, ridge, softmax_ce, total
 
 LAYERS, CLASSES = 5, 3
@@ -120,3 +125,64 @@ def test_a_map_that_is_constant_but_for_rounding_says_nothing() -> None:
         lesson = Positions(flat, np.array([0, 1, 0, 1], np.int16))
         _, curve = softmax_ce([lesson], CrossEntropy(steps=1, background=False, rescale="minmax"))
         assert curve[0] == pytest.approx(np.log(2))
+
+
+def test_maps_that_are_zero_everywhere_are_refused() -> None:
+    zero = gram_of(np.zeros((LAYERS, CLASSES, 40)), np.zeros(40, np.int16))
+    with pytest.raises(MethodError, match="class maps are 0 wherever a pseudo label is sure"):
+        total([zero, zero])
+
+
+def test_nonnegative_weights_of_layers_that_are_alike(rng: np.random.Generator) -> None:
+    """Many equal layers, of which one alone would do: no inverse exists, and the best sum of weights is still found."""
+    one, labels = rng.random((CLASSES, 200)), rng.integers(0, CLASSES, 200).astype(np.int16)
+    gram = total([gram_of(np.stack([one] * 160 + [0 * one]), labels)])
+    alone = total([gram_of(one[None], labels)])
+    weights = nonnegative(gram, 0.0)
+    assert weights.min() >= 0 and weights[:160].sum() == pytest.approx(ridge(alone, 0.0)[0], rel=1e-6)
+
+
+class Recalled(Sequence[Positions]):
+    """Images that are made at every look; what is alive of them is counted in bytes."""
+
+    def __init__(self, count: int, classes: int) -> None:
+        self.count, self.classes, self.alive, self.most = count, classes, 0, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, place: int) -> Positions:
+        if place >= self.count:
+            raise IndexError(place)
+        rng = np.random.default_rng(place)
+        classes = self.classes - place % 2
+        maps = rng.random((LAYERS, classes, 64)).astype(np.float16)
+        self.alive += maps.nbytes
+        self.most = max(self.most, self.alive)
+        weakref.finalize(maps, self._gone, maps.nbytes)
+        return Positions(maps, rng.integers(-1, classes + 1, 64).astype(np.int16))
+
+    def _gone(self, size: int) -> None:
+        self.alive -= size
+
+
+def test_maps_that_do_not_fit_are_read_anew_and_learn_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = Recalled(60, 30)
+    how = CrossEntropy(steps=6)
+    whole, curve = softmax_ce(images, how)
+    size = LAYERS * 30 * 64 * 2
+    assert images.most > 55 * size * 29 / 30
+    monkeypatch.setattr(layer_fit, "HELD_BYTES", 4 * size)
+    monkeypatch.setattr(layer_fit, "TOGETHER_BYTES", 5 * 4 * size)
+    images = Recalled(60, 30)
+    parts, told = softmax_ce(images, how)
+    assert images.most <= (4 + 2) * size and told == pytest.approx(curve, rel=1e-9)
+    assert np.abs(parts - whole).max() < 1e-9
+
+
+@pytest.mark.parametrize(("layers", "classes"), [(16, 59), (16, 150), (128, 150)])
+def test_many_names_stay_below_a_gigabyte(layers: int, classes: int) -> None:
+    """Held in float16; two parts in float16, one of them in float64, and once more inside a product."""
+    shape = (layers, classes, 1024)
+    together = max(len(part) for part in layer_fit._portions(range(1464), shape))
+    assert layer_fit.HELD_BYTES + together * math.prod(shape) * (2 + 2 + 8 + 8) < 1e9

@@ -100,6 +100,32 @@ def test_masks_of_16_bits_are_cropped_as_those_of_8(rng: np.random.Generator) ->
 
 
 @dataclass(frozen=True)
+class Unsure(ColourLessons):
+    """Masks of 255 alone, for all images or for all but the last."""
+
+    spared: int = 0
+
+    def mask(self, image_id: str) -> Truth:
+        mask = super().mask(image_id)
+        return mask if int(image_id[1:]) >= self.count - self.spared else np.full_like(mask, IGNORED)
+
+
+def test_masks_that_say_nothing_are_refused_and_some_of_them_cost_nothing(tmp_path: Path) -> None:
+    with pytest.raises(MethodError, match="None of the 8 pseudo masks has a pixel that the teacher is sure of"):
+        SMALL.fit(Unsure(), _folder(tmp_path / "none"))
+    told = replace(SMALL, steps=2).fit(Unsure(spared=5), _folder(tmp_path / "some"))
+    assert np.isfinite(told["last"]["loss"]) and told["last"]["loss"] > 0
+
+
+def test_a_class_that_never_appears_is_never_chosen(tmp_path: Path) -> None:
+    lessons = ColourLessons(12, vocabulary=Vocabulary((*NAMES, ("pink",))))
+    student = replace(SMALL, steps=30, colours=0.0, learning_rate=0.005, held_out=0.0)
+    student.fit(lessons, _folder(tmp_path / "fit"))
+    scores = student.fitted(tmp_path / "fit").segment(lessons.image("i000"), lessons.vocabulary)
+    assert bool(scores.isfinite().all()) and float((scores.argmax(dim=0) == 3).float().mean()) < 0.01
+
+
+@dataclass(frozen=True)
 class ManyLessons(ColourLessons):
     """Three hundred names; red, green and blue are numbers 255, 256 and 300."""
 
