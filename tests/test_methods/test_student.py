@@ -209,7 +209,11 @@ def test_a_student_learns_colours_and_offers_scores_by_name(tmp_path: Path, pseu
     left, right = lessons._kinds("i000")
     offered = Vocabulary((NAMES[right], NAMES[left]))
     scores = trained.segment(image, offered)
-    assert tuple(scores.shape) == (2, 40, 56) and scores.sum(dim=0).numpy() == pytest.approx(1.0, abs=1e-5)
+    every = trained.segment(image, Vocabulary(NAMES))  # shares of all, whatever is offered
+    assert tuple(scores.shape) == (2, 40, 56) and every.sum(dim=0).numpy() == pytest.approx(1.0, abs=1e-5)
+    assert bool((scores == every[[right, left]]).all())
+    alone = trained.segment(image, Vocabulary((NAMES[left],)))[0, 4:36].numpy()
+    assert alone[:, 4:24].mean() > alone[:, 32:].mean() + 0.5
     labels = scores.argmax(dim=0).numpy()
     assert (labels[:, :24] == 1).mean() > 0.9 and (labels[:, 32:] == 0).mean() > 0.9
     with pytest.raises(MethodError, match="was offered 'pink', which its lessons did not hold; they held red, green"):
