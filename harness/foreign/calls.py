@@ -70,6 +70,7 @@ class Guard:
         self._rare: tuple[Watched, ...] = ()
         self._generators: tuple[Any, ...] | None = None
         self._clean = 0  # calls elsewhere when the last look found nothing
+        self._sure = False  # nobody had a turn since functions were looked at
         self._own, self._theirs, self._early = own, list[Trace](), list[Trace]()
         self.careful = careful or own
         self.shared: Shared | None = None  # what is open, where it is to be looked after
@@ -85,8 +86,8 @@ class Guard:
         self._were = [one.look() for one in self._cheap]
         self._rarely_were = [one.look() for one in self._rare]
         if wholly:
-            _functions.settle()
-            self._generators = chance.keep()
+            _functions.settle(self._sure)
+            self._sure, self._generators = True, chance.keep()
         self._clean = self._elsewhere.calls
 
     def leave(self) -> None:
@@ -125,7 +126,7 @@ class Guard:
     ) -> Outcome:
         """The same, whatever came of it."""
         _met.update([who] if is_strange(who) else [])
-        loaded, process = len(sys.modules), os.getpid()
+        loaded, process, self._sure = len(sys.modules), os.getpid(), False
         if words:
             chance.seed(*words)
         answer, error, swapped = None, None, tuple[Trace, ...]()
@@ -214,6 +215,7 @@ class Guard:
 
     def _all(self) -> list[Trace]:
         replaced = _functions.traces()
+        self._sure = not replaced
         try:
             return [*self._rest(), *replaced]
         except Exception:  # what looks is made of functions too: they have to be back before it can

@@ -120,9 +120,9 @@ class Functions:
         self._foundations = Foundations()
         self._modules = 0
 
-    def settle(self) -> None:
-        """Take what is there for right, and take in what was loaded since the last time."""
-        if self._glance.same() and len(sys.modules) == self._modules:
+    def settle(self, sure: bool = False) -> None:
+        """Take what is there for right, and take in what was loaded since the last time. sure: nothing else changed."""
+        if len(sys.modules) == self._modules and (sure or self._glance.same()):
             return
         for name in [name for name, one in self._known.items() if _moved(name, one.place)]:
             del self._known[name]

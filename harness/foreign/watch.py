@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import inspect
 import locale
 import logging
 import os
@@ -29,6 +30,7 @@ SIGNALS = tuple([
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGALRM", "SIGCHLD")
     if hasattr(signal, name)
 ])  # fmt: skip
+_handler_of = inspect.unwrap(signal.getsignal)  # without a name for it, whose search is what costs
 
 
 @dataclass(frozen=True)
@@ -175,14 +177,14 @@ def _environment_told(before: dict[Any, Any], now: dict[Any, Any]) -> str:
 
 
 def _handlers() -> tuple[Any, ...]:
-    return tuple([*map(signal.getsignal, SIGNALS)])
+    return tuple([*map(_handler_of, SIGNALS)])
 
 
 def _put_handlers(was: tuple[Any, ...]) -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     for number, handler in zip(SIGNALS, was, strict=True):
-        if handler is not None and signal.getsignal(number) is not handler:
+        if handler is not None and _handler_of(number) is not handler:
             signal.signal(number, handler)
 
 

@@ -56,9 +56,9 @@ class Openings:
 
     def reading(self, run: Run) -> Reading:
         """The benchmark of a run, to be read from, with the classes that it was planned with."""
-        guard = Guard()
-        guard.settle()
-        key = Reading, run.benchmark, run.classes
+        guard, key = Guard(), (Reading, run.benchmark, run.classes)
+        if key not in self._held:
+            guard.settle()
         reading: Reading = self._once(guard, key, run.benchmark, partial(self._read, run))
         guard.leave()
         return reading
