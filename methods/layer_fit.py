@@ -19,7 +19,7 @@ NOTHING_SURE = "There is no position with a sure pseudo label to learn layer wei
 
 TOGETHER = 64  # images whose maps are in float64 at a time, at most
 TOGETHER_BYTES = 2**26  # of their maps in float64; products need several times as much
-HELD_BYTES = 2**28  # of maps in float16 that stay in memory; others are read anew at every step
+HELD_BYTES = 2**27  # of maps in float16 that stay in memory; others are read anew at every step
 
 
 @dataclass(frozen=True, eq=False)
