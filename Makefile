@@ -1,6 +1,8 @@
 # The two commands of the README: `make demo` runs the root grid, `make test` passes the tests.
 PYTHON ?= python3
 BIN := .venv/bin
+# One process more than cores, five at most: one of them often waits for Ray.
+PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(5, 1 + (os.cpu_count() or 1)))")
 
 .PHONY: venv demo test lint types models damages grids schedules versions chromium clean
 
@@ -15,7 +17,7 @@ demo: venv
 	$(BIN)/python -m harness.sweep grid.yaml
 
 test: venv lint types chromium
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # The report's pages are tried in a real browser; without one (and without the right to install it) those tests skip.
 chromium:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from in_process import PLUGINS, ROOT
 
+Main = Callable[..., int | None]
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(["harness.sweep", "harness.work.worker", "harness.learning.fitting", "toy_learners"])
 
@@ -25,7 +26,7 @@ def prepare() -> None:
     resource_tracker.ensure_running()
 
 
-def start(folder: Path, main: Callable[..., int], *arguments: object, **environment: str) -> BaseProcess:
+def start(folder: Path, main: Main, *arguments: object, **environment: str) -> BaseProcess:
     """`main(*arguments)` in a folder, running; its exit code is what main gives. `stdout` and `stderr` are files there.
 
     Whoever starts it reads `exitcode` after `join`; a signal's is its number below zero.
@@ -35,7 +36,7 @@ def start(folder: Path, main: Callable[..., int], *arguments: object, **environm
     return process
 
 
-def _run(folder: str, main: Callable[..., int], arguments: tuple[object, ...], environment: dict[str, str]) -> None:
+def _run(folder: str, main: Main, arguments: tuple[object, ...], environment: dict[str, str]) -> None:
     os.chdir(folder)
     os.environ.update({"COLUMNS": "150", "PYTHONPATH": os.pathsep.join((str(ROOT), str(PLUGINS)))} | environment)
     for number, name in ((1, "stdout"), (2, "stderr")):

@@ -6,21 +6,18 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from in_process import door
 from PIL import Image
 from toy_world import Boxes
 
+from harness import sweep
 from results.folder.keepsakes import label_map_path
-
-ROOT = Path(__file__).parents[2]
-PLUGINS = ROOT / "tests" / "plugins"
 
 GRID = """
 name: toy
@@ -153,17 +150,16 @@ def test_an_interrupted_sweep_keeps_what_is_done_and_goes_on_from_there(folder: 
     grid = GRID.split("methods:")[0] + methods + GRID.split("benchmarks:")[1]
     (folder / "grid.yaml").write_text(grid.replace("batch: 4", "batch: 1"))
     (folder / "stop-here").touch()
-    command = [sys.executable, "-m", "harness.sweep", "grid.yaml", "--local", "--no-report"]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{PLUGINS}"}
-    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    process = forked.start(folder, sweep.main, ["grid.yaml", "--local", "--no-report"])
     try:
-        while process.poll() is None and not (folder / "stopped").exists():
+        while process.is_alive() and not (folder / "stopped").exists():
             time.sleep(0.02)
-        process.send_signal(how)
-        _, said = process.communicate()
+        os.kill(process.pid or 0, how)
+        process.join()
     finally:
         process.kill()
-    assert process.returncode == 130 and "Interrupted" in said and "Traceback" not in said
+    said = (folder / "stderr").read_text()
+    assert process.exitcode == 130 and "Interrupted" in said and "Traceback" not in said
     plan = json.loads(door("grid.yaml", "--plan", "--json", cwd=folder).stdout)
     assert plan["images_missing"] == 8
     assert door("grid.yaml", cwd=folder).returncode == 0

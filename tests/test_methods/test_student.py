@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 from in_process import as_it_was
@@ -178,8 +178,7 @@ def test_groups_are_independent_of_who_computes_them(tmp_path: Path) -> None:
     places = {count: (str(tmp_path / f"port{count}"), str(_folder(tmp_path / str(count)))) for count in (1, 2)}
     with as_it_was(tmp_path):
         _work(0, 1, *places[1])
-        other = get_context("spawn").Process(target=_work, args=(1, 2, *places[2]))
-        other.start()
+        other = forked.start(tmp_path, _work, 1, 2, *places[2])
         try:
             _work(0, 2, *places[2])
         finally:
