@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 
@@ -17,10 +18,14 @@ EVERY = 10.0  # seconds between lines
 
 
 class FitProgress:
-    """Prints how far a fit has come while it is open. Learners that write no `curve.jsonl` are quiet."""
+    """Prints how far a fit has come while it is open. Learners that write no `curve.jsonl` are quiet.
+
+    A line of it that holds a `notice` is shown as it is.
+    """
 
     def __init__(self, fit: PlannedFit, console: Console) -> None:
         self._name = f"{fit.method_name} {fit.variant}".strip()
+        self._noticed = 0
         self._fit, self._console, self._over = fit, console, Event()
         self._thread = Thread(target=self._watch, name="fit progress", daemon=True)
 
@@ -36,22 +41,35 @@ class FitProgress:
     ) -> None:
         self._over.set()
         self._thread.join()
+        self._notice()
         if error is None:
             spent = clock(time.monotonic() - self._began)
             self._console.print(f"fit {self._name}: done in {spent}{self._last()}", highlight=False, soft_wrap=True)
 
     def _watch(self) -> None:
         while not self._over.wait(EVERY):
+            self._notice()
             if said := self._last():
                 self._console.print(f"fit {self._name}{said}", highlight=False, soft_wrap=True)
 
-    def _last(self) -> str:
-        """The end of the curve in words; an empty text before there is one."""
+    def _notice(self) -> None:
+        """What the learner has to say, each once."""
+        notices = [str(line["notice"]) for line in self._curve() if "notice" in line]
+        for notice in notices[self._noticed :]:
+            self._console.print(f"fit {self._name} {notice}", highlight=False, markup=False, soft_wrap=True)
+        self._noticed = len(notices)
+
+    def _curve(self) -> list[dict[str, Any]]:
+        """What is written so far."""
         try:
             lines = (Path(self._fit.folder) / "curve.jsonl").read_text(encoding="utf-8").splitlines()
-            found = [json.loads(line) for line in lines]
+            return [json.loads(line) for line in lines]
         except (OSError, ValueError):
-            return ""
+            return []
+
+    def _last(self) -> str:
+        """The end of the curve in words; an empty text before there is one."""
+        found = [line for line in self._curve() if "notice" not in line]
         words = []
         for key in ("loss", "validation_miou"):
             if known := [line for line in found if key in line]:

@@ -19,23 +19,32 @@ from methods.student import network as networks
 from methods.student.crops import Crops, unsure
 from methods.student.network import Shape
 from methods.student.settings import StudentSettings
-from methods.student.training import Course, train_student
+from methods.student.training import Course, reached, train_student
+from methods.student.workers import THREADS
 
 CACHE_BYTES = 2 * 2**30  # of lessons that are kept decoded
 
 
 def fit_student(student: StudentSettings, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
     """Train as torch.distributed says, or alone; rank 0 writes the artefact."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        return _fit(student, lessons, folder)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit(student: StudentSettings, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
     rank, world = _place()
-    shape = _shape(student, lessons)
-    resumed = (folder / "unfinished" / "checkpoint.pt").exists()
+    shape, since = _shape(student, lessons), reached(folder)
     torch.manual_seed(student.seed)
-    network = networks.build_network(shape, None if resumed else student.encoder_weights)
+    network = networks.build_network(shape, None if since.state else student.encoder_weights)
     if shape.text is not None and student.text_model is not None:
         names = lessons.vocabulary.names
         networks.set_texts(network, networks.text_vectors(student.text_model, names, lessons.vocabulary.templates))
     where = networks.device()
-    curve = train_student(network.to(where), _course(student), _Cache(student, lessons), folder, rank, world)
+    curve = train_student(network.to(where), _course(student), _Cache(student, lessons), folder, rank, world, since)
     if rank == 0:
         outputs = {"classes": list(lessons.vocabulary.words), "background": _has_background(lessons)}
         (folder / "student.json").write_text(json.dumps({"shape": asdict(shape), **outputs}), encoding="utf-8")

@@ -1,16 +1,17 @@
 """Lessons (image, pseudo mask) and a network flow in; a trained network flows out, alone or as one of several workers.
 
 What is drawn at random depends on seed, step and place in the batch alone. So a training that was killed goes on from
-its last checkpoint to the same bits, and the number of workers changes nothing but the order of sums.
+its last checkpoint to the same bits, and the number of workers changes no bit either.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -24,8 +25,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harness.contracts import Image, Truth
+from harness.contracts.checkpoint import read_checkpoint, write_checkpoint
 from methods.student.crops import in_imagenet_colours, unsure
 from methods.student.network import logits, parameter_groups
+from methods.student.workers import flat, summed, unflatten
 
 CHECKPOINTS = 10  # of one training
 LINES = 50  # of the loss curve
@@ -88,7 +91,7 @@ class Curve:
         """Drop what was recorded after a step, by a training that was killed."""
         if self.path.exists():
             found = [_parsed(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-            self.lines = [line for line in found if line and line["step"] <= step]
+            self.lines = [line for line in found if line.get("step", step + 1) <= step]
         _replace(self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode())
 
     def add(self, **line: Any) -> None:
@@ -98,26 +101,58 @@ class Curve:
             file.write(json.dumps(line) + "\n")
 
 
+@dataclass(frozen=True)
+class Reached:
+    """How far a training has come: steps done and the state after them. broken: why it begins anew, in a clause."""
+
+    step: int = 0
+    state: Mapping[str, Any] = field(default_factory=dict)
+    broken: str = ""
+
+
+def reached(folder: Path) -> Reached:
+    """What the checkpoint of a training says; nothing is reached without one, or with a broken one."""
+    try:
+        content = read_checkpoint(_checkpoint(folder))
+        if content is None:
+            return Reached()
+        held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return Reached(int(held["step"]), held)
+    except ValueError as problem:
+        return Reached(broken=str(problem))
+
+
 def train_student(
-    network: nn.Module, course: Course, material: Material, folder: Path, rank: int = 0, world: int = 1
+    network: nn.Module,
+    course: Course,
+    material: Material,
+    folder: Path,
+    rank: int = 0,
+    world: int = 1,
+    since: Reached | None = None,
 ) -> list[dict[str, Any]]:
     """Train a network (already on its device) in place; the lines of the curve.
 
     folder: `curve.jsonl` and `unfinished/checkpoint.pt` lie there; workers of one training share it, and call this with
-    their rank, torch.distributed being set up by whoever starts them. Only rank 0 writes.
+    their rank, torch.distributed being set up by whoever starts them. Only rank 0 writes. since: where it goes on.
     """
     layout = _layout(_device(network))
     network.train().to(memory_format=layout)
     optimiser = _optimiser(network, course)
-    checkpoint = folder / "unfinished" / "checkpoint.pt"
-    start = _resume(checkpoint, network, optimiser)
+    since = since or Reached()
+    start = since.step
+    if since.state:
+        network.load_state_dict(since.state["network"])
+        optimiser.load_state_dict(since.state["optimiser"])
     curve = Curve(folder / "curve.jsonl")
     if rank == 0:
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        _checkpoint(folder).parent.mkdir(parents=True, exist_ok=True)
         curve.go_back_to(start)
+    if rank == 0 and since.broken:
+        curve.add(step=0, steps=course.steps, notice=f"begins anew, because its checkpoint {since.broken}")
     began = time.perf_counter()
     for step, batch in enumerate(_batches(course, material, start, rank, world), start=start):
-        loss = _step(network, optimiser, course, step, batch, world)
+        loss = _step(network, optimiser, course, step, batch, rank, world)
         done = step + 1
         if rank == 0 and (done % max(1, course.steps // LINES) == 0 or done == course.steps):
             seconds = round(time.perf_counter() - began, 2)
@@ -125,7 +160,7 @@ def train_student(
         if rank == 0 and material.held_out and course.validate_every and _due(done, course.validate_every, course):
             curve.add(step=done, steps=course.steps, **validate(network, material))
         if rank == 0 and _due(done, max(1, course.steps // CHECKPOINTS), course):
-            _save(checkpoint, network, optimiser, done)
+            _save(_checkpoint(folder), network, optimiser, done)
     return curve.lines
 
 
@@ -162,27 +197,30 @@ def _step(
     course: Course,
     step: int,
     batch: Sequence[tuple[int, list[Example]]],
+    rank: int,
     world: int,
 ) -> float:
     """One update from the groups of a batch that this worker has; the mean loss a pixel over all workers."""
     for settings in optimiser.param_groups:
         settings["lr"] = course.learning_rate * course.rate(step) * settings["share"]
-    optimiser.zero_grad(set_to_none=False)
     running = [one for name, one in network.named_buffers() if name.endswith(("running_mean", "running_var"))]
     before = [one.clone() for one in running]
-    left = [torch.zeros_like(one) for one in running]
-    tally = torch.zeros(3, device=_device(network))  # loss, pixels, groups
+    given = []
     for number, examples in batch:
         torch._foreach_copy_(running, before)
+        optimiser.zero_grad(set_to_none=False)
         torch.manual_seed(_number(course.seed, step, number))
-        tally += _learn(network, course, examples)
-        torch._foreach_add_(left, running)
-    gradients = [one.grad for one in network.parameters() if one.grad is not None]
-    if world > 1:
-        _sum_over_workers([*gradients, *left, tally])
+        tally = _learn(network, course, examples)
+        gradients = [one.grad for one in network.parameters() if one.grad is not None]
+        given.append(flat([*gradients, *running, tally]))
+    left = [torch.empty_like(one) for one in running]
+    unflatten(summed(given, course.batch // course.group, rank, world), [*gradients, *left, tally])
     torch._foreach_mul_(gradients, float(1.0 / tally[1].clamp(min=1.0)))
     torch._foreach_mul_(left, float(1.0 / tally[2]))
     torch._foreach_copy_(running, left)
+    for name, one in network.named_buffers():
+        if name.endswith("num_batches_tracked"):
+            one += course.batch // course.group - len(batch)  # those of other workers
     optimiser.step()
     return float(tally[0] / tally[1].clamp(min=1.0))
 
@@ -211,16 +249,6 @@ def _mixed(where: torch.device, precision: str) -> AbstractContextManager[Any]:
     if where.type != "cuda" or precision == "float32":
         return nullcontext()
     return torch.autocast("cuda", torch.bfloat16)
-
-
-def _sum_over_workers(tensors: Sequence[Tensor]) -> None:
-    """Add up tensors over all workers, in one message."""
-    import torch.distributed as workers
-
-    flat = torch.cat([one.reshape(-1) for one in tensors])
-    workers.all_reduce(flat)
-    for one, part in zip(tensors, torch.split(flat, [one.numel() for one in tensors]), strict=True):
-        one.copy_(part.view_as(one))
 
 
 def _batches(
@@ -265,20 +293,14 @@ def _optimiser(network: nn.Module, course: Course) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parts, betas=(course.momentum, 0.999), weight_decay=course.weight_decay, fused=True)
 
 
-def _resume(checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer) -> int:
-    """The step that a checkpoint has come to, its state taken over; 0 without one."""
-    if not checkpoint.exists():
-        return 0
-    held = torch.load(checkpoint, map_location=_device(network), weights_only=True)
-    network.load_state_dict(held["network"])
-    optimiser.load_state_dict(held["optimiser"])
-    return int(held["step"])
+def _checkpoint(folder: Path) -> Path:
+    return folder / "unfinished" / "checkpoint.pt"
 
 
 def _save(checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
-    waiting = checkpoint.with_suffix(".new")
-    torch.save({"step": step, "network": network.state_dict(), "optimiser": optimiser.state_dict()}, waiting)
-    os.replace(waiting, checkpoint)
+    content = io.BytesIO()
+    torch.save({"step": step, "network": network.state_dict(), "optimiser": optimiser.state_dict()}, content)
+    write_checkpoint(checkpoint, content.getvalue())
 
 
 def _replace(path: Path, content: bytes) -> None:
