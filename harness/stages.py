@@ -165,6 +165,11 @@ class Desk:
         """How many label maps of the teacher are not there, or damaged."""
         return self._unusable(fit.labels.run.run_id, self._masks(fit))
 
+    def _may_be_left_out(self, fit: PlannedFit) -> int:
+        """How many train images lack a label map, where the learner goes on without them."""
+        absent = sum(not Path(path).exists() for path in self._masks(fit).values())
+        return absent if absent + len(fit.left_out) <= fit.may_fail * len(fit.labels.image_ids) else 0
+
     def _unusable(self, run_id: str, paths: Mapping[str, str]) -> int:
         unusable = 0
         for path in map(Path, paths.values()):
@@ -196,10 +201,17 @@ class Desk:
         return self._paths(fit, partial(artefacts.gathered_path, self.store.folder.absolute(), fit.artefact_id))
 
     def _paths(self, fit: PlannedFit, path: Callable[[str], Path]) -> dict[str, str]:
-        return {image_id: str(path(image_id)) for image_id in fit.labels.image_ids}
+        return {image_id: str(path(image_id)) for image_id in fit.image_ids}
 
     def _fit(self, fit: PlannedFit) -> None:
-        """Fit, and write the card."""
+        """Fit, and write the card; where the teacher failed on no more images than it may, the next plan does that."""
+        if failed := self._may_be_left_out(fit):
+            called, every = f"{fit.method_name} {fit.variant}".strip(), len(fit.image_ids)
+            print(
+                f"{called} leaves out {failed} of {every} train images, on which {fit.teacher} failed", file=sys.stderr
+            )
+            self.store.event({"event": "left out", "artefact": fit.artefact_id, "images": failed})
+            return
         gathered = self._gathered(fit)
         lacking = self._lacking(fit) + self._unusable(fit.artefact_id, gathered)
         if lacking:
@@ -220,7 +232,7 @@ class Desk:
         except Exception as error:
             self._give_up(fit, in_words(error))
             return
-        samples = behind(self.store.samples()(fit.labels.run.run_id), fit.labels.image_ids)
+        samples = behind(self.store.samples()(fit.labels.run.run_id), fit.image_ids)
         content = {**card_of_fit(fit), "samples": samples, **self.around, **told}
         artefacts.finish(self.store.folder, fit.artefact_id, content)
         name = {"method": fit.method_name, "seconds": told["seconds"]}
@@ -247,6 +259,6 @@ def card_of_fit(fit: PlannedFit) -> dict[str, Any]:
     return {
         "artefact_id": fit.artefact_id, "method_name": fit.method_name, "variant": fit.variant,
         "teacher": fit.teacher, "teacher_run": labels.run.run_id, "label_rule": rule,
-        "seed": settings.get("seed"), "image_count": len(labels.image_ids), "protocol": asdict(labels.run.protocol),
-        **fit.record, "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": settings.get("seed"), "image_count": len(fit.image_ids), "protocol": asdict(labels.run.protocol),
+        "supervision": fit.supervision, **fit.record, "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip

@@ -68,19 +68,38 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
     store = Store.open(options.results)
     with store.writer() as writer:
         plan = _plan(options, grid, store)
-        stages.set_changed_aside(store, writer, plan)
-        _record(store, plan, grid)
-        for line in plan_report.plan_summary(plan, overview.seconds_per_image(store), _workers(options, grid)):
-            console.print(line, highlight=False)
         _tell_of_before(store, console)
-        if plan.stages:
-            _run(plan, store, writer, options, grid, console)
+        _do(plan, store, writer, options, grid, console)
+        while (again := _plan_again(plan, options, grid, store)) is not plan:
+            plan = again
+            _do(plan, store, writer, options, grid, console)
     board = leaderboard.build_board(store, partial=options.partial)
     files = leaderboard.write_board(board, store.folder)
     print_leaderboard(board, console)
     report = [] if options.no_report else [_report(store, options.partial)]
     console.print(*(f"\n{path}" for path in (*files, *report)), sep="", highlight=False, soft_wrap=True)
     return _verdict(plan, store, board.disputes)
+
+
+def _do(
+    plan: Plan, store: Store, writer: Writer, options: argparse.Namespace, grid: grids.Grid, console: Console
+) -> None:
+    """Set aside what changed, say what is to be done, and do it."""
+    stages.set_changed_aside(store, writer, plan)
+    _record(store, plan, grid)
+    for line in plan_report.plan_summary(plan, overview.seconds_per_image(store), _workers(options, grid)):
+        console.print(line, highlight=False)
+    if plan.stages:
+        _run(plan, store, writer, options, grid, console)
+
+
+def _plan_again(plan: Plan, options: argparse.Namespace, grid: grids.Grid, store: Store) -> Plan:
+    """The plan, or, where a teacher failed or succeeded on images that its learner may do without, the next one."""
+    if not any(fit.may_fail for fit in plan.fits):
+        return plan
+    tried = plan.tried | {labels.run.run_id for labels in plan.labels}
+    again = _plan(options, grid, store, tried)
+    return plan if {fit.artefact_id for fit in again.fits} == {fit.artefact_id for fit in plan.fits} else again
 
 
 def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) -> int:
@@ -110,10 +129,14 @@ def _tell_of_before(store: Store | None, console: Console) -> None:
         )  # fmt: skip
 
 
-def _plan(options: argparse.Namespace, grid: grids.Grid, store: Store | None) -> Plan:
+def _plan(
+    options: argparse.Namespace, grid: grids.Grid, store: Store | None, tried: frozenset[str] = frozenset()
+) -> Plan:
     stored, shelf = (store.stored(), stages.shelf(store)) if store is not None else ({}, None)
     with keeping_functions():
-        return plans.make(grid.name, grid.cells, grid.batch, stored, options.limit, grid.keep, shelf, grid.folder)
+        return plans.make(
+            grid.name, grid.cells, grid.batch, stored, options.limit, grid.keep, shelf, grid.folder, tried
+        )
 
 
 def _run(

@@ -9,7 +9,10 @@ from harness.contracts import LabelRule
 
 @dataclass(frozen=True, kw_only=True)
 class Taught:
-    """teacher: a method of the same grid, by name. The others: harness.contracts.LabelRule."""
+    """teacher: a method of the same grid, by name. teacher_may_fail: see harness.contracts.Learner; in no id.
+
+    The others: harness.contracts.LabelRule.
+    """
 
     teacher: str
     label_low: float = 0.0
@@ -17,6 +20,7 @@ class Taught:
     label_scale: str = "minmax"
     label_below: str = "ignored"
     label_unsure: float = 0.0
+    teacher_may_fail: float = 0.0
 
     @property
     def rule(self) -> LabelRule:

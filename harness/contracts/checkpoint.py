@@ -11,7 +11,7 @@ _LENGTH = len(_HEAD % b"") + 32
 
 
 def write_checkpoint(path: Path, content: bytes) -> None:
-    """Write beside the path, sync, rename over it, sync the folder: after a crash the former one or this one lies there.
+    """Write beside the path, sync, rename over it, sync the folder: after a crash the former or this one lies there.
 
     OSError when the disk refuses.
     """

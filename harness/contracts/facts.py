@@ -49,10 +49,14 @@ def protocol_facts(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def id_of_fit(record: Mapping[str, Any]) -> str:
-    """The id of an artefact, from what its card says: the learner, its backbones, the teacher's label maps, images."""
+    """The id of an artefact, from what its card says: the learner, its backbones, the teacher's label maps, images.
+
+    left_out: where there are such, the train images on which the teacher failed.
+    """
+    left_out = {"left_out": record["left_out"]} if record.get("left_out") else {}
     return digest({
         "learner": essence(record["learner"]), "backbones": _essences(record["backbones"]),
-        **{name: record[name] for name in ("labels", "images", "batch")},
+        **{name: record[name] for name in ("labels", "images", "batch")}, **left_out,
     })  # fmt: skip
 
 

@@ -30,7 +30,7 @@ class FitProgress:
         self._thread = Thread(target=self._watch, name="fit progress", daemon=True)
 
     def __enter__(self) -> FitProgress:
-        taught = f"{len(self._fit.labels.image_ids)} label maps of {self._fit.teacher}"
+        taught = f"{len(self._fit.image_ids)} label maps of {self._fit.teacher}"
         self._console.print(f"fit {self._name} from {taught}", highlight=False, soft_wrap=True)
         self._began = time.monotonic()
         self._thread.start()

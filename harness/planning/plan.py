@@ -50,7 +50,7 @@ class Plan:
 
     labels, fits: teachers' runs and what is learned from them, whether stored or to be done or needed by nobody.
     unstamped: address of a plug-in -> what of its code stands in no id, a clause each. data: the images of every
-    benchmark as they are now.
+    benchmark as they are now. tried: see make.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Plan:
     fits: tuple[PlannedFit, ...] = ()
     unstamped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     data: Mapping[Recipe, DataNow] = field(default_factory=dict, compare=False, repr=False)
+    tried: frozenset[str] = frozenset()
 
     @property
     def groups(self) -> tuple[tuple[PlannedRun, ...], ...]:
@@ -108,24 +109,29 @@ def make(
     keep: int | Sequence[str] = 0,
     shelf: Shelf | None = None,
     folder: str = ".",
+    tried: frozenset[str] = frozenset(),
 ) -> Plan:
     """Plan a grid's cells.
 
     limit: only the first images of every benchmark in the order of their ids, train splits too. keep: the images whose
     label maps are wanted, by id, or how many of each benchmark. shelf: what is stored besides rows. folder: where the
-    paths in settings start.
+    paths in settings start. tried: runs of teachers whose failed images are not tried again.
     """
-    planner = Planner(batch, stored or {}, limit, keep, shelf or Shelf(), folder)
+    planner = Planner(batch, stored or {}, limit, keep, shelf or Shelf(), folder, tried)
     runs = tuple(planner.plan(cell) for cell in cells)
     labels, fits = tuple(planner.labels.values()), tuple(planner.fits.values())
-    return Plan(name, batch, runs, _stages(runs), labels, fits, planner.unstamped, planner.data)
+    return Plan(name, batch, runs, _stages(runs, fits), labels, fits, planner.unstamped, planner.data, tried)
 
 
-def _stages(runs: Sequence[PlannedRun]) -> tuple[Stage, ...]:
-    """What is missing, and what that needs in turn, each at the first stage at which it can be done."""
+def _stages(runs: Sequence[PlannedRun], known: Sequence[PlannedFit]) -> tuple[Stage, ...]:
+    """What is missing, and what that needs in turn, each at the first stage at which it can be done.
+
+    known: all fits; a teacher's images that were left out of one are tried again.
+    """
     wanted: dict[str, PlannedRun] = {}
     fits: dict[str, PlannedFit] = {}
     todo = [planned for planned in runs if planned.missing]
+    todo += [fit.labels for fit in known if fit.left_out and fit.labels.missing]
     while todo:
         planned = todo.pop()
         wanted[f"{planned.run.purpose.kind} {planned.run.run_id}"] = planned

@@ -55,7 +55,8 @@ class PlannedFit:
     """A learner with its lessons. labels: the teacher's run on the train split; gathers: the learner's own, if any.
 
     teacher: its name. folder: where the artefact lies, or will. stored: it is there. record: what its card says of it.
-    outdated: what lies there was learned from images that changed since.
+    outdated: what lies there was learned from images that changed since. may_fail: the share of the train images on
+    which the teacher may fail; left_out: those on which it did.
     """
 
     artefact_id: str
@@ -69,6 +70,25 @@ class PlannedFit:
     stored: bool
     record: Mapping[str, Any] = field(repr=False)
     outdated: bool = False
+    may_fail: float = 0.0
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """The train images that are learned from."""
+        out = frozenset(self.left_out)
+        return tuple([image_id for image_id in self.labels.image_ids if image_id not in out])
+
+    @property
+    def left_out_of_chain(self) -> frozenset[str]:
+        """The train images that were left out by this learner or by one that taught it."""
+        before = self.labels.fit.left_out_of_chain if self.labels.fit else frozenset[str]()
+        return before | frozenset(self.left_out)
+
+    @property
+    def supervision(self) -> str:
+        """What a person has told of the train images, as far as the protocol let the teacher know it."""
+        return "image-level labels" if self.labels.run.protocol.vocabulary == "present" else "none"
 
     @property
     def level(self) -> int:

@@ -56,11 +56,22 @@ class Shelf:
 
 
 class Planner:
-    """Plans cells one by one; `labels` and `fits` are what the learners among them need, each once, in order."""
+    """Plans cells one by one; `labels` and `fits` are what the learners among them need, each once, in order.
+
+    tried: runs of teachers whose failed images are not tried again.
+    """
 
     def __init__(
-        self, batch: int, stored: Stored, limit: int | None, keep: int | Sequence[str], shelf: Shelf, folder: str
+        self,
+        batch: int,
+        stored: Stored,
+        limit: int | None,
+        keep: int | Sequence[str],
+        shelf: Shelf,
+        folder: str,
+        tried: frozenset[str] = frozenset(),
     ) -> None:
+        self._tried = tried
         self._batch, self._stored, self._limit, self._keep, self._shelf = batch, stored, limit, keep, shelf
         self._known = Known(folder, shelf.origins, shelf.tell)
         self._together: dict[tuple[str, ...], frozenset[str]] = {}  # the images of a benchmark, held once for all runs
@@ -108,11 +119,13 @@ class Planner:
         if not known:
             return every, 0
         lacking = frozenset(image for image in every if known.get(image) != "ok" or image in changed)
-        return lacking, sum(known.get(image) == "failed" for image in lacking)
+        failed = sum(known.get(image) == "failed" for image in lacking)
+        return lacking - self._failed(run) if run.run_id in self._tried else lacking, failed
 
     def _with_unseen(self, run: Run, lacking: frozenset[str], keep: frozenset[str]) -> frozenset[str]:
         """What a run lacks, and the images whose label maps are wanted and not there."""
-        unseen = [image for image in keep if not self._shelf.has_map(run.run_id, image)]
+        looked = keep - self._failed(run) if run.run_id in self._tried else keep
+        unseen = [image for image in looked if not self._shelf.has_map(run.run_id, image)]
         return lacking.union(unseen) if unseen else lacking
 
     def _changed(self, place: KnownBenchmark, run: Run, fit: PlannedFit | None) -> Mapping[str, str]:
@@ -128,28 +141,41 @@ class Planner:
         rule = loading.ask(learner.built, "rule", lambda: learner.built.rule)
         labels = self._planned(teacher, partial(Labelling, rule))
         labels = self.labels.setdefault(labels.run.run_id, labels)
+        may_fail = _may_fail(cell, learner.built)
+        left_out = self._left_out(labels, may_fail)
         content = {
             "learner": learner.facts, "backbones": sorted(learner.backbones, key=digest),
             "labels": labels.run.run_id, "images": digest(list(labels.image_ids)),
-            "batch": self._batch if learner.backbones else None,
+            "batch": self._batch if learner.backbones else None, **({"left_out": list(left_out)} if left_out else {}),
         }  # fmt: skip
         artefact_id = id_of_fit(content)
         if artefact_id not in self.fits:
             folder, there = f"{self._shelf.artefacts}/{artefact_id}", self._shelf.has_artefact(artefact_id)
-            outdated = self._outdated(artefact_id, labels)
+            outdated = self._outdated(artefact_id, labels, left_out)
             named = f"{teacher.method_name} {teacher.variant}".strip()
             record = {**content, "teacher": named, "benchmark": labels.record["benchmark"]}
             fit = PlannedFit(
                 artefact_id, cell.method_name, cell.variant, cell.method, teacher=named, labels=labels, gathers=None,
                 folder=folder, stored=there and not outdated, record=record, outdated=outdated,
+                may_fail=may_fail, left_out=left_out,
             )  # fmt: skip
             self.fits[artefact_id] = replace(fit, gathers=self._gathers(cell, fit, learner))
         return self.fits[artefact_id]
 
-    def _outdated(self, artefact_id: str, labels: PlannedRun) -> bool:
+    def _left_out(self, labels: PlannedRun, may_fail: float) -> tuple[str, ...]:
+        """The train images on which a teacher failed; none where they are more than it may."""
+        known = self._failed(labels.run) if may_fail else frozenset()
+        failed = tuple([image for image in labels.image_ids if image in known])
+        return failed if len(failed) <= may_fail * len(labels.image_ids) else ()
+
+    def _failed(self, run: Run) -> frozenset[str]:
+        known = self._stored.get(run.run_id, {})
+        return frozenset(image for image, status in known.items() if status == "failed")
+
+    def _outdated(self, artefact_id: str, labels: PlannedRun, left_out: Sequence[str]) -> bool:
         """Whether the images behind an artefact are not those of the teacher's label maps any more."""
         taught, samples = self._shelf.taught(artefact_id), self._shelf.samples(labels.run.run_id)
-        now = behind(samples, labels.image_ids)
+        now = behind(samples, set(labels.image_ids) - set(left_out))
         return bool(labels.changed) or (None not in (taught, now) and taught != now)
 
     def _gathers(self, cell: Plannable, fit: PlannedFit, learner: KnownMethod) -> PlannedRun | None:
@@ -166,11 +192,11 @@ class Planner:
             labels, run_id=fit.artefact_id, method_name=cell.method_name, variant=cell.variant, method=cell.method,
             purpose=Gathering(labels.run_id), own=getattr(cell, "own", False), planned=labels.planned + learner.planned,
         )  # fmt: skip
-        ids = () if fit.outdated else fit.labels.image_ids
+        ids = () if fit.outdated else fit.image_ids
         there = {image for image in ids if self._shelf.has_gathered(fit.artefact_id, image)}
-        missing = frozenset(fit.labels.image_ids) - there
+        missing = frozenset(fit.image_ids) - there
         return PlannedRun(
-            run, fit.labels.image_ids, missing, failed_before=0, passes=learner.passes, keep=frozenset(),
+            run, fit.image_ids, missing, failed_before=0, passes=learner.passes, keep=frozenset(),
             stored=len(there), record={}, serves=fit,
         )  # fmt: skip
 
@@ -202,6 +228,8 @@ class Planner:
         record |= {name: content for name, content in told.items() if content}
         if fit is not None:
             record["artefact"] = {"id": fit.artefact_id, "teacher": fit.teacher, "labels": fit.labels.run.run_id}
+            if out := fit.left_out_of_chain:
+                record["artefact"] |= {"left_out": sorted(out), "train_images": len(fit.labels.image_ids)}
         return run, record
 
 
@@ -214,6 +242,14 @@ def chosen(image_ids: Sequence[str], keep: int | Sequence[str]) -> frozenset[str
         return frozenset(keep) & frozenset(image_ids)
     count = min(keep, len(image_ids))
     return frozenset(image_ids[place * len(image_ids) // count] for place in range(count))
+
+
+def _may_fail(cell: Plannable, learner: Any) -> float:
+    """The share of the train images on which a learner's teacher may fail. GridError where it is none."""
+    share = getattr(learner, "teacher_may_fail", 0.0)
+    if not 0.0 <= share < 1.0:
+        raise GridError(f"{cell.method_name}: teacher_may_fail is a share from 0 to below 1, not {share}")
+    return float(share)
 
 
 def _refuse_same_images(cell: Plannable, planned: PlannedRun, labels: PlannedRun) -> None:

@@ -58,7 +58,7 @@ def _add_fit(fit: PlannedFit, found: list[dict[str, Any]], seen: set[str]) -> No
     found.append(
         {
             "step": "fit", "id": fit.artefact_id, "method": fit.method_name, "variant": fit.variant,
-            "benchmark": fit.labels.run.benchmark_name, "needs": needs, "images": len(fit.labels.image_ids),
+            "benchmark": fit.labels.run.benchmark_name, "needs": needs, "images": len(fit.image_ids),
             "missing": int(not fit.stored), "why": _why(fit),
         }
     )  # fmt: skip

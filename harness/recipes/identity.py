@@ -95,7 +95,8 @@ def _deciding(built: object) -> dict[str, object]:
     """The settings that can change a pixel."""
     places = set(getattr(type(built), "places", ()))
     if callable(getattr(built, "fitted", None)):
-        places.add("teacher")  # a name; what the teacher says is in the artefact's id
+        # A name, and a share: what the teacher says, and the images left out, are in the artefact's id.
+        places |= {"teacher", "teacher_may_fail"}
     return {name: value for name, value in loading.settings_of(built).items() if name not in places}
 
 

@@ -24,7 +24,8 @@ class RunRecipe:
     the run should cover; batch is the number of images that go through a network together.
     sweeps: versions and commit of all sweeps that added rows to it, each once; versions and commit by themselves are of
     folders of before. identity: what kind of ids it is of, None before there was more than one.
-    artefact, of a method that learns: `{"id": ..., "teacher": its name, "labels": run id of the teacher's label maps}`.
+    artefact, of a method that learns: `{"id": ..., "teacher": its name, "labels": run id of the teacher's label maps}`,
+    and where train images were left out because a teacher failed on them, `left_out` with `train_images`, how many of.
     official_images: how many the data set has by its own account, where it says so. clusters: cluster -> images of it
     that are not independent of each other, where the benchmark says so. Neither is in the id.
     """
@@ -80,6 +81,16 @@ class RunRecipe:
     def cluster_of_image(self) -> dict[str, str]:
         """Image id -> its cluster; empty where images are independent."""
         return {image_id: cluster for cluster, images in (self.clusters or {}).items() for image_id in images}
+
+    @property
+    def supervision(self) -> str:
+        """What a method's learning rests on besides images, and on how few; empty for one that learned nothing."""
+        if not self.artefact:
+            return ""
+        told = "image-level labels" if self.protocol.get("vocabulary", "present") == "present" else ""
+        out = self.artefact.get("left_out")
+        share = f"without {len(out)} of {self.artefact.get('train_images')} train images" if out else ""
+        return ", ".join(words for words in (told, share) if words)
 
     @property
     def scores_background(self) -> bool:

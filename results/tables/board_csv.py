@@ -16,7 +16,7 @@ COLUMNS = (
     # How it stands to the best of its benchmark, on the images that both have.
     "low", "high", "group", "against_best", "behind", "behind_low", "behind_high", "p", "detectable", "images_compared",
     "best_there", "official_images", "seeds", "seed_mean", "seed_sd",
-    "unverified",
+    "unverified", "supervision",
 )  # fmt: skip
 PAIRS = ("benchmark", "protocol", "better", "worse", "difference", "low", "high", "p")
 
@@ -32,14 +32,14 @@ def _line(board: Leaderboard, e: Entry) -> list[object]:
     standing, spread = e.standing, e.spread
     seeds = [spread.seeds, percent(spread.mean), percent(spread.deviation)] if spread else [None] * 3
     if standing is None:
-        return [*own, *[None] * 11, e.official, *seeds, e.unverified]
+        return [*own, *[None] * 11, e.official, *seeds, e.unverified, e.supervision]
     low, high = standing.interval or (None, None)
     held = standing.comparison
     compared = [percent(held.low), percent(held.high), f"{held.p:.4f}"] if held else [None] * 3
     return [
         *own, percent(low), percent(high), standing.group, standing.words, percent(standing.behind), *compared,
         percent(board.detectable(e)), standing.images, percent(standing.best_there), e.official, *seeds,
-        e.unverified,
+        e.unverified, e.supervision,
     ]  # fmt: skip
 
 

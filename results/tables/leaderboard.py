@@ -126,6 +126,7 @@ def _entry(recipe: RunRecipe, benchmark: str, images: pl.DataFrame, confusion: p
         pixel_accuracy=estimators.pixel_accuracy(counts),
         run_id=recipe.run_id,
         official=recipe.official_images,
+        supervision=recipe.supervision,
     )
 
 

@@ -178,7 +178,7 @@ def _cell(
     interval = evidence.column_of(run_id).interval(run_id) if shown and spec.value == "miou" else None
     beside = entry.standing if shown and spec.value == "miou" and not entry.complete else None
     best = f"the best has {100 * beside.best_there:.1f} on those of both" if beside and not beside.whole else ""
-    note = "; ".join(words for words in (best, entry.part) if words)
+    note = "; ".join(words for words in (best, entry.part, entry.supervision) if words)
     return TableCell(run_id, value, missing or undefined, interval=interval, note=note)
 
 

@@ -17,7 +17,7 @@ class Entry:
     standing: how it stands to the best; None for a run that is in no comparison. official: how many images the data
     set has by its own account, where that is known. spread: over runs that differ in their seed alone.
     unverified: images whose rows do not say of which data they are. disputed: images that were not the same for another
-    run of the benchmark.
+    run of the benchmark. supervision: what a method's learning rests on besides images, and on how few.
     """
 
     rank: int | None
@@ -37,6 +37,7 @@ class Entry:
     spread: SeedSpread | None = None
     unverified: int = 0
     disputed: int = 0
+    supervision: str = ""
 
     @property
     def complete(self) -> bool:

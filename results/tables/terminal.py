@@ -91,10 +91,19 @@ def _below(board: Leaderboard, entries: Sequence[Entry]) -> list[str]:
         f"{one.name} over {one.seeds} seeds: {_shown(one.mean)}, standard deviation {_shown(one.deviation)}."
         for one in spreads
     ]
+    lines += _supervision(entries)
     if standings is None:
         return lines
     short = [significance_words.SHORT] if any(not one.whole for one in standings.by_run.values()) else []
     return [words for words in (significance_words.column(standings), *short, *lines) if words]
+
+
+def _supervision(entries: Sequence[Entry]) -> list[str]:
+    """Who learned from what besides images, a line for all of whom the same is true."""
+    told: dict[str, list[str]] = {}
+    for entry in entries:
+        told.setdefault(entry.supervision, []).append(f"{entry.method} {entry.variant}".strip())
+    return [f"{', '.join(names)}: {words}." for words, names in told.items() if words]
 
 
 def _shown(score: float | None) -> str:
