@@ -24,6 +24,7 @@ from harness.learning.fit_progress import FitProgress
 from harness.learning.fitting import FitJob
 from harness.learning.lessons import LessonBook
 from harness.planning.data_now import DataNow, behind
+from harness.planning.overlap import overlap
 from harness.planning.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
 from results.folder import artefacts, keepsakes, origins
 from results.folder.store import Store
@@ -64,7 +65,7 @@ class Desk:
     """Where the work of a plan comes in. folder: that of the grid. around: versions and commit, for cards.
 
     errors: by run, the last error of an image, to be told when a fit cannot be done for want of it. data: of the plan.
-    opened: by artefact, whether it is as it was learned.
+    opened: by artefact, whether it is as it was learned. compared: by run, whether its images were not learned from.
     signed: the runs whose recipes name this sweep. said: notices of workers that were shown.
     """
 
@@ -77,6 +78,7 @@ class Desk:
     data: Mapping[Recipe, DataNow] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     opened: dict[str, bool] = field(default_factory=dict)
+    compared: dict[str, bool] = field(default_factory=dict)
     signed: set[str] = field(default_factory=set)
     said: set[str] = field(default_factory=set)
 
@@ -90,7 +92,11 @@ class Desk:
                 yield done, self._keep(done, ready)
             self.writer.flush()
             for fit in stage.fits:
-                self._fit(fit)
+                scored = [
+                    planned for planned in plan.runs if planned.fit and planned.fit.artefact_id == fit.artefact_id
+                ]
+                if all([self._may_be_scored(planned) for planned in scored]):
+                    self._fit(fit)
 
     def _keep(self, done: BatchDone, stage: Stage) -> list[Row]:
         planned = {one.run.run_id: one for group in stage.groups for one in group}
@@ -148,7 +154,27 @@ class Desk:
 
     def _can_be_done(self, planned: PlannedRun) -> bool:
         served, fit = planned.serves, planned.fit
-        return (served is None or not self._lacking(served)) and (fit is None or self._has_learned(fit))
+        if served is not None and self._lacking(served):
+            return False
+        return fit is None or (self._may_be_scored(planned) and self._has_learned(fit))
+
+    def _may_be_scored(self, planned: PlannedRun) -> bool:
+        """Whether a run's images are not those that its method learned from; what is in both is told once."""
+        fit = planned.fit
+        if fit is None or not isinstance(planned.run.purpose, Scoring):
+            return True
+        if planned.run.run_id not in self.compared:
+            scored, train = (self.data[run.benchmark] for run in (planned.run, fit.labels.run))
+            found = overlap(planned, fit, scored, train, read=True)
+            for data in (scored, train):
+                origins.remember(self.store.folder, data.key, data.renewed.values())
+                data.renewed.clear()
+            self.compared[planned.run.run_id] = not found.refusal
+            if found.refusal:
+                self._give_up(fit, f"on {planned.run.benchmark_name}, {found.refusal}")
+            elif found.words:
+                self._tell([f"{fit.method_name} on {planned.run.benchmark_name}: {found.words}."])
+        return self.compared[planned.run.run_id]
 
     def _has_learned(self, fit: PlannedFit) -> bool:
         """Whether an artefact is there, with the bytes that were learned; one that is damaged is told of once."""

@@ -148,13 +148,14 @@ class Mark(NamedTuple):
 class Origin:
     """Where a sample came from: its digest, and the files behind it as they were before they were read, if known.
 
-    readers: the libraries that may have decoded them, with versions, in one line.
+    readers: the libraries that may have decoded them, with versions, in one line. image: the digest of the image alone.
     """
 
     image_id: str
     sample: str
     files: tuple[Mark, ...]
     readers: str = ""
+    image: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,9 +43,13 @@ class MethodForm(ItemForm):
 
 
 class BenchmarkForm(ItemForm):
-    """One entry of `benchmarks:`. train: settings in place of its own that make it the train split of learners."""
+    """One entry of `benchmarks:`. train: settings in place of its own that make it the train split of learners.
+
+    train_overlap: the share of the scored images that may be in that split too.
+    """
 
     train: Settings | None = None
+    train_overlap: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
 
 
 class ExcludeForm(Form):

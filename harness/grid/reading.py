@@ -13,7 +13,8 @@ also `process: own`, for one that changes what others in its process rest on.
   `with` goes before the item's single values; an axis that it leaves out keeps the default of the class.
 - A benchmark with axes bears them in its name, and can be named with or without them.
 - A method that learns names a `teacher`, another method here, and `train: {split: train}` of a benchmark says which of
-  its settings make it the split that is learned from (see harness.grid.teachers).
+  its settings make it the split that is learned from (see harness.grid.teachers). No scored image may be in it, by its
+  pixels, or `train_overlap: 0.01` says which share of them.
 
 Paths (of names, of templates, and in settings: see harness.recipes.named_files) are relative to the folder of the file,
 and plug-ins are given absolute ones; `~` and `$VAR` are filled in.
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,7 +65,7 @@ class Cell:
     """One method recipe on one benchmark. variant: the values of the method's axes, `timestep=1 refine=sar`.
 
     teacher: of a method that learns, the cell of its teacher on the train split. own: whether the method is given
-    processes of its own.
+    processes of its own. train_overlap: the share of the scored images that may be in the train split.
     """
 
     method_name: str
@@ -75,6 +76,7 @@ class Cell:
     protocol: ProtocolSettings
     teacher: Cell | None = None
     own: bool = False
+    train_overlap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,12 @@ def read_grid(path: str | Path) -> Grid:
     loading.add_folder(folder)
     maker = _Maker(source, form, folder)
     protocol = protocol_form.protocol(form.protocol, source, folder)
+    overlaps = {item.name: item.train_overlap for item in form.benchmarks}
     cells = tuple(
-        _cell(method, benchmark, maker.teacher(method, benchmark), protocol) for method, benchmark in maker.pairs()
+        replace(
+            _cell(method, benchmark, maker.teacher(method, benchmark), protocol), train_overlap=overlaps[benchmark.name]
+        )
+        for method, benchmark in maker.pairs()
     )
     wanted = form.keep.label_maps
     keep = wanted if isinstance(wanted, int) else tuple(wanted)

@@ -12,6 +12,7 @@ from harness.protocol.given import checked_sample
 from harness.recipes.opened import mark_of
 from harness.recipes.origins import DataSource
 
+FEW = 100  # images that are read without a word
 UNREADABLE = ""  # stands for the digest of an image that cannot be read: it equals none
 
 
@@ -43,6 +44,22 @@ class DataNow:
             self._read(image_id)
         now = {image_id: self._digests[image_id] for image_id in asked}
         return {image_id: found for image_id, found in now.items() if found not in (None, asked[image_id])}
+
+    def pictures(self, image_ids: Iterable[str], read: bool) -> dict[str, str]:
+        """Image id -> digest of the image alone, whatever its truth; without `read` of those that are remembered."""
+        unknown = [image_id for image_id in image_ids if not self._picture(image_id)]
+        if read and len(unknown) > FEW:
+            self._tell(
+                f"{len(unknown)} images of {self._source.use} are read, to compare what is learned from and scored"
+            )
+        for image_id in unknown if read else ():
+            self._read(image_id)
+        return {image_id: digest for image_id in image_ids if (digest := self._picture(image_id))}
+
+    def _picture(self, image_id: str) -> str:
+        entry = self.known.get(image_id)
+        stands = entry is not None and self._stands(image_id)
+        return entry.image if entry is not None and stands else ""
 
     def news(self, origins: Iterable[Origin]) -> list[Origin]:
         """Those that say what is not known yet; they are known from now on.
@@ -89,12 +106,12 @@ class DataNow:
 
 def _alike(origin: Origin, other: Origin | None) -> bool:
     """Whether two say the same pixels and files; which libraries were there is told only where pixels differ."""
-    return other is not None and (origin.sample, origin.files) == (other.sample, other.files)
+    return other is not None and (origin.sample, origin.files, origin.image) == (other.sample, other.files, other.image)
 
 
 def _copied(origin: Origin, other: Origin | None) -> bool:
     """Whether another says the same of files as far as a copy keeps it: places, sizes and times."""
-    if other is None or not all(mark.inode for mark in other.files if mark.size >= 0):
+    if other is None or other.image != origin.image or not all(mark.inode for mark in other.files if mark.size >= 0):
         return False
     here, there = ([mark[:3] for mark in one.files] for one in (origin, other))
     return (origin.sample, here) == (other.sample, there)

@@ -15,7 +15,8 @@ class PlannedRun:
 
     keep: the images whose label maps are wanted. fit: what has to be learned first. serves: of a run that gathers, the
     fit that it is for. changed: of the images whose stored rows rest on data that changed since, the digest as it is
-    now (see DataNow). to_fetch: the models, in words, that it needs and that are not on this machine.
+    now (see DataNow). to_fetch: the models, in words, that it needs and that are not on this machine. train_overlap:
+    the share of its images that may be among those that its method learned from.
     """
 
     run: Run
@@ -30,6 +31,7 @@ class PlannedRun:
     serves: PlannedFit | None = None
     changed: Mapping[str, str] = field(default_factory=dict, repr=False)
     to_fetch: tuple[str, ...] = ()
+    train_overlap: float = 0.0
 
     @property
     def reason(self) -> str:

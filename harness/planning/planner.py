@@ -20,6 +20,7 @@ from harness.contracts.facts import digest, id_of_fit, id_of_run
 from harness.errors import GridError
 from harness.planning.data_now import UNREADABLE, DataNow, behind
 from harness.planning.known import Known, KnownBenchmark, KnownMethod, Plannable
+from harness.planning.overlap import overlap
 from harness.planning.planned import PlannedFit, PlannedRun
 from harness.protocol.rules import PLAIN, STRETCH, effective, stretches
 from harness.recipes import house, identity, loading
@@ -92,7 +93,9 @@ class Planner:
         """The run of a cell, with the fit behind it, if its method is a learner."""
         planned = self._planned(cell, Scoring)
         if planned.fit is not None:
-            _refuse_same_images(cell, planned, planned.fit.labels)
+            train, scored = (self._known.data[run.benchmark] for run in (planned.fit.labels.run, planned.run))
+            if refusal := overlap(planned, planned.fit, scored, train, read=False).refusal:
+                raise GridError(f"{cell.method_name} on {cell.benchmark_name}: {refusal}")
         return planned
 
     def _planned(self, cell: Plannable, purpose: Callable[[str | None], Purpose]) -> PlannedRun:
@@ -111,6 +114,7 @@ class Planner:
             run, wanted, self._with_unseen(run, lacking, keep), failed_before=failed, passes=method.passes, keep=keep,
             stored=len(wanted) - len(lacking), record=record, fit=fit, changed=changed,
             to_fetch=to_fetch + self._known.tagger_to_fetch(run.protocol.tagger),
+            train_overlap=getattr(cell, "train_overlap", 0.0),
         )  # fmt: skip
 
     def _lacking(self, run: Run, every: frozenset[str], changed: Mapping[str, str]) -> tuple[frozenset[str], int]:
@@ -250,15 +254,3 @@ def _may_fail(cell: Plannable, learner: Any) -> float:
     if not 0.0 <= share < 1.0:
         raise GridError(f"{cell.method_name}: teacher_may_fail is a share from 0 to below 1, not {share}")
     return float(share)
-
-
-def _refuse_same_images(cell: Plannable, planned: PlannedRun, labels: PlannedRun) -> None:
-    """GridError when what a learner sees is also what it is scored on; ids are compared within one data set."""
-    if cell.benchmark.use != labels.run.benchmark.use:
-        return
-    both = sorted(set(planned.image_ids) & set(labels.image_ids))
-    if both:
-        raise GridError(
-            f"{cell.method_name} on {cell.benchmark_name}: {len(both)} of the {len(labels.image_ids)} train images are "
-            f"scored too (the first: {both[0]!r}); `train:` should name a split without the scored images"
-        )

@@ -29,11 +29,18 @@ def sample_digest(sample: Sample) -> str:
 
     The truth in 8 bits where they hold it: what it says has one digest, however wide it was given.
     """
+    return _digests(sample)[1]
+
+
+def _digests(sample: Sample) -> tuple[str, str]:
+    """Of the image alone, and of image and truth."""
     state = hashlib.blake2b(digest_size=_BYTES)
+    found = []
     for array in (np.asarray(sample.image), narrowed(np.asarray(sample.truth))):
         state.update(f"{array.dtype.str}{array.shape}".encode())
         state.update(np.ascontiguousarray(array).data)
-    return state.hexdigest()
+        found.append(state.hexdigest())
+    return found[0], found[1]
 
 
 def readers() -> str:
@@ -84,7 +91,8 @@ class DataSource:
         else:
             given, marks = self._watched(image_id)
         sample = check(given)
-        return sample, Origin(image_id, sample_digest(sample), marks, readers())
+        image, whole = _digests(sample)
+        return sample, Origin(image_id, whole, marks, readers(), image)
 
     def _watched(self, image_id: str) -> tuple[Any, tuple[Mark, ...]]:
         given, marks = self._heard(image_id)

@@ -68,8 +68,8 @@ def _path(folder: Path, key: str) -> Path:
 
 def _origin(line: bytes) -> Origin | None:
     try:
-        image_id, sample, files, readers = json.loads(line)
+        image_id, sample, files, readers, *image = json.loads(line)  # of before: without the image's own digest
         marks = tuple(Mark(str(path), *map(int, numbers)) for path, *numbers in files)
-        return Origin(str(image_id), str(sample), marks, str(readers))
+        return Origin(str(image_id), str(sample), marks, str(readers), *map(str, image))
     except (ValueError, TypeError):
         return None

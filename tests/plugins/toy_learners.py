@@ -177,3 +177,15 @@ class Bold(Colours):
 
     version: ClassVar[int] = 1
     teacher_may_fail: float = 0.0
+
+
+@dataclass(frozen=True)
+class OtherTruth(SplitBoxes):
+    """SplitBoxes whose split `copy` has the images of `val` by other names, and another truth."""
+
+    version: ClassVar[int] = 1
+
+    def load(self, image_id: str) -> Sample:
+        found = super().load(image_id)
+        truth = np.where(found.truth == 1, 2, found.truth).astype(np.uint8) if self.split == "copy" else found.truth
+        return Sample(image_id, found.image, truth)

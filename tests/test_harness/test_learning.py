@@ -149,7 +149,8 @@ def test_teachers_that_cannot_teach_are_refused_with_a_line(
 
 def test_a_train_split_that_shares_images_with_the_scored_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(CHAIN.replace("split: train, images: 7", "images: 7"))
-    with pytest.raises(GridError, match=r"Plus on Boxes: 6 of the 7 train images are scored too"):
+    told = r"Plus on Boxes: 6 of the 6 scored images are among the 7 train images \('val-000' is 'val-000' there, "
+    with pytest.raises(GridError, match=told):
         plans.make("x", grids.read_grid(tmp_path / "grid.yaml").cells, 3)
 
 
