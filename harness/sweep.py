@@ -135,7 +135,7 @@ def _plan(
     stored, shelf = (store.stored(), stages.shelf(store)) if store is not None else ({}, None)
     with keeping_functions():
         return plans.make(
-            grid.name, grid.cells, grid.batch, stored, options.limit, grid.keep, shelf, grid.folder, tried
+            grid.name, grid.cells, grid.batch, stored, options.limit, grid.keep, shelf, folder=grid.folder, tried=tried
         )
 
 

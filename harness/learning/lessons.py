@@ -18,20 +18,18 @@ from harness.contracts import (
     DataError,
     Image,
     Labelling,
-    LabelRule,
     Reader,
     Recipe,
     Run,
-    Sample,
     Truth,
     Vocabulary,
     WideTruth,
     Words,
     narrowed,
 )
+from harness.learning.shown import Shown
 from harness.protocol.decision import Extremes, Planes, checked_answer
-from harness.protocol.given import check_classes, checked_sample
-from harness.protocol.offering import Offer, numbers_of, offer, tagged
+from harness.protocol.offering import Offer
 from harness.protocol.rules import WORDED
 from harness.protocol.views import Cut, Window, queries, tiling
 from harness.recipes import loading
@@ -54,31 +52,39 @@ class LessonBook:
 
 
 class StoredLessons:
-    """Fulfils harness.contracts.Lessons; opens what a book names when it is asked for."""
+    """Fulfils harness.contracts.Lessons; opens what a book names when it is asked for.
+
+    It carries the teacher and what the teacher left, but no benchmark: see harness.learning.shown.
+    """
 
     def __init__(self, book: LessonBook) -> None:
-        self._book, self._run = book, book.labels
+        run = book.labels
+        assert isinstance(run.purpose, Labelling)
+        self._masks, self._gathered = book.masks, book.gathered
+        self._protocol, self._rule = run.protocol, run.purpose.rule
+        self._taught_by = run.method, run.purpose.learned
+        self._shown = Shown(run, book.folder)
         self._lock = Lock()
         self._networks: dict[Recipe, Any] = {}
         self._scales: dict[str, Extremes] = {}
 
     @property
     def image_ids(self) -> tuple[str, ...]:
-        return tuple(sorted(self._book.masks))
+        return tuple(sorted(self._masks))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        return Vocabulary(self._names, templates=self._run.protocol.templates)
+        return Vocabulary(self._names, templates=self._protocol.templates)
 
     @property
     def background(self) -> bool:
-        return self._rule.below == "background" or self._run.protocol.background in {"class", *WORDED}
+        return self._rule.below == "background" or self._protocol.background in {"class", *WORDED}
 
     def image(self, image_id: str) -> Image:
-        return self._sample(image_id).image
+        return self._shown.image(image_id)
 
     def mask(self, image_id: str) -> Truth:
-        path = Path(self._book.masks[image_id])
+        path = Path(self._masks[image_id])
         try:
             return self._told(pictures.decode_map(path.read_bytes()))
         except OSError as error:
@@ -88,22 +94,22 @@ class StoredLessons:
 
     def ask(self, image_id: str, image: Image) -> Truth:
         with self._lock:
-            sample = self._sample(image_id)
-            offered, size = self._offered(sample), (image.shape[0], image.shape[1])
+            offered, size = self._shown.offered(image_id), (image.shape[0], image.shape[1])
             if not offered.tells_apart:
                 return self._told(np.full(size, WIDE_IGNORED, np.uint16))
             cut = Cut(size, (Window(0, 0, *size),))
             answers = self._answers(image_id, image, cut, offered)
-            whole = self._extremes(sample, offered) if self._rule.scales and answers[0].ndim == 3 else None
-            return self._told(lesson_masks.lesson(answers, cut, offered, size, self._run.protocol, self._rule, whole))
+            whole = self._extremes(image_id, offered) if self._rule.scales and answers[0].ndim == 3 else None
+            return self._told(lesson_masks.lesson(answers, cut, offered, size, self._protocol, self._rule, whole))
 
-    def _extremes(self, sample: Sample, offered: Offer) -> Extremes:
+    def _extremes(self, image_id: str, offered: Offer) -> Extremes:
         """Between what the teacher's scores of a whole image lie, shown as the protocol says; asked for once."""
-        if sample.image_id not in self._scales:
-            cut = tiling((sample.image.shape[0], sample.image.shape[1]), self._run.protocol)
-            answers = self._answers(sample.image_id, sample.image, cut, offered)
-            self._scales[sample.image_id] = Planes(answers, cut, len(offered.numbers)).extremes()
-        return self._scales[sample.image_id]
+        if image_id not in self._scales:
+            image = self.image(image_id)
+            cut = tiling((image.shape[0], image.shape[1]), self._protocol)
+            answers = self._answers(image_id, image, cut, offered)
+            self._scales[image_id] = Planes(answers, cut, len(offered.numbers)).extremes()
+        return self._scales[image_id]
 
     def _answers(self, image_id: str, image: Image, cut: Cut, offered: Offer) -> list[Any]:
         """The teacher's checked answer for every window."""
@@ -117,13 +123,8 @@ class StoredLessons:
         return narrowed(mask) if len(self._names) < IGNORED else mask
 
     def gathered(self, image_id: str) -> Mapping[str, NDArray[Any]]:
-        with np.load(self._book.gathered[image_id], allow_pickle=False) as held:
+        with np.load(self._gathered[image_id], allow_pickle=False) as held:
             return {name: held[name] for name in held.files}
-
-    @property
-    def _rule(self) -> LabelRule:
-        assert isinstance(self._run.purpose, Labelling)
-        return self._run.purpose.rule
 
     def _answer(self, query: Any) -> Any:
         """What the teacher says of one query, alone in its batch."""
@@ -132,31 +133,13 @@ class StoredLessons:
         (features,) = features_of(self._teacher.passes(), [query], self._network, lambda _: lambda call: call())
         return self._teacher.read(features, query.vocabulary)
 
-    def _offered(self, sample: Sample) -> Offer:
-        """The classes that the teacher was offered for an image: what the protocol lets it know."""
-        rules = self._run.protocol
-        if rules.tagger is not None:
-            return offer(tagged(self._network(rules.tagger), sample.image, self._names, rules), self._names, rules)
-        return offer(numbers_of(sample.truth, len(self._names), rules), self._names, rules)
-
-    def _sample(self, image_id: str) -> Sample:
-        return checked_sample(self._benchmark.load(image_id), image_id, len(self._names))
-
-    @cached_property
-    def _benchmark(self) -> Any:
-        if self._book.folder:
-            loading.add_folder(self._book.folder)
-        benchmark = loading.build(self._run.benchmark)
-        check_classes(benchmark, self._run.classes)
-        return benchmark
-
     @cached_property
     def _names(self) -> Words:
-        return self._run.names or tuple([(name,) for name in self._benchmark.classes])
+        return self._shown.names()
 
     @cached_property
     def _teacher(self) -> Any:
-        return loading.open_method(self._run.method, self._run.purpose.learned)
+        return loading.open_method(*self._taught_by)
 
     def _network(self, recipe: Recipe) -> Any:
         if recipe not in self._networks:

@@ -120,7 +120,7 @@ def make(
     planner = Planner(batch, stored or {}, limit, keep, shelf or Shelf(), folder, tried)
     runs = tuple(planner.plan(cell) for cell in cells)
     labels, fits = tuple(planner.labels.values()), tuple(planner.fits.values())
-    return Plan(name, batch, runs, _stages(runs, fits), labels, fits, planner.unstamped, planner.data, tried)
+    return Plan(name, batch, runs, _stages(runs, fits), labels, fits, planner.unstamped, data=planner.data, tried=tried)
 
 
 def _stages(runs: Sequence[PlannedRun], known: Sequence[PlannedFit]) -> tuple[Stage, ...]:

@@ -19,7 +19,7 @@ from methods.student import network as networks
 from methods.student.crops import Crops, unsure
 from methods.student.network import Shape
 from methods.student.settings import StudentSettings
-from methods.student.training import Course, reached, train_student
+from methods.student.training import Course, resumed_from, train_student
 from methods.student.workers import THREADS
 
 CACHE_BYTES = 2 * 2**30  # of lessons that are kept decoded
@@ -37,7 +37,7 @@ def fit_student(student: StudentSettings, lessons: Lessons, folder: Path) -> Map
 
 def _fit(student: StudentSettings, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
     rank, world = _place()
-    shape, since = _shape(student, lessons), reached(folder)
+    shape, since = _shape(student, lessons), resumed_from(folder)
     torch.manual_seed(student.seed)
     network = networks.build_network(shape, None if since.state else student.encoder_weights)
     if shape.text is not None and student.text_model is not None:

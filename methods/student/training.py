@@ -102,7 +102,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Reached:
+class Resumed:
     """How far a training has come: steps done and the state after them. broken: why it begins anew, in a clause."""
 
     step: int = 0
@@ -110,16 +110,16 @@ class Reached:
     broken: str = ""
 
 
-def reached(folder: Path) -> Reached:
+def resumed_from(folder: Path) -> Resumed:
     """What the checkpoint of a training says; nothing is reached without one, or with a broken one."""
     try:
         content = read_checkpoint(_checkpoint(folder))
         if content is None:
-            return Reached()
+            return Resumed()
         held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        return Reached(int(held["step"]), held)
+        return Resumed(int(held["step"]), held)
     except ValueError as problem:
-        return Reached(broken=str(problem))
+        return Resumed(broken=str(problem))
 
 
 def train_student(
@@ -129,7 +129,7 @@ def train_student(
     folder: Path,
     rank: int = 0,
     world: int = 1,
-    since: Reached | None = None,
+    since: Resumed | None = None,
 ) -> list[dict[str, Any]]:
     """Train a network (already on its device) in place; the lines of the curve.
 
@@ -139,7 +139,7 @@ def train_student(
     layout = _layout(_device(network))
     network.train().to(memory_format=layout)
     optimiser = _optimiser(network, course)
-    since = since or Reached()
+    since = since or Resumed()
     start = since.step
     if since.state:
         network.load_state_dict(since.state["network"])

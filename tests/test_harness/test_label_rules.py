@@ -86,7 +86,7 @@ def halves(split: str = "train") -> list[tuple[str, NDArray[np.uint8], NDArray[n
 
 def raw_scores(told: StoredLessons, image_id: str, image: NDArray[np.uint8]) -> tuple[Any, NDArray[np.int64]]:
     """What the teacher says of an image, asked here, and the numbers of the positions."""
-    offered = told._offered(told._sample(image_id))
+    offered = told._shown.offered(image_id)
     (answer,) = told._answers(image_id, image, tiling(image.shape[:2], ProtocolSettings()), offered)
     return answer.double(), np.array(offered.numbers)
 
@@ -119,11 +119,11 @@ def test_a_threshold_on_a_crop_means_what_it_means_on_the_whole_image(rules: Pro
     rule = LabelRule(low=0.4, high=0.6, below="background")
     told = lessons(rule, MASKCLIP, rules)
     image_id, image, _ = halves()[1]
-    whole = told._sample(image_id)
+    whole = told.image(image_id)
     scores, numbers = raw_scores(told, image_id, image)
-    cut = tiling(whole.truth.shape, rules)
-    offered = told._offered(whole)
-    answers = told._answers(image_id, whole.image, cut, offered)
+    cut = tiling(whole.shape[:2], rules)
+    offered = told._shown.offered(image_id)
+    answers = told._answers(image_id, whole, cut, offered)
     total, count = torch.zeros(len(numbers), *cut.size, dtype=torch.float64), torch.zeros(cut.size)
     for box, answer in zip(cut.boxes, answers, strict=True):
         place = (..., slice(box.top, box.top + box.height), slice(box.left, box.left + box.width))
@@ -136,15 +136,15 @@ def test_a_threshold_on_a_crop_means_what_it_means_on_the_whole_image(rules: Pro
     expected = np.where(best < 0.4, 0, np.where(best < 0.6, IGNORED, numbers[scaled.argmax(dim=0).numpy()]))
     assert (told.ask(image_id, image) == expected).mean() > 0.999
     if rules is not WINDOWED:
-        stored = lesson(answers, cut, offered, whole.truth.shape, rules, rule)
+        stored = lesson(answers, cut, offered, whole.shape[:2], rules, rule)
         stored = np.where(stored == WIDE_IGNORED, IGNORED, stored)
-        assert np.array_equal(told.ask(image_id, whole.image), stored)
+        assert np.array_equal(told.ask(image_id, whole), stored)
 
 
 def test_an_image_without_an_offer_teaches_nothing_when_it_is_asked_about() -> None:
     told = lessons(LabelRule(), MASKCLIP, ProtocolSettings())
     image = np.zeros((40, 56, 3), np.uint8)
-    told._offered = lambda _: Offer(Vocabulary(()), ())  # type: ignore[method-assign]
+    told._shown.offered = lambda _: Offer(Vocabulary(()), ())  # type: ignore[method-assign]
     assert (told.ask("train-000000", image) == IGNORED).all()
 
 
