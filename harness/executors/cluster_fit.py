@@ -15,30 +15,52 @@ from harness.learning import fitting
 from harness.learning.fitting import FitJob
 
 RETRIES = 2  # after a worker was lost; the fit goes on from its last checkpoint
+LOST = ("RayError", "RayTrainError", "DistError")  # classes of errors that tell of lost workers
+RAISED = ("RayTaskError", "UserExceptionWithTraceback")  # those among them that carry what the learner raised
+LINES_CUT = ("connection closed by peer", "connection reset by peer", "gloo", "nccl")  # of who waited for a lost one
 
 
 def fit_on_ray(job: FitJob, nodes: Sequence[Node], place: Place, at_most: int | None, threads: int | None) -> None:
     """Fit with as many workers as there is room and use for. nodes, place, threads: see placement.joined."""
+    most = fitting.most_workers(job) or 1
+    workers, place = joined(nodes, place, min(at_most or most, most), threads)
+    for attempt in range(RETRIES + 1):
+        try:
+            _trainer(job, workers, place, attempt).fit()
+            return
+        except Exception as error:
+            if attempt == RETRIES or not lost(error):
+                raise ClusterError(f"The fit {job.artefact_id} failed: {_cause(error)}") from error
+
+
+def _trainer(job: FitJob, workers: int, place: Place, attempt: int) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    most = fitting.most_workers(job) or 1
-    workers, place = joined(nodes, place, min(at_most or most, most), threads)
     share = {"GPU": place.gpus} if place.gpus else {"CPU": place.cpus}
-    trainer = TorchTrainer(
+    return TorchTrainer(
         work,
         train_loop_config={"job": job, "threads": place.threads},
         torch_config=TorchConfig(backend="nccl" if place.gpus >= 1 else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=place.gpus > 0, resources_per_worker=share),
         run_config=RunConfig(
-            name=job.artefact_id, storage_path=f"{job.folder}/unfinished/ray",
-            failure_config=FailureConfig(max_failures=RETRIES),
+            name=f"{job.artefact_id}-{attempt}", storage_path=f"{job.folder}/unfinished/ray",
+            failure_config=FailureConfig(max_failures=0),
         ),
     )  # fmt: skip
-    try:
-        trainer.fit()
-    except Exception as error:
-        raise ClusterError(f"The fit {job.artefact_id} failed: {_cause(error)}") from error
+
+
+def lost(error: Exception) -> bool:
+    """Whether a worker died, or waited for one that had; what a learner raises would be raised again."""
+    failures = list((getattr(error, "worker_failures", None) or {}).values()) or [error]
+    return any(_of_a_loss(failure) for failure in failures)
+
+
+def _of_a_loss(failure: BaseException) -> bool:
+    kinds = {kind.__name__ for kind in type(failure).__mro__}
+    said = str(failure).lower()
+    foreign = kinds.isdisjoint(LOST) or not kinds.isdisjoint(RAISED)
+    return not foreign or any(words in said for words in LINES_CUT)
 
 
 def work(given: dict[str, Any]) -> None:

@@ -189,3 +189,15 @@ class OtherTruth(SplitBoxes):
         found = super().load(image_id)
         truth = np.where(found.truth == 1, 2, found.truth).astype(np.uint8) if self.split == "copy" else found.truth
         return Sample(image_id, found.image, truth)
+
+
+@dataclass(frozen=True)
+class Stubborn(Joined):
+    """Joined that notes every time it is fitted, and raises the same error each time."""
+
+    version: ClassVar[int] = 1
+
+    def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
+        with (folder / "unfinished" / "tries").open("a") as file:
+            file.write("once\n")
+        raise ValueError("it will never do")

@@ -1,0 +1,44 @@
+"""Fits on Ray whose worker dies, which are tried again, and fits that raise, which are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from toy_chain import CHAIN, cards, door
+
+from harness.executors.cluster_fit import lost
+
+PLUS = CHAIN.split("  - {name: Gains")[0]
+PLACE = "benchmarks:" + CHAIN.split("benchmarks:")[1]
+
+
+def failure(kind: str, words: str = "", over: tuple[type, ...] = (Exception,)) -> Exception:
+    found: Exception = type(kind, over, {})(words)
+    return found
+
+
+def test_what_tells_of_a_lost_worker() -> None:
+    ray_error = type("RayError", (Exception,), {})
+    train_error = type("RayTrainError", (Exception,), {})
+    group = failure("WorkerGroupError", over=(train_error,))
+    group.worker_failures = {0: ValueError("no"), 1: failure("ActorDiedError", over=(ray_error,))}  # type: ignore[attr-defined]
+    assert lost(group) and lost(failure("WorkerHealthCheckFailedError", over=(train_error,)))
+    assert lost(RuntimeError("[gloo/transport/tcp/pair.cc:598] Connection closed by peer [::1]:1"))
+    group.worker_failures = {0: ValueError("no"), 1: ValueError("no")}  # type: ignore[attr-defined]
+    assert not lost(group) and not lost(ValueError("a wrong shape"))
+    assert not lost(failure("RayTaskError(ValueError)", "no", (type("RayTaskError", (ray_error,), {}),)))
+    assert not lost(failure("UserExceptionWithTraceback", "no", (train_error,)))
+
+
+@pytest.mark.slow
+def test_a_fit_that_raises_is_tried_once_and_one_whose_worker_dies_goes_on(tmp_path: Path, ray_address: str) -> None:
+    text = PLUS.replace("toy_learners:Colours", "toy_learners:Joined")
+    never = "  - {name: Never, use: toy_learners:Stubborn, with: {teacher: Bright}}\n"
+    (tmp_path / "grid.yaml").write_text(text + never + PLACE)
+    assert door(tmp_path, "--address", ray_address, wish="kill at fit 4") == 3
+    assert cards(tmp_path)["Plus"]["learner_tells"]["started"] == 4
+    said = (tmp_path / "stderr").read_text()
+    assert "Never cannot be fitted" in said and "it will never do" in said
+    (tries,) = (tmp_path / "runs" / "artefacts").glob("*/unfinished/tries")
+    assert tries.read_text() == "once\n"
