@@ -129,7 +129,7 @@ def test_what_is_remembered_without_inodes_is_read_once(tmp_path: Path) -> None:
     swept(tmp_path)
     (index,) = (tmp_path / "runs" / "origins").iterdir()
     lines = [json.loads(line) for line in index.read_text().splitlines() if line]
-    of_before = [[image, sample, [mark[:3] for mark in marks], readers] for image, sample, marks, readers in lines]
+    of_before = [[image, sample, [mark[:3] for mark in marks], readers] for image, sample, marks, readers, _ in lines]
     index.write_text("\n".join(map(json.dumps, of_before)))
     assert "0 image results to do" in swept(tmp_path) and set(LOADED) == {f"{n:03d}" for n in range(5)}
     assert "0 image results to do" in swept(tmp_path) and LOADED == []
@@ -324,7 +324,8 @@ def test_what_was_learned_from_images_that_changed_is_learned_and_scored_again(t
     swept(tmp_path)
     plan = swept(tmp_path, "--plan")
     assert "0 image results to do" in plan and "1 fits, 1 of them stored" in plan and LOADED == []
-    shutil.copyfile(root / "images" / "002.png", train / "images" / "101.png")
+    other = toy_folder.write(tmp_path / "other", images=1, first=200)
+    shutil.copyfile(other / "images" / "200.png", train / "images" / "101.png")
     plan = json.loads(door("grid.yaml", "--plan", "--json", cwd=tmp_path).stdout)
     assert [(step["step"], step["missing"], step["why"]) for step in plan["steps"]] == [
         ("label", 1, "1 images changed since"), ("fit", 1, "taught by images that changed since"),
