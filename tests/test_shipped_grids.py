@@ -36,6 +36,8 @@ def in_the_small_world(grid: dict[str, Any]) -> Iterator[str]:
         written = method.setdefault("with", {})
         changes = dict(SMALL.get(method["use"], {}))
         changes |= {"text_model": "shapes"} if "text_model" in written else {}
+        changes |= {"decoder": 64} if written.get("network") == "deeplabv2" else {}  # as wide as the texts of Shapes
+        changes |= {"short_side": 48} if "short_side" in written else {}
         for key, value in changes.items():
             if written.get(key) != value:
                 yield f"{method['name']}: {key} {written.get(key, 'by default')!r} -> {value!r}"

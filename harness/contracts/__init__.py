@@ -3,7 +3,7 @@
 A plug-in (method, backbone, benchmark) is a class reached by its address `module:Class`. Its settings are its
 dataclass fields. It needs no base class and no registration: it fulfils one of the protocols below.
 
-Four optional attributes let a plug-in say what its results depend on besides its settings:
+Five optional attributes let a plug-in say what its results depend on besides its settings:
 
 - `version`: a class attribute (int or str), raised by the author when any pixel can change; it stands for the class's
   module and all modules that it brings along. Without it what their sources say stands for them, so that an edited
@@ -12,6 +12,8 @@ Four optional attributes let a plug-in say what its results depend on besides it
   they are relative to its folder, `~` and `$VAR` are filled in, and the plug-in is given the absolute path.
 - `edition`: a property, a whole number that is above 1 where these settings give other numbers than under a former
   release, whose other settings keep their ids.
+- `idle`: a property, the names of settings that change no pixel as they stand; they are in no id. So a setting that
+  came later leaves ids as they were where it has the value that was meant before.
 - `fingerprint()`: a method that returns a short string that stands for the content of files it reads and that no
   setting names (weights, manifests). It runs while planning, so it must not import torch.
 

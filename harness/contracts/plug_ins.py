@@ -140,9 +140,11 @@ class Learner(Protocol):
     property `workers` that says how many can share the work; then only rank 0 writes. fitted: the Method or Reader that
     an artefact is. The setting `teacher` is in no id: the teacher's label maps are. So is `teacher_may_fail`, where a
     learner has it: the share of the train images, from 0 to below 1, that it goes without where its teacher fails on
-    them; those left out are in the artefact's id. A learner that reads backbones has `passes`, as a Reader, which its
-    fitted form reads too; and if its fit does, `gather`, as a Gatherer. `harness.contracts.checkpoint` writes whole
-    files. A line of `folder/curve.jsonl` that holds a `notice` is shown to people.
+    them; those left out are in the artefact's id. Settings that a class attribute `at_test` names are of use to
+    `fitted` alone: they are in the ids of runs, and one artefact serves them all. A learner that reads backbones has
+    `passes`, as a Reader, which its fitted form reads too; and if its fit does, `gather`, as a Gatherer.
+    `harness.contracts.checkpoint` writes whole files. A line of `folder/curve.jsonl` that holds a `notice` is shown to
+    people.
     """
 
     teacher: str

@@ -148,7 +148,7 @@ class Planner:
         may_fail = _may_fail(cell, learner.built)
         left_out = self._left_out(labels, may_fail)
         content = {
-            "learner": learner.facts, "backbones": sorted(learner.backbones, key=digest),
+            "learner": _when_fitted(learner), "backbones": sorted(learner.backbones, key=digest),
             "labels": labels.run.run_id, "images": digest(list(labels.image_ids)),
             "batch": self._batch if learner.backbones else None, **({"left_out": list(left_out)} if left_out else {}),
         }  # fmt: skip
@@ -246,6 +246,13 @@ def chosen(image_ids: Sequence[str], keep: int | Sequence[str]) -> frozenset[str
         return frozenset(keep) & frozenset(image_ids)
     count = min(keep, len(image_ids))
     return frozenset(image_ids[place * len(image_ids) // count] for place in range(count))
+
+
+def _when_fitted(learner: KnownMethod) -> dict[str, Any]:
+    """The facts of a learner without the settings that are of use only when an image is scored."""
+    at_test = getattr(type(learner.built), "at_test", ())
+    settings = {name: value for name, value in learner.facts["settings"].items() if name not in at_test}
+    return {**learner.facts, "settings": settings}
 
 
 def _may_fail(cell: Plannable, learner: Any) -> float:

@@ -91,12 +91,14 @@ def unstamped(use: str, settings: object) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _deciding(built: object) -> dict[str, object]:
+def _deciding(built: Any) -> dict[str, object]:
     """The settings that can change a pixel."""
     places = set(getattr(type(built), "places", ()))
     if callable(getattr(built, "fitted", None)):
         # A name, and a share: what the teacher says, and the images left out, are in the artefact's id.
         places |= {"teacher", "teacher_may_fail"}
+    if isinstance(getattr(type(built), "idle", None), property):
+        places |= loading.ask(built, "idle", lambda: set(built.idle))
     return {name: value for name, value in loading.settings_of(built).items() if name not in places}
 
 

@@ -1,4 +1,4 @@
-"""A teacher's pseudo masks flow in; a DeepLabV3+ that was trained on them flows out: StableSeg+, MaskCLIP+.
+"""A teacher's pseudo masks flow in; a DeepLab that was trained on them flows out: StableSeg+, MaskCLIP+.
 
 The network and its training (methods.student.fit) are imported when a fit begins or an image comes: no torch here.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts import Image, Lessons, Scores, Vocabulary
 from methods import checkpoints, library_weights
+from methods.student.crops import AS_IT_IS, Sides
 from methods.student.settings import StudentSettings
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Student(StudentSettings):
-    """DeepLabV3+ trained on image and pseudo mask, never on truth; it tells all classes of its benchmark apart."""
+    """A DeepLab trained on image and pseudo mask, never on truth; it tells all classes of its benchmark apart."""
 
     @property
     def workers(self) -> int:
@@ -46,7 +47,7 @@ class Student(StudentSettings):
 
     def fitted(self, folder: Path) -> TrainedStudent:
         """The method that the artefact in a folder is."""
-        return TrainedStudent(folder)
+        return TrainedStudent(folder, self.shown, self.test_scales, self.test_flip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +80,15 @@ class ShapesStudent(Student):
 
 @dataclass(frozen=True)
 class TrainedStudent:
-    """Reads an image at its own size; scores are probabilities of the offered classes (and the learned background)."""
+    """Scores are probabilities of the offered classes (and the learned background), at the image's own size.
+
+    shown, scales, flip: how it looks at an image, see methods.student.views.
+    """
 
     folder: Path
+    shown: Sides = AS_IT_IS
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
 
     def segment(self, image: Image, vocabulary: Vocabulary) -> Scores:
         """(positions, height, width) float32. MethodError for a class that was not among the lessons."""
@@ -96,5 +103,6 @@ class TrainedStudent:
     def trained(self) -> Trained:
         """The opened network, on the GPU when there is one."""
         from methods.student.fit import Trained
+        from methods.student.views import Views
 
-        return Trained.open(self.folder)
+        return Trained.open(self.folder, Views(self.shown, self.scales, self.flip))

@@ -19,25 +19,52 @@ Pixels: TypeAlias = NDArray[np.float32]  # (3, height, width), normalised
 
 
 @dataclass(frozen=True)
+class Sides:
+    """How large an image is at scale 1: its short side and its long side have so many pixels at most, None for its own.
+
+    One of the two is what it has; so mmsegmentation reads its img_scale.
+    """
+
+    short_side: int | None = None
+    long_side: int | None = None
+
+    def factor(self, size: tuple[int, ...]) -> float:
+        """By which the sides (height, width, ...) are multiplied."""
+        shares = [(self.short_side, min(size[:2])), (self.long_side, max(size[:2]))]
+        return min((wanted / side for wanted, side in shares if wanted is not None), default=1.0)
+
+    def at_scale(self, image: Image, scale: float = 1.0) -> Image:
+        """The image, resized bilinearly."""
+        return _resized(image, _sides(image, scale * self.factor(image.shape)), Pictures.Resampling.BILINEAR)
+
+    def mask(self, mask: Truth) -> Truth:
+        """The mask at scale 1, by nearest neighbour."""
+        return _resized(mask, _sides(mask, self.factor(mask.shape)), Pictures.Resampling.NEAREST)
+
+
+AS_IT_IS = Sides()
+
+
+@dataclass(frozen=True)
 class Crops:
     """How a lesson is changed: side of the square crop, range of the scale, mirror, colours.
 
-    size: (height, width). scale: the image is resized by a factor drawn between them. colours: brightness, contrast
-    and saturation by up to this share each, 0 for none.
+    size: (height, width). scale: the image is resized by a factor drawn between them, times that of `shown`. colours:
+    brightness, contrast and saturation by up to this share each, 0 for none.
     """
 
     size: tuple[int, int]
     scale: tuple[float, float]
     flip: bool
     colours: float
+    shown: Sides = AS_IT_IS
 
     def cut(self, image: Image, rng: np.random.Generator) -> tuple[Image, Crop]:
         """A crop (height, width, 3) of the resized image, filled up with grey, and where it was cut."""
-        factor = float(rng.uniform(*self.scale))
-        sides = [max(1, round(side * factor)) for side in image.shape[:2]]
+        sides = _sides(image, float(rng.uniform(*self.scale)) * self.shown.factor(image.shape))
         places = [int(rng.integers(abs(side - wanted) + 1)) for side, wanted in zip(sides, self.size, strict=True)]
         mirrored = self.flip and bool(rng.random() < 0.5)
-        window = Crop((sides[0], sides[1]), (places[0], places[1]), self.size, mirrored)
+        window = Crop(sides, (places[0], places[1]), self.size, mirrored)
         crop = window.of(_resized(image, window.sides, Pictures.Resampling.BILINEAR), 127)
         return _coloured(crop, self.colours, rng) if self.colours else crop, window
 
@@ -82,6 +109,11 @@ def padded(pixels: Pixels) -> Pixels:
     """The image filled up at the bottom and on the right to sides that the network takes."""
     extra = [(0, -side % MULTIPLE) for side in pixels.shape[1:]]
     return np.pad(pixels, [(0, 0), *extra])
+
+
+def _sides(array: Truth, factor: float) -> tuple[int, int]:
+    height, width = (max(1, round(side * factor)) for side in array.shape[:2])
+    return height, width
 
 
 def _resized(array: Truth, sides: tuple[int, int], how: Any) -> Truth:

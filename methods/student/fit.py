@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from methods.student.crops import Crops, unsure
 from methods.student.network import Shape
 from methods.student.settings import StudentSettings
 from methods.student.training import Course, resumed_from, train_student
+from methods.student.views import ONE_VIEW, Views
 from methods.student.workers import THREADS
 
 CACHE_BYTES = 2 * 2**30  # of lessons that are kept decoded
@@ -63,9 +64,10 @@ class Trained:
     network: nn.Module
     classes: tuple[str, ...]
     background: bool
+    views: Views = ONE_VIEW
 
     @classmethod
-    def open(cls, folder: Path) -> Trained:
+    def open(cls, folder: Path, views: Views = ONE_VIEW) -> Trained:
         """The artefact in a folder; ModelError when it is not one."""
         try:
             held = json.loads((folder / "student.json").read_text(encoding="utf-8"))
@@ -74,10 +76,10 @@ class Trained:
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
             raise ModelError(f"The trained student in {folder} cannot be opened: {problem}.") from problem
         network = network.to(networks.device()).eval().requires_grad_(False)
-        return cls(network, tuple(held["classes"]), bool(held["background"]))
+        return cls(network, tuple(held["classes"]), bool(held["background"]), views)
 
     def scores(self, image: Image, vocabulary: Vocabulary) -> Tensor:
-        """Probabilities (positions, height, width), of the background too where it is offered.
+        """Probabilities (positions, height, width), of the background too where it is offered: the mean of all views.
 
         Where the background was taught: among it and the classes offered. Context words all stand for it; the first
         one has its probability and the others 0. Where it was not: among all classes of the lessons, so that a class
@@ -86,12 +88,12 @@ class Trained:
         behind = [place for place in (vocabulary.background, *vocabulary.context) if place is not None]
         places = [place for place in range(len(vocabulary)) if place not in behind]
         chosen = [self._output(vocabulary.names[place]) for place in places]
-        answer = networks.logits(self.network, image)
+        if behind and not self.background:
+            raise self._unknown("the background")
+        answers = self.views.logits(self.network, image)
         if not self.background:
-            if behind:
-                raise self._unknown("the background")
-            return answer.softmax(dim=0)[chosen]
-        shares = answer[[*chosen, len(self.classes)]].softmax(dim=0)
+            return _mean(answer.softmax(dim=0)[chosen] for answer in answers)
+        shares = _mean(answer[[*chosen, len(self.classes)]].softmax(dim=0) for answer in answers)
         scores = shares.new_zeros((len(vocabulary), *shares.shape[1:]))
         scores[places] = shares[:-1]
         scores[behind[:1]] = shares[-1]
@@ -109,13 +111,20 @@ class Trained:
         )
 
 
+def _mean(shares: Iterable[Tensor]) -> Tensor:
+    total, *others = shares
+    for count, one in enumerate(others, start=2):
+        total = total + (one - total) / count
+    return total
+
+
 class _Cache:
     """Lessons as material for a training: decoded once as long as they fit into memory, masks as numbers of outputs."""
 
     def __init__(self, student: StudentSettings, lessons: Lessons) -> None:
         self._lessons, self._asks = lessons, student.pseudo == "same_crop"
         side = (student.crop, student.crop)
-        self._crops = Crops(side, (student.scale_low, student.scale_high), student.flip, student.colours)
+        self._crops = Crops(side, (student.scale_low, student.scale_high), student.flip, student.colours, student.shown)
         order = np.random.default_rng([student.seed, 0]).permutation(len(lessons.image_ids))
         held = round(student.held_out * len(order))
         if held == len(order):
@@ -152,8 +161,9 @@ class _Cache:
         return crop, window.mask(mask)
 
     def whole(self, lesson: int) -> tuple[Image, Truth]:
-        """A held-out lesson as it is (they are numbered from the end: -1, -2 ...)."""
-        return self._read(self._held[lesson])
+        """A held-out lesson at scale 1 (they are numbered from the end: -1, -2 ...)."""
+        image, mask = self._read(self._held[lesson])
+        return self._crops.shown.at_scale(image), self._crops.shown.mask(mask)
 
     def _read(self, place: int) -> tuple[Image, Truth]:
         if place in self._kept:
@@ -186,7 +196,7 @@ def _shape(student: StudentSettings, lessons: Lessons) -> Shape:
     text = _text_width(student, lessons) if student.text_model is not None else None
     return Shape(
         student.encoder, student.decoder, student.dropout, classes=outputs, text=text, named=named if text else 0,
-        depth=student.depth, stride=student.stride,
+        depth=student.depth, stride=student.stride, network=student.network, rates=student.rates,
     )  # fmt: skip
 
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from harness.contracts import MethodError
+from methods.student.crops import Sides
 from methods.taught import Taught
 
 CHOICES = {
+    "network": ("deeplabv3+", "deeplabv2"),
     "optimiser": ("sgd", "adamw"),
     "decay": ("poly", "cosine"),
     "head": ("classifier", "text"),
     "pseudo": ("stored", "same_crop"),
     "precision": ("auto", "float32"),
 }
+AS_BEFORE: Mapping[str, object] = {  # settings that came when students were trained already, as those were trained
+    "network": "deeplabv3+", "rates": None, "short_side": None, "long_side": None, "clip_norm": None, "warmup": 0,
+    "ema": 0.0, "test_scales": (1.0,), "test_flip": False,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentSettings(Taught):
-    """How a DeepLabV3+ is trained on images and pseudo masks.
+    """How a DeepLab is trained on images and pseudo masks.
 
     Length and optimiser default to those of MaskCLIP+'s annotation-free recipe (SGD .01, momentum .9, weight decay
     5e-4, poly to 1 %, 2000 steps of 4, scale 0.5 to 2, mirror, colours); the poster tells none.
@@ -31,6 +39,19 @@ class StudentSettings(Taught):
     GPU.
     head: `text` ends in frozen text vectors of the CLIP `text_model`, as MaskCLIP+ does. pseudo: `same_crop` asks the
     teacher about every changed crop, as MaskCLIP+ does, in place of its stored label maps.
+
+    What follows came later, and is in no id as it is by default:
+    network: `deeplabv2` sums parallel dilated convolutions (methods.student.deeplabv2), MaskCLIP+'s. rates: of the
+    dilated convolutions; null is 12, 24, 36 (three of DeepLabV3+, made for stride 8; its paper takes 6, 12, 18 at
+    stride 16) or 6, 12, 18, 24 (DeepLabV2). A rate as large as the map reaches nothing but its own pixel.
+    short_side, long_side: what an image has at scale 1, in training and when it is scored, at most both and one of
+    them (mmsegmentation's img_scale; MaskCLIP+ on VOC 512 and 2048, on Context 520 and 520); null is its own size.
+    clip_norm: the most that the norm of all gradients may be (Dataset Diffusion .01). warmup: steps in which the rate
+    rises, by 1e-6 of it at first (SegFormer: 1500). ema: decay of a running average of the weights, which is what is
+    kept, min(ema, (1 + n) / (10 + n)) after step n (TensorFlow's ExponentialMovingAverage). checkpoint_every: steps;
+    null is a tenth of them; in no id.
+    test_scales, test_flip: sizes, and the mirror image, over which the probabilities of a scored image are averaged
+    (mmsegmentation's MultiScaleFlipAug: 0.5 to 1.75 by 0.25, and mirrored). One fit serves them all.
     """
 
     encoder: str = "resnet50"
@@ -61,6 +82,18 @@ class StudentSettings(Taught):
     text_model: str | None = None
     pseudo: str = "stored"
     seed: int = 0
+    network: str = "deeplabv3+"
+    rates: tuple[int, ...] | None = None
+    short_side: int | None = None
+    long_side: int | None = None
+    clip_norm: float | None = None
+    warmup: int = 0
+    ema: float = 0.0
+    checkpoint_every: int | None = None
+    test_scales: tuple[float, ...] = (1.0,)
+    test_flip: bool = False
+
+    at_test: ClassVar[Collection[str]] = ("test_scales", "test_flip")
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -81,7 +114,35 @@ class StudentSettings(Taught):
             raise MethodError("The scale should go from above 0 upwards, and held_out be a share from 0 to below 1.")
         if (self.head == "text") != (self.text_model is not None):
             raise MethodError("A head of text needs a text_model (a CLIP), and only it does.")
+        self._check_recipe()
         _ = self.rule
+
+    def _check_recipe(self) -> None:
+        rates = self.rates
+        if rates is not None and (not rates or min(rates) < 1 or (self.network == "deeplabv3+" and len(rates) != 3)):
+            raise MethodError(f"The rates are {list(rates)}; give whole numbers from 1 on, and to DeepLabV3+ three.")
+        if not 0 <= self.warmup < self.steps or not 0.0 <= self.ema < 1.0:
+            raise MethodError(
+                f"warmup is {self.warmup} and ema {self.ema}: warm up in fewer than the {self.steps} steps, and give "
+                "a decay from 0 to below 1."
+            )
+        for name, least in (("clip_norm", 0.0), ("checkpoint_every", 0), ("short_side", 31), ("long_side", 31)):
+            value = getattr(self, name)
+            if value is not None and not least < value < float("inf"):
+                raise MethodError(f"{name} is {value}; give more than {least}, or null.")
+        if not self.test_scales or not all(0.0 < scale < float("inf") for scale in self.test_scales):
+            raise MethodError(f"The test_scales are {list(self.test_scales)}; give one or more above 0.")
+
+    @property
+    def idle(self) -> Collection[str]:
+        """The settings that change no pixel as they stand."""
+        there = {name for name, value in AS_BEFORE.items() if getattr(self, name) == value}
+        return there | {"checkpoint_every"}
+
+    @property
+    def shown(self) -> Sides:
+        """How large an image is at scale 1."""
+        return Sides(self.short_side, self.long_side)
 
     @property
     def edition(self) -> int:

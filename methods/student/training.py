@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from harness.contracts import Image, Truth
 from harness.contracts.checkpoint import read_checkpoint, write_checkpoint
+from methods.student.averaging import RunningAverage
 from methods.student.crops import in_imagenet_colours, unsure
 from methods.student.network import logits, parameter_groups
 from methods.student.workers import flat, summed, unflatten
@@ -33,6 +34,7 @@ from methods.student.workers import flat, summed, unflatten
 CHECKPOINTS = 10  # of one training
 LINES = 50  # of the loss curve
 POLY_POWER = 0.9
+WARMUP_START = 1e-6  # share of the rate in the first step, as SegFormer's configurations have it
 
 Example: TypeAlias = "tuple[NDArray[np.float32], Truth]"  # pixels (3, height, width) and mask (height, width)
 
@@ -42,7 +44,8 @@ class Course:
     """How a network is trained. group: images that go through it together; a step adds up the groups of its batch.
 
     decay: `poly` ((1 - s/S)^0.9) or `cosine`, from the rate down to `floor` times it. encoder_rate: factor on the rate
-    of the encoder. validate_every: steps between looks at the held-out lessons, 0 for never.
+    of the encoder. validate_every: steps between looks at the held-out lessons, 0 for never. The last four: see
+    methods.student.settings.
     """
 
     steps: int
@@ -58,12 +61,19 @@ class Course:
     validate_every: int
     precision: str
     seed: int
+    clip_norm: float | None = None
+    warmup: int = 0
+    ema: float = 0.0
+    checkpoint_every: int | None = None
 
     def rate(self, step: int) -> float:
         """Share of the learning rate at a step."""
         left = 1.0 - step / self.steps
         shape = left**POLY_POWER if self.decay == "poly" else 0.5 * (1.0 + float(np.cos(np.pi * (1.0 - left))))
-        return self.floor + (1.0 - self.floor) * shape
+        rate = self.floor + (1.0 - self.floor) * shape
+        if step < self.warmup:
+            rate *= 1.0 - (1.0 - step / self.warmup) * (1.0 - WARMUP_START)
+        return rate
 
 
 class Material(Protocol):
@@ -140,10 +150,11 @@ def train_student(
     network.train().to(memory_format=layout)
     optimiser = _optimiser(network, course)
     since = since or Resumed()
-    start = since.step
+    start, average = since.step, RunningAverage(network, course.ema)
     if since.state:
         network.load_state_dict(since.state["network"])
         optimiser.load_state_dict(since.state["optimiser"])
+        average.load(since.state.get("average", {}))
     curve = Curve(folder / "curve.jsonl")
     if rank == 0:
         _checkpoint(folder).parent.mkdir(parents=True, exist_ok=True)
@@ -154,13 +165,16 @@ def train_student(
     for step, batch in enumerate(_batches(course, material, start, rank, world), start=start):
         loss = _step(network, optimiser, course, step, batch, rank, world)
         done = step + 1
+        average.take(network, done)
         if rank == 0 and (done % max(1, course.steps // LINES) == 0 or done == course.steps):
             seconds = round(time.perf_counter() - began, 2)
             curve.add(step=done, steps=course.steps, loss=loss, rate=course.rate(step), seconds=seconds)
         if rank == 0 and material.held_out and course.validate_every and _due(done, course.validate_every, course):
-            curve.add(step=done, steps=course.steps, **validate(network, material))
-        if rank == 0 and _due(done, max(1, course.steps // CHECKPOINTS), course):
-            _save(_checkpoint(folder), network, optimiser, done)
+            with average.in_place(network):
+                curve.add(step=done, steps=course.steps, **validate(network, material))
+        if rank == 0 and _due(done, course.checkpoint_every or max(1, course.steps // CHECKPOINTS), course):
+            _save(_checkpoint(folder), network, optimiser, average, done)
+    average.give(network)
     return curve.lines
 
 
@@ -221,6 +235,8 @@ def _step(
     for name, one in network.named_buffers():
         if name.endswith("num_batches_tracked"):
             one += course.batch // course.group - len(batch)  # those of other workers
+    if course.clip_norm is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), course.clip_norm)
     optimiser.step()
     return float(tally[0] / tally[1].clamp(min=1.0))
 
@@ -297,9 +313,12 @@ def _checkpoint(folder: Path) -> Path:
     return folder / "unfinished" / "checkpoint.pt"
 
 
-def _save(checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+def _save(
+    checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer, average: RunningAverage, step: int
+) -> None:
     content = io.BytesIO()
-    torch.save({"step": step, "network": network.state_dict(), "optimiser": optimiser.state_dict()}, content)
+    states = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "average": average.held}
+    torch.save({"step": step, **states}, content)
     write_checkpoint(checkpoint, content.getvalue())
 
 

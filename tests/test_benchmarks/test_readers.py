@@ -48,12 +48,12 @@ def check(benchmark: DataSet, drawn: trees.Drawn, meaning: Mapping[int, int]) ->
         np.testing.assert_array_equal(sample.image, expected)
 
 
-@pytest.mark.parametrize("masks", ["SegmentationClass", "SegmentationClassAug"])
+@pytest.mark.parametrize(("split", "masks"), [("val", "SegmentationClass"), ("trainaug", "SegmentationClassAug")])
 @pytest.mark.parametrize("inside", [".", "VOCdevkit", "VOCdevkit/VOC2012"])
-def test_pascal_voc(tmp_path: Path, rng: np.random.Generator, masks: str, inside: str) -> None:
+def test_pascal_voc(tmp_path: Path, rng: np.random.Generator, split: str, masks: str, inside: str) -> None:
     drawn = trees.write_voc(tmp_path, rng, masks)
     assert any((raw == 255).any() for raw, _ in drawn.values())
-    check(PascalVOC(root=str(tmp_path / inside), masks=masks), drawn, SAME_WITH_BACKGROUND)
+    check(PascalVOC(root=str(tmp_path / inside), split=split, masks=masks), drawn, SAME_WITH_BACKGROUND)
 
 
 def alphabetical(order: tuple[str, ...], first: int) -> dict[int, int]:
@@ -209,7 +209,8 @@ def test_fingerprint_follows_the_files(tmp_path: Path, rng: np.random.Generator)
 
 def test_expected_images() -> None:
     splits = {
-        (PascalVOC(root="x"), 1449), (PascalVOC(root="x", split="train"), 1464), (ADE20K(root="x"), 2000),
+        (PascalVOC(root="x"), 1449), (PascalVOC(root="x", split="train"), 1464),
+        (PascalVOC(root="x", split="trainaug"), 10582), (ADE20K(root="x"), 2000),
         (PascalContext(root="x", layout="mat"), 5104), (Cityscapes(root="x"), 500), (FoodPix(root="x"), 1000),
         (FoodSeg(root="x"), 2135), (FoodSeg(root="x", split="train"), 4983), (PascalVOC(root="x", split="mine"), None),
     }  # fmt: skip

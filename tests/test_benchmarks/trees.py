@@ -87,7 +87,7 @@ def write_list(path: Path, keys: Sequence[str]) -> None:
 
 
 def write_voc(root: Path, rng: np.random.Generator, masks: str = "SegmentationClass") -> Drawn:
-    """VOCdevkit/VOC2012 with palette masks and void borders, or grey ones in SegmentationClassAug."""
+    """VOCdevkit/VOC2012 with palette masks and void borders, or grey ones in SegmentationClassAug; val and trainaug."""
     base, drawn = root / "VOCdevkit" / "VOC2012", Drawn()
     for number, shape in enumerate(SIZES):
         key = f"2007_00{number}033"
@@ -95,7 +95,8 @@ def write_voc(root: Path, rng: np.random.Generator, masks: str = "SegmentationCl
         save = save_palette if masks == "SegmentationClass" else save_grey
         save(base / masks / f"{key}.png", labels.astype(np.uint8))
         drawn[key] = labels, save_jpeg(base / "JPEGImages" / f"{key}.jpg", draw_picture(rng, shape))
-    write_list(base / "ImageSets" / "Segmentation" / "val.txt", list(reversed(drawn)))
+    for split in ("val", "trainaug"):
+        write_list(base / "ImageSets" / "Segmentation" / f"{split}.txt", list(reversed(drawn)))
     return drawn
 
 

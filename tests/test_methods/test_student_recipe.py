@@ -1,0 +1,314 @@
+"""What published recipes set of a student: each against a computation of its own, in higher precision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from in_process import door
+from numpy.typing import NDArray
+from PIL import Image as Pictures
+from torch import Tensor, nn
+
+from harness.contracts import Image, MethodError, ModelError, Recipe, Truth, Vocabulary
+from harness.recipes import identity
+from methods.student import ShapesStudent, Student
+from methods.student import training as student_training
+from methods.student.crops import Crops, Sides
+from methods.student.fit import Trained
+from methods.student.network import Shape, build_network, logits
+from methods.student.training import Course, resumed_from, train_student
+from methods.student.views import Views
+
+TINY = Shape("tu-resnet10t", 12, 0.0, classes=3, depth=3, stride=8)
+COURSE = Course(
+    steps=3, batch=4, group=2, optimiser="sgd", learning_rate=0.5, momentum=0.9, weight_decay=0.0, encoder_rate=1.0,
+    decay="poly", floor=0.01, validate_every=0, precision="float32", seed=5,
+)  # fmt: skip
+
+
+def of_random_statistics(network: nn.Module) -> nn.Module:
+    """In evaluation, with statistics of batch normalisation that differ from 0 and 1."""
+    torch.manual_seed(3)
+    for name, one in network.named_buffers():
+        if name.endswith("running_mean"):
+            one.uniform_(-0.5, 0.1)
+        elif name.endswith("running_var"):
+            one.uniform_(0.01, 0.1)
+    return network.eval()
+
+
+def dilated(maps: NDArray[np.float64], weights: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
+    """A 3x3 convolution of maps (channels, height, width), by shifting them; zeros around."""
+    _, height, width = maps.shape
+    wide = np.pad(maps, [(0, 0), (rate, rate), (rate, rate)])
+    found = np.zeros((len(weights), height, width))
+    for down in range(3):
+        for right in range(3):
+            part = wide[:, down * rate : down * rate + height, right * rate : right * rate + width]
+            found += np.einsum("oi,ihw->ohw", weights[:, :, down, right], part)
+    return found
+
+
+def enlarging(few: int, many: int) -> NDArray[np.float64]:
+    """(many, few): bilinear, corners not aligned, the border repeated."""
+    places = np.clip((np.arange(many) + 0.5) * few / many - 0.5, 0, few - 1)
+    return np.maximum(0.0, 1.0 - np.abs(places[:, None] - np.arange(few)))
+
+
+def deeplabv2_by_hand(network: nn.Module, pixels: Tensor, rates: Sequence[int]) -> NDArray[np.float64]:
+    held = {name: one.double().numpy() for name, one in network.state_dict().items()}
+    maps = network.get_submodule("encoder")(pixels)[-1][0].double().numpy()
+    total = np.zeros((12, *maps.shape[1:]))
+    for place, rate in enumerate(rates):
+        scale, shift, mean, var = (
+            held[f"branches.{place}.1.{name}"][:, None, None]
+            for name in ("weight", "bias", "running_mean", "running_var")
+        )
+        found = dilated(maps, held[f"branches.{place}.0.weight"], rate)
+        total += np.maximum(0.0, (found - mean) / np.sqrt(var + 1e-5) * scale + shift)
+    head = held["segmentation_head.weight"][:, :, 0, 0], held["segmentation_head.bias"][:, None, None]
+    small = np.einsum("oi,ihw->ohw", head[0], total) + head[1]
+    down, right = (enlarging(few, many) for few, many in zip(small.shape[1:], pixels.shape[2:], strict=True))
+    return np.einsum("Hh,chw,Ww->cHW", down, small, right)
+
+
+@pytest.mark.parametrize("rates", [None, (1, 3)])
+@torch.no_grad()
+def test_deeplabv2_sums_parallel_dilated_convolutions(rates: tuple[int, ...] | None) -> None:
+    network = of_random_statistics(build_network(replace(TINY, network="deeplabv2", rates=rates)))
+    pixels = torch.rand(1, 3, 64, 240)  # of 8 x 30 positions, so that the wide rates reach something
+    expected = deeplabv2_by_hand(network, pixels, rates or (6, 12, 18, 24))
+    assert np.abs(network(pixels)[0].numpy() - expected).max() < 1e-4 * expected.std()
+
+
+@torch.no_grad()
+def test_texts_meet_the_sum_of_deeplabv2s_branches_as_it_is() -> None:
+    shape = replace(TINY, network="deeplabv2", classes=4, text=12, named=3)
+    network = of_random_statistics(build_network(shape))
+    texts = torch.randn(3, 12)
+    network.get_submodule("segmentation_head.0").get_buffer("texts").copy_(texts)
+    sums: list[Tensor] = []
+    network.get_submodule("dropout").register_forward_hook(lambda *given: sums.append(given[2][0]))
+    found = network(torch.rand(1, 3, 32, 48))[0]
+    small = np.einsum("oi,ihw->ohw", texts.double().numpy(), sums[0].double().numpy())
+    by_hand = np.einsum("Hh,chw,Ww->cHW", enlarging(4, 32), small, enlarging(6, 48))
+    assert found.shape == (4, 32, 48) and np.abs(found[:3].numpy() - by_hand).max() < 1e-4 * by_hand.std()
+    with pytest.raises(ModelError, match="texts have 10 numbers: give decoder: 10, not 12"):
+        build_network(replace(shape, text=10))
+
+
+def off_centre(network: nn.Module) -> bool:
+    """Whether a pixel far away changes what dilated convolutions say of the first position of an 8 x 10 map."""
+    aspp: Any = network.get_submodule("decoder.aspp.0.convs")
+    maps = torch.zeros(1, aspp[0][0].in_channels, 8, 10)
+    changed = maps.clone()
+    changed[0, :, 6:, 6:] = 1.0
+    return any(bool((branch(maps) != branch(changed))[..., 0, 0].any()) for branch in list(aspp)[1:4])
+
+
+@torch.no_grad()
+def test_the_rates_of_deeplabv3_plus_are_a_setting_and_wide_ones_reach_nothing_on_small_maps() -> None:
+    assert not off_centre(of_random_statistics(build_network(TINY)))  # 12, 24, 36
+    assert off_centre(of_random_statistics(build_network(replace(TINY, rates=(6, 12, 18)))))
+    rates = [one.dilation[0] for one in build_network(TINY).modules() if isinstance(one, nn.Conv2d)]
+    assert [rate for rate in rates if rate > 4] == [12, 24, 36]
+
+
+def test_the_rate_rises_in_the_warm_up() -> None:
+    course = replace(COURSE, steps=10, warmup=4)
+    poly = [0.01 + 0.99 * (1 - step / 10) ** 0.9 for step in range(10)]
+    rising = [1e-6, 0.25 + 0.75e-6, 0.5 + 0.5e-6, 0.75 + 0.25e-6, 1, 1, 1, 1, 1, 1]
+    assert [course.rate(step) for step in range(10)] == pytest.approx(np.multiply(poly, rising), rel=1e-12)
+
+
+class Pixelwise(nn.Module):
+    """Three outputs of the colours of a pixel, behind batch normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.norm = nn.BatchNorm2d(3)
+        self.outputs = nn.Conv2d(3, 3, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.outputs(self.norm(pixels))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Crops of 16 x 32 pixels, each of its own colours. Fulfils Material."""
+
+    count: int = 8
+    held_out: Sequence[int] = ()
+
+    def crop(self, lesson: int, rng: np.random.Generator) -> tuple[Image, Truth]:
+        colours = np.random.default_rng(lesson).integers(0, 256, (16, 32, 3), np.uint8)
+        return colours, (colours.argmax(axis=2)).astype(np.uint8)
+
+    def whole(self, lesson: int) -> tuple[Image, Truth]:
+        return self.crop(lesson, np.random.default_rng())
+
+
+def trained(course: Course, folder: Path, **more: Any) -> dict[str, NDArray[np.float64]]:
+    network = Pixelwise()
+    train_student(network, course, Noise(), folder, **more)
+    return {name: one.double().numpy() for name, one in network.state_dict().items()}
+
+
+def after_every_step(course: Course, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The weights that a training begins with and those after every step."""
+    seen, real = [], student_training._step
+
+    def looked_at(network: nn.Module, *given: Any) -> float:
+        seen.append({name: one.double().numpy().copy() for name, one in network.state_dict().items()})
+        return real(network, *given)
+
+    monkeypatch.setattr(student_training, "_step", looked_at)
+    last = trained(course, folder)
+    monkeypatch.undo()
+    return [*seen, last]
+
+
+@pytest.mark.parametrize("most", [0.01, 100.0])
+def test_gradients_are_clipped_to_a_norm(most: float, tmp_path: Path) -> None:
+    course = replace(COURSE, steps=1, momentum=0.0)
+    start = {name: one.double().numpy() for name, one in Pixelwise().state_dict().items()}
+    names = [name for name in start if name.endswith(("weight", "bias"))]
+    free, clipped = trained(course, tmp_path / "free"), trained(replace(course, clip_norm=most), tmp_path / "clipped")
+    moved = {name: free[name] - start[name] for name in names}
+    norm = np.sqrt(sum((one**2).sum() for one in moved.values())) / course.learning_rate  # of all gradients together
+    share = min(1.0, most / norm)
+    for name in names:
+        assert clipped[name] - start[name] == pytest.approx(share * moved[name], abs=1e-6)
+    assert (share < 0.5) == (most == 0.01)
+
+
+def test_the_running_average_is_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = after_every_step(COURSE, tmp_path / "own", monkeypatch)
+    kept = trained(replace(COURSE, ema=0.3), tmp_path / "kept")
+    for name in own[0]:
+        average = own[0][name]
+        for step, weights in enumerate(own[1:], start=1):
+            decay = min(0.3, (1 + step) / (10 + step))  # 2/11, 3/12, then 0.3
+            average = decay * average + (1 - decay) * weights[name]
+        assert kept[name] == pytest.approx(average if "batches" not in name else own[-1][name], abs=1e-5), name
+    assert np.abs(kept["outputs.weight"] - own[-1]["outputs.weight"]).max() > 1e-3
+
+
+def test_an_average_goes_on_from_the_checkpoint_that_an_interval_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course, saved, real = replace(COURSE, steps=5, ema=0.9, checkpoint_every=2), [], student_training._save
+
+    def save(*given: Any) -> None:
+        saved.append(given[-1])
+        if given[-1] < 5:
+            real(*given)
+
+    monkeypatch.setattr(student_training, "_save", save)
+    whole = trained(course, tmp_path)
+    assert saved == [2, 4, 5]
+    again = trained(course, tmp_path, since=resumed_from(tmp_path))
+    assert saved == [2, 4, 5, 5] and all(np.array_equal(again[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("group", [2, 4])
+def test_statistics_are_taken_over_a_group_and_by_default_over_the_whole_batch(group: int, tmp_path: Path) -> None:
+    """Over the whole batch: what synchronised batch normalisation has of one image on each of four GPUs."""
+    found = trained(replace(COURSE, steps=1, group=group, learning_rate=0.0), tmp_path)
+    pixels = np.stack([student_training._example(COURSE, Noise(), draw)[0] for draw in range(4)]).astype(np.float64)
+    groups = pixels.reshape(-1, group, *pixels.shape[1:])
+    variance = groups.var(axis=(1, 3, 4), ddof=1).mean(axis=0)
+    assert found["norm.running_var"] == pytest.approx(0.9 + 0.1 * variance, abs=1e-6)
+
+
+def test_an_image_is_brought_to_its_sides_before_it_is_scaled_and_cropped(rng: np.random.Generator) -> None:
+    image = rng.integers(0, 256, (30, 50, 3), np.uint8)
+    for shown, sides in [
+        (Sides(), (30, 50)), (Sides(60), (60, 100)), (Sides(60, 75), (45, 75)), (Sides(None, 100), (60, 100)),
+    ]:  # fmt: skip
+        assert shown.at_scale(image).shape[:2] == sides
+        assert Crops((32, 32), (1.0, 1.0), False, 0.0, shown).cut(image, rng)[1].sides == sides
+        assert Crops((32, 32), (0.5, 0.5), False, 0.0, shown).cut(image, rng)[1].sides == tuple(
+            round(side / 2) for side in sides
+        )
+
+
+@torch.no_grad()
+def test_a_scored_image_is_seen_at_its_sides_at_all_scales_and_mirrored() -> None:
+    torch.manual_seed(4)
+    network = build_network(replace(TINY, classes=4)).eval()
+    image = np.random.default_rng(2).integers(0, 256, (40, 56, 3), np.uint8)
+    views = Views(Sides(80), (0.5, 1.5), flip=True)
+    parts = []
+    for height, width in [(40, 56), (120, 168)]:
+        large = np.asarray(Pictures.fromarray(image).resize((width, height), Pictures.Resampling.BILINEAR))
+        for mirrored in (False, True):
+            answer = logits(network, large[:, ::-1].copy() if mirrored else large).double().numpy()
+            answer = answer[..., ::-1] if mirrored else answer
+            down, right = enlarging(height, 40), enlarging(width, 56)
+            parts.append(np.exp(np.einsum("Hh,chw,Ww->cHW", down, answer, right))[[2, 0, 3]])
+    expected = np.mean([part / part.sum(axis=0) for part in parts], axis=0)
+    offered = Vocabulary((("c",), ("a",), ("background",)), background=2)
+    found = Trained(network, ("a", "b", "c"), True, views).scores(image, offered).numpy()
+    assert np.abs(found - expected).max() < 1e-5
+    plain = Trained(network, ("a", "b", "c"), True).scores(image, offered).numpy()
+    assert np.abs(found - plain).max() > 1e-3
+
+
+FORMER = {
+    "label_low", "label_high", "label_scale", "label_below", "label_unsure", "encoder", "encoder_weights",
+    "encoder_rate", "depth", "stride", "decoder", "dropout", "crop", "scale_low", "scale_high", "flip", "colours",
+    "steps", "batch", "group", "optimiser", "learning_rate", "momentum", "weight_decay", "decay", "floor", "held_out",
+    "validate_every", "precision", "head", "text_model", "pseudo", "seed",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [Student, ShapesStudent])
+def test_students_of_before_keep_their_ids(kind: type[Student]) -> None:
+    def settings(student: Student) -> dict[str, Any]:
+        return dict(identity.facts(Recipe.of(f"methods.student:{kind.__name__}"), student)["settings"])
+
+    assert settings(kind(teacher="T")).keys() == settings(kind(teacher="T", checkpoint_every=7)).keys() == FORMER
+    other = settings(kind(teacher="T", rates=(6, 12, 18), test_flip=True))
+    assert other.keys() - FORMER == {"rates", "test_flip"} and other["rates"] == (6, 12, 18)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rates": (6, 12)}, "to DeepLabV3. three"), ({"rates": (0,), "network": "deeplabv2"}, "from 1 on"),
+        ({"warmup": 2000}, "fewer than the 2000 steps"), ({"ema": 1.0}, "from 0 to below 1"),
+        ({"clip_norm": 0.0}, "clip_norm is 0.0; give more than 0.0, or null"), ({"short_side": 8}, "more than 31"),
+        ({"checkpoint_every": 0}, "more than 0"), ({"test_scales": ()}, "one or more above 0"),
+        ({"network": "unet"}, "'deeplabv3.' or 'deeplabv2'"),
+    ],
+)  # fmt: skip
+def test_recipes_that_make_no_sense_are_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(MethodError, match=words):
+        Student(teacher="T", **change)
+
+
+def test_one_fit_serves_all_ways_to_look_at_a_scored_image(tmp_path: Path) -> None:
+    drawn = {"use": "benchmarks.shapes:Shapes", "with": {"images": 2}, "train": {"split": "train", "images": 3}}
+    shapes = {"teacher": "M", "test_flip": [False, True], "short_side": [None, 80]}
+    methods = [
+        {"name": "M", "use": "methods.maskclip:MaskCLIP", "with": {"model": "shapes"}},
+        {"name": "Plus", "use": "methods.student:ShapesStudent", "with": shapes},
+    ]
+    (tmp_path / "grid.yaml").write_text(
+        json.dumps({"name": "views", "methods": methods, "benchmarks": [{**drawn, "name": "S"}]})
+    )
+    answer = door("grid.yaml", "--plan", "--json", cwd=tmp_path)
+    steps = json.loads(answer.stdout)["steps"]
+    fits = {step["id"] for step in steps if step["step"] == "fit"}
+    scores = [step for step in steps if step["step"] == "score" and step["method"] == "Plus"]
+    assert len(fits) == 2 and len({step["id"] for step in scores}) == 4
+    assert sorted(needed for step in scores for needed in step["needs"]) == sorted([*fits, *fits])
