@@ -124,13 +124,13 @@ class Bench:
         return self.states.expand(len(self.latents), -1, -1)
 
     def _network(self, dtype: str) -> Network:
-        """The project's own network around the UNet; tokenizer, text encoder and VAE are asked for their sizes only."""
-        sizes = SimpleNamespace(
-            vae=SimpleNamespace(config=SimpleNamespace(block_out_channels=(1,) * 4)),
-            text=SimpleNamespace(config=SimpleNamespace(max_position_embeddings=TOKENS)),
-            tokenizer=SimpleNamespace(model_max_length=TOKENS),
+        """The project's own network around the UNet; of the other parts only sizes are asked."""
+        configuration: Any = SimpleNamespace(
+            factor=8, pixels=lambda _size: (512, 512), check_timestep=lambda _timestep: None
         )
-        opened = Opened(self.unet, sizes.vae, sizes.text, sizes.tokenizer, None)
+        text = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=TOKENS))
+        tokenizer = SimpleNamespace(model_max_length=TOKENS)
+        opened = Opened(configuration, self.unet, None, text, tokenizer, None)
         network = Network(opened, Diffusion("shapes", dtype=dtype), self.device)
         network.text.states = lambda text: self.states  # type: ignore[method-assign]
         return network
