@@ -250,7 +250,7 @@ class Desk:
             self._give_up(fit, "what its teacher had learned is damaged")
             return
         book = LessonBook(fit.labels.run, self._masks(fit), gathered, self.folder)
-        job = FitJob(fit.artefact_id, fit.learner, book, fit.folder)
+        job = FitJob(fit.artefact_id, fit.learner, book, fit.folder, fit.planned)
         try:
             with FitProgress(fit, self.console):
                 self.executor.fit(job)

@@ -11,31 +11,39 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from harness.contracts import Learner, Recipe
+from harness.contracts import Learner, Planned, Recipe
 from harness.foreign.calls import Guard
 from harness.learning.lessons import LessonBook, StoredLessons
-from harness.recipes import loading
+from harness.recipes import identity, loading
 
 TOLD = "told.json"  # in `unfinished`: what the learner said, from whichever process did the work
 
 
 @dataclass(frozen=True)
 class FitJob:
-    """One learner and its lessons. folder: where the artefact comes to lie, reachable by all who take part."""
+    """One learner and its lessons. folder: where the artefact comes to lie, reachable by all who take part.
+
+    planned: what stood in the artefact's id, which the process that fits must find too.
+    """
 
     artefact_id: str
     learner: Recipe
     lessons: LessonBook
     folder: str
+    planned: Planned = ()
 
 
 def fit(job: FitJob, first: bool = True) -> None:
-    """Do the work of this process: all of it, or a share where torch.distributed joins several; the first one tells."""
+    """Do the work of this process: all of it, or a share where torch.distributed joins several; the first one tells.
+
+    ModelError when the learner is not here what it was in the plan.
+    """
     if job.lessons.folder:
         loading.add_folder(job.lessons.folder)
     folder = Path(job.folder)
     (folder / "unfinished").mkdir(parents=True, exist_ok=True)
     learner = cast(Learner, loading.build(job.learner))
+    identity.check_planned(job.learner, learner, dict(job.planned), job.lessons.folder or ".")
     began = time.time()
     told = _guarded(job, partial(learner.fit, StoredLessons(job.lessons), folder))
     if first:

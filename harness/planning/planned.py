@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.contracts import Parts, Pass, Recipe, Run
+from harness.contracts import Parts, Pass, Planned, Recipe, Run
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class PlannedFit:
 
     teacher: its name. folder: where the artefact lies, or will. stored: it is there. record: what its card says of it.
     outdated: what lies there was learned from images that changed since. may_fail: the share of the train images on
-    which the teacher may fail; left_out: those on which it did.
+    which the teacher may fail; left_out: those on which it did. planned: what the process that fits must find too.
     """
 
     artefact_id: str
@@ -74,6 +74,7 @@ class PlannedFit:
     outdated: bool = False
     may_fail: float = 0.0
     left_out: tuple[str, ...] = ()
+    planned: Planned = ()
 
     @property
     def image_ids(self) -> tuple[str, ...]:

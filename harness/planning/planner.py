@@ -161,7 +161,7 @@ class Planner:
             fit = PlannedFit(
                 artefact_id, cell.method_name, cell.variant, cell.method, teacher=named, labels=labels, gathers=None,
                 folder=folder, stored=there and not outdated, record=record, outdated=outdated,
-                may_fail=may_fail, left_out=left_out,
+                may_fail=may_fail, left_out=left_out, planned=learner.planned,
             )  # fmt: skip
             self.fits[artefact_id] = replace(fit, gathers=self._gathers(cell, fit, learner))
         return self.fits[artefact_id]

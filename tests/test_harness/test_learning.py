@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from toy_chain import CHAIN, cards, door, events, tables
 
-from harness.contracts import WIDE_IGNORED, LabelRule, MethodError, ProtocolSettings, Vocabulary
+from harness.contracts import WIDE_IGNORED, LabelRule, MethodError, ModelError, ProtocolSettings, Vocabulary
 from harness.errors import GridError
 from harness.grid import reading as grids
+from harness.learning.fitting import FitJob, fit
+from harness.learning.lessons import LessonBook
 from harness.planning import plan as plans
 from harness.planning import steps_report
 from harness.protocol.offering import Offer
 from harness.protocol.views import Cut, Window
+from harness.recipes import house
 from harness.work.lesson_masks import lesson, positions
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +70,14 @@ def test_what_is_stored_is_not_done_again(whole: Path) -> None:
     assert door(whole, "--plan", "--json") == 0
     plan = json.loads((whole / "stdout").read_text())
     assert {step["missing"] for step in plan["steps"]} == {0} and plan["fits_missing"] == 0
+
+
+def test_a_process_that_is_not_as_planned_does_not_fit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plans.make("chain", grids.read_grid(folder / "grid.yaml").cells, 3).fits[0]
+    monkeypatch.setattr(house, "deciding", lambda: {"harness.learning.lessons": "edited-0"})
+    job = FitJob("plus", planned.learner, LessonBook(planned.labels.run, {}), str(folder / "plus"), planned.planned)
+    with pytest.raises(ModelError, match="is not what was planned: the modules of the harness differ here"):
+        fit(job)
 
 
 def test_a_new_learner_shares_the_steps_that_are_stored(whole: Path) -> None:
