@@ -27,13 +27,18 @@ CACHE_BYTES = 2 * 2**30  # of lessons that are kept decoded
 
 
 def fit_student(student: StudentSettings, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
-    """Train as torch.distributed says, or alone; rank 0 writes the artefact."""
-    before = torch.get_num_threads()
+    """Train as torch.distributed says, or alone; rank 0 writes the artefact.
+
+    The process may have computed before, or be a fresh one: threads and convolutions are those of every fit.
+    """
+    threads, onednn = torch.get_num_threads(), torch.backends.mkldnn.enabled
     torch.set_num_threads(THREADS)
+    torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
     try:
         return _fit(student, lessons, folder)
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        torch.backends.mkldnn.set_flags(onednn)  # type: ignore[no-untyped-call]
 
 
 def _fit(student: StudentSettings, lessons: Lessons, folder: Path) -> Mapping[str, Any]:

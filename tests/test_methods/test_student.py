@@ -178,7 +178,8 @@ def _work(rank: int, count: int, meeting: str, folder: str) -> None:
     import torch
     import torch.distributed as workers
 
-    torch.set_num_threads(count)  # the fit has a number of its own
+    torch.set_num_threads(count)  # the fit has a number, and convolutions, of its own
+    torch.backends.mkldnn.set_flags(count == 2)
     workers.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
     replace(SMALL, batch=6, steps=3).fit(ColourLessons(), Path(folder))
     workers.destroy_process_group()
