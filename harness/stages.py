@@ -281,7 +281,7 @@ _KEEPERS: Mapping[type[Purpose], Callable[[Desk, BatchDone, list[Row], PlannedRu
 def card_of_fit(fit: PlannedFit) -> dict[str, Any]:
     """What an artefact's card says besides what its learner tells."""
     labels, settings, purpose = fit.labels, fit.record["learner"].get("settings", {}), fit.labels.run.purpose
-    rule = asdict(purpose.rule) if isinstance(purpose, Labelling) else None
+    rule = purpose.rule.facts() if isinstance(purpose, Labelling) else None
     return {
         "artefact_id": fit.artefact_id, "method_name": fit.method_name, "variant": fit.variant,
         "teacher": fit.teacher, "teacher_run": labels.run.run_id, "label_rule": rule,

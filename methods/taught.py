@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from harness.contracts import LabelRule
@@ -20,9 +21,18 @@ class Taught:
     label_scale: str = "minmax"
     label_below: str = "ignored"
     label_unsure: float = 0.0
+    label_foreground: bool = False
     teacher_may_fail: float = 0.0
 
     @property
     def rule(self) -> LabelRule:
         """How the teacher's answers become pseudo masks."""
-        return LabelRule(self.label_low, self.label_high, self.label_scale, self.label_below, self.label_unsure)
+        return LabelRule(
+            self.label_low, self.label_high, self.label_scale, self.label_below, self.label_unsure,
+            self.label_foreground,
+        )  # fmt: skip
+
+    @property
+    def idle(self) -> Collection[str]:
+        """The settings that change no pixel as they stand: those that came later, as it was before."""
+        return set() if self.label_foreground else {"label_foreground"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from harness.contracts.nouns import Recipe, Words
 from harness.errors import MethodError
@@ -65,7 +66,8 @@ class LabelRule:
     one, m is a pixel's best score, scaled to 0..1 per class over the whole image (`minmax`) or taken as it is (`none`).
     Where m < low the pixel is left out (255) or, with below = `background`, background (0); from low to below high it
     is left out. Of the rest of an image the share `unsure` with the least distance from best to second best is left
-    out.
+    out. With `foreground` all pixels are left out that the truth calls background or leaves out itself, as in
+    MaskCLIP+'s recipe for VOC: the masks of objects are then told by a person.
     """
 
     low: float = 0.0
@@ -73,8 +75,14 @@ class LabelRule:
     scale: str = "minmax"
     below: str = "ignored"
     unsure: float = 0.0
+    foreground: bool = False
 
     def __post_init__(self) -> None:
+        if self.foreground and self.below == "background":
+            raise MethodError(
+                "A label rule that leaves out the truth's background (foreground) has none to teach: leave below at "
+                "'ignored'."
+            )
         if self.scale not in ("minmax", "none") or self.below not in ("ignored", "background"):
             raise MethodError(
                 f"A label rule has scale 'minmax' or 'none' and below 'ignored' or 'background', not {self.scale!r} "
@@ -87,6 +95,10 @@ class LabelRule:
             )
         if not 0.0 <= self.unsure < 1.0:
             raise MethodError(f"A label rule leaves out a share of 0 to below 1 as unsure, not {self.unsure}.")
+
+    def facts(self) -> dict[str, Any]:
+        """What stands for the rule in ids and on cards: `foreground`, which came later, where it is asked for."""
+        return {name: value for name, value in asdict(self).items() if name != "foreground" or value}
 
     @property
     def thresholded(self) -> bool:

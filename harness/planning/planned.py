@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.contracts import Parts, Pass, Planned, Recipe, Run
+from harness.contracts import Labelling, Parts, Pass, Planned, Recipe, Run
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,15 @@ class PlannedFit:
     @property
     def supervision(self) -> str:
         """What a person has told of the train images, as far as the protocol let the teacher know it."""
-        return "image-level labels" if self.labels.run.protocol.vocabulary == "present" else "none"
+        labels = ["image-level labels"] if self.labels.run.protocol.vocabulary == "present" else []
+        return " and ".join([*labels, *(["true foreground"] if self.knows_foreground else [])]) or "none"
+
+    @property
+    def knows_foreground(self) -> bool:
+        """Whether the truth's background was left out of its lessons, or of those of a learner that taught it."""
+        purpose = self.labels.run.purpose
+        own = isinstance(purpose, Labelling) and purpose.rule.foreground
+        return own or (self.labels.fit is not None and self.labels.fit.knows_foreground)
 
     @property
     def level(self) -> int:

@@ -215,7 +215,7 @@ class Planner:
         record: dict[str, Any] = {
             "identity": identity.SCHEME, "harness": house.deciding(), "method": asked, "backbones": method.backbones,
             "benchmark": place.facts, "classes": list(place.classes), "names": names,
-            "tagger": None if network is None else network.facts, "rule": None if rule is None else asdict(rule),
+            "tagger": None if network is None else network.facts, "rule": None if rule is None else rule.facts(),
             "images": len(place.image_ids), "batch": self._batch if method.backbones else None,
         }  # fmt: skip
         if stretches(protocol, rule):
@@ -234,6 +234,8 @@ class Planner:
             record["artefact"] = {"id": fit.artefact_id, "teacher": fit.teacher, "labels": fit.labels.run.run_id}
             if out := fit.left_out_of_chain:
                 record["artefact"] |= {"left_out": sorted(out), "train_images": len(fit.labels.image_ids)}
+            if fit.knows_foreground:
+                record["artefact"]["foreground"] = True
         return run, record
 
 

@@ -140,7 +140,9 @@ class LabelJudge(Judge):
 
     def _decided(self, answers: Sequence[Answer], cut: Cut, offered: Offer) -> WideTruth:
         assert isinstance(self._run.purpose, Labelling)
-        return lesson_masks.lesson(answers, cut, offered, self._size, self._run.protocol, self._run.purpose.rule)
+        rule, (sample, _, _) = self._run.purpose.rule, self._parts()
+        mask = lesson_masks.lesson(answers, cut, offered, self._size, self._run.protocol, rule)
+        return lesson_masks.on_foreground(mask, sample.truth) if rule.foreground else mask
 
     def _undecided(self) -> WideTruth:
         return np.full_like(super()._undecided(), WIDE_IGNORED)

@@ -47,6 +47,11 @@ def lesson(
     return np.where(low, below, np.where(middle, WIDE_IGNORED, taught)).astype(np.uint16)
 
 
+def on_foreground(mask: WideTruth, truth: WideTruth) -> WideTruth:
+    """The mask, left out where the truth says background or nothing."""
+    return np.where((truth == BACKGROUND) | (truth == WIDE_IGNORED), np.uint16(WIDE_IGNORED), mask)
+
+
 def positions(mask: WideTruth, offered: Offer) -> NDArray[np.int16 | np.int32]:
     """A mask in the numbering of truths -> positions of the vocabulary, its length for background, -1 for unsure."""
     fits = len(offered.numbers) <= np.iinfo(np.int16).max

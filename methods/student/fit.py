@@ -128,6 +128,7 @@ class _Cache:
 
     def __init__(self, student: StudentSettings, lessons: Lessons) -> None:
         self._lessons, self._asks = lessons, student.pseudo == "same_crop"
+        self._foreground = student.label_foreground
         side = (student.crop, student.crop)
         self._crops = Crops(side, (student.scale_low, student.scale_high), student.flip, student.colours, student.shown)
         order = np.random.default_rng([student.seed, 0]).permutation(len(lessons.image_ids))
@@ -162,6 +163,9 @@ class _Cache:
         if self._asks:
             told = self._outputs[self._lessons.ask(self._lessons.image_ids[place], crop)]
             told[window.of(np.zeros(window.sides, np.uint8), 1).astype(bool)] = unsure(told)  # outside of the image
+            if self._foreground:  # what was left out of the stored mask, which has seen the truth
+                left_out = window.mask(mask)
+                told[left_out == unsure(left_out)] = unsure(told)
             return crop, told
         return crop, window.mask(mask)
 

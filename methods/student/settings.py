@@ -137,7 +137,7 @@ class StudentSettings(Taught):
     def idle(self) -> Collection[str]:
         """The settings that change no pixel as they stand."""
         there = {name for name, value in AS_BEFORE.items() if getattr(self, name) == value}
-        return there | {"checkpoint_every"}
+        return {*super().idle, *there, "checkpoint_every"}
 
     @property
     def shown(self) -> Sides:

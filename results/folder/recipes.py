@@ -87,7 +87,8 @@ class RunRecipe:
         """What a method's learning rests on besides images, and on how few; empty for one that learned nothing."""
         if not self.artefact:
             return ""
-        told = "image-level labels" if self.protocol.get("vocabulary", "present") == "present" else ""
+        labels = ["image-level labels"] if self.protocol.get("vocabulary", "present") == "present" else []
+        told = " and ".join([*labels, *(["true foreground"] if self.artefact.get("foreground") else [])])
         out = self.artefact.get("left_out")
         share = f"without {len(out)} of {self.artefact.get('train_images')} train images" if out else ""
         return ", ".join(words for words in (told, share) if words)

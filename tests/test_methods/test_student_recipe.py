@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +17,18 @@ from numpy.typing import NDArray
 from PIL import Image as Pictures
 from torch import Tensor, nn
 
-from harness.contracts import Image, MethodError, ModelError, Recipe, Truth, Vocabulary
+from benchmarks.shapes import Shapes
+from harness.contracts import IGNORED, Image, MethodError, ModelError, Recipe, Truth, Vocabulary
 from harness.recipes import identity
 from methods.student import ShapesStudent, Student
 from methods.student import training as student_training
 from methods.student.crops import Crops, Sides
 from methods.student.fit import Trained
+from methods.student.fit import _Cache as Lectures
 from methods.student.network import Shape, build_network, logits
 from methods.student.training import Course, resumed_from, train_student
 from methods.student.views import Views
+from results.folder.keepsakes import label_map_path
 
 TINY = Shape("tu-resnet10t", 12, 0.0, classes=3, depth=3, stride=8)
 COURSE = Course(
@@ -261,6 +265,86 @@ def test_a_scored_image_is_seen_at_its_sides_at_all_scales_and_mirrored() -> Non
     assert np.abs(found - expected).max() < 1e-5
     plain = Trained(network, ("a", "b", "c"), True).scores(image, offered).numpy()
     assert np.abs(found - plain).max() > 1e-3
+
+
+class HalfKnown:
+    """Images of 40 x 56 whose stored masks are left out on the right; a teacher says 1 of whatever it is asked."""
+
+    image_ids = ("a", "b")
+    vocabulary = Vocabulary((("x",), ("y",)))
+    background = False
+
+    def image(self, image_id: str) -> Image:
+        return np.full((40, 56, 3), 90, np.uint8)
+
+    def mask(self, image_id: str) -> Truth:
+        return np.repeat(np.array([[2, 255]], np.uint8), [20, 36], axis=1).repeat(40, axis=0)
+
+    def ask(self, image_id: str, image: Image) -> Truth:
+        return np.ones(image.shape[:2], np.uint8)
+
+
+@pytest.mark.parametrize("foreground", [False, True])
+def test_what_a_stored_mask_leaves_out_is_left_out_of_a_crop_that_the_teacher_is_asked_about(foreground: bool) -> None:
+    settings = Student(
+        teacher="T", crop=32, scale_low=1.0, scale_high=1.0, held_out=0.0, colours=0.0, pseudo="same_crop",
+        label_foreground=foreground,
+    )  # fmt: skip
+    lessons: Any = HalfKnown()
+    material, shares = Lectures(settings, lessons), []
+    for seed in range(9):
+        _, told = material.crop(0, np.random.default_rng(seed))
+        _, window = Crops((32, 32), (1.0, 1.0), True, 0.0).cut(lessons.image("a"), np.random.default_rng(seed))
+        known = window.mask(lessons.mask("a")) == 2
+        assert (told == np.where(known | (not foreground), 0, 255)).all()
+        shares.append(known.mean())
+    assert min(shares) < 0.3 < max(shares)
+
+
+def test_true_background_is_left_out_of_lessons_where_a_learner_asks_for_it_and_its_numbers_say_so(
+    tmp_path: Path,
+) -> None:
+    world = {"images": 2, "split": "val"}
+    small = {"label_low": 0.0, "label_below": "ignored", "steps": 2, "batch": 2, "depth": 3, "decoder": 16, "crop": 32}
+    asks = {"teacher": "M", "label_foreground": [False, True], "optimiser": "sgd", **small}
+    methods = [
+        {"name": "M", "use": "methods.maskclip:MaskCLIP", "with": {"model": "shapes"}},
+        {"name": "Plus", "use": "methods.student:ShapesStudent", "with": asks},
+    ]
+    benchmark = {
+        "name": "S",
+        "use": "benchmarks.shapes:Shapes",
+        "with": world,
+        "train": {"split": "train", "images": 3},
+    }
+    grid = {"name": "g", "methods": methods, "benchmarks": [benchmark], "protocol": {"vocabulary": "all"}}
+    (tmp_path / "grid.yaml").write_text(json.dumps(grid))
+    answer = door("grid.yaml", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    with (tmp_path / "runs" / "leaderboard.csv").open() as file:
+        said = {line["variant"]: line["supervision"] for line in csv.DictReader(file) if line["method"] == "Plus"}
+    assert said == {"label_foreground=false": "", "label_foreground=true": "true foreground"}
+    maps: dict[bool, str] = {}
+    for card in (tmp_path / "runs" / "artefacts").glob("*/card.json"):
+        told = json.loads(card.read_text())
+        knows = told["label_rule"].get("foreground", False)
+        assert told["supervision"] == ("true foreground" if knows else "none")
+        maps[knows] = told["teacher_run"]
+    train = Shapes("train", images=3)
+    for image_id in train.ids():
+        plain, known = (
+            np.asarray(Pictures.open(label_map_path(tmp_path / "runs", maps[knows], image_id)))
+            for knows in (False, True)
+        )
+        truth = train.load(image_id).truth
+        assert (plain != IGNORED).all() and np.array_equal(
+            known, np.where(np.isin(truth, (0, IGNORED)), IGNORED, plain)
+        )
+
+
+def test_a_learned_background_and_a_left_out_one_do_not_go_together() -> None:
+    with pytest.raises(MethodError, match="has none to teach: leave below at 'ignored'"):
+        Student(teacher="T", label_foreground=True, label_below="background", label_low=0.5)
 
 
 FORMER = {
