@@ -141,6 +141,24 @@ def test_a_threshold_on_a_crop_means_what_it_means_on_the_whole_image(rules: Pro
         assert np.array_equal(told.ask(image_id, whole), stored)
 
 
+def test_a_teacher_that_refines_teaches_refined_masks() -> None:
+    """By PAMR around MaskCLIP: its spreading is held to a loop over pixels elsewhere."""
+    from methods.pamr import affinities, spread
+
+    rules = ProtocolSettings(vocabulary="all")
+    refines = Recipe.of("methods.pamr:PAMR", method="methods.maskclip:MaskCLIP(model=shapes)")
+    plain, refined = lessons(LabelRule(), MASKCLIP, rules), lessons(LabelRule(), refines, rules)
+    image_id, image, _ = halves()[0]
+    scores, numbers = raw_scores(plain, image_id, image)
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
+    large = enlarged(scores, (image.shape[0], image.shape[1]))
+    by_hand = numbers[
+        spread(torch.as_tensor(large).float(), affinities(pixels, (8, 16)), (8, 16), 10).argmax(0).numpy()
+    ]
+    assert (refined.ask(image_id, image) == by_hand).mean() > 0.999
+    assert (plain.ask(image_id, image) != by_hand).mean() > 0.01
+
+
 def test_an_image_without_an_offer_teaches_nothing_when_it_is_asked_about() -> None:
     told = lessons(LabelRule(), MASKCLIP, ProtocolSettings())
     image = np.zeros((40, 56, 3), np.uint8)
