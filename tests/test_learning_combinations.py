@@ -33,6 +33,7 @@ from harness.contracts import (
 from harness.learning.lessons import LessonBook, StoredLessons
 from harness.protocol import presets
 from harness.protocol.decision import checked_answer, nothing_offered, predict_views
+from harness.protocol.given import checked_sample
 from harness.protocol.offering import Offer, numbers_of, offer, scored_truth, tagged
 from harness.protocol.views import queries, tiling
 from harness.recipes import loading
@@ -109,8 +110,8 @@ class Trial:
         book = StoredLessons(LessonBook(run, {}))
         masks, gathered, rule = {}, {}, self.learner.rule
         for image_id in opened(TAUGHT).ids():
-            sample = book._sample(image_id)
-            found, size = self.offered(sample, book._names), sample.truth.shape
+            sample = checked_sample(opened(TAUGHT).load(image_id), image_id, len(book.vocabulary))
+            found, size = self.offered(sample, book.vocabulary.names), sample.truth.shape
             mask = np.full(size, WIDE_IGNORED, np.uint16)
             if found.tells_apart:
                 given = self.answers(opened(TEACHER), sample, found)
@@ -127,8 +128,8 @@ class Trial:
         method, book = self.fitted(), StoredLessons(LessonBook(self.run_of(SCORED), {}))
         others: dict[str, NDArray[np.float64]] = {name: np.zeros((11, 11)) for name in ("learner", "random", "none")}
         for image_id in opened(SCORED).ids():
-            sample = book._sample(image_id)
-            found, size = self.offered(sample, book._names), sample.truth.shape
+            sample = checked_sample(opened(SCORED).load(image_id), image_id, len(book.vocabulary))
+            found, size = self.offered(sample, book.vocabulary.names), sample.truth.shape
             truth, nothing = scored_truth(sample.truth, self.rules), nothing_offered(size, self.rules)
             answers = dict.fromkeys(others, nothing)
             if found.tells_apart:
@@ -138,7 +139,7 @@ class Trial:
             for name, one in answers.items():
                 sure = truth != WIDE_IGNORED
                 np.add.at(others[name], (truth[sure], np.minimum(one[sure], 10)), 1)
-        learner, random, none = (miou(one, len(book._names)) for one in others.values())
+        learner, random, none = (miou(one, len(book.vocabulary)) for one in others.values())
         return learner, random, none
 
 

@@ -76,11 +76,17 @@ class _Known:
         """Name, what was there and what is there now; _GONE for nothing."""
         now = dict(vars(self.place))
         known = dict(zip(self.names, self.values, strict=True))
-        inherited = {name for base in getattr(self.place, "__mro__", ())[1:] for name in vars(base)}
-        new = (now.keys() - known.keys()) & inherited  # what hides a parent class's; others replace nothing
+        inherited: dict[str, Any] = {}
+        for base in reversed(getattr(self.place, "__mro__", ())[1:]):
+            inherited |= vars(base)
+        new = (now.keys() - known.keys()) & inherited.keys()  # what hides a parent class's; others replace nothing
         for name in (*self.names, *sorted(one for one in new if is_function(now[one]))):
             was, held = known.get(name, _GONE), now.get(name, _GONE)
-            if was is not held and not _wraps(held, was) and not _librarys(self.place, name, held):
+            if (
+                was is not held
+                and not _wraps(held, known.get(name, inherited.get(name)))
+                and not _librarys(self.place, name, held)
+            ):
                 yield name, was, held
 
 

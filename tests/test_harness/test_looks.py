@@ -128,3 +128,18 @@ def test_what_is_replaced_is_told_and_put_back_and_then_nothing_is_told(change: 
     leave(ours)
     functions.settle()  # it is taken for right
     assert functions.traces() == []
+
+
+def test_a_step_that_torch_wraps_is_none_and_one_that_somebody_wraps_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch hides Adam's step behind a shell on AdamW when the first AdamW is made."""
+    import methods.student.training  # noqa: F401  (whose optimizers are then looked at)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", torch.optim.Adam.step)
+    monkeypatch.delattr(torch.optim.AdamW, "step")  # as in a fresh process; put back in the end
+    monkeypatch.setattr(torch.optim.Adam, "step", getattr(torch.optim.Adam.step, "__wrapped__", torch.optim.Adam.step))
+    functions = Functions()
+    functions.settle()
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    assert "step" in vars(torch.optim.AdamW) and functions.traces() == []
+    torch.optim.AdamW.step = lambda self, closure=None: None  # type: ignore[method-assign]
+    assert [trace.clause for trace in functions.traces()] == ["torch.optim.adamw.AdamW.step replaced"]
