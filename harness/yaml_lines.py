@@ -18,6 +18,7 @@ Where = tuple[str | int, ...]  # the way to a value from the top: keys and posit
 LARGEST_FILE = 2**20  # bytes
 MOST_VALUES = 20_000  # after aliases are followed
 DEEPEST = 30
+IN_A_SETTING = 4  # levels of a grid: of an item, `with` and a setting's name; its mappings may have numbers as keys
 TOO_MANY = f"more than {MOST_VALUES} values, aliases included, are too many for a grid"
 TOO_DEEP = f"it is nested too deep; a grid needs at most {DEEPEST} levels"
 TAG = "tag:yaml.org,2002:"
@@ -142,18 +143,20 @@ class _Walk:
     def _items(self, node: yaml.MappingNode, where: Where) -> Iterator[tuple[str, Any]]:
         first: dict[str, int] = {}
         for key_node, value_node in node.value:
-            key, line = self._key(key_node), key_node.start_mark.line + 1
+            key, line = self._key(key_node, len(where)), key_node.start_mark.line + 1
             if key in first:
                 raise self._refuse(key_node, f"the key {key!r} was given in line {first[key]} already")
             first[key] = self.lines[(*where, key)] = line
             yield key, self.value(value_node, (*where, key))
 
-    def _key(self, node: yaml.Node) -> str:
+    def _key(self, node: yaml.Node, depth: int) -> str:
         if node.tag == TAG + "merge":
             raise self._refuse(node, "merge keys (<<) are not read in a grid; write the keys out")
         if not isinstance(node, yaml.ScalarNode):
             raise self._refuse(node, "a key must be a word, not a list or a mapping")
         key = self._scalar(node)
+        if type(key) is int and depth >= IN_A_SETTING:
+            return str(key)
         if not isinstance(key, str):
             raise self._refuse(node, f"YAML does not read the key {node.value!r} as a word; put it in quotes")
         return key

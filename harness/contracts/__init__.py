@@ -30,8 +30,9 @@ Three optional methods are for plug-ins that hold models (methods, backbones, ta
   cannot be had, and returns what people should know of it, a sentence each (or None). Runs whose models cannot be had
   are not tried.
 
-Neither of the first two may import torch. A last attribute, `refused`, is a class attribute: settings that one may look
-for in vain, each with a clause that says why.
+Neither of the first two may import torch. Two more are class attributes. `refused`: settings that one may look for in
+vain, each with a clause that says why. `inside`: settings that name what lies in the folder of another setting: they do
+not start at the grid's folder, and are given as they are written.
 """
 
 from harness.contracts.nouns import (
@@ -42,6 +43,7 @@ from harness.contracts.nouns import (
     TRUTH_TYPE,
     WIDE_IGNORED,
     Features,
+    FrozenDict,
     Image,
     LabelMap,
     Parts,
@@ -102,6 +104,7 @@ __all__ = [
     "Benchmark",
     "DataError",
     "Features",
+    "FrozenDict",
     "Gatherer",
     "Gathering",
     "Image",

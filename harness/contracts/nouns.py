@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +35,30 @@ class Scores(Protocol):
     def ndim(self) -> int: ...
 
 
+class FrozenDict(dict[Any, Any]):
+    """A mapping as a setting holds it: it can be hashed, and not changed; a copy can be: `dict(it)`.
+
+    `freeze` sorts its keys, so that what stands in no id, the order in which they were written, is not to be seen.
+    """
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[type, tuple[dict[Any, Any]]]:
+        return type(self), (dict(self),)
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a mapping that is a setting cannot be changed; change a copy: dict(it)")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+
 def freeze(value: Any) -> Any:
-    """Lists and tuples become tuples, all the way down, so that settings can be hashed; other values pass."""
+    """Lists become tuples and mappings FrozenDicts, all the way down, so that settings can be hashed; others pass."""
     if isinstance(value, list | tuple):
         return tuple([freeze(item) for item in value])
+    if isinstance(value, Mapping):
+        return FrozenDict((key, freeze(value[key])) for key in sorted(value, key=str))
     return value
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.contracts import Recipe, freeze
+from harness.contracts import FrozenDict, Recipe, freeze
 from harness.errors import HarnessError
 from harness.recipes import loading, settings
 from harness.recipes.complaints import spell
@@ -19,6 +19,7 @@ from harness.yaml_lines import Where, YamlText
 MOST_COMBINATIONS = 10_000  # each is built to be sure: some seconds in all
 
 Role = Literal["method", "benchmark"]
+_PLAIN = (bool, int, float, str, tuple, FrozenDict)
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,6 @@ class Combination:
         return f"{self.name} {self.variant}" if self.variant else self.name
 
 
-def count(written: Mapping[str, Any]) -> int:
-    """How many combinations the axes of an item make, as it is written, before any is dropped."""
-    return math.prod(len(value) for value in written.get("with", {}).values() if isinstance(value, list))
-
-
 class Item:
     """One entry of `methods:` or `benchmarks:` with its class at hand."""
 
@@ -64,7 +60,8 @@ class Item:
         self.cls = self._class()
         given = written.get("with", {})
         self._choices = {key: self._axis((*where, "with", key), value) for key, value in given.items()}
-        self._axes = [key for key, value in given.items() if isinstance(value, list)]
+        self._axes = [key for key, value in given.items() if settings.is_axis(self.cls, key, value)]
+        self.count = math.prod(map(len, self._choices.values()))  # of combinations, before any is dropped
         self._excludes = written.get("exclude", [])
         self._made: tuple[Combination, ...] | None = None
         self._own = written.get("process") == "own"
@@ -133,11 +130,12 @@ class Item:
         return cls
 
     def _axis(self, where: Where, value: Any, kind: str = "axis") -> tuple[Choice, ...]:
-        """The values of one setting: those of a list, or the single one; each is checked against the class."""
+        """The values of one setting: those of an axis, or the single one; each is checked against the class."""
         key = where[-1]
-        if value == []:
+        is_axis = settings.is_axis(self.cls, str(key), value)
+        if is_axis and not value:
             raise self._source.error(where, f"the {kind} {key!r} is empty: give it a value, or leave it out")
-        places = [(*where, number) for number in range(len(value))] if isinstance(value, list) else [where]
+        places = [(*where, number) for number in range(len(value))] if is_axis else [where]
         choices = tuple(Choice(self._fitting(place), place, self._source.value(place)) for place in places)
         first: dict[str, Where] = {}
         for choice in choices:
@@ -149,11 +147,11 @@ class Item:
         """The value at a place as its setting has it: 1 becomes 1.0 for a float, lists become tuples."""
         value = self._source.value(where)
         key = str(where[-1] if isinstance(where[-1], str) else where[-2])
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not settings.takes(self.cls, key, Mapping):
             raise self._source.error(where, f"setting {key!r} cannot be a mapping; give it a word, a number or a list")
         try:
             fitting = settings.check_setting(self.cls, key, value)
-            return self._placed(key, fitting if type(fitting) in (bool, int, float, str, tuple) else freeze(value))
+            return self._placed(key, fitting if type(fitting) in _PLAIN else freeze(value))
         except HarnessError as error:
             raise self._source.error(where, str(error)) from None
 

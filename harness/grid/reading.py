@@ -5,7 +5,8 @@ Form: `name`, `methods`, `benchmarks`, and optionally `exclude`, `include`, `pro
 An item of `methods` or `benchmarks` has `name`, `use` (module:Class), `with` (its settings) and `exclude`; of `methods`
 also `process: own`, for one that changes what others in its process rest on.
 
-- Every list under `with:` is an axis; a list meant as a value stands in a list: `layers: [[0, 1, 2]]`.
+- Every list under `with:` is an axis: of the values of a setting. A setting that is annotated as a tuple or a mapping
+  takes a list or a mapping as one value (`layers: [0, 1, 2]`), and its axis is a list of those (`[[0, 1, 2], [3]]`).
 - `exclude` drops the combinations that have all it names: in an item `{setting: value}`, for the whole grid any of
   `{method: name, benchmark: name, with: {setting: value}}`; a list of values there means any of them, and `with` speaks
   of the method's settings, defaults included.
@@ -36,7 +37,7 @@ from harness.contracts import ProtocolSettings, Recipe
 from harness.errors import AddressError, GridError, nearest
 from harness.grid import form as grid_form
 from harness.grid import protocol_form
-from harness.grid.combinations import MOST_COMBINATIONS, Combination, Item, Role, count, matches
+from harness.grid.combinations import MOST_COMBINATIONS, Combination, Item, Role, matches
 from harness.grid.table_form import check_value
 from harness.grid.teachers import Teacher, Teachers
 from harness.recipes import loading
@@ -141,9 +142,9 @@ class _Maker:
 
     def __init__(self, source: YamlText, form: grid_form.GridForm, folder: str) -> None:
         self._source, self._form, self._folder = source, form, folder
-        self._refuse_too_many()
         self._methods = self._items("methods", "method", folder)
         self._benchmarks = self._items("benchmarks", "benchmark", folder)
+        self._refuse_too_many()
         self._places = [one for item in self._benchmarks.values() for one in item.combinations()]
         self._refuse_same_names()
         self._teachers = Teachers(source, self._methods, self._benchmarks)
@@ -250,7 +251,7 @@ class _Maker:
 
     def _refuse_too_many(self) -> None:
         """Before anything is built."""
-        total = math.prod(sum(map(count, self._source.value((section,)))) for section in ("methods", "benchmarks"))
+        total = math.prod(sum(item.count for item in items.values()) for items in (self._methods, self._benchmarks))
         if total > MOST_COMBINATIONS:
             most = f"{MOST_COMBINATIONS} is the most: split the grid"
             sentence = f"the axes make {total} combinations before any exclude; {most}"

@@ -13,6 +13,7 @@ EXPECTED = {
     "dict_type": "a mapping of keys to values",
     "float_type": "a number",
     "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
     "int_type": "a whole number",
     "list_type": "a list",
     "model_type": "a mapping of keys to values",
@@ -27,7 +28,7 @@ LONGEST = 60
 
 
 def spell(value: object) -> str:
-    """A plain value in one short word, different values differently: `0.5`, `sar`, `'a b'`, `true`, `[0,1]`."""
+    """A plain value in one short word, different values differently: `0.5`, `'a b'`, `true`, `[0,1]`, `{a:1}`."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -35,7 +36,7 @@ def spell(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(spell(item) for item in value)}]"
     if isinstance(value, Mapping):
-        return "{...}"
+        return f"{{{','.join(f'{spell(key)}:{spell(item)}' for key, item in value.items())}}}"
     if isinstance(value, str):
         return value if BARE_WORD.fullmatch(value) and value.lower() not in NOT_WORDS else repr(value)
     return repr(value)
@@ -54,10 +55,14 @@ def complaint(name: str, errors: Sequence[Mapping[str, Any]], value: Any) -> str
 
     name: how the value is called. errors: those of one value (several where a union was expected).
     """
-    place = _inside(errors[0])
-    same_place = [error for error in errors if _inside(error) == place]
-    for position in place:
-        name, value = f"item {position + 1} of {name}", _item(value, position)
+    place = _inside(errors[0], value)
+    same_place = [error for error in errors if _inside(error, value) == place]
+    is_key = errors[0]["loc"][-1:] == ("[key]",)
+    for step in place[:-1] if is_key else place:
+        called = f"item {step + 1}" if isinstance(step, int) else spell(step)
+        name, value = f"{called} of {name}", _item(value, step)
+    if is_key:
+        name, value = f"a key of {name}", place[-1]
     if errors[0]["type"] == "missing":
         return f"{name} is missing"
     wanted = list(dict.fromkeys(_expected(error) for error in same_place))
@@ -65,12 +70,20 @@ def complaint(name: str, errors: Sequence[Mapping[str, Any]], value: Any) -> str
     return f"{name} must {verbs}, not {show(value)}{_advice(value, same_place)}"
 
 
-def _inside(error: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple([step for step in error["loc"] if isinstance(step, int)])
+def _inside(error: Mapping[str, Any], value: object) -> tuple[int | str, ...]:
+    """The way into a value: positions, and keys of mappings; what else pydantic names are branches of unions."""
+    steps: list[int | str] = []
+    for step in error["loc"]:
+        if isinstance(step, int) or (isinstance(value, Mapping) and step in value):
+            steps.append(step)
+            value = _item(value, step)
+    return tuple(steps)
 
 
-def _item(value: object, position: int) -> object:
-    return value[position] if isinstance(value, list | tuple) and position < len(value) else None
+def _item(value: object, step: int | str) -> object:
+    if isinstance(value, Mapping):
+        return value.get(step)
+    return value[step] if isinstance(value, list | tuple) and isinstance(step, int) and step < len(value) else None
 
 
 def _expected(error: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import get_args
 
+from harness.contracts import freeze
 from harness.contracts.paths import expanded
 from harness.errors import GridError, SettingsError
 from harness.recipes.remembered import digest_of_file, digest_of_folder
@@ -29,8 +30,10 @@ def placed(cls: type, name: str, value: object, folder: str, declared: bool = Fa
     """The value of a setting with every path in it absolute; words pass. It is what the plug-in is given.
 
     folder: the grid's. declared: it is a path whatever its annotation. SettingsError for what lies where the process
-    works and not in that folder: paths start at one place.
+    works and not in that folder: paths start at one place. What a class calls `inside` is left to it.
     """
+    if name in getattr(cls, "inside", ()):
+        return value
     hint = hints_of(cls).get(name)
     surely = declared or name in getattr(cls, "places", ()) or (_is_path(hint) and str not in get_args(hint))
 
@@ -125,6 +128,8 @@ def _changed(value: object, change: Callable[[str], str]) -> object:
     """A plain value with its texts changed, and the values in a text such as `module:Class(checkpoint=w.npy)`."""
     if isinstance(value, tuple | list):
         return tuple([_changed(one, change) for one in value])
+    if isinstance(value, Mapping):
+        return freeze({key: _changed(one, change) for key, one in value.items()})
     if isinstance(value, PurePath):
         return type(value)(change(str(value)))
     if not isinstance(value, str):

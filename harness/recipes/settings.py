@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
 from pathlib import PurePath
-from types import MappingProxyType
-from typing import Any, get_type_hints
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
@@ -54,7 +54,8 @@ def check_setting(cls: type, name: str, value: Any) -> Any:
         text = json.dumps(value)
     except (TypeError, ValueError):
         raise SettingsError(
-            f"{address(cls)}: setting {name!r} must be made of numbers, text, true, false and lists, not {show(value)}"
+            f"{address(cls)}: setting {name!r} must be made of numbers, text, true, false, lists and mappings, "
+            f"not {show(value)}"
         ) from None
     if adapter is None:
         return freeze(value)
@@ -63,7 +64,47 @@ def check_setting(cls: type, name: str, value: Any) -> Any:
     except ValidationError as error:
         found = error.errors(include_url=False)
         raise SettingsError(f"{address(cls)}: {complaint(f'setting {name!r}', found, value)}") from None
-    return freeze(fitting) if isinstance(fitting, tuple) else fitting
+    return freeze(fitting) if isinstance(fitting, tuple | dict) else fitting
+
+
+def takes(cls: type, name: str, kind: type) -> bool:
+    """Whether a setting is annotated, among others, as a list (kind `Collection`) or as a mapping (`Mapping`)."""
+    return any(
+        issubclass(one, kind) and not issubclass(one, str | bytes) and (kind is Mapping or not issubclass(one, Mapping))
+        for one in _kinds(hints_of(cls).get(name, Any))
+    )
+
+
+def is_axis(cls: type, name: str, written: Any) -> bool:
+    """Whether what a grid holds for a setting is a list of its values, and not one value.
+
+    A list is one where the class says so (tuple[int, ...]) and its items are no values by themselves.
+    """
+    if not isinstance(written, list):
+        return False
+    if not takes(cls, name, Collection) or (written and all(_fits(cls, name, item) for item in written)):
+        return True
+    return not _fits(cls, name, written) and any(isinstance(item, list | dict) for item in written)
+
+
+def _fits(cls: type, name: str, value: Any) -> bool:
+    try:
+        check_setting(cls, name, value)
+    except SettingsError:
+        return False
+    return True
+
+
+def _kinds(hint: Any) -> Iterator[type]:
+    """The classes that a type stands for: those of a union, of what is annotated, without what they hold."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        for one in get_args(hint):
+            yield from _kinds(one)
+    elif origin is Annotated:
+        yield from _kinds(get_args(hint)[0])
+    elif isinstance(origin or hint, type):
+        yield origin or hint
 
 
 def construct(cls: type, given: Mapping[str, Any]) -> Any:
@@ -172,5 +213,6 @@ def _plain(cls: type, name: str, value: Any) -> Any:
         inner = ((one.name, _plain(cls, name, getattr(value, one.name))) for one in dataclasses.fields(value))
         return (address(type(value)), *inner)
     raise SettingsError(
-        f"{address(cls)}: setting {name!r} holds a {type(value).__name__}; numbers, text and lists can be settings"
+        f"{address(cls)}: setting {name!r} holds a {type(value).__name__}; numbers, text, lists and mappings can "
+        "be settings"
     )

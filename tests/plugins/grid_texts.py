@@ -2,7 +2,8 @@
 
 PLUGINS = """\
 from __future__ import annotations
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,18 @@ class Guess:
             raise ValueError(f"refine is none, sar or samap, not {self.refine!r}")
         if not 0 <= self.timestep < 1000:
             raise ValueError(f"timestep runs from 0 to 999, not {self.timestep}")
+
+    def segment(self, image, vocabulary):
+        return np.zeros(image.shape[:2], np.int64)
+
+
+@dataclass(frozen=True)
+class Whole:
+    layers: tuple[int, ...] = ()
+    pairs: tuple[tuple[int, int], ...] = ()
+    size: int | tuple[int, int] | None = None
+    shares: Mapping[int, float] = field(default_factory=dict)
+    words: dict[str, tuple[str, ...]] | None = None
 
     def segment(self, image, vocabulary):
         return np.zeros(image.shape[:2], np.int64)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grid_texts import GUESS, HEAD, QUICKSTART, WORLD, method, tail
@@ -14,6 +16,8 @@ from harness.contracts import ProtocolSettings, Recipe
 from harness.errors import GridError
 from harness.grid import reading as grids
 from harness.grid.reading import ClusterSettings, Grid
+from harness.recipes import loading
+from harness.recipes.settings import settings_of
 
 
 def variants(grid: Grid, benchmark: str | None = None) -> list[str]:
@@ -66,6 +70,47 @@ def test_values_in_variants_can_be_told_apart(read_grid: Callable[[str], Grid]) 
     assert grid.cells[11].variant == "layers=[0,1,2] power=1e-07 model='null'"
     assert grid.cells[0].method.as_dict() == {"layers": (0, 1, 2), "power": 1.0, "model": "a"}
     assert isinstance(grid.cells[0].method.as_dict()["power"], float)
+
+
+WHOLE = [  # a setting as it is written, and its values: one, or those of an axis
+    ("layers: [0, 1, 2]", [(0, 1, 2)]),
+    ("layers: [[0, 1, 2]]", [(0, 1, 2)]),
+    ("layers: [[0, 1], [], [2]]", [(0, 1), (), (2,)]),
+    ("layers: []", [()]),
+    ("pairs: [[1, 2], [3, 4]]", [((1, 2), (3, 4))]),
+    ("pairs: [[[1, 2]], [[3, 4], [5, 6]]]", [((1, 2),), ((3, 4), (5, 6))]),
+    ("size: [336, 448]", [336, 448]),  # each is a value by itself
+    ("size: [[336, 448]]", [(336, 448)]),
+    ("size: [null, 336, [2, 3]]", [None, 336, (2, 3)]),
+    ("shares: {1: 0.5, 12: 1}", [{1: 0.5, 12: 1.0}]),
+    ("shares: [{1: 0.5}, {'1': 1}]", [{1: 0.5}, {1: 1.0}]),
+    ("words: {a b: [x, y], c: []}", [{"a b": ("x", "y"), "c": ()}]),
+    ("words: [null, {a: [x]}]", [None, {"a": ("x",)}]),
+]
+
+
+@pytest.mark.parametrize(("written", "values"), WHOLE, ids=[written for written, _ in WHOLE])
+def test_a_list_or_mapping_is_one_value_where_the_setting_takes_it_as_one(
+    read_grid: Callable[[str], Grid], written: str, values: list[Any]
+) -> None:
+    grid = read_grid(method("with:", f"  {written}").replace("grid_plugins:Guess", "grid_plugins:Whole"))
+    name = written.partition(":")[0]
+    assert [getattr(loading.build(cell.method), name) for cell in grid.cells] == values
+    assert [getattr(loading.build(pickle.loads(pickle.dumps(cell.method))), name) for cell in grid.cells] == values
+    assert len({cell.method for cell in grid.cells}) == len({cell.variant for cell in grid.cells}) == len(values)
+
+
+def test_an_axis_of_mappings_bears_them_in_its_name_whatever_the_order_they_were_written_in(
+    read_grid: Callable[[str], Grid],
+) -> None:
+    text = method("with:", "  shares: [{2: 0.5, 1: 1}, {3: 1}]").replace("grid_plugins:Guess", "grid_plugins:Whole")
+    grid, other = read_grid(text), read_grid(text.replace("2: 0.5, 1: 1", "1: 1.0, 2: 0.5"))
+    assert variants(grid) == variants(other) == ["Guess shares={1:1.0,2:0.5}", "Guess shares={3:1.0}"]
+    assert [cell.method for cell in grid.cells] == [cell.method for cell in other.cells]
+    built = loading.build(grid.cells[0].method)
+    assert settings_of(built)["shares"] == (("1", 1.0), ("2", 0.5)) and list(built.shares) == [1, 2]
+    with pytest.raises(TypeError, match="change a copy"):
+        built.shares[1] = 2.0
 
 
 def test_an_item_excludes_combinations_of_its_own(read_grid: Callable[[str], Grid]) -> None:

@@ -17,6 +17,12 @@ from harness.errors import GridError
 from harness.grid import reading as grids
 from harness.grid.reading import Grid
 
+
+def whole(written: str) -> str:
+    """A grid whose method takes lists and mappings as values; the setting is in line 6."""
+    return method("with:", f"  {written}").replace("grid_plugins:Guess", "grid_plugins:Whole")
+
+
 MALFORMED: list[tuple[str, str, int, tuple[str, ...]]] = [
     # what is wrong, the grid, the line, words of the sentence
     ("top key", tail("protocl: {}"), 7, ("no key 'protocl'", "did you mean 'protocol'?", "keys: name, methods")),
@@ -94,6 +100,17 @@ MALFORMED: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("setting nan", method("with: {power: .nan}"), 5, ("nan is not a value",)),
     ("item of a setting", method("with: {layers: [[0, x]]}"),
      5, ("item 2 of setting 'layers' must be a whole number", "'x'")),
+    ("item of a list that is one value", method("with: {layers: [0, x]}"),
+     5, ("item 2 of setting 'layers' must be a whole number", "'x'")),
+    ("an axis of lists with one that does not fit", method("with:", "  layers: [[0],", "    [x]]"),
+     7, ("item 1 of setting 'layers' must be a whole number", "'x'")),
+    ("value in a mapping", whole("words: {a: [x, 1]}"), 6, ("item 2 of a of setting 'words' must be text, not 1",)),
+    ("key of a mapping", whole("shares: {one: 1.0}"), 6, ("a key of setting 'shares' must be a whole number",)),
+    ("mapping for a list", whole("layers: {a: 1}"), 6, ("'layers' cannot be a mapping",)),
+    ("list for a mapping", whole("shares: [1, 2]"), 6, ("'shares' must be a mapping of keys to values, not 1",)),
+    ("key twice", whole("words: {1: [a], '1': [b]}"), 6, ("the key '1' was given in line 6 already",)),
+    ("key a truth", whole("words: {yes: [a]}"), 6, ("does not read the key 'yes' as a word", "in quotes")),
+    ("number as a setting", method("with: {1: a}"), 5, ("does not read the key '1' as a word",)),
     ("literal", method("with: {form: valeu}"), 5, ("'value' or 'full'", "did you mean 'value'?")),
     ("refused value", method("with:", "  model: x", "  refine:", "  - none", "  - sarr"),
      9, ("refine is none, sar or samap",)),
@@ -163,7 +180,7 @@ MALFORMED: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("deeper than needed", "name: g\nmethods: " + "[" * 40 + "]" * 40, 2, ("nested too deep",)),
     ("empty", "", 1, ("the file is empty",)),
     ("comment", "# nothing\n", 1, ("the file is empty",)),
-    ("a list", "- name: g\n", 1, ("a grid must be a mapping", "not [{...}]")),
+    ("a list", "- name: g\n", 1, ("a grid must be a mapping", "not [{name:g}]")),
     ("a word", "grid\n", 1, ("a grid must be a mapping", "'grid'")),
 ]  # fmt: skip
 

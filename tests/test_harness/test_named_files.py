@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from harness.recipes.remembered import LARGE, digest_of_file, digest_of_folder
 class Uses:
     version: ClassVar[int] = 1
     places: ClassVar[tuple[str, ...]] = ("scratch",)
+    inside: ClassVar[tuple[str, ...]] = ("masks",)
     checkpoint: str = "none"
     folder: Path = Path("nowhere")
     either: Path | None = None
@@ -29,6 +31,8 @@ class Uses:
     method: str = ""
     scratch: str = ""
     root: str = ""
+    masks: str = ""
+    table: Mapping[str, str] | None = None
 
 
 def stamped(folder: Path, /, benchmark: bool = False, **settings: Any) -> str:
@@ -210,6 +214,9 @@ def test_paths_in_settings_start_at_the_grids_folder(tmp_path: Path, monkeypatch
         expected = [str(one).replace("GRID", str(grid)) for one in (given if isinstance(given, tuple) else (given,))]
         assert [*(there if isinstance(there, tuple) else (there,))] == expected
     assert placed(Uses, "root", "data", str(grid), declared=True) == str(grid / "data")
+    assert placed(Uses, "masks", "model/w.npy", str(grid)) == "model/w.npy"  # of another folder, whatever lies here
+    table = placed(Uses, "table", {"w.npy": "w.npy", "a": "x"}, str(grid))
+    assert table == {"w.npy": str(grid / "w.npy"), "a": "x"} and hash(table)
     (other / "mine.npy").write_bytes(b"1")
     with pytest.raises(SettingsError, match=r"'mine.npy' lies in .*other, and paths .*: write '../other/mine.npy'"):
         placed(Uses, "checkpoint", "mine.npy", str(grid))
