@@ -92,7 +92,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Shard:
-    """Some batches of some runs that share a benchmark and a protocol: small enough to be lost and done again.
+    """Some batches of runs that share a benchmark and the way in which images are shown: small enough to be lost.
 
     keep: images whose label maps are wanted as pictures, besides their counts. lessons: for runs that gather, the
     teacher's mask of every image, as a PNG in the numbering of truths.

@@ -6,12 +6,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from harness.contracts import Batch, Pass, Recipe, Scoring, Shard
+from harness.contracts import Batch, Recipe, Scoring, Shard
 from harness.planning import batches
 from harness.planning.data_now import DataNow
 from harness.planning.known import Plannable
 from harness.planning.planned import PlannedFit, PlannedRun, level
 from harness.planning.planner import Planner, Shelf, Stored
+from harness.protocol.offering import encodes_words, offer
+from harness.protocol.rules import way_of_showing
 
 __all__ = ["Cost", "Plan", "Plannable", "PlannedFit", "PlannedRun", "Shelf", "Stage", "Stored", "make"]
 
@@ -153,7 +155,7 @@ def _stages(runs: Sequence[PlannedRun], known: Sequence[PlannedFit]) -> tuple[St
 
 @dataclass
 class _Group:
-    """Runs of one benchmark and protocol that are computed together."""
+    """Runs of one benchmark, shown in one way, that are computed together."""
 
     place: Hashable
     backbones: set[Recipe]
@@ -163,13 +165,14 @@ class _Group:
 def _groups(runs: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...], ...]:
     """Runs with something missing: those connected by the backbones they read form a group.
 
-    Runs without a backbone join the largest group of their benchmark and protocol, so that an image is decoded once.
+    They have one benchmark, and protocols that show an image in the same way. Runs without a backbone join the largest
+    group of theirs, so that an image is decoded once.
     Groups are ordered by their backbones: a worker keeps a network as long as there is work for it.
     """
     groups: list[_Group] = []
     for planned in sorted((run for run in runs if run.missing), key=lambda planned: not planned.passes):
         alone = planned.run.method_name if planned.run.own else None
-        place = planned.run.benchmark, planned.run.protocol, planned.run.purpose.company, alone
+        place = planned.run.benchmark, way_of_showing(planned.run.protocol), planned.run.purpose.company, alone
         group = _Group(place, _backbones(planned), [planned])
         for home in _homes(groups, group):
             groups.remove(home)
@@ -192,18 +195,29 @@ def _backbones(planned: PlannedRun) -> set[Recipe]:
 
 
 def _cost(group: Sequence[PlannedRun]) -> Cost:
-    """Passes and encodings of a group: per image, the distinct ones over the runs that miss it."""
-    passes: dict[Pass, set[str]] = {}
+    """Passes and encodings of a group: per image, the distinct ones over the runs that miss it.
+
+    Passes that encode words are distinct where other words may be offered; in an image it may be the same ones.
+    """
+    passes: dict[Hashable, set[str]] = {}
     encodings: dict[Hashable, set[str]] = {}
     total = Cost()
     for planned in group:
-        ways = {(request.backbone, request.encoding) for request in planned.passes}
+        words = _words(planned)
+        ways = {(one.backbone, one.encoding, words if encodes_words(one) else None) for one in planned.passes}
         for request in planned.passes:
-            passes.setdefault(request, set()).update(planned.missing)
+            key = request, words if encodes_words(request) else None
+            passes.setdefault(key, set()).update(planned.missing)
         for way in ways:
             encodings.setdefault(way, set()).update(planned.missing)
         total += Cost(0, 0, len(ways) * len(planned.missing), len(planned.passes) * len(planned.missing))
     return total + Cost(sum(map(len, encodings.values())), sum(map(len, passes.values())))
+
+
+def _words(planned: PlannedRun) -> Hashable:
+    """What decides which words an image is offered: all names as they would be offered, and who chooses among them."""
+    names, rules = planned.run.names, planned.run.protocol
+    return offer(range(1, len(names) + 1), names, rules).vocabulary, rules.vocabulary, rules.tagger
 
 
 def _shards(group: Sequence[PlannedRun], number: int, batch: int, size: int) -> list[Shard]:

@@ -13,6 +13,7 @@ from harness.contracts import (
     WIDE_IGNORED,
     Image,
     MethodError,
+    Pass,
     ProtocolSettings,
     Tagger,
     Vocabulary,
@@ -36,6 +37,11 @@ class Offer:
     def tells_apart(self) -> bool:
         """Whether any class is offered: without one, there is nothing for a method to do."""
         return any(self.numbers)
+
+
+def encodes_words(request: Pass) -> bool:
+    """Whether a pass may depend on the words that are offered; it does unless its class says otherwise."""
+    return getattr(type(request), "encodes_words", True) is not False
 
 
 def numbers_of(truth: WideTruth, classes: int, settings: ProtocolSettings) -> tuple[int, ...]:

@@ -13,6 +13,10 @@ THRESHOLDED = frozenset({"constant", "hinge_power", "prompts_constant"})
 STRETCH = 2  # how scores are scaled to 0..1, in the ids of runs that do: 2 since rounding of constant maps is left out
 PLAIN = 2  # how pixels are taught without a threshold, in the ids of such lessons: 2 since scores are as they are given
 SCALED = THRESHOLDED | {"power"}  # those under which scores are compared with a background's
+NOT_SHOWN = frozenset({  # fields that say what is offered and how it is decided, not how an image is shown
+    "vocabulary", "tagger", "names", "templates", "background", "background_names", "context", "threshold", "power",
+    "scale", "logit_scale",
+})  # fmt: skip
 
 
 def effective(settings: ProtocolSettings) -> ProtocolSettings:
@@ -29,6 +33,11 @@ def effective(settings: ProtocolSettings) -> ProtocolSettings:
     if settings.resize == "stretch" and isinstance(settings.size, int):
         kept["size"] = (settings.size, settings.size)
     return replace(settings, **useless, **kept)
+
+
+def way_of_showing(settings: ProtocolSettings) -> tuple[tuple[str, Any], ...]:
+    """How an image is shown: equal for protocols under which networks see the same pixels in the same windows."""
+    return tuple((one.name, getattr(settings, one.name)) for one in fields(settings) if one.name not in NOT_SHOWN)
 
 
 def scale_of(settings: ProtocolSettings) -> str:

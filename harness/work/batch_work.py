@@ -7,7 +7,8 @@ images that have no such window: what goes through a network together keeps its 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TypeAlias, TypeGuard, cast
@@ -31,36 +32,37 @@ from harness.foreign.calls import Guard, LeftTrace, is_strange, left_trace
 from harness.foreign.lending import Lent, LentFeatures, LentValue
 from harness.protocol.decision import bare
 from harness.work.judge import judge_of
-from harness.work.passes import by_backbone, joined_requests, served
+from harness.work.passes import served
+from harness.work.showing import NetworkCall, Source, Sources, calls
 from harness.work.slots import Slot
 
 Waiting: TypeAlias = tuple[Run, Asked, Mapping[Pass, Parts]]
-Left = dict[Pass, tuple[Sequence[LentFeatures], float]]  # features of every place, and the seconds a reader answers for
+Left = dict[Source, tuple[Sequence[LentFeatures], float]]  # features of every place, and a reader's seconds for one
 
 
 class BatchWork:
-    """One batch under all methods of a shard. blank: the query of a place that holds no image.
+    """One batch under all methods of a shard. slots: by run, the places of the batch as its protocol has them.
 
-    lessons: for runs that gather, the teacher's masks as files. rows: of every run for every image of the batch, run by
-    run in the order of the slots.
+    blank: the query of a place that holds no image. lessons: for runs that gather, the teacher's masks as files. rows:
+    of every run for every image of the batch, run by run in the order of the slots.
     """
 
     def __init__(
         self,
         guard: Guard,
         methods: Sequence[tuple[Run, Method | Asked]],
-        slots: Sequence[Slot],
+        slots: Mapping[str, Sequence[Slot]],
         blank: Query,
         backbone: Callable[[Recipe], Backbone],
         keep: frozenset[str] = frozenset(),
         lessons: Mapping[str, bytes] | None = None,
     ) -> None:
         self._guard, self._slots, self._blank, self._backbone = guard, slots, blank, backbone
-        self._methods = methods
+        self._methods, self._places = methods, len(next(iter(slots.values()), ()))
         self._judges = {
             (run.run_id, place): judge_of(run, slot, slot.image_id in keep, lessons or {})
             for run, _ in methods
-            for place, slot in enumerate(slots)
+            for place, slot in enumerate(slots[run.run_id])
             if slot.image_id is not None
         }
         self.encodings = 0
@@ -70,13 +72,18 @@ class BatchWork:
 
     def _work(self) -> None:
         readers = [(run, method) for run, method in self._methods if reads(method, run)]
-        for view in range(max((len(slot.queries) for slot in self._slots), default=0)):
-            places = [place for place, slot in enumerate(self._slots) if view < len(slot.queries)]
+        different = {id(slots): slots for slots in self._slots.values()}.values()
+        for view in range(max((len(slot.queries) for slots in different for slot in slots), default=0)):
             for run, method in self._methods:
                 if not reads(method, run):
-                    self._segment(run, cast(Method, method), view, places)
+                    self._segment(run, cast(Method, method), view)
             if readers:
-                self._serve(readers, view, places)
+                self._serve(readers, view, range(self._places))
+
+    def _seen(self, run: Run, view: int, places: Iterable[int]) -> dict[int, Slot]:
+        """Of some places those in which a run has something to see."""
+        slots = self._slots[run.run_id]
+        return {place: slots[place] for place in places if view < len(slots[place].queries)}
 
     def _fail(self, run: Run, error: Exception) -> None:
         for (run_id, _), judge in self._judges.items():
@@ -87,19 +94,20 @@ class BatchWork:
         self, run: Run, place: int, view: int, verb: Callable[[Vocabulary], object], lent: Sequence[Lent] = ()
     ) -> Callable[[], object]:
         """A question to a method about one window of an image, as a guarded call; it is given the vocabulary."""
-        slot = self._slots[place]
+        slots = self._slots[run.run_id]
+        slot = slots[place]
         words = run.run_id, slot.queries[view].image_id
         names = LentValue(slot.queries[view].vocabulary, "vocabulary")
         ask = partial(verb, names.value)
         if is_strange(run.method.use):
             ask = partial(_bare, ask)
-        within = self._slots if is_strange(run.method.use) else ()  # one may keep an earlier image, and write to it now
+        within = slots if is_strange(run.method.use) else ()  # one may keep an earlier image, and write to it now
         images = [one for other in within for one in other.lent] or slot.shown(view)
         return partial(self._guard.call, run.method.use, words, ask, (*images, names, *lent))
 
-    def _segment(self, run: Run, method: Method, view: int, places: Sequence[int]) -> None:
-        for place in places:
-            verb = partial(method.segment, self._slots[place].queries[view].image)
+    def _segment(self, run: Run, method: Method, view: int) -> None:
+        for place, slot in self._seen(run, view, range(self._places)).items():
+            verb = partial(method.segment, slot.queries[view].image)
             self._judges[run.run_id, place].hear(self._ask(run, place, view, verb), 0.0)
 
     def _serve(self, readers: Sequence[tuple[Run, Asked]], view: int, places: Sequence[int]) -> None:
@@ -107,24 +115,24 @@ class BatchWork:
         all its passes are there. Where a backbone fails on several images, each is tried alone in the same shape; where
         a reader writes into what it reads, the passes are made anew for those that come after it."""
         asked = [(run, reader, self._needs(run, reader)) for run, reader in readers]
-        waiting: list[Waiting] = [one for one in asked if one[2]]
-        requests = joined_requests(needs for _, _, needs in waiting)
-        users = {request: sum(request in needs for _, _, needs in waiting) for request in requests}
+        made, sources = calls([(run.run_id, needs, self._seen(run, view, places)) for run, _, needs in asked], view)
+        needed = {run_id: {source for one in own.values() for source in one} for run_id, own in sources.items()}
+        users = Counter(source for own in sources.values() for one in own.values() for source in one)
+        waiting: dict[str, Waiting] = {one[0].run_id: one for one in asked if needed[one[0].run_id]}
         left: Left = {}
-        for recipe, wanted in by_backbone(requests).items():
+        for number, call in enumerate(made):
             try:
-                for request, features, seconds in self._timed(recipe, wanted, view, places):
-                    left[request] = features, seconds / users[request] / len(places)
-                    for one in [one for one in waiting if one[2].keys() <= left.keys()]:
-                        waiting.remove(one)
-                        unread = self._read(one, left, view, places)
+                for request, features, seconds in self._timed(call, view):
+                    left[number, request] = features, seconds / users[number, request]
+                    for run_id in [run_id for run_id in waiting if needed[run_id] <= left.keys()]:
+                        one = waiting.pop(run_id)
+                        unread = self._read(one, sources[run_id], left, view)
                         if unread is not None:
-                            return self._anew(one, unread, waiting, view, places)
-                    _forget(left, waiting)
+                            return self._anew(one, unread, list(waiting.values()), view, places)
+                    _forget(left, {source for run_id in waiting for source in needed[run_id]})
             except Exception as error:
-                lost = [(run, reader) for run, reader, needs in waiting if needs.keys() & wanted.keys()]
-                waiting = [one for one in waiting if not one[2].keys() & wanted.keys()]
-                self._lost(lost, error, view, places)
+                lost = [run_id for run_id in waiting if any(source[0] == number for source in needed[run_id])]
+                self._lost([waiting.pop(run_id)[:2] for run_id in lost], error, view, places)
 
     def _needs(self, run: Run, reader: Asked) -> dict[Pass, Parts]:
         """The passes that a reader asks for; none, and failed rows, where it cannot say."""
@@ -147,13 +155,12 @@ class BatchWork:
         for place in unread:
             self._serve([scribbler[:2]], view, [place])
 
-    def _timed(
-        self, recipe: Recipe, wanted: Mapping[Pass, Parts], view: int, places: Sequence[int]
-    ) -> Iterator[tuple[Pass, Sequence[LentFeatures], float]]:
-        """The passes of one backbone with the seconds each took, counting what they cost."""
-        queries = [slot.queries[view] if place in places else self._blank for place, slot in enumerate(self._slots)]
-        self.encodings += len(places) * len({request.encoding for request in wanted})
-        images = [image for place in places for image in self._slots[place].shown(view)]
+    def _timed(self, call: NetworkCall, view: int) -> Iterator[tuple[Pass, Sequence[LentFeatures], float]]:
+        """The passes of one call with the seconds each took, counting what they cost."""
+        recipe, wanted, places = call.backbone, call.wanted, len(call.shown)
+        queries = call.queries(view, self._places, self._blank)
+        self.encodings += places * len({request.encoding for request in wanted})
+        images = call.lent(view)
         shown, asked = LentValue(queries, "query"), LentValue(wanted, "pass")
         lent: tuple[Lent, ...] = (*images, shown, asked)
         ask = partial(self._guard.call, recipe.use, (repr(recipe), str(view)), lent=lent)
@@ -163,26 +170,27 @@ class BatchWork:
             self._guard.shared.begins(recipe)
         apart = network, *getattr(network, "__dict__", {}).values()
         ours = {request: request for request in wanted}
-        answers = served(recipe, network, shown.value, asked.value, lambda call: ask(function=call))
+        answers = served(recipe, network, shown.value, asked.value, lambda verb: ask(function=verb))
         for request, features in answers:
             if self._guard.shared is not None:
                 self._guard.shared.ripen(recipe)
-            self.passes += len(places)
+            self.passes += places
             left = [LentFeatures(one, apart) for one in features]
             yield ours.get(request, request), left, time.perf_counter() - started
             started = time.perf_counter()
 
-    def _read(self, one: Waiting, left: Left, view: int, places: Sequence[int]) -> Sequence[int] | None:
+    def _read(self, one: Waiting, sources: Sources, left: Left, view: int) -> Sequence[int] | None:
         """Let a reader read; where it wrote into what it reads, the places that it has not come to, else None."""
         run, reader, needs = one
+        places = tuple(sources)
         closely = is_strange(run.method.use)
         everything = [held for features, _ in left.values() for held in features] if closely else []
         for held in everything:
             held.remember()
-        seconds = sum(left[request][1] for request in needs)
         asked = LentValue(needs, "pass")
         for number, place in enumerate(places):
-            lent = [left[request][0][place] for request in needs]
+            lent = [left[source][0][place] for source in sources[place]]
+            seconds = sum(left[source][1] for source in sources[place])
             features = dict(zip(asked.value, (held.features for held in lent), strict=True))
             judge = self._judges[run.run_id, place]
             verb = judge.question(reader, features)
@@ -223,9 +231,7 @@ def reads(method: object, run: Run) -> TypeGuard[Asked]:
     return isinstance(run.purpose, Gathering) or isinstance(method, Reader)
 
 
-def _forget(left: Left, waiting: Iterable[Waiting]) -> None:
+def _forget(left: Left, wanted: Collection[Source]) -> None:
     """Features that no waiting reader needs are dropped: memory holds one pass, or those that are read together."""
-    wanted = {request for _, _, needs in waiting for request in needs}
-    for request in list(left):
-        if request not in wanted:
-            del left[request]
+    for source in [source for source in left if source not in wanted]:
+        del left[source]

@@ -16,11 +16,11 @@ from harness.contracts import Batch, Origin, Sample
 from harness.foreign import chance, interrupts
 from harness.foreign.calls import Elsewhere, Guard, LeftTrace
 from harness.recipes.origins import DataSource
-from harness.work.slots import Load, Slot
+from harness.work.slots import Load, Place
 
 READ_AHEAD = 1  # batches decoded while one is computed
 
-Read = Callable[[Load, Batch], tuple[Slot, ...]]
+Read = Callable[[Load, Batch], tuple[Place, ...]]
 
 
 class Reading:
@@ -36,10 +36,10 @@ class Reading:
         classes: tuple[str, ...] = self._source.benchmark.classes
         return classes
 
-    def batches(self, batches: Sequence[Batch], read: Read) -> Iterator[tuple[Batch, tuple[Slot, ...]]]:
+    def batches(self, batches: Sequence[Batch], read: Read) -> Iterator[tuple[Batch, tuple[Place, ...]]]:
         """Every batch with its images, in order."""
         with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
-            ahead: list[tuple[Future[tuple[Slot, ...]], int]] = []
+            ahead: list[tuple[Future[tuple[Place, ...]], int]] = []
             for position, batch in enumerate(batches):
                 watched = not self._known or self.elsewhere.blamed
                 task = partial(self._watched, read) if watched else partial(read, self._load)
@@ -52,7 +52,7 @@ class Reading:
                     slots = pool.submit(task, batch).result()
                 yield batch, slots
 
-    def _watched(self, read: Read, batch: Batch) -> tuple[Slot, ...]:
+    def _watched(self, read: Read, batch: Batch) -> tuple[Place, ...]:
         """A batch that is read while nothing else runs."""
         guard = Guard()
         guard.settle()

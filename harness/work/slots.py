@@ -1,11 +1,11 @@
-"""Image ids of a batch flow in; places of the batch flow out: images read, offered their classes, resized and cut."""
+"""Image ids of a batch flow in; places of the batch flow out: images read, resized and cut, offered their classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,20 +17,25 @@ from harness.protocol.offering import Offer, numbers_of, offer
 from harness.protocol.views import Cut, queries, tiling
 
 Load = Callable[[str, Callable[[Any], Sample]], tuple[Sample, Origin]]
+Rules: TypeAlias = tuple[Words, ProtocolSettings]  # what decides what an image is offered
+_NOTHING = Vocabulary(())
 
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """One place of a batch: an image that was read, one that could not be read (error), or a filler (no id).
+    """One place of a batch under one protocol: an image that was read, one that could not be read (error), or a filler
+    (no id).
 
-    queries: what networks see of the place, window by window; none where there is nothing to see. lent: their images,
-    one a query, and first the whole image. An image without an offer waits for the tagger. origin: of the sample.
+    queries: what networks see of the place, window by window; none where there is nothing to see. lent: the images of
+    all windows, and first the whole image; the slots of one place hold the same. An image without an offer waits for
+    the tagger. origin: of the sample.
     """
 
     image_id: str | None = None
     sample: Sample | None = None
     offered: Offer | None = None
     cut: Cut | None = None
+    windows: tuple[Query, ...] = ()  # with nothing offered
     queries: tuple[Query, ...] = ()
     lent: tuple[LentImage, ...] = ()
     error: str | None = None
@@ -52,43 +57,61 @@ def filler(names: Words) -> Query:
     return Query("", grey, Vocabulary(names=(tuple(names[0]),), others=tuple(names[1:])))
 
 
-def read_slots(names: Words, rules: ProtocolSettings, load: Load, batch: Batch) -> tuple[Slot, ...]:
-    """The images of a batch; whatever the reading of one raises becomes its slot's error."""
-    return tuple([_read(load, names, rules, image_id) for image_id in batch.slots])
+Place: TypeAlias = tuple[Slot, ...]  # a slot for each of the rules of a shard, which show an image alike
 
 
-def _read(load: Load, names: Words, rules: ProtocolSettings, image_id: str | None) -> Slot:
+def read_places(rules: Sequence[Rules], load: Load, batch: Batch) -> tuple[Place, ...]:
+    """The images of a batch under all rules; whatever the reading of one raises becomes the error of its slots."""
+    return tuple([_read(load, rules, image_id) for image_id in batch.slots])
+
+
+def _read(load: Load, rules: Sequence[Rules], image_id: str | None) -> Place:
     if image_id is None:
-        return Slot()
+        return (Slot(),) * len(rules)
+    (names, first), *_ = rules
     try:
         given, origin = load(image_id, partial(checked_sample, image_id=image_id, classes=len(names)))
-        lent = LentImage(given.image)
-        sample = Sample(image_id, lent.image, np.array(given.truth))  # a copy: the benchmark may use its arrays again
-        slot = Slot(image_id, sample, lent=(lent,), origin=origin)
-        if rules.vocabulary == "predicted":
-            return slot
-        return _offered(slot, sample, numbers_of(sample.truth, len(names), rules), names, rules)
+        sample, lent = _lent(given)
+        slot = _cut(Slot(image_id, sample, lent=(lent,), origin=origin), sample, first)
+        told: dict[str, tuple[int, ...]] = {}  # by kind of vocabulary
+        for _, one in rules:
+            if one.vocabulary not in ("predicted", *told):
+                told[one.vocabulary] = numbers_of(sample.truth, len(names), one)
+        return tuple(
+            [_offered(slot, told[kind], one) if (kind := one[1].vocabulary) in told else slot for one in rules]
+        )
     except Exception as error:
-        return Slot(image_id, error=in_words(error))
+        return (Slot(image_id, error=in_words(error)),) * len(rules)
 
 
-def tag(slot: Slot, numbers: Callable[[Slot], Iterable[int]], names: Words, rules: ProtocolSettings) -> Slot:
+def tag(slot: Slot, numbers: Callable[[Slot], Iterable[int]], rules: Rules) -> Slot:
     """The place with the classes offered that a tagger sees; whatever it raises becomes the slot's error."""
     if slot.image_id is None or slot.sample is None:
         return slot
     try:
-        return _offered(slot, slot.sample, numbers(slot), names, rules)
+        return _offered(slot, numbers(slot), rules)
     except Exception as error:
         return Slot(slot.image_id, error=in_words(error), origin=slot.origin)
 
 
-def _offered(slot: Slot, sample: Sample, numbers: Iterable[int], names: Words, rules: ProtocolSettings) -> Slot:
-    assert slot.image_id is not None
-    offered = offer(numbers, names, rules)
+def _lent(given: Sample) -> tuple[Sample, LentImage]:
+    """A sample of our own: the benchmark may use its arrays again."""
+    lent = LentImage(given.image)
+    return Sample(given.image_id, lent.image, np.array(given.truth)), lent
+
+
+def _cut(slot: Slot, sample: Sample, rules: ProtocolSettings) -> Slot:
+    """The slot with its image resized and cut, every window lent."""
     height, width = sample.image.shape[:2]
     cut = tiling((height, width), rules)
-    shown = queries(slot.image_id, sample.image, offered.vocabulary, cut) if offered.tells_apart else ()
+    shown = queries(sample.image_id, sample.image, _NOTHING, cut)
     whole = slot.lent[0]
     lent = tuple([whole if query.image is sample.image else LentImage(query.image) for query in shown])
-    shown = tuple([replace(query, image=one.image) for query, one in zip(shown, lent, strict=True)])
-    return replace(slot, offered=offered, cut=cut, queries=shown, lent=(whole, *lent))
+    windows = tuple([replace(query, image=one.image) for query, one in zip(shown, lent, strict=True)])
+    return replace(slot, cut=cut, windows=windows, lent=(whole, *lent))
+
+
+def _offered(slot: Slot, numbers: Iterable[int], rules: Rules) -> Slot:
+    offered = offer(numbers, *rules)
+    shown = [replace(query, vocabulary=offered.vocabulary) for query in slot.windows] if offered.tells_apart else []
+    return replace(slot, offered=offered, queries=tuple(shown))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
-from harness.contracts import Asked, BatchDone, Method, ProtocolSettings, Recipe, Row, Run, Shard, Words
+from harness.contracts import Asked, BatchDone, Method, Recipe, Row, Run, Shard
 from harness.errors import in_words
 from harness.foreign.calls import Guard, is_strange
 from harness.protocol.offering import tagged
@@ -19,7 +19,7 @@ from harness.work.batch_work import BatchWork, reads
 from harness.work.openings import Openings
 from harness.work.pictures import picture
 from harness.work.reading import Reading
-from harness.work.slots import Slot
+from harness.work.slots import Place, Rules, Slot
 
 Runs: TypeAlias = Sequence[tuple[Run, Method | Asked]]  # with their methods
 
@@ -57,18 +57,20 @@ class ShardWorker:
 
     def _computed(self, guard: Guard, shard: Shard, methods: Runs) -> Iterator[BatchDone]:
         """The shard's batches under methods whose networks are open."""
-        first = shard.runs[0]
-        reading, rules = self._openings.reading(first), first.protocol
-        names: Words = first.names or tuple([(name,) for name in reading.classes()])
-        for batch, places in reading.batches(shard.batches, partial(slots.read_slots, names, rules)):
+        reading = self._openings.reading(shard.runs[0])
+        rules = {run.run_id: _rules(run, reading) for run in shard.runs}
+        different = tuple(dict.fromkeys(rules.values()))
+        which = {run_id: different.index(own) for run_id, own in rules.items()}
+        for batch, places in reading.batches(shard.batches, partial(slots.read_places, different)):
             started = time.perf_counter()
             guard.settle()
-            work, seen = self._work(guard, shard, methods, places, names)
+            work = self._work(guard, shard, methods, places, different, which)
             if self._disturbed(guard):
                 guard, methods = self._careful(guard, shard, methods)
-                work, seen = self._work(guard, shard, methods, places, names)
+                work = self._work(guard, shard, methods, places, different, which)
             guard.leave()
             seconds = time.perf_counter() - started
+            seen = [place[0] for place in places]
             kept = tuple([picture(slot.sample) for slot in seen if slot.sample and slot.image_id in shard.keep])
             origins = tuple([slot.origin for slot in seen if slot.origin])
             yield BatchDone(shard.shard_id, batch.index, work.rows, work.encodings, work.passes, seconds, kept, origins)
@@ -114,13 +116,14 @@ class ShardWorker:
         return self._keeper
 
     def _work(
-        self, guard: Guard, shard: Shard, methods: Runs, places: Sequence[Slot], names: Words
-    ) -> tuple[BatchWork, tuple[Slot, ...]]:
-        """A batch done, and its places with the classes that were offered in them."""
+        self, guard: Guard, shard: Shard, methods: Runs, places: Sequence[Place], rules: Sequence[Rules],
+        which: Mapping[str, int],
+    ) -> BatchWork:  # fmt: skip
+        """A batch done. which: by run, the number of its rules."""
         backbone = partial(self._openings.network, guard)
-        rules = shard.runs[0].protocol
-        offered = tuple([self._tagged(guard, slot, names, rules) for slot in places])
-        return BatchWork(guard, methods, offered, slots.filler(names), backbone, shard.keep, shard.lessons), offered
+        offered = self._tagged(guard, places, rules)
+        seen = {run_id: offered[number] for run_id, number in which.items()}
+        return BatchWork(guard, methods, seen, slots.filler(rules[0][0]), backbone, shard.keep, shard.lessons)
 
     def _disturbed(self, guard: Guard) -> bool:
         """Whether a batch has to be done again: somebody left what is dear to look at, and it is not known who."""
@@ -140,18 +143,27 @@ class ShardWorker:
             guard.shared.keep()
         return guard, methods
 
-    def _tagged(self, guard: Guard, slot: Slot, names: Words, rules: ProtocolSettings) -> Slot:
-        """The place with what the tagger, if the protocol has one, sees in it. A network: it stays in this thread."""
-        recipe = rules.tagger
-        if recipe is None:
-            return slot
+    def _tagged(self, guard: Guard, places: Sequence[Place], rules: Sequence[Rules]) -> list[list[Slot]]:
+        """By rules, the places with what the tagger, if they have one, sees there; it is asked once for the same words.
 
-        def numbers(of: Slot) -> tuple[int, ...]:
-            tagger = self._openings.tagger(guard, recipe)
-            ask = partial(tagged, tagger, of.lent[0].image, names, rules)
-            return guard.call(recipe.use, (recipe.use, of.image_id or ""), ask, of.lent[:1])
+        A network: it stays in this thread.
+        """
+        said: dict[object, tuple[int, ...]] = {}
 
-        return slots.tag(slot, numbers, names, rules)
+        def numbers(recipe: Recipe, own: Rules, of: Slot) -> tuple[int, ...]:
+            names, settings = own
+            key = recipe, names, settings.templates, of.image_id
+            if key not in said:
+                tagger = self._openings.tagger(guard, recipe)
+                ask = partial(tagged, tagger, of.lent[0].image, names, settings)
+                said[key] = guard.call(recipe.use, (recipe.use, of.image_id or ""), ask, of.lent[:1])
+            return said[key]
+
+        return [
+            [place[number] for place in places] if (recipe := own[1].tagger) is None
+            else [slots.tag(place[number], partial(numbers, recipe, own), own) for place in places]
+            for number, own in enumerate(rules)
+        ]  # fmt: skip
 
     def _networks(self, guard: Guard, run: Run, method: object) -> set[Recipe]:
         """The networks that a method reads; none where it cannot say, which its rows will tell."""
@@ -168,8 +180,12 @@ class ShardWorker:
             self._prepared = True
 
 
+def _rules(run: Run, reading: Reading) -> Rules:
+    """What decides what a run is offered."""
+    return run.names or tuple([(name,) for name in reading.classes()]), run.protocol
+
+
 def _addresses(shard: Shard) -> set[str]:
-    """Of the methods, the benchmark and the tagger of a shard."""
-    first = shard.runs[0]
-    tagger = first.protocol.tagger
-    return {first.benchmark.use, *(run.method.use for run in shard.runs), *([tagger.use] if tagger else [])}
+    """Of the methods, the benchmark and the taggers of a shard."""
+    taggers = {run.protocol.tagger.use for run in shard.runs if run.protocol.tagger}
+    return {shard.runs[0].benchmark.use, *(run.method.use for run in shard.runs), *taggers}

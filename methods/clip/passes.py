@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from harness.contracts import ModelError, Parts, Recipe
 
@@ -22,6 +23,7 @@ class ClipPass:
     a window. Its parts are those of `block_inputs`.
     """
 
+    encodes_words: ClassVar[bool] = False
     backbone: Recipe
     resize: int | str = "native"
     window: int | None = None

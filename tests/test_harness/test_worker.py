@@ -11,7 +11,7 @@ from toy_cells import FLAT, NINE, Cell, reader
 
 from harness.contracts import Batch, ProtocolSettings, Recipe, Row
 from harness.planning import plan as plans
-from harness.work.slots import read_slots
+from harness.work.slots import read_places
 from harness.work.worker import ShardWorker
 
 
@@ -125,6 +125,6 @@ def test_who_looks_at_all_objects_does_not_break_the_reading_of_images() -> None
         raise OSError(image_id)
 
     kept: list[list[object]] = []
-    slots = read_slots((("a",),), ProtocolSettings(), load, Batch(0, ("x", "y")))  # type: ignore[arg-type]
+    places = read_places([((("a",),), ProtocolSettings())], load, Batch(0, ("x", "y")))  # type: ignore[arg-type]
     kept.clear()
-    assert [slot.error for slot in slots] == ["OSError: x", "OSError: y"]
+    assert [slot.error for (slot,) in places] == ["OSError: x", "OSError: y"]

@@ -1,0 +1,86 @@
+"""Readers and what each is offered in one view of a batch flow in; the calls of networks flow out, as few as will do.
+
+Passes that look at the image alone are asked once. Of those that encode words, runs share what is offered alike, image
+by image: where a run is offered other words than those before it, it asks in a call of its own, with fillers elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from harness.contracts import Parts, Pass, Query, Recipe, Vocabulary
+from harness.foreign.lending import LentImage
+from harness.protocol.offering import encodes_words
+from harness.work.passes import joined_requests
+from harness.work.slots import Slot
+
+Source: TypeAlias = tuple[int, Pass]  # the number of a call, and one of its passes
+Sources: TypeAlias = Mapping[int, Sequence[Source]]  # by place, one for each of a reader's needs, in their order
+Readers: TypeAlias = Sequence[tuple[str, Mapping[Pass, Parts], Mapping[int, Slot]]]  # run id, needs, slots by place
+
+
+@dataclass(frozen=True)
+class NetworkCall:
+    """One call of a network. shown: by place, a slot of those that ask; worded: whether its words are shown too."""
+
+    backbone: Recipe
+    worded: bool
+    shown: Mapping[int, Slot]
+    wanted: dict[Pass, Parts] = field(default_factory=dict)
+
+    def queries(self, view: int, places: int, blank: Query) -> list[Query]:
+        """One query a place of the batch, with fillers where nothing is asked."""
+        found = [blank] * places
+        for place, slot in self.shown.items():
+            query = slot.queries[view]
+            found[place] = query if self.worded else replace(query, vocabulary=Vocabulary(()))
+        return found
+
+    def lent(self, view: int) -> list[LentImage]:
+        """The images that it shows."""
+        return [image for slot in self.shown.values() for image in slot.shown(view)]
+
+
+def calls(readers: Readers, view: int) -> tuple[list[NetworkCall], dict[str, Sources]]:
+    """The calls, each network's together, and by run where its passes come from."""
+    found: dict[object, NetworkCall] = {}
+    homes: dict[tuple[str, int, Pass], NetworkCall] = {}
+    for request, parts in joined_requests(needs for _, needs, _ in readers).items():
+        worded = encodes_words(request)
+        rounds: list[dict[int, Slot]] = []
+        own: dict[tuple[str, int], int] = {}
+        for run_id, needs, slots in readers:
+            for place, slot in slots.items() if request in needs else ():
+                own[run_id, place] = _round(rounds, place, slot, view, worded)
+        made = []
+        for shown in rounds:
+            words = [shown[place].queries[view].vocabulary if worded else None for place in sorted(shown)]
+            key = request.backbone, tuple(sorted(shown)), tuple(words)
+            made.append(found.setdefault(key, NetworkCall(request.backbone, worded, shown)))
+            made[-1].wanted[request] = parts
+        homes |= {(*asker, request): made[number] for asker, number in own.items()}
+    ordered = _by_backbone(list(found.values()))
+    numbers = {id(call): number for number, call in enumerate(ordered)}
+    sources: dict[str, Sources] = {
+        run_id: {place: [(numbers[id(homes[run_id, place, one])], one) for one in needs] for place in slots}
+        for run_id, needs, slots in readers
+    }
+    return ordered, sources
+
+
+def _round(rounds: list[dict[int, Slot]], place: int, slot: Slot, view: int, worded: bool) -> int:
+    """The first round that shows this at a place, or in which the place is free."""
+    for number, shown in enumerate(rounds):
+        there = shown.setdefault(place, slot)
+        if not worded or there.queries[view].vocabulary == slot.queries[view].vocabulary:
+            return number
+    rounds.append({place: slot})
+    return len(rounds) - 1
+
+
+def _by_backbone(found: Sequence[NetworkCall]) -> list[NetworkCall]:
+    """A worker keeps a network as long as there is work for it."""
+    order = list(dict.fromkeys(call.backbone for call in found))
+    return sorted(found, key=lambda call: order.index(call.backbone))
