@@ -24,21 +24,27 @@ def _name(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+OwnProtocol = Annotated[ProtocolForm, BeforeValidator(preset_named)]
 Settings = dict[str, Any]
 
 
 class ItemForm(Form):
-    """One entry of `methods:` or `benchmarks:`."""
+    """One entry of `methods:` or `benchmarks:`. protocol: what it says of the protocol of its runs."""
 
     name: Name
     use: str
     settings: Settings = Field(default_factory=dict, alias="with")
+    protocol: OwnProtocol | None = None
     exclude: list[Settings] = Field(default_factory=list)
 
 
 class MethodForm(ItemForm):
-    """One entry of `methods:`. process: `shared` with others, or `own` for one that changes what others rest on."""
+    """One entry of `methods:`. process: `shared` with others, or `own` for one that changes what others rest on.
 
+    protocols: by name of a benchmark, what it says of the protocol there alone.
+    """
+
+    protocols: dict[str, OwnProtocol] = Field(default_factory=dict)
     process: Literal["shared", "own"] = "shared"
 
 
@@ -93,7 +99,7 @@ class GridForm(Form):
     benchmarks: list[BenchmarkForm] = Field(min_length=1)
     exclude: list[ExcludeForm] = Field(default_factory=list)
     include: list[IncludeForm] = Field(default_factory=list)
-    protocol: Annotated[ProtocolForm, BeforeValidator(preset_named)] = Field(default_factory=ProtocolForm)
+    protocol: OwnProtocol = Field(default_factory=ProtocolForm)
     cluster: ClusterForm = Field(default_factory=ClusterForm)
     batch: int = Field(default=8, ge=1, le=LARGEST_BATCH)
     keep: KeepForm = Field(default_factory=KeepForm)
@@ -159,9 +165,21 @@ def _owner(where: Where) -> str:
 
 def _form_of(where: Where) -> tuple[str, type[Form]]:
     """How the mapping at the end of a way is called, and its form."""
-    if where[:2] == ("protocol", "tagger"):
-        return "a tagger", TaggerForm
+    inside = _within_protocol(where)
+    if inside is not None:
+        return ("a tagger", TaggerForm) if inside[:1] == ("tagger",) else ("protocol", ProtocolForm)
     return INNER[str(where[0])] if where else ("the grid", GridForm)
+
+
+def _within_protocol(where: Where) -> Where | None:
+    """The rest of a way that leads into a protocol, of the grid or of an item; None for one that does not."""
+    if where[:1] == ("protocol",):
+        return where[1:]
+    if where[0:1] not in (("methods",), ("benchmarks",)) or len(where) < 3:
+        return None
+    if where[2] == "protocol":
+        return where[3:]
+    return where[4:] if where[2] == "protocols" and len(where) > 3 else None
 
 
 def _unknown(where: Where) -> str:

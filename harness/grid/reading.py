@@ -12,6 +12,9 @@ also `process: own`, for one that changes what others in its process rest on.
   of the method's settings, defaults included.
 - `include` adds, after all excludes, one combination an entry: `{method: name, benchmark: name, with: {...}}`. Its
   `with` goes before the item's single values; an axis that it leaves out keeps the default of the class.
+- A method or a benchmark may say something of the protocol itself: `protocol:`, a preset or fields that change the
+  grid's; a method also `protocols: {benchmark: ...}` (see harness.grid.protocol_layers). A threshold may be a list: an
+  axis of the protocol. Lessons follow the teacher's protocol.
 - A benchmark with axes bears them in its name, and can be named with or without them.
 - A method that learns names a `teacher`, another method here, and `train: {split: train}` of a benchmark says which of
   its settings make it the split that is learned from (see harness.grid.teachers). No scored image may be in it, by its
@@ -36,8 +39,8 @@ from harness import yaml_lines
 from harness.contracts import ProtocolSettings, Recipe
 from harness.errors import AddressError, GridError, nearest
 from harness.grid import form as grid_form
-from harness.grid import protocol_form
 from harness.grid.combinations import MOST_COMBINATIONS, Combination, Item, Role, matches
+from harness.grid.protocol_layers import Protocols
 from harness.grid.table_form import check_value
 from harness.grid.teachers import Teacher, Teachers
 from harness.recipes import loading
@@ -117,24 +120,11 @@ def read_grid(path: str | Path) -> Grid:
     folder = str(Path(path).absolute().parent)
     loading.add_folder(folder)
     maker = _Maker(source, form, folder)
-    protocol = protocol_form.protocol(form.protocol, source, folder)
-    overlaps = {item.name: item.train_overlap for item in form.benchmarks}
-    cells = tuple(
-        replace(
-            _cell(method, benchmark, maker.teacher(method, benchmark), protocol), train_overlap=overlaps[benchmark.name]
-        )
-        for method, benchmark in maker.pairs()
-    )
+    cells = tuple(maker.cells())
     wanted = form.keep.label_maps
     keep = wanted if isinstance(wanted, int) else tuple(wanted)
     tables = maker.tables()
     return Grid(form.name, folder, cells, form.batch, ClusterSettings(**dict(form.cluster)), keep, tables)
-
-
-def _cell(method: Combination, benchmark: Combination, taught: Teacher | None, protocol: ProtocolSettings) -> Cell:
-    teacher = None if taught is None else _cell(taught.method, taught.benchmark, taught.teacher, protocol)
-    place = benchmark.full_name, benchmark.recipe
-    return Cell(method.name, method.variant, method.recipe, *place, protocol, teacher, method.own)
 
 
 class _Maker:
@@ -147,22 +137,49 @@ class _Maker:
         self._refuse_too_many()
         self._places = [one for item in self._benchmarks.values() for one in item.combinations()]
         self._refuse_same_names()
+        self._protocols = Protocols(source, form, folder, self._places)
         self._teachers = Teachers(source, self._methods, self._benchmarks)
 
-    def teacher(self, method: Combination, benchmark: Combination) -> Teacher | None:
-        """Who teaches a method that is scored on a benchmark; None where nothing is learned."""
-        return self._teachers.of(method, benchmark)
+    def cells(self) -> Iterator[Cell]:
+        """Every method with every benchmark and protocol, without the excluded, with the included, none twice."""
+        overlaps = {item.name: item.train_overlap for item in self._form.benchmarks}
+        seen: dict[tuple[str, str, ProtocolSettings], tuple[Combination, Combination]] = {}
+        for where, method, benchmark in [*self._kept(), *self._included()]:
+            for protocol in self._protocols.of(method, benchmark):
+                key = (method.content, benchmark.content, protocol)
+                if key in seen:
+                    raise self._source.error(where, _same_twice((method, benchmark), seen[key]))
+                seen[key] = (method, benchmark)
+                if len(seen) > MOST_COMBINATIONS:
+                    raise self._source.error(
+                        where, f"the protocols make more than {MOST_COMBINATIONS} runs: split the grid"
+                    )
+                taught = self._teachers.of(method, benchmark)
+                cell = self._cell(method, benchmark, benchmark, taught, protocol)
+                yield replace(cell, train_overlap=overlaps[benchmark.name])
 
-    def pairs(self) -> list[tuple[Combination, Combination]]:
-        """Every method with every benchmark, without the excluded, with the included, none twice."""
-        placed = [*self._kept(), *self._included()]
-        seen: dict[tuple[str, str], tuple[Combination, Combination]] = {}
-        for where, method, benchmark in placed:
-            key = (method.content, benchmark.content)
-            if key in seen:
-                raise self._source.error(where, _same_twice((method, benchmark), seen[key]))
-            seen[key] = (method, benchmark)
-        return list(seen.values())
+    def _cell(
+        self, method: Combination, place: Combination, scored: Combination, taught: Teacher | None,
+        protocol: ProtocolSettings,
+    ) -> Cell:  # fmt: skip
+        """One run. scored: the benchmark for which it is wanted in the end."""
+        teacher = None
+        if taught is not None:
+            rules = self._taught_under(taught.method, scored, protocol)
+            teacher = self._cell(taught.method, taught.benchmark, scored, taught.teacher, rules)
+        names = method.name, method.variant, method.recipe, place.full_name, place.recipe
+        return Cell(*names, protocol, teacher, method.own)
+
+    def _taught_under(self, teacher: Combination, scored: Combination, learner: ProtocolSettings) -> ProtocolSettings:
+        """The teacher's own protocol; of several the learner's."""
+        found = self._protocols.of(teacher, scored)
+        if len(found) > 1 and learner not in found:
+            sentence = (
+                f"{teacher.full_name!r} teaches, and has {len(found)} protocols on {scored.full_name!r}, one for each "
+                "value of a list; give a teacher one"
+            )
+            raise self._source.error(teacher.where, sentence)
+        return learner if learner in found else found[0]
 
     def tables(self) -> tuple[dict[str, object], ...]:
         """The declared tables as plain values; what they speak of is a name or a setting that something here has."""

@@ -91,8 +91,14 @@ class PlannedFit:
     @property
     def supervision(self) -> str:
         """What a person has told of the train images, as far as the protocol let the teacher know it."""
-        labels = ["image-level labels"] if self.labels.run.protocol.vocabulary == "present" else []
+        labels = ["image-level labels"] if self.knows_labels else []
         return " and ".join([*labels, *(["true foreground"] if self.knows_foreground else [])]) or "none"
+
+    @property
+    def knows_labels(self) -> bool:
+        """Whether a teacher of the chain was told which classes an image holds."""
+        own = self.labels.run.protocol.vocabulary == "present"
+        return own or (self.labels.fit is not None and self.labels.fit.knows_labels)
 
     @property
     def knows_foreground(self) -> bool:

@@ -234,6 +234,8 @@ class Planner:
             record["artefact"] = {"id": fit.artefact_id, "teacher": fit.teacher, "labels": fit.labels.run.run_id}
             if out := fit.left_out_of_chain:
                 record["artefact"] |= {"left_out": sorted(out), "train_images": len(fit.labels.image_ids)}
+            if fit.knows_labels != (protocol.vocabulary == "present"):
+                record["artefact"]["image_labels"] = fit.knows_labels
             if fit.knows_foreground:
                 record["artefact"]["foreground"] = True
         return run, record

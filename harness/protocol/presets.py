@@ -17,12 +17,13 @@ from harness.errors import GridError, nearest
 class Preset:
     """A protocol with a name.
 
-    source: where it is from, and what of it is our reading. ensemble: a published set of templates that belongs to it
-    and is not ours to ship; the grid has to give it as a file.
+    source: where it is from, and what of it is our reading. states: the fields that it speaks of. ensemble: a published
+    set of templates that belongs to it and is not ours to ship; the grid has to give it as a file.
     """
 
     settings: ProtocolSettings
     source: str
+    states: frozenset[str]
     ensemble: str | None = None
 
 
@@ -105,4 +106,4 @@ def _presets() -> dict[str, Preset]:
 
 
 def _preset(source: str, ensemble: str | None = None, **settings: Any) -> Preset:
-    return Preset(ProtocolSettings(**settings), source, ensemble)
+    return Preset(ProtocolSettings(**settings), source, frozenset(settings) | {"vocabulary", "background"}, ensemble)

@@ -25,6 +25,7 @@ class RunRecipe:
     sweeps: versions and commit of all sweeps that added rows to it, each once; versions and commit by themselves are of
     folders of before. identity: what kind of ids it is of, None before there was more than one.
     artefact, of a method that learns: `{"id": ..., "teacher": its name, "labels": run id of the teacher's label maps}`,
+    `image_labels` where a teacher was told which classes an image holds and the run is not, or the other way round,
     and where train images were left out because a teacher failed on them, `left_out` with `train_images`, how many of.
     official_images: how many the data set has by its own account, where it says so. clusters: cluster -> images of it
     that are not independent of each other, where the benchmark says so. Neither is in the id.
@@ -87,7 +88,8 @@ class RunRecipe:
         """What a method's learning rests on besides images, and on how few; empty for one that learned nothing."""
         if not self.artefact:
             return ""
-        labels = ["image-level labels"] if self.protocol.get("vocabulary", "present") == "present" else []
+        knows = self.artefact.get("image_labels", self.protocol.get("vocabulary", "present") == "present")
+        labels = ["image-level labels"] if knows else []
         told = " and ".join([*labels, *(["true foreground"] if self.artefact.get("foreground") else [])])
         out = self.artefact.get("left_out")
         share = f"without {len(out)} of {self.artefact.get('train_images')} train images" if out else ""

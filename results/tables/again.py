@@ -43,11 +43,28 @@ def _chain(store: Store, recipe: RunRecipe) -> tuple[list[dict[str, Any]], str |
         name = str(learner.artefact.get("teacher"))
         items[-1].setdefault("with", {})["teacher"] = name
         same = [r for r in recipes if _full_name(r) == name and r.benchmark_name == recipe.benchmark_name]
-        learner = same[0] if same and len(items) <= len(recipes) else None
+        before, learner = learner, same[0] if same and len(items) <= len(recipes) else None
         if learner is None:
             return items, name
-        items.append(_item(name, learner.method))
+        items.append({**_item(name, learner.method), **_own_protocol(store, before, recipe.protocol)})
     return items, None
+
+
+def _own_protocol(store: Store, learner: RunRecipe, whole: Mapping[str, object]) -> dict[str, Any]:
+    """What a learner's teacher says of the protocol itself, where its lessons were of another one than the run."""
+    artefact_id = str((learner.artefact or {}).get("id", ""))
+    if not artefact_id or not artefacts.has_artefact(store.folder, artefact_id):
+        return {}
+    own = artefacts.card(store.folder, artefact_id).get("protocol", whole)
+    written, other = _protocol(own), _protocol(whole)
+    defaults = {one.name: _listed(one.default) for one in fields(ProtocolSettings)}
+    differing = {name: own.get(name, defaults[name]) for name in other if name not in written}
+    changed = {name: value for name, value in {**differing, **written}.items() if other.get(name) != value}
+    if changed.get("resize") == "none":
+        changed.pop("size", None)
+    if changed.get("window") == 0:
+        changed.pop("stride", None)
+    return {"protocol": {name: value for name, value in changed.items() if value is not None}} if changed else {}
 
 
 def _full_name(recipe: RunRecipe) -> str:
