@@ -2,7 +2,8 @@
 
 Before every call the common generators are set; afterwards the process is looked at and put back. What is dear to look
 at (functions that were replaced) is looked at once a batch; a batch that left such a trace is done again, with a full
-look after every call, so that the one who left it is known.
+look after every call, so that the one who left it is known. Until the first module of a stranger's is imported, ours
+are alone, whose code our tests hold: then all of it is looked at once a batch, and functions not at all.
 """
 
 from __future__ import annotations
@@ -86,8 +87,10 @@ class Guard:
         self._were = [one.look() for one in self._cheap]
         self._rarely_were = [one.look() for one in self._rare]
         if wholly:
-            _functions.settle(self._sure)
-            self._sure, self._generators = True, chance.keep()
+            self._generators = chance.keep()
+            if self.careful or not alone():
+                _functions.settle(self._sure)
+                self._sure = True
         self._clean = self._elsewhere.calls
 
     def leave(self) -> None:
@@ -102,13 +105,15 @@ class Guard:
         function: Callable[[], T],
         lent: Sequence[Lent] = (),
         opening: bool = False,
+        within: bool = False,
     ) -> T:
         """What the function of plug-in `who` (its address) gives, asked under generators that `words` stand for.
 
         lent: what it may look at. opening: it makes or opens something, which may change the environment, logging and
-        warnings; so may a call that imports. Raises what it raised, as an Exception; LeftTrace where it left a trace.
+        warnings; so may a call that imports. within: a stranger's code is called by it, if it is ours. Raises what it
+        raised, as an Exception; LeftTrace where it left a trace.
         """
-        outcome = self.ask(who, words, function, lent, opening)
+        outcome = self.ask(who, words, function, lent, opening, within)
         if outcome.left:
             raise LeftTrace(_sentence(outcome.left, outcome.error)) from outcome.error
         if outcome.error is not None:
@@ -123,9 +128,11 @@ class Guard:
         function: Callable[[], Any],
         lent: Sequence[Lent] = (),
         opening: bool = False,
+        within: bool = False,
     ) -> Outcome:
         """The same, whatever came of it."""
-        _met.update([who] if is_strange(who) else [])
+        strange = within or is_strange(who)
+        _met.update([who] if strange else [])
         loaded, process, self._sure = len(sys.modules), os.getpid(), False
         if words:
             chance.seed(*words)
@@ -147,10 +154,12 @@ class Guard:
         if interrupts.pending():
             self._look(who, True, swapped)
             raise KeyboardInterrupt
-        clauses = self._look(who, opening or len(sys.modules) != loaded, swapped)
+        opening |= len(sys.modules) != loaded
+        later = alone() and not (opening or swapped or self.careful)
+        clauses = [] if later else self._look(who, opening, swapped)
         clauses += [one.clause for one in lent if one.written()]
         if self.careful and self.shared is not None:
-            if not is_strange(who):
+            if not strange:
                 self.shared.own(who)
             elif self.shared.changed(who):
                 clauses.append(CLAUSE)
@@ -214,8 +223,9 @@ class Guard:
             return self._all()
 
     def _all(self) -> list[Trace]:
-        replaced = _functions.traces()
-        self._sure = not replaced
+        compared = self.careful or not alone()
+        replaced = _functions.traces() if compared else []
+        self._sure = compared and not replaced
         try:
             return [*self._rest(), *replaced]
         except Exception:  # what looks is made of functions too: they have to be back before it can
@@ -243,6 +253,11 @@ _mend = python_names.mend
 def is_strange(use: str) -> bool:
     """Whether a plug-in is none of ours, whose code our tests hold: it is looked at more closely."""
     return use.partition(".")[0] not in OURS
+
+
+def alone() -> bool:
+    """Whether no plug-in of others had a turn in this process, be it only that it was imported."""
+    return not _met
 
 
 def leave(code: int) -> NoReturn:

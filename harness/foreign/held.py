@@ -41,6 +41,9 @@ class Hanging(NamedTuple):
     within: list[Any]
 
 
+NOTHING = Hanging([], [], [], [])
+
+
 def hanging(root: Any, apart: Iterable[Any] = (), modules: bool = False) -> Hanging:
     """What hangs on an object. apart: objects that are not looked into. modules: whether torch's modules are."""
     tensor, module = _kinds()

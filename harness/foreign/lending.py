@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import Query, Vocabulary
-from harness.foreign.held import digests, hanging
+from harness.foreign.held import NOTHING, digests, hanging
 from harness.foreign.structure import Contents, moved, structure
 
 
@@ -95,14 +95,14 @@ class LentFeatures:
 
     closely: their bytes and what they hold are compared too, which finds writes that torch does not count (`.data`,
     `.numpy()`, memory by force) and other objects put there. apart: what they share with the network, which is looked
-    after by itself.
+    after by itself. trusted: they are read by ours alone, so they are lent as they are.
     """
 
     clause = "other numbers in the features that it reads, which others read after it"
 
-    def __init__(self, features: Any, apart: Sequence[Any] = ()) -> None:
+    def __init__(self, features: Any, apart: Sequence[Any] = (), trusted: bool = False) -> None:
         self.features, self.damaged, self._closely = features, False, False
-        hangs = hanging(features, apart)
+        hangs = NOTHING if trusted else hanging(features, apart)
         self._things, self._holders = hangs.things, hangs.holders
         self._arrays = [one for one in self._things if isinstance(one, np.ndarray)]
         self._tensors = [one for one in self._things if not isinstance(one, np.ndarray) and _writes(one) is not None]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from harness.contracts import Recipe
 from harness.errors import AddressError
+from harness.foreign.calls import is_strange
 from harness.recipes import house
 from harness.recipes.settings import address, parameters
 from harness.recipes.surroundings import distributions, is_ours, is_settled, reached, source_file
@@ -68,3 +70,9 @@ def classes_named(settings: object) -> Iterator[str]:
             yield from classes_named(one)
     elif isinstance(settings, str) and (found := _NAMED.match(settings)) and not is_settled(found[1].partition(":")[0]):
         yield found[1]
+
+
+@lru_cache(maxsize=4096)  # asked for every call
+def strange(recipe: Recipe) -> bool:
+    """Whether a stranger's code takes part: the plug-in's own, or that of one that its settings name."""
+    return any(map(is_strange, (recipe.use, *classes_named(recipe.settings))))

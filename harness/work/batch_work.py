@@ -28,9 +28,10 @@ from harness.contracts import (
     Run,
     Vocabulary,
 )
-from harness.foreign.calls import Guard, LeftTrace, is_strange, left_trace
+from harness.foreign.calls import Guard, LeftTrace, alone, left_trace
 from harness.foreign.lending import Lent, LentFeatures, LentValue
 from harness.protocol.decision import bare
+from harness.recipes.code_stamp import strange
 from harness.work.judge import judge_of
 from harness.work.passes import served
 from harness.work.showing import NetworkCall, Source, Sources, calls
@@ -99,11 +100,12 @@ class BatchWork:
         words = run.run_id, slot.queries[view].image_id
         names = LentValue(slot.queries[view].vocabulary, "vocabulary")
         ask = partial(verb, names.value)
-        if is_strange(run.method.use):
+        foreign = strange(run.method)
+        if foreign:
             ask = partial(_bare, ask)
-        within = slots if is_strange(run.method.use) else ()  # one may keep an earlier image, and write to it now
-        images = [one for other in within for one in other.lent] or slot.shown(view)
-        return partial(self._guard.call, run.method.use, words, ask, (*images, names, *lent))
+        everywhere = slots if foreign else ()  # one may keep an earlier image, and write to it now
+        images = [one for other in everywhere for one in other.lent] or slot.shown(view)
+        return partial(self._guard.call, run.method.use, words, ask, (*images, names, *lent), within=foreign)
 
     def _segment(self, run: Run, method: Method, view: int) -> None:
         for place, slot in self._seen(run, view, range(self._places)).items():
@@ -137,7 +139,8 @@ class BatchWork:
     def _needs(self, run: Run, reader: Asked) -> dict[Pass, Parts]:
         """The passes that a reader asks for; none, and failed rows, where it cannot say."""
         try:
-            needs = self._guard.call(run.method.use, (run.run_id,), lambda: dict(reader.passes()))
+            ask = partial(self._guard.call, run.method.use, (run.run_id,), within=strange(run.method))
+            needs = ask(lambda: dict(reader.passes()))
             if not needs:
                 raise MethodError("its `passes` asks for nothing, so there is nothing for it to read")
             own: dict[Pass, Parts] = LentValue(needs, "passes").value  # its objects stay its own to change
@@ -175,7 +178,7 @@ class BatchWork:
             if self._guard.shared is not None:
                 self._guard.shared.ripen(recipe)
             self.passes += places
-            left = [LentFeatures(one, apart) for one in features]
+            left = [LentFeatures(one, apart, trusted=alone()) for one in features]
             yield ours.get(request, request), left, time.perf_counter() - started
             started = time.perf_counter()
 
@@ -183,7 +186,7 @@ class BatchWork:
         """Let a reader read; where it wrote into what it reads, the places that it has not come to, else None."""
         run, reader, needs = one
         places = tuple(sources)
-        closely = is_strange(run.method.use)
+        closely = strange(run.method)
         everything = [held for features, _ in left.values() for held in features] if closely else []
         for held in everything:
             held.remember()

@@ -11,9 +11,10 @@ from typing import TypeAlias
 
 from harness.contracts import Asked, BatchDone, Method, Recipe, Row, Run, Shard
 from harness.errors import in_words
-from harness.foreign.calls import Guard, is_strange
+from harness.foreign.calls import Guard
 from harness.protocol.offering import tagged
 from harness.recipes import loading
+from harness.recipes.code_stamp import strange
 from harness.work import arithmetic, slots
 from harness.work.batch_work import BatchWork, reads
 from harness.work.openings import Openings
@@ -103,7 +104,8 @@ class ShardWorker:
             except Exception as error:
                 untried.append((run, in_words(error)))
         guard.leave()
-        if any(map(is_strange, _addresses(shard))) and not self._own:
+        taking_part = _recipes(shard).union(*(needs for _, _, needs in opened))
+        if any(map(strange, taking_part)) and not self._own:
             self._openings.look_after()
             guard.shared = self._openings.shared
         return guard, methods, untried
@@ -170,7 +172,8 @@ class ShardWorker:
         if not reads(method, run):
             return set()
         with suppress(Exception):
-            return guard.call(run.method.use, (run.run_id,), lambda: {one.backbone for one in method.passes()})
+            ask = partial(guard.call, run.method.use, (run.run_id,), within=strange(run.method))
+            return ask(lambda: {one.backbone for one in method.passes()})
         return set()
 
     def _prepare(self) -> None:
@@ -185,7 +188,7 @@ def _rules(run: Run, reading: Reading) -> Rules:
     return run.names or tuple([(name,) for name in reading.classes()]), run.protocol
 
 
-def _addresses(shard: Shard) -> set[str]:
+def _recipes(shard: Shard) -> set[Recipe]:
     """Of the methods, the benchmark and the taggers of a shard."""
-    taggers = {run.protocol.tagger.use for run in shard.runs if run.protocol.tagger}
-    return {shard.runs[0].benchmark.use, *(run.method.use for run in shard.runs), *taggers}
+    taggers = {run.protocol.tagger for run in shard.runs if run.protocol.tagger}
+    return {shard.runs[0].benchmark, *(run.method for run in shard.runs), *taggers}

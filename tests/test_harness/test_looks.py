@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from harness.foreign import calls
+from harness.foreign.calls import Guard
 from harness.foreign.held import hanging
 from harness.foreign.replaced import Functions
 from harness.foreign.still import Still
@@ -143,3 +145,21 @@ def test_a_step_that_torch_wraps_is_none_and_one_that_somebody_wraps_is(monkeypa
     assert "step" in vars(torch.optim.AdamW) and functions.traces() == []
     torch.optim.AdamW.step = lambda self, closure=None: None  # type: ignore[method-assign]
     assert [trace.clause for trace in functions.traces()] == ["torch.optim.adamw.AdamW.step replaced"]
+
+
+def test_where_ours_are_alone_what_a_call_left_is_found_with_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless() -> None:
+        torch.set_default_dtype(torch.float64)
+
+    for met, with_the_call in ((set(), ()), ({"theirs:One"}, ("torch's default dtype at torch.float64",))):
+        monkeypatch.setattr(calls, "_met", met)
+        guard = Guard()
+        guard.settle()
+        assert guard.ask("methods.ours:One", (), careless).left == with_the_call
+        left = guard.rare_traces()
+        assert left == ([] if with_the_call else ["torch's default dtype at torch.float64"])
+        assert torch.get_default_dtype() == torch.float32
+    monkeypatch.setattr(calls, "_met", set())
+    guard = Guard(careful=True)  # as where the batch is done again
+    guard.settle()
+    assert "torch's default dtype at torch.float64" in guard.ask("methods.ours:One", (), careless).left

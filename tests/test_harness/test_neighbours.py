@@ -231,6 +231,16 @@ def test_a_reader_that_spoils_what_readers_share_fails_and_changes_nobody(spoils
     assert all(READS[spoils] in (row.error or "") for row in failed[-2:]), rows["spoiler"][0].error
 
 
+@pytest.mark.parametrize("spoils", ["numpy", "weights"])
+def test_a_stranger_within_one_of_ours_is_looked_at_as_closely(spoils: str) -> None:
+    honest = Cell(Recipe.of("careless:TensorReader"), "honest")
+    around = Recipe.of("methods.pamr:PAMR", method=f"careless:TensorReader(spoils={spoils})")
+    rows = rows_of(Cell(around, "around"), honest)
+    assert counts(rows["honest"]) == counts(rows_of(honest)["honest"])
+    assert {row.status for row in rows["around"]} == {"failed"}
+    assert READS[spoils] in (rows["around"][-1].error or ""), rows["around"][-1].error
+
+
 def test_a_method_that_changes_its_vocabulary_fails_and_others_are_offered_what_they_were() -> None:
     by_name = Cell(Recipe.of("careless:ByName"), "by name")
     rows = rows_of(Cell(Recipe.of("careless:Renames"), "renames"), by_name)
