@@ -22,6 +22,7 @@ class Taught:
     label_below: str = "ignored"
     label_unsure: float = 0.0
     label_foreground: bool = False
+    label_best: str = "scaled"
     teacher_may_fail: float = 0.0
 
     @property
@@ -29,10 +30,11 @@ class Taught:
         """How the teacher's answers become pseudo masks."""
         return LabelRule(
             self.label_low, self.label_high, self.label_scale, self.label_below, self.label_unsure,
-            self.label_foreground,
+            self.label_foreground, self.label_best,
         )  # fmt: skip
 
     @property
     def idle(self) -> Collection[str]:
         """The settings that change no pixel as they stand: those that came later, as it was before."""
-        return set() if self.label_foreground else {"label_foreground"}
+        later = {"label_foreground": False, "label_best": "scaled"}
+        return {name for name, value in later.items() if getattr(self, name) == value}

@@ -63,7 +63,8 @@ class LabelRule:
     """When a teacher's answer is sure enough to be taught; it stands in place of the protocol's background rule.
 
     Without a threshold (low and high are 0) a pixel is of the class whose score is best, as the teacher gives it. With
-    one, m is a pixel's best score, scaled to 0..1 per class over the whole image (`minmax`) or taken as it is (`none`).
+    one, m is a pixel's best score, scaled to 0..1 per class over the whole image (`minmax`) or taken as it is (`none`);
+    with best = `raw` its class is still the one whose score is best as it is given, and m the scaled score of that one.
     Where m < low the pixel is left out (255) or, with below = `background`, background (0); from low to below high it
     is left out. Of the rest of an image the share `unsure` with the least distance from best to second best is left
     out. With `foreground` all pixels are left out that the truth calls background or leaves out itself, as in
@@ -76,6 +77,7 @@ class LabelRule:
     below: str = "ignored"
     unsure: float = 0.0
     foreground: bool = False
+    best: str = "scaled"
 
     def __post_init__(self) -> None:
         if self.foreground and self.below == "background":
@@ -88,6 +90,11 @@ class LabelRule:
                 f"A label rule has scale 'minmax' or 'none' and below 'ignored' or 'background', not {self.scale!r} "
                 f"and {self.below!r}."
             )
+        if self.best not in ("scaled", "raw") or (self.best == "raw" and not self.scales):
+            raise MethodError(
+                f"A label rule's best class is by 'scaled' scores or, where a threshold has them scaled ('minmax'), by "
+                f"'raw' ones, not {self.best!r}; without a threshold, and with scale 'none', it is by raw ones anyway."
+            )
         if min(self.low, self.high) < 0.0:
             raise MethodError(
                 f"A label rule's thresholds are above 0, or 0 for none, not {self.low} and {self.high}; scores that go "
@@ -97,8 +104,9 @@ class LabelRule:
             raise MethodError(f"A label rule leaves out a share of 0 to below 1 as unsure, not {self.unsure}.")
 
     def facts(self) -> dict[str, Any]:
-        """What stands for the rule in ids and on cards: `foreground`, which came later, where it is asked for."""
-        return {name: value for name, value in asdict(self).items() if name != "foreground" or value}
+        """What stands for the rule in ids and on cards: what came later where it is asked for."""
+        later = {"foreground": False, "best": "scaled"}
+        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
     @property
     def thresholded(self) -> bool:

@@ -37,13 +37,15 @@ def lesson(
                 "label_unsure at 0, or choose a teacher that gives scores"
             )
         return predict_views(answers, cut, offered, size, settings)
-    best, second, where = _two_best(Planes(answers, cut, len(offered.numbers)), size, rule.scales, whole)
+    planes = Planes(answers, cut, len(offered.numbers))
+    best, second, where = _two_best(planes, size, rule.scales and rule.best == "scaled", whole)
     numbers = np.array(offered.numbers, np.uint16)[where.cpu().numpy()]
-    taught = np.where(_sure(best, second, rule), numbers, np.uint16(WIDE_IGNORED))
+    measure = _of_the_best(planes, size, where, whole) if rule.best == "raw" else best
+    taught = np.where(_sure(best - second, measure, rule), numbers, np.uint16(WIDE_IGNORED))
     if not rule.thresholded:
         return taught
     below = BACKGROUND if rule.below == "background" else WIDE_IGNORED
-    low, middle = ((best < edge).cpu().numpy() for edge in (rule.low, rule.high))
+    low, middle = ((measure < edge).cpu().numpy() for edge in (rule.low, rule.high))
     return np.where(low, below, np.where(middle, WIDE_IGNORED, taught)).astype(np.uint16)
 
 
@@ -81,12 +83,24 @@ def _two_best(
     return best, torch.where(second.isinf(), torch.zeros_like(second), second), where
 
 
-def _sure(best: Tensor, second: Tensor, rule: LabelRule) -> NDArray[np.bool_]:
+def _of_the_best(planes: Planes, size: tuple[int, int], where: Tensor, whole: Extremes | None) -> Tensor:
+    """The scaled score that every pixel has for the position that is its best."""
+    import torch
+
+    found = torch.zeros(size, dtype=torch.float32, device=planes.device)
+    for start, part in planes.slices(size, minmax=True, between=whole):
+        inside = (where >= start) & (where < start + len(part))
+        own = part.gather(0, (where - start).clamp(0, len(part) - 1)[None])[0]
+        found = torch.where(inside, own, found)
+    return found
+
+
+def _sure(margin: Tensor, measure: Tensor, rule: LabelRule) -> NDArray[np.bool_]:
     """Where the distance from best to second best is not among the smallest of the image's labelled pixels."""
     if not rule.unsure:
-        return np.ones(tuple(best.shape), bool)
-    margin = (best - second).cpu().numpy()
-    labelled = (best >= max(rule.low, rule.high)).cpu().numpy() if rule.thresholded else np.ones(margin.shape, bool)
+        return np.ones(tuple(margin.shape), bool)
+    distance, edge = margin.cpu().numpy(), max(rule.low, rule.high)
+    labelled = (measure >= edge).cpu().numpy() if rule.thresholded else np.ones(distance.shape, bool)
     if not labelled.any():
         return labelled
-    return np.asarray(margin >= np.quantile(margin[labelled], rule.unsure))
+    return np.asarray(distance >= np.quantile(distance[labelled], rule.unsure))
