@@ -1,4 +1,7 @@
-"""Class maps of layers and a pseudo mask flow in, image by image; one weight a layer flows out, by two losses."""
+"""Class maps of layers and a pseudo mask flow in, image by image; one weight a layer flows out, by two losses.
+
+By one of them also one weight a layer and class.
+"""
 
 from __future__ import annotations
 
@@ -129,17 +132,23 @@ class CrossEntropy:
 
 @dataclass(frozen=True, eq=False)
 class Positions:
-    """Positions of one image. maps: (layers, classes, positions); labels: class, `classes` background, -1 unsure."""
+    """Positions of one image. maps: (layers, classes, positions); labels: class, `classes` background, -1 unsure.
+
+    rows: where every class has weights of its own, the number of each of these classes among all.
+    """
 
     maps: NDArray[np.float16]
     labels: NDArray[np.integer[Any]]
+    rows: NDArray[np.int64] | None = None
 
 
-def softmax_ce(images: Sequence[Positions], how: CrossEntropy) -> tuple[Floats, list[float]]:
+def softmax_ce(images: Sequence[Positions], how: CrossEntropy, classes: int = 0) -> tuple[Floats, list[float]]:
     """w = softmax(θ) by cross-entropy and Adam from θ = 0 (so from the plain mean); weights and the loss a step.
 
-    Pixels of all images weigh alike; every step sees all of them. images: may read an image whenever it is asked for;
-    of maps that they give, less than a gigabyte is in memory at a time, however many there are.
+    classes: with how many every class has weights of its own, (classes, layers) in place of (layers,); a class that is
+    in no image keeps the plain mean. Pixels of all images weigh alike; every step sees all of them. images: may read an
+    image whenever it is asked for; of maps that they give, less than a gigabyte is in memory at a time, however many
+    there are.
     """
     import torch
     import torch.nn.functional as F
@@ -148,24 +157,33 @@ def softmax_ce(images: Sequence[Positions], how: CrossEntropy) -> tuple[Floats, 
     pixels = held.pixels
     if not pixels:
         raise MethodError(NOTHING_SURE)
-    theta = torch.zeros(held.layers, dtype=torch.float64, requires_grad=True)
+    theta = torch.zeros((classes, held.layers) if classes else held.layers, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.Adam([theta], lr=how.learning_rate)
     curve = []
     for _ in range(how.steps):
         optimiser.zero_grad()
         loss = torch.zeros((), dtype=torch.float64)
-        for maps, labels in held:
-            scores = torch.einsum("l,nlcp->ncp", theta.softmax(dim=0), maps.double())
+        for maps, labels, rows in held:
+            scores = _weighted(theta.softmax(dim=-1), maps.double(), rows)
             part = F.cross_entropy(_logits(scores, how), labels, ignore_index=-1, reduction="sum")
             (part / pixels).backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
         optimiser.step()
         curve.append(float(loss) / pixels)
-    return theta.detach().softmax(dim=0).numpy(), curve
+    return theta.detach().softmax(dim=-1).numpy(), curve
+
+
+def _weighted(weights: Any, maps: Any, rows: Any) -> Any:
+    """(images, layers, classes, positions) -> (images, classes, positions); rows: (images, classes), or None."""
+    import torch
+
+    if rows is None:
+        return torch.einsum("l,nlcp->ncp", weights, maps)
+    return torch.einsum("ncl,nlcp->ncp", weights[rows], maps)
 
 
 class _Alike:
-    """Images of one shape side by side, so many at a time: maps (images, layers, classes, positions) and labels.
+    """Images of one shape side by side, so many at a time: maps (images, layers, classes, positions), labels and rows.
 
     Maps are kept as long as they fit; the others are asked for again at every look.
     """
@@ -183,16 +201,17 @@ class _Alike:
                 self._kept[number] = one
         self._parts = [(shape, part) for shape, found in alike.items() for part in _portions(found, shape)]
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+    def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
         import torch
 
         for shape, part in self._parts:
-            maps, labels = np.empty((len(part), *shape), np.float16), []
+            maps, labels, rows = np.empty((len(part), *shape), np.float16), [], []
             for place, number in enumerate(part):
                 one = self._kept.get(number) or self._images[number]
                 maps[place] = one.maps
                 labels.append(_targets(one, self._how))
-            yield torch.from_numpy(maps), torch.stack(labels)
+                rows += [] if one.rows is None else [torch.from_numpy(one.rows)]
+            yield torch.from_numpy(maps), torch.stack(labels), torch.stack(rows) if rows else None
 
 
 def _portions(numbers: Sequence[int], shape: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
 CHOICES = {
     "loss": ("softmax_ce", "least_squares"),
-    "per": ("layer", "head"),
+    "per": ("layer", "head", "class"),
     "solver": ("ridge", "nnls"),
     "rescale": ("minmax", "none"),
 }
 WEIGHTS = "weights.json"
+Held: TypeAlias = "list[float] | dict[str, list[float]]"  # one weight a layer or head, or those of every class by name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +43,11 @@ class LearnedStableSeg(Taught, StableSeg):
 
     loss: `softmax_ce` (w = softmax θ, Adam, full passes over at most `positions` positions an image) or
     `least_squares` (exact, from one Gram matrix an image; `solver` ridge towards the plain mean, or nnls). per: one
-    weight a `layer`, or a `head` of each. ridge: strength, a share of the mean diagonal of the Gram matrix. sharpness,
-    level, rescale, learning_rate, steps: see methods.layer_fit.CrossEntropy; there is a background logit where the
-    label rule gives background (`label_below: background`).
+    weight a `layer`, or a `head` of each, or (by `softmax_ce`) a layer and `class`: where a layer shows one class and
+    hides another, no weight is right for both. A class that was in no lesson keeps the plain mean. ridge: strength, a
+    share of the mean diagonal of the Gram matrix. sharpness, level, rescale, learning_rate, steps: see
+    methods.layer_fit.CrossEntropy; there is a background logit where the label rule gives background (`label_below:
+    background`).
     """
 
     loss: str = "softmax_ce"
@@ -67,6 +70,8 @@ class LearnedStableSeg(Taught, StableSeg):
             raise MethodError("LearnedStableSeg learns its layer_weights: leave them out, or use StableSeg with them.")
         if self.per == "head" and self.head_agg != "mean":
             raise MethodError("Weights per head replace head_agg: leave it at 'mean'.")
+        if self.per == "class" and self.loss != "softmax_ce":
+            raise MethodError("Weights per class are learned by the loss 'softmax_ce'.")
         if self.positions < 1 or self.steps < 1 or self.ridge < 0:
             raise MethodError("positions and steps should be 1 or more, and ridge 0 or more.")
         _ = self.rule
@@ -88,36 +93,49 @@ class LearnedStableSeg(Taught, StableSeg):
         if self.loss == "least_squares":
             return Gram.of(maps[..., sure], one_hot(labels[sure], maps.shape[1])).as_arrays()
         chosen = _spread(labels.size, self.positions)
-        return {"maps": maps[..., chosen].astype(np.float16), "labels": labels[chosen]}
+        held = {"maps": maps[..., chosen].astype(np.float16), "labels": labels[chosen]}
+        return {**held, "classes": np.array(vocabulary.words)} if self.per == "class" else held
 
     def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
         """Weights from what `gather` left of all images, added up in the order of their ids."""
-        from methods.layer_fit import CrossEntropy, Gram, nonnegative, ridge, softmax_ce, total
+        by_loss = self._by_least_squares if self.loss == "least_squares" else self._by_cross_entropy
+        weights, told = by_loss(lessons)
+        (folder / WEIGHTS).write_text(json.dumps(weights), encoding="utf-8")
+        return {**told, "weights": weights}
 
-        if self.loss == "least_squares":
-            gathered = (held for image_id in lessons.image_ids if (held := lessons.gathered(image_id)))
-            gram = total(Gram.from_arrays(one) for one in gathered)
-            weights = (ridge if self.solver == "ridge" else nonnegative)(gram, self.ridge)
-            plain = np.full(len(weights), 1.0 / len(weights))
-            told: dict[str, Any] = {
-                "residual": gram.residual(weights) / gram.count, "residual_of_mean": gram.residual(plain) / gram.count,
-            }  # fmt: skip
-        else:
-            how = CrossEntropy(
-                self.sharpness, self.level, self.rescale, lessons.background, self.learning_rate, self.steps
-            )
-            weights, curve = softmax_ce(_Gathered(lessons), how)
-            told = {"loss": curve[-1], "loss_of_mean": curve[0], "curve": curve}
-        (folder / WEIGHTS).write_text(json.dumps([float(one) for one in weights]), encoding="utf-8")
-        return {**told, "weights": [float(one) for one in weights]}
+    def _by_least_squares(self, lessons: Lessons) -> tuple[Held, dict[str, Any]]:
+        from methods.layer_fit import Gram, nonnegative, ridge, total
+
+        gathered = (held for image_id in lessons.image_ids if (held := lessons.gathered(image_id)))
+        gram = total(Gram.from_arrays(one) for one in gathered)
+        weights = (ridge if self.solver == "ridge" else nonnegative)(gram, self.ridge)
+        plain = np.full(len(weights), 1.0 / len(weights))
+        told = {
+            "residual": gram.residual(weights) / gram.count, "residual_of_mean": gram.residual(plain) / gram.count,
+        }  # fmt: skip
+        return weights.tolist(), told
+
+    def _by_cross_entropy(self, lessons: Lessons) -> tuple[Held, dict[str, Any]]:
+        from methods.layer_fit import CrossEntropy, softmax_ce
+
+        how = CrossEntropy(self.sharpness, self.level, self.rescale, lessons.background, self.learning_rate, self.steps)
+        gathered = _Gathered(lessons, self.per == "class")
+        weights, curve = softmax_ce(gathered, how, len(gathered.classes))
+        told = {"loss": curve[-1], "loss_of_mean": curve[0], "curve": curve}
+        if self.per == "class":
+            return dict(zip(gathered.classes, weights.tolist(), strict=True)), told
+        return weights.tolist(), told
 
     def fitted(self, folder: Path) -> StableSeg:
         """StableSeg with the weights that lie in a folder."""
-        try:
-            weights = tuple(float(one) for one in json.loads((folder / WEIGHTS).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as problem:
-            raise ModelError(f"The layer weights in {folder} cannot be read: {problem}.") from problem
         own = {field.name: getattr(self, field.name) for field in fields(StableSeg)}
+        try:
+            held = json.loads((folder / WEIGHTS).read_text(encoding="utf-8"))
+            if self.per == "class":
+                return StableSegByClass(**own, of_classes=tuple((name, _numbers(one)) for name, one in held.items()))
+            weights = _numbers(held)
+        except (OSError, ValueError, TypeError, AttributeError) as problem:
+            raise ModelError(f"The layer weights in {folder} cannot be read: {problem}.") from problem
         kind = StableSegByHead if self.per == "head" else StableSeg
         return kind(**{**own, "layer_weights": weights})
 
@@ -153,19 +171,42 @@ class StableSegByHead(StableSeg):
         heads = (head for _, maps in features.class_maps(self.layers, self.subtoken_agg, "each") for head in maps)
         return [self.at_map_size(maps, features) for maps in heads]
 
-    def weights_of(self, features: DiffusionFeatures) -> list[float]:
+    def weights_of(self, features: DiffusionFeatures, vocabulary: Vocabulary) -> Sequence[float]:
         """The weights, in the order of `class_maps`. MethodError when there are more or fewer."""
         if isinstance(self.layer_weights, str):
             raise MethodError("Weights per head are numbers, one a head of every layer.")
         return list(self.layer_weights)
 
 
-class _Gathered(Sequence["Positions"]):
-    """What was gathered of the images that have something, read whenever it is asked for."""
+@dataclass(frozen=True)
+class StableSegByClass(StableSeg):
+    """StableSeg with weights of the layers for every class by its usual name; other classes have the plain mean."""
 
-    def __init__(self, lessons: Lessons) -> None:
-        self._lessons = lessons
-        self._ids = [image_id for image_id in lessons.image_ids if lessons.gathered(image_id)]
+    of_classes: tuple[tuple[str, tuple[float, ...]], ...] = ()
+
+    def weights_of(self, features: DiffusionFeatures, vocabulary: Vocabulary) -> Sequence[Sequence[float]]:
+        """Layer by layer the weight of every class offered. MethodError when there are more or fewer layers."""
+        learned: Mapping[str, Sequence[Any]] = dict(self.of_classes)
+        plain = super().weights_of(features, vocabulary)
+        found = [learned.get(name, plain) for name in vocabulary.words]
+        if any(len(one) != len(plain) for one in found):
+            raise MethodError(f"The layer weights of the classes are not for the {len(plain)} layers that there are.")
+        return [[one[layer] for one in found] for layer in range(len(plain))]
+
+
+class _Gathered(Sequence["Positions"]):
+    """What was gathered of the images that have something, read whenever it is asked for.
+
+    classes: where each has weights of its own, the names in the order in which images show them.
+    """
+
+    def __init__(self, lessons: Lessons, by_class: bool) -> None:
+        self._lessons, self._ids, seen = lessons, [], {}
+        for image_id in lessons.image_ids:
+            if held := lessons.gathered(image_id):
+                self._ids.append(image_id)
+                seen.update(dict.fromkeys(held["classes"].tolist() if by_class else ()))
+        self.classes: Sequence[str] = tuple(seen)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -174,7 +215,12 @@ class _Gathered(Sequence["Positions"]):
         from methods.layer_fit import Positions
 
         held = self._lessons.gathered(self._ids[place])
-        return Positions(held["maps"], held["labels"])
+        rows = [self.classes.index(name) for name in held["classes"].tolist()] if self.classes else None
+        return Positions(held["maps"], held["labels"], None if rows is None else np.array(rows, np.int64))
+
+
+def _numbers(held: Any) -> tuple[float, ...]:
+    return tuple(float(one) for one in held)
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ its poster: what the poster leaves open is a setting. Decision, background and r
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -106,7 +106,7 @@ class StableSeg:
 
     def read(self, features: Mapping[Pass, DiffusionFeatures], vocabulary: Vocabulary) -> Tensor:
         """Scores (classes, height, width), float32, at map size."""
-        maps: list[Tensor] = [self._refined(features[request]) for request in self._requests]
+        maps: list[Tensor] = [self._refined(features[request], vocabulary) for request in self._requests]
         return self._final(sum(maps[1:], maps[0]) / len(maps), features[self._requests[0]])
 
     @cached_property
@@ -129,16 +129,16 @@ class StableSeg:
             return resized(scaled(maps, self.map_norm), size, self.map_interp)
         return scaled(resized(maps, size, self.map_interp), self.map_norm)
 
-    def weights_of(self, features: DiffusionFeatures) -> list[float]:
-        """One weight for each of `class_maps`."""
+    def weights_of(self, features: DiffusionFeatures, vocabulary: Vocabulary) -> Sequence[float | Sequence[float]]:
+        """One weight for each of `class_maps`, or as many as there are classes offered."""
         return layer_weights(self.layer_weights, [features.layers[i] for i in select(self.layers, features.layers)])
 
-    def _refined(self, features: DiffusionFeatures) -> Tensor:
+    def _refined(self, features: DiffusionFeatures, vocabulary: Vocabulary) -> Tensor:
         import torch
 
         maps = torch.stack(self.class_maps(features))
-        weights = torch.tensor(self.weights_of(features), dtype=maps.dtype, device=maps.device)
-        joined = (maps * weights.view(-1, 1, 1, 1)).sum(dim=0)
+        weights = torch.tensor(self.weights_of(features, vocabulary), dtype=maps.dtype, device=maps.device)
+        joined = (maps * weights.view(len(maps), -1, 1, 1)).sum(dim=0)
         return self.refiner.refine(joined, features) if len(joined) else joined
 
     def _final(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:

@@ -30,6 +30,7 @@ from harness.contracts import (
 from harness.grid import reading as grids
 from harness.learning.lessons import LessonBook, StoredLessons
 from harness.planning import plan as plans
+from harness.protocol import decision
 from harness.protocol.offering import Offer
 from harness.protocol.rules import PLAIN
 from harness.protocol.views import tiling
@@ -62,6 +63,36 @@ def test_the_plain_rule_is_the_best_raw_score() -> None:
     assert mask_of([[[5.0, 9.0, 3.0]], [[4.9, 4.8, 4.7]]], LabelRule(low=0.01)) == [[5, 3, WIDE_IGNORED]]
     assert mask_of([[[-5.0, -9.0, -3.0]], [[-5.1, -4.0, -4.0]]], LabelRule()) == [[3, 5, 3]]
     assert mask_of([[[-5.0, -9.0, -3.0]], [[-5.1, -4.0, -4.0]]], LabelRule(scale="none")) == [[3, 5, 3]]
+
+
+def test_a_class_chosen_by_raw_scores_is_sure_by_its_scaled_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scaled: 0.8, 1, 0, 0.6 and 0, 0.25, 1, 0.5. The last pixel's best raw score is not its best scaled one."""
+    scores = [[[5.0, 6.0, 1.0, 4.0]], [[1.0, 2.0, 5.0, 3.0]]]
+    rule = LabelRule(low=0.7, best="raw", below="background")
+    assert mask_of(scores, rule) == [[3, 3, 5, 0]] and mask_of(scores, replace(rule, low=0.6)) == [[3, 3, 5, 3]]
+    louder = [[[5.0, 6.0, 1.0, 4.0]], [[1.0, 2.0, 3.0, 2.9]]]  # scaled: 0, 0.5, 1, 0.95
+    banded = LabelRule(low=0.5, high=0.7, best="raw", below="background")
+    assert mask_of(louder, banded) == [[3, 3, 5, WIDE_IGNORED]]
+    assert mask_of(louder, replace(banded, best="scaled")) == [[3, 3, 5, 5]]
+    rng = np.random.default_rng(0)
+    many, numbers = rng.normal(size=(7, 5, 8)).astype(np.float32), (2, 3, 5, 8, 9, 11, 12)
+    low, high = many.min((1, 2), keepdims=True), many.max((1, 2), keepdims=True)
+    where = many.argmax(axis=0)
+    own = np.take_along_axis((many - low) / (high - low), where[None], axis=0)[0]
+    expected = np.where(own < 0.5, 0, np.where(own < 0.8, WIDE_IGNORED, np.array(numbers)[where]))
+    for elements in (1, 80, 2**24):  # one class at a time, two, all
+        monkeypatch.setattr(decision, "_SLICE_ELEMENTS", elements)
+        assert np.array_equal(mask_of(many, LabelRule(0.5, 0.8, "minmax", "background", best="raw"), numbers), expected)
+
+
+def test_raw_scores_choose_only_where_others_are_scaled() -> None:
+    assert "best" not in LabelRule(low=0.5).facts() and LabelRule(low=0.5, best="raw").facts()["best"] == "raw"
+    for settings in ({"best": "raw"}, {"best": "raw", "low": 0.5, "scale": "none"}, {"best": "loud", "low": 0.5}):
+        with pytest.raises(MethodError, match="best class is by 'scaled' scores or, where a threshold has them scaled"):
+            LabelRule(**settings)
+    taught = Student(teacher="T", label_low=0.5, label_best="raw")
+    assert taught.rule.best == "raw" and "label_best" not in taught.idle
+    assert "label_best" in Student(teacher="T", label_low=0.5).idle
 
 
 def test_a_share_of_unsure_pixels_needs_no_scale() -> None:

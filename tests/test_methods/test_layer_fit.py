@@ -99,6 +99,32 @@ def test_layers_that_are_equal_share_the_weight(rng: np.random.Generator) -> Non
     assert learned == pytest.approx(np.full(LAYERS, 1 / LAYERS), abs=1e-6)
 
 
+def test_a_class_of_its_own_weights_finds_the_layer_that_shows_it(rng: np.random.Generator) -> None:
+    """Layer 0 shows class 0 and hides class 2, layer 1 the other way round; class 1 is in no image."""
+    held = []
+    for _ in range(6):
+        labels = rng.integers(0, 3, 120).astype(np.int16)  # 2 is the background
+        shown = one_hot(labels, 2)
+        maps = 0.2 * rng.random((LAYERS, 2, 120))
+        maps[0] += np.stack([shown[0], 1 - shown[1]])
+        maps[1] += np.stack([1 - shown[0], shown[1]])
+        held.append(Positions(maps.astype(np.float16), labels, np.array([0, 2])))
+    how = CrossEntropy(steps=60)
+    weights, curve = softmax_ce(held, how, classes=3)
+    assert weights.shape == (3, LAYERS) and np.allclose(weights.sum(axis=1), 1.0)
+    assert weights[0].argmax() == 0 and weights[2].argmax() == 1 and weights[[0, 2], [0, 1]].min() > 0.9
+    assert np.array_equal(weights[1], np.full(LAYERS, 1 / LAYERS))
+    together = softmax_ce([Positions(one.maps, one.labels) for one in held], how)
+    assert curve[0] == pytest.approx(together[1][0], rel=1e-12) and curve[-1] < 0.5 * together[1][-1]
+
+
+def test_one_class_of_its_own_weights_is_weights_for_all(rng: np.random.Generator) -> None:
+    maps, labels = rng.random((LAYERS, 1, 90)).astype(np.float16), rng.integers(-1, 2, 90).astype(np.int16)
+    alone, curve = softmax_ce([Positions(maps, labels, np.array([0]))], CrossEntropy(steps=30), classes=1)
+    plain, same = softmax_ce([Positions(maps, labels)], CrossEntropy(steps=30))
+    assert alone[0] == pytest.approx(plain, abs=1e-12) and curve == pytest.approx(same, rel=1e-12)
+
+
 def test_cross_entropy_starts_at_the_plain_mean_by_an_independent_formula(rng: np.random.Generator) -> None:
     maps = rng.random((LAYERS, 2, 50)).astype(np.float16)
     labels = np.array([0, 1, 2, -1, 1] * 10, np.int16)  # 2 is the background, -1 unsure
