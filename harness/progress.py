@@ -61,7 +61,8 @@ class Progress:
         rate = self._done / spent
         left = clock((self._total - self._done) / rate) if rate else "unknown"
         share = 100 * self._done / self._total if self._total else 100.0
-        best = max(((value, run) for run, value in self._values()), key=lambda pair: pair[0], default=None)
+        alike = len({run.protocol for run in self._runs}) == 1  # runs of two protocols have no best
+        best = max(((value, run) for run, value in self._values() if alike), key=lambda pair: pair[0], default=None)
         leader = f"; best so far {label(best[1])} {100 * best[0]:.1f}" if best else ""
         return (
             f"{self._done} of {self._total} image results ({share:.0f} %), {rate:.1f} a second, {left} left, "

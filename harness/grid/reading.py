@@ -191,6 +191,9 @@ class _Maker:
                 check_value(form.value, self._folder)
             except AddressError as error:
                 raise self._source.error(("tables", number, "value"), str(error)) from None
+            if form.as_published and form.value != "miou":
+                sentence = f"a table that is as published shows miou, which is what was printed, not {form.value}"
+                raise self._source.error(("tables", number, "as_published"), sentence)
             for key in ("rows", "columns", "where"):
                 value = getattr(form, key)
                 for name in [value] if isinstance(value, str) else value:

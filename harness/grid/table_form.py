@@ -43,6 +43,8 @@ class TableForm(Form):
 
     seeds: whether runs that differ in their seed alone are lines of their own, or one line with mean and spread.
     average: whether there is a last column with the mean over the data sets; the columns must be `benchmark`.
+    published: tables of the ledger, or their sources, the first that fits before the others. as_published: whether runs
+    of different protocols stand side by side, unranked, each beside its printed number.
     """
 
     name: TableName
@@ -52,6 +54,7 @@ class TableForm(Form):
     caption: str = ""
     where: dict[str, Any] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
-    published: str | None = None
+    published: Names | None = None
     seeds: Literal["apart", "together"] = "apart"
     average: bool = False
+    as_published: bool = False

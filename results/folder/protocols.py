@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 
 from harness.contracts import ProtocolSettings, freeze
@@ -17,9 +17,32 @@ _LONGEST = 2  # entries of a list that are written out; of a longer one a digest
 
 def protocol_text(protocol: Mapping[str, object]) -> str:
     """Vocabulary, background and every field that is not as by default: different protocols, different texts."""
+    return _in_words(protocol, ())
+
+
+def fields_in_words(protocol: Mapping[str, object], names: Collection[str]) -> str:
+    """Some fields of a protocol, each as `protocol_text` writes it, whether as by default or not."""
+    known = _filled(protocol)
+    return " ".join(f"{name}={_spelled(known[name])}" for name in known if name in names)
+
+
+def in_common(protocols: Sequence[Mapping[str, object]]) -> str:
+    """What `protocol_text` says of all of them alike."""
+    return _in_words(protocols[0], differing_fields(protocols))
+
+
+def differing_fields(protocols: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+    """The names of the fields in which some protocols differ, in order; a field that is not recorded has its default.
+
+    Fields that have no effect beside the others are at their defaults, in all protocols that were ever recorded.
+    """
+    return tuple(dict.fromkeys(name for other in protocols[1:] for name in differences(protocols[0], other)))
+
+
+def _in_words(protocol: Mapping[str, object], without: Collection[str]) -> str:
     known = _filled(protocol)
     shown = [name for name in known if name in _ALWAYS or known[name] != _DEFAULTS.get(name, known)]
-    return " ".join(f"{name}={_spelled(known[name])}" for name in shown)
+    return fields_in_words(protocol, [name for name in shown if name not in without])
 
 
 def differences(one: Mapping[str, object], other: Mapping[str, object]) -> tuple[str, ...]:

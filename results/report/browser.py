@@ -42,11 +42,10 @@ def _room(evidence: Evidence, room: Room, folder: Path, place: Path) -> dict[str
             _map(room, maps[i], i, own.get(i), folder, place / run_id / str(n)) if i in maps else None
             for n, i in enumerate(room.pictures)
         ]
-        label = f"{entry.method} {entry.variant}".strip()
-        runs.append({"id": run_id, "label": label, "miou": entry.miou, "cells": cells})
+        runs.append({"id": run_id, "label": entry.name, "miou": entry.miou, "cells": cells})
     _add_class_scores(evidence, room, runs)
     title = room.column.title if len({r.benchmark for r in evidence.columns}) == len(evidence.columns) else (
-        f"{room.column.title} [{room.column.protocol}]"
+        f"{room.column.title} [{room.column.apart or room.column.protocol}]"
     )  # fmt: skip
     colours = [hex_of(colour(number)) for number in range(len(names))]
     return {

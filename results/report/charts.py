@@ -29,9 +29,8 @@ class Chart:
 
 
 def run_label(evidence: Evidence, run_id: str) -> str:
-    """Method and variant."""
-    entry = evidence.entry(run_id)
-    return f"{entry.method} {entry.variant}".strip()
+    """Method and variant, and what tells its protocol apart."""
+    return evidence.entry(run_id).name
 
 
 def _labels(evidence: Evidence, column: Column) -> dict[str, str]:

@@ -60,7 +60,8 @@ def _ranked(evidence: Evidence, column: Column, speed: Mapping[str, float], pair
     ]
     standings = column.standings
     return {
-        "benchmark": column.title, "protocol": column.protocol, "lines": lines, "pairs": held, "every": pairs,
+        "benchmark": column.title, "protocol": column.protocol, "apart": column.apart, "lines": lines,
+        "pairs": held, "every": pairs,
         "differences": len(compared), "why": standings.why, "about": _about(column), "seeds": _seeds(column),
         "highest": max((line["interval"][1] if line["interval"] else line["miou"] or 0 for line in lines), default=1),
     }  # fmt: skip

@@ -12,7 +12,8 @@ from results.counts.significance import Group
 class TableCell:
     """One number: value 0..1 (None for a hole), what is missing in words, `best` or `second` where that is sure.
 
-    note: what else must be known of it. group, p: among the runs of its column, p of the comparison with the best.
+    note: what else must be known of it. printed: the number that was published, 0..1, in a table of such. group, p:
+    among the runs of its column, p of the comparison with the best.
     """
 
     run_id: str | None = None
@@ -23,6 +24,7 @@ class TableCell:
     note: str = ""
     group: int | None = None
     p: float | None = None
+    printed: float | None = None
 
     @property
     def remark(self) -> str:

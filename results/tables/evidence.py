@@ -35,6 +35,11 @@ class Column:
         return next((entry.title for entry in self.entries if entry.part), self.benchmark)
 
     @property
+    def apart(self) -> str:
+        """What tells its protocol from the others of the folder, in words."""
+        return self.entries[0].apart
+
+    @property
     def effects(self) -> ImageEffects | None:
         """Of the runs that have every image."""
         return self.standings.effects

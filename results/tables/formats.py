@@ -69,19 +69,21 @@ def shown(value: float | None) -> str:
 def to_csv(matrix: Matrix) -> str:
     """A line a row, four decimals, empty where there is no number; `missing` says what is missing where.
 
-    After it stand, of every column, the ends of the interval, the group and p of the comparison with the best, and
-    `notes`.
+    After it stand, of every column, the ends of the interval, the group and p of the comparison with the best (where
+    the table is as published, the printed number in their place), and `notes`.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    further = [f"{column} {what}" for column in matrix.columns for what in ("low", "high", "group", "p")]
+    kinds = ("published",) if matrix.spec.as_published else ("low", "high", "group", "p")
+    further = [f"{column} {what}" for column in matrix.columns for what in kinds]
     writer.writerow([_heading(matrix), *matrix.columns, "missing", *further, "notes"])
     for row, line in zip(matrix.rows, matrix.cells, strict=True):
         holes, notes = (
             "; ".join(f"{column}: {words}" for column, words in zip(matrix.columns, texts, strict=True) if words)
             for texts in ([cell.missing for cell in line], [cell.note for cell in line])
         )
-        beside = [words for cell in line for words in _beside(cell)]
+        printed = matrix.spec.as_published
+        beside = [words for cell in line for words in ((percent(cell.printed),) if printed else _beside(cell))]
         writer.writerow([row, *(percent(cell.value) for cell in line), holes, *beside, notes])
     return text.getvalue()
 
@@ -151,6 +153,8 @@ def _html(cell: TableCell, link: str, extra: Mapping[str, str]) -> str:
     number = f"<{tag}>{text}</{tag}>" if tag else text
     if cell.run_id and link:
         number = f'<a href="{escape(link + cell.run_id)}">{number}</a>'
+    if cell.printed is not None:
+        number += f' <span title="as published">({shown(cell.printed)})</span>'
     if cell.interval:
         low, high = (f"{100 * end:.1f}" for end in cell.interval)
         number += f'<small class="interval" title="about 95 %">{low}–{high}</small>'
@@ -172,6 +176,10 @@ def _heading(matrix: Matrix) -> str:
 
 def _caption(matrix: Matrix, legend: bool = True) -> str:
     words = [matrix.spec.caption or f"{_WORDS.get(matrix.spec.value, matrix.spec.value)} in percent."]
+    if matrix.spec.as_published:
+        apart = f"protocols differ in {', '.join(matrix.differing)}" if matrix.differing else "protocols are the same"
+        words.append(f"As published: {apart}; nothing is ranked. In brackets what was printed")
+        words[-1] += f" ({'; '.join(matrix.sources)})." if matrix.sources else ": nothing was found in the ledger."
     return " ".join([*words, *([LEGEND] if matrix.marked and legend else [])])
 
 
@@ -182,7 +190,8 @@ def _notes(matrix: Matrix) -> dict[str, str]:
 
 
 def _cell(cell: TableCell, marks: Mapping[str, Mark], notes: Mapping[str, str], note: str) -> str:
-    return marks[cell.mark](shown(cell.value)) + (note.format(notes[cell.remark]) if cell.remark else "")
+    printed = "" if cell.printed is None else f" ({shown(cell.printed)})"
+    return marks[cell.mark](shown(cell.value)) + printed + (note.format(notes[cell.remark]) if cell.remark else "")
 
 
 def _markdown(text: str) -> str:

@@ -16,10 +16,9 @@ from harness.errors import StoreError
 from results.counts import estimators, seeds
 from results.counts.standings import Place, Rivals, Standings, stand
 from results.counts.tally import Tally, tally
-from results.folder import same_data
+from results.folder import protocols, same_data
 from results.folder.agreement import agreeing
 from results.folder.durable import write_text
-from results.folder.protocols import differences
 from results.folder.recipes import RunRecipe
 from results.folder.store import Store
 from results.tables.board_csv import leaderboard_csv, matrix_csv, pairs_csv
@@ -51,11 +50,13 @@ def build_board(store: Store, partial: bool = False, everything: bool = False) -
     order = {label: place for place, label in enumerate(dict.fromkeys(labels.values()))}
     standings = _standings(store, recipes, entries, sums, partial)
     entries = _with_standings(entries, recipes, standings)
-    ordered = sorted(ranked(entries, partial), key=lambda e: order_of(e, order))
     rules = [recipe.protocol for recipe in recipes.values()]
-    differing = dict.fromkeys(name for other in rules[1:] for name in differences(rules[0], other))
+    differing, common = protocols.differing_fields(rules), protocols.in_common(rules)
+    apart = {i: protocols.fields_in_words(recipe.protocol, differing) for i, recipe in recipes.items()}
+    entries = [replace(e, apart=apart[e.run_id]) for e in ranked(entries, partial)]
+    ordered = tuple(sorted(entries, key=lambda e: order_of(e, order)))
     name = table.name if table else ""
-    return Leaderboard(name, tuple(ordered), tuple(recipes), partial, tuple(differing), standings, data.sentences)
+    return Leaderboard(name, ordered, tuple(recipes), partial, differing, common, standings, data.sentences)
 
 
 def _recipes(store: Store, everything: bool) -> dict[str, RunRecipe]:

@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +105,46 @@ def beside(
     found: dict[str, LedgerVerdict] = {}
     for row, line in zip(matrix.rows, matrix.cells, strict=True):
         for column, cell in zip(matrix.columns, line, strict=True):
-            meant = [one for one in published if one.table == matrix.spec.published and one.dataset == column]
-            fitting = [one for one in meant if row in (one.variant, one.method, f"{one.method} {one.variant}")]
+            fitting = _fitting(matrix.spec.published, row, column, published)
             if cell.run_id and matrix.spec.value == "miou" and fitting:
                 recipe, entry = evidence.recipes[cell.run_id], evidence.entry(cell.run_id)
                 named = judge(fitting[0], entry, recipe, tolerance, evidence.board.partial, named=True)
                 found[cell.run_id] = named
     return found
+
+
+def as_published(matrix: Matrix, published: Sequence[Published]) -> Matrix:
+    """A table that is as published, with the printed number in every cell, the first that fits, and its sources.
+
+    Where every data set of a row has one, so has its average, which is computed from them.
+    """
+    if not matrix.spec.as_published:
+        return matrix
+    sources: dict[str, None] = {}
+    lines = []
+    for row, line in zip(matrix.rows, matrix.cells, strict=True):
+        printed: list[float | None] = []
+        for column in matrix.columns[: len(line) - matrix.spec.average]:
+            found = _fitting(matrix.spec.published, row, column, published)
+            printed.append(found[0].miou / 100 if found else None)
+            sources |= {f"{one.source}, {one.table}": None for one in found[:1]}
+        if matrix.spec.average:
+            known = [one for one in printed if one is not None]
+            printed.append(sum(known) / len(known) if known and len(known) == len(printed) else None)
+        lines.append(tuple(replace(cell, printed=one) for cell, one in zip(line, printed, strict=True)))
+    return replace(matrix, cells=tuple(lines), sources=tuple(sources))
+
+
+def _fitting(names: Sequence[str], row: str, column: str, published: Sequence[Published]) -> list[Published]:
+    """The published numbers that a cell's labels mean, those of the first table or source that is named first."""
+    found = [one for one in published if one.dataset == column and _called(one, row)]
+    if not names:
+        return found
+    return [one for name in names for one in found if name in (one.table, one.source)]
+
+
+def _called(one: Published, row: str) -> bool:
+    return row in (one.variant, one.method, f"{one.method} {one.variant}")
 
 
 def judge(

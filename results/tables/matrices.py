@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.errors import StoreError, nearest
 from results.counts import estimators, seeds, strangers
+from results.folder import protocols
 from results.folder.recipes import RunRecipe
 from results.folder.store import Store
 from results.tables import averages
@@ -34,12 +35,18 @@ NO_RUN = "no run"
 
 @dataclass(frozen=True)
 class Matrix:
-    """A table with its cells, rows first. `marked` says whether anything in it is separated."""
+    """A table with its cells, rows first. `marked` says whether anything in it is separated.
+
+    differing: of a table that is as published, the fields in which the protocols of its runs differ; sources: where its
+    printed numbers are from.
+    """
 
     spec: TableSpec
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: tuple[tuple[TableCell, ...], ...]
+    differing: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     def cell(self, row: str, column: str) -> TableCell:
         """The cell at two labels. StoreError names what exists."""
@@ -78,15 +85,18 @@ def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
     facts = {entry.run_id: _facts(entry, evidence.recipes[entry.run_id], spec) for entry in evidence.board.entries}
     _check_names(spec, facts.values())
     chosen = {i: facts[i] for i in evidence.board.run_ids if _fits(spec, facts[i])}
-    several = len({evidence.entry(run_id).protocol for run_id in chosen}) > 1
+    differing = protocols.differing_fields([evidence.recipes[run_id].protocol for run_id in chosen]) if chosen else ()
+    # What rows or columns say themselves needs no further words.
+    told = () if spec.as_published else tuple(n for n in differing if n not in (*spec.rows, *spec.columns))
     placed: dict[tuple[Key, Key], list[str]] = {}
     for run_id, known in chosen.items():
         row, column = _key(spec.rows, known), _key(spec.columns, known)
         if any(row) and any(column):
-            column = (*column, f"[{evidence.entry(run_id).protocol}]") if several else column
+            if told:
+                column = (*column, f"[{protocols.fields_in_words(evidence.recipes[run_id].protocol, told)}]")
             placed.setdefault((row, column), []).append(run_id)
     rows = _ordered(spec, spec.rows, (row for row, _ in placed))
-    columns = _ordered(spec, spec.columns, (column for _, column in placed), several)
+    columns = _ordered(spec, spec.columns, (column for _, column in placed), bool(told))
     cells = {place: _cell(evidence, spec, facts, runs) for place, runs in placed.items()}
     _mark(evidence, spec, cells, columns)
     lines = [[cells.get((row, column), TableCell(missing=NO_RUN)) for column in columns] for row in rows]
@@ -94,7 +104,8 @@ def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
     if spec.average:
         names.append(averages.LABEL)
         lines = [[*line, last] for line, last in zip(lines, averages.cells(evidence, spec, lines), strict=True)]
-    return Matrix(spec, tuple(map(spec.label, rows)), tuple(names), tuple(map(tuple, lines)))
+    apart = differing if spec.as_published else ()
+    return Matrix(spec, tuple(map(spec.label, rows)), tuple(names), tuple(map(tuple, lines)), apart)
 
 
 def without_estimator(specs: Iterable[TableSpec]) -> list[str]:
@@ -206,13 +217,18 @@ def _ambiguous(facts: Sequence[Mapping[str, str]]) -> str:
 
 
 def _mark(evidence: Evidence, spec: TableSpec, cells: dict[tuple[Key, Key], TableCell], columns: Sequence[Key]) -> None:
-    """In each column: the best and what is not separated from it, then the same among the rest. Only mIoU is marked."""
-    if spec.value != "miou":
+    """In each column: the best and what is not separated from it, then the same among the rest. Only mIoU is marked.
+
+    A column of several protocols, whose rows say which, has no best; nor has a table that is as published.
+    """
+    if spec.value != "miou" or spec.as_published:
         return
     for column in columns:
         places = {
             c.run_id: place for place, c in cells.items() if place[1] == column and c.run_id and c.value is not None
         }
+        if len({evidence.entry(run_id).protocol for run_id in places}) > 1:
+            continue
         for home in {id(c): c for c in map(evidence.column_of, places)}.values():
             own = {run_id: cells[place] for run_id, place in places.items()}
             for run_id, cell in with_groups(among(home, list(own)), own).items():

@@ -18,6 +18,7 @@ class Entry:
     set has by its own account, where that is known. spread: over runs that differ in their seed alone.
     unverified: images whose rows do not say of which data they are. disputed: images that were not the same for another
     run of the benchmark. supervision: what a method's learning rests on besides images, and on how few.
+    apart: the fields of its protocol that are other ones for other runs of the table, in words; empty where none is.
     """
 
     rank: int | None
@@ -38,6 +39,7 @@ class Entry:
     unverified: int = 0
     disputed: int = 0
     supervision: str = ""
+    apart: str = ""
 
     @property
     def complete(self) -> bool:
@@ -54,6 +56,11 @@ class Entry:
         return f"{self.whole} of the {self.official} official images" if self.whole < (self.official or 0) else ""
 
     @property
+    def name(self) -> str:
+        """Method, variant and, in a table of several protocols, what tells its protocol apart."""
+        return f"{self.method} {self.variant}".strip() + (f" [{self.apart}]" if self.apart else "")
+
+    @property
     def title(self) -> str:
         """The benchmark, marked where it is a part of itself."""
         return f"{self.benchmark} ({self.part})" if self.part else self.benchmark
@@ -64,8 +71,8 @@ class Leaderboard:
     """Entries in their order; `partial` says whether runs with holes are ranked and fill the matrix.
 
     run_ids: the runs as the grid lists them. differing: the fields in which their protocols differ; protocols share no
-    column, in no table. standings: by benchmark and protocol. disputes: a sentence a benchmark whose images were not
-    the same for all runs.
+    column, in no ranked table. common: what they have in common, in words. standings: by benchmark and protocol.
+    disputes: a sentence a benchmark whose images were not the same for all runs.
     """
 
     name: str
@@ -73,6 +80,7 @@ class Leaderboard:
     run_ids: tuple[str, ...]
     partial: bool
     differing: tuple[str, ...] = ()
+    common: str = ""
     standings: Mapping[Place, Standings] = field(default_factory=dict)
     disputes: tuple[str, ...] = ()
 

@@ -2,11 +2,12 @@
 
 A declared table: `name`, `caption`, `rows` and `columns` (each `method`, `variant`, `benchmark` or a setting, or a list
 of these), `value` (a score, or the address of a stranger's estimator), `where` (`{method: [...], setting: value}`; a
-setting that a run does not have leaves it in), `labels` (`{value: text}`), `published` (a table of the ledger) and
-`seeds` (`together`: a variant's words leave the seed out). Values listed in `where` or `labels` for the rows or columns
-give their order, and those without a run stand as holes. Runs of one cell that differ in their seed alone are one
-number: their mean, with the spread. `average: true` adds a column with the mean over the data sets, where `columns` is
-`benchmark`.
+setting that a run does not have leaves it in), `labels` (`{value: text}`), `published` (a table of the ledger, or its
+source; several in a list) and `seeds` (`together`: a variant's words leave the seed out). Values listed in `where` or
+`labels` for the rows or columns give their order, and those without a run stand as holes. Runs of one cell that differ
+in their seed alone are one number: their mean, with the spread. `average: true` adds a column with the mean over the
+data sets, where `columns` is `benchmark`. `as_published: true` sets runs of different protocols side by side, unranked,
+each beside its printed number.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ class TableSpec:
     caption: str = ""
     where: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    published: str | None = None
+    published: tuple[str, ...] = ()
     seeds: str = "apart"
     average: bool = False
+    as_published: bool = False
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TableSpec:
@@ -52,7 +54,8 @@ class TableSpec:
             tuple(map(str, _several(content.get(key) or default)))
             for key, default in (("rows", "method"), ("columns", "benchmark"))
         )
-        caption, published = str(content.get("caption") or ""), content.get("published")
+        caption = str(content.get("caption") or "")
+        published = tuple(map(str, _several(content.get("published") or ())))
         apart = str(content.get("seeds") or "apart")
         average = bool(content.get("average"))
         if average and columns != ("benchmark",):
@@ -62,7 +65,7 @@ class TableSpec:
             )
         return cls(
             str(content["name"]), rows, columns, value, caption, where=where, labels=labels, published=published,
-            seeds=apart, average=average,
+            seeds=apart, average=average, as_published=bool(content.get("as_published")),
         )  # fmt: skip
 
     def label(self, key: Key) -> str:

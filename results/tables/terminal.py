@@ -30,23 +30,25 @@ def console_for_output() -> Console:
 
 
 def print_leaderboard(board: Leaderboard, console: Console | None = None) -> None:
-    """Print one ranked table a benchmark and protocol; runs with holes stand below, with what they lack."""
+    """Print one table a benchmark, ranked within each protocol; runs with holes stand below, with what they lack."""
     console = console or console_for_output()
-    protocols = {entry.protocol for entry in board.entries}
-    shared = protocols.pop() if len(protocols) == 1 else ""
-    console.print(Text.assemble((board.name, "bold"), "  " if board.name else "", (shared, "dim")))
-    for (benchmark, protocol), group in groupby(board.entries, key=lambda e: (e.benchmark, e.protocol)):
+    console.print(Text.assemble((board.name, "bold"), "  " if board.name else "", (board.common, "dim")))
+    for benchmark, group in groupby(board.entries, key=lambda e: e.benchmark):
         entries = list(group)
         part = next((f" ({entry.part})" for entry in entries if entry.part), "")
         console.print()
-        console.print(
-            Text.assemble((benchmark, "bold cyan"), (part, "yellow"), "  ", ("" if shared else protocol, "dim"))
-        )
+        console.print(Text.assemble((benchmark, "bold cyan"), (part, "yellow"), "  "))
         console.print(_table(entries, console.width, console.options.ascii_only))
-        for line in _below(board, entries):
-            console.print(Text(line, style="dim"))
+        for _, own in groupby(entries, key=place_of):
+            for line in _below(board, list(own)):
+                console.print(Text(line, style="dim"))
     if board.differing:
-        console.print(Text(f"Protocols differ in {', '.join(board.differing)}: they share no column.", style="yellow"))
+        console.print(
+            Text(
+                f"Protocols differ in {', '.join(board.differing)}: they share no column. Each is ranked by itself.",
+                style="yellow",
+            )
+        )
     for sentence in board.disputes:
         console.print(Text(sentence, style="yellow"))
     holes = [entry for entry in board.entries if entry.failed or entry.missing]
@@ -59,6 +61,9 @@ def _table(entries: Sequence[Entry], width: int, ascii_only: bool) -> Table:
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("method", overflow="fold", min_width=8)
     table.add_column("variant", overflow="fold", style="dim")
+    several = any(entry.apart for entry in entries)
+    if several:
+        table.add_column("protocol", overflow="fold", style="dim")
     for name in ("images", "mIoU", "image\nmIoU", "pixel\nacc."):
         table.add_column(name, justify="right", no_wrap=True)
     if width >= _WIDE:
@@ -66,9 +71,12 @@ def _table(entries: Sequence[Entry], width: int, ascii_only: bool) -> Table:
     short = any(entry.standing and not entry.standing.whole for entry in entries)
     if short:
         table.add_column("best\nthere", justify="right", no_wrap=True)
-    for entry in entries:
+    for before, entry in zip([entries[0], *entries], entries, strict=False):
+        if before.protocol != entry.protocol:
+            table.add_section()
         cells = [_shown(entry.miou), _shown(entry.image_miou), _shown(entry.pixel_accuracy)]
-        line = [str(entry.rank or ""), escape(entry.method), escape(entry.variant), _images(entry), *cells]
+        names = [escape(entry.method), escape(entry.variant), *([escape(entry.apart)] if several else [])]
+        line = [str(entry.rank or ""), *names, _images(entry), *cells]
         if width >= _WIDE:
             line.append(("=" if ascii_only else "━") * round(_BAR * (entry.miou or 0.0)))
         if short:
@@ -95,14 +103,15 @@ def _below(board: Leaderboard, entries: Sequence[Entry]) -> list[str]:
     if standings is None:
         return lines
     short = [significance_words.SHORT] if any(not one.whole for one in standings.by_run.values()) else []
-    return [words for words in (significance_words.column(standings), *short, *lines) if words]
+    told = [words for words in (significance_words.column(standings), *short, *lines) if words]
+    return [f"[{entries[0].apart}] {words}" for words in told] if entries[0].apart else told
 
 
 def _supervision(entries: Sequence[Entry]) -> list[str]:
     """Who learned from what besides images, a line for all of whom the same is true."""
     told: dict[str, list[str]] = {}
     for entry in entries:
-        told.setdefault(entry.supervision, []).append(f"{entry.method} {entry.variant}".strip())
+        told.setdefault(entry.supervision, []).append(entry.name)
     return [f"{', '.join(names)}: {words}." for words, names in told.items() if words]
 
 

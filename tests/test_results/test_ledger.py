@@ -101,7 +101,7 @@ def test_a_run_with_holes_is_not_compared(evidence: Evidence) -> None:
 
 def test_a_declared_table_says_which_number_is_meant(evidence: Evidence) -> None:
     spec = next(s for s in matrices.declared(evidence.store) if s.name == "refinement")
-    spec = replace(spec, columns=("benchmark",), where={**spec.where, "timestep": (1,)}, published="2 SAR")
+    spec = replace(spec, columns=("benchmark",), where={**spec.where, "timestep": (1,)}, published=("2 SAR",))
     matrix = matrices.build_matrix(evidence, spec)
     numbers = [published(50, table="2 SAR", method="StableSeg", variant="w/ SAR"),
                published(51, table="3", method="StableSeg", variant="w/ SAR")]  # fmt: skip
