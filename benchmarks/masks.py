@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,13 @@ from benchmarks.pictures import MAGIC, Blob, decode
 from harness.contracts import IGNORED, WIDE_IGNORED, Truth
 
 RawLabels = NDArray[np.unsignedinteger[Any]]  # (height, width), uint8 or uint16, the values in the file
-_BIT_DEPTH_AT = 24  # offset of the bit depth in a PNG: signature, then length, name, width and height of the header
+BIT_DEPTH_AT = 24  # offset of the bit depth in a PNG: signature, then length, name, width and height of the header
+
+
+class Meaning(Protocol):
+    """What the values (or colours) of a mask mean."""
+
+    def apply(self, raw: Any, where: str) -> Truth: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +100,8 @@ def decode_mask(blob: Blob, modes: tuple[str, ...] = ("P", "L", "I;16")) -> Pill
             f"{blob.where} has the mode {mask.mode}, and masks of this data set have {' or '.join(modes)}; "
             "it was saved anew by some program. Take the original file."
         )
-    if mask.mode == "L" and blob.data[_BIT_DEPTH_AT] != 8:  # decoders stretch these to 0..255
-        raise WrongMode(f"{blob.where} is a grey PNG of {blob.data[_BIT_DEPTH_AT]} bits; masks have 8. Save it with 8.")
+    if mask.mode == "L" and blob.data[BIT_DEPTH_AT] != 8:  # decoders stretch these to 0..255
+        raise WrongMode(f"{blob.where} is a grey PNG of {blob.data[BIT_DEPTH_AT]} bits; masks have 8. Save it with 8.")
     return mask
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from benchmarks.faults import MissingFile, UnreadableFile, WrongMode
 from harness.contracts import Image
 
 MAX_PIXELS = 89_478_485  # Pillow's own line between a large picture and a decompression bomb
+ANY_FORMAT = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 IMAGE_MODES = frozenset({"RGB", "L", "P", "RGBA", "CMYK"})  # what converts to RGB without a choice
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error)
-MAGIC = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n"}  # how files of a format begin
+MAGIC: Mapping[str, bytes | tuple[bytes, ...]] = {  # how files of a format begin
+    "JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "TIFF": (b"II*\0", b"MM\0*"), "BMP": b"BM", "WEBP": b"RIFF",
+}  # fmt: skip
 _BOMB = (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning)
 
 

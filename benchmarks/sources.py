@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from PIL import Image as Pillow
 
 from benchmarks.listing import read_lines
-from benchmarks.masks import LabelTable, RawLabels, read_labels
+from benchmarks.masks import Meaning, RawLabels, read_labels
 from benchmarks.pictures import Blob, decode, read_blob
 from harness.contracts import Truth
 
@@ -48,7 +48,7 @@ class Pair(NamedTuple):
 
     image: Path
     mask: Path
-    table: LabelTable
+    table: Meaning
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +57,14 @@ class PairedFiles:
 
     pairs: Mapping[str, Pair]
     read: Callable[[Blob], RawLabels] = read_labels
+    formats: tuple[str, ...] = ("JPEG", "PNG")  # of images
 
     def ids(self) -> tuple[str, ...]:
         return tuple(sorted(self.pairs))
 
     def picture(self, image_id: str) -> DecodedPicture:
         blob = read_blob(self.pairs[image_id].image, f"the image of {image_id!r}")
-        return DecodedPicture(decode(blob), blob.where)
+        return DecodedPicture(decode(blob, self.formats), blob.where)
 
     def truth(self, image_id: str) -> Truth:
         pair = self.pairs[image_id]

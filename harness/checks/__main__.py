@@ -15,6 +15,7 @@ from harness.foreign import interrupts
 from harness.foreign.calls import leave
 from harness.recipes import loading
 from results.door import door
+from results.pictures.samples import sheet_of_samples
 from results.tables.terminal import console_for_output
 
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for check in CHECKS:
         kind = kinds.add_parser(check.NAME, help=check.HELP, description=check.HELP)
         check.add_arguments(kind)
-        kind.set_defaults(run=check.run)
+        kind.set_defaults(run=check.run, sheet=sheet_of_samples)
     options = parser.parse_args(arguments)
     try:
         loading.refuse_foreign_packages()

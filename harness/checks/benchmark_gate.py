@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from rich import box
@@ -18,11 +21,14 @@ from harness.checks.benchmark_walk import KINDS, Findings, evenly_chosen, list_i
 from harness.checks.own_reads import reads_of
 from harness.checks.told_of_code import told_of_code, told_of_reads
 from harness.checks.with_words import add_settings, recipe_of_words
-from harness.contracts import IGNORED, WIDE_IGNORED, Benchmark
+from harness.contracts import IGNORED, WIDE_IGNORED, Benchmark, Sample
+from harness.errors import SettingsError
+from harness.protocol.given import checked_sample
 from harness.recipes import loading
 
 NAME = "benchmark"
 HELP = "walk a data set and say what is off"
+DRAWN = 6  # images
 SOUND, OFF = 0, 1  # and 2, the command itself: HarnessError.exit_code
 
 
@@ -30,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of this check."""
     parser.add_argument("address", help="module:Class, for example benchmarks.pascal_voc:PascalVOC")
     add_settings(parser, "--with", "settings", "the benchmark, for example root=/data/VOCdevkit split=val")
+    parser.add_argument("--draw", type=Path, metavar="FILE.png", help="draw the first images with their truths into it")
     parser.add_argument("--limit", type=_positive, help="read only this many images, spread over the set")
 
 
@@ -50,11 +57,32 @@ def run(options: argparse.Namespace, console: Console) -> int:
     findings.problems += unsteady(recipe, chosen)
     findings.remarks += benchmark_files.remarks(recipe, dict.fromkeys([*chosen[:1], *chosen[-2:]]))
     report(benchmark, findings, console, options.address)
+    if options.draw is not None:
+        console.print(escape(_draw(benchmark, chosen, options)), soft_wrap=True)
     told = told_of_code([recipe], benchmark=True) if findings.ids else ()  # else its files cannot be told
     for line in (*told, *told_of_reads(options.address, reads, ())):
         style, text = ("[yellow]note[/] ", line) if line.startswith("not in") else ("", line)
         console.print(f"{style}{escape(text)}", soft_wrap=True)
     return OFF if findings.problems else SOUND
+
+
+def _draw(benchmark: Benchmark, image_ids: Iterable[str], options: argparse.Namespace) -> str:
+    """Writes the sheet of the first images that can be loaded; says what was drawn. SettingsError where it cannot."""
+    samples: list[Sample] = []
+    for image_id in image_ids:
+        with suppress(Exception):  # the walk has told it
+            samples.append(checked_sample(benchmark.load(image_id), image_id, len(benchmark.classes)))
+        if len(samples) == DRAWN:
+            break
+    if not samples:
+        return "No image could be drawn."
+    try:
+        options.draw.write_bytes(options.sheet(samples, benchmark.classes))
+    except OSError as error:
+        raise SettingsError(f"--draw {options.draw} cannot be written: {error.strerror or error}") from None
+    return (
+        f"Drawn in {options.draw}: {', '.join(sample.image_id for sample in samples)}; look whether it was read right."
+    )
 
 
 def _bar() -> Progress:

@@ -37,7 +37,7 @@ def settings_of_words(words: Sequence[str], option: str = "--with") -> dict[str,
         if key in found:
             raise SettingsError(f"{option} gives {key!r} twice; give it once")
         try:
-            found[key] = yaml.safe_load(value)
+            found[key] = value if value.startswith("*") else yaml.safe_load(value)  # a pattern, not an alias
         except yaml.YAMLError:
             raise SettingsError(f"{option} {word!r}: the value is not YAML; put it in quotes") from None
     return found

@@ -55,7 +55,8 @@ def complaint(name: str, errors: Sequence[Mapping[str, Any]], value: Any) -> str
 
     name: how the value is called. errors: those of one value (several where a union was expected).
     """
-    place = _inside(errors[0], value)
+    place = max((_inside(error, value) for error in errors), key=len)  # of several types, the one that fits furthest
+    errors = sorted(errors, key=lambda error: _inside(error, value) != place)
     same_place = [error for error in errors if _inside(error, value) == place]
     is_key = errors[0]["loc"][-1:] == ("[key]",)
     for step in place[:-1] if is_key else place:

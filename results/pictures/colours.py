@@ -27,6 +27,7 @@ _FIRST: tuple[Rgb, ...] = (  # far apart for most eyes, on light and on dark pag
 _GREY: Rgb = (120, 124, 130)
 _ERRORS = ((0, 114, 178, 90), (214, 40, 57, 235), (128, 128, 128, 0))
 _HATCHING = ((0, 0, 0, 0), (236, 239, 241, 105), (38, 44, 50, 120))  # nothing, veil, line: seen on dark and on light
+_OPACITY = 0.75
 _GOLDEN = 0.618033988749895  # turns of hue that never come close to each other soon
 
 
@@ -87,6 +88,15 @@ def hatch(mask: NDArray[np.bool_]) -> Pillow.Image:
     """Slanting lines on a veil where a mask (height, width) is true, nothing elsewhere."""
     slant = np.add.outer(np.arange(mask.shape[0]), np.arange(mask.shape[1])) % HATCH
     return _tinted(np.where(mask, np.where(slant < HATCH // 5, 2, 1), 0).astype(np.uint8), _HATCHING)
+
+
+def over(photo: Pillow.Image, painted: Pillow.Image) -> Pillow.Image:
+    """A painted map laid over the image, see-through."""
+    layer = painted.resize(photo.size, Pillow.Resampling.NEAREST)
+    layer.info |= painted.info
+    layer = layer.convert("RGBA")
+    layer.putalpha(layer.getchannel("A").point([round(_OPACITY * value) for value in range(256)]))
+    return Pillow.alpha_composite(photo.convert("RGBA"), layer).convert("RGB")
 
 
 def _tinted(index: Index, colours: Sequence[Rgba]) -> Pillow.Image:

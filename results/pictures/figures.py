@@ -11,13 +11,12 @@ from PIL import Image as Pillow
 from harness.errors import StoreError, nearest
 from results.folder.durable import write_text, write_whole
 from results.folder.keepsakes import read_image, read_map
-from results.pictures.colours import colour, paint_labels
+from results.pictures.colours import colour, over, paint_labels
 from results.pictures.gallery import Room, rooms
 from results.pictures.sheet import PANEL, Figure, to_png, to_svg
 from results.tables.evidence import Evidence
 
 IMAGES, RUNS = 4, 6  # how many are shown by themselves
-_OPACITY = 0.75
 
 
 def comparison(evidence: Evidence, room: Room, run_ids: Sequence[str] = (), image_ids: Sequence[str] = ()) -> Figure:
@@ -84,19 +83,10 @@ def _figure(
         seen.update(*(np.unique(labels).tolist() for labels in maps))
         size = (PANEL, max(1, round(PANEL * photo.height / photo.width)))
         small = photo.resize(size, Pillow.Resampling.LANCZOS)
-        rows.append((small, *(_over(small, paint_labels(labels, background)) for labels in maps)))
+        rows.append((small, *(over(small, paint_labels(labels, background)) for labels in maps)))
     names = ("background", *room.recipe.classes)
     kept = [k for k in sorted(seen) if k < len(names) and (k or background)]
     return Figure(tuple(headings), tuple(rows), tuple((names[k], colour(k)) for k in kept))
-
-
-def _over(photo: Pillow.Image, painted: Pillow.Image) -> Pillow.Image:
-    """A painted map laid over the image, see-through."""
-    layer = painted.resize(photo.size, Pillow.Resampling.NEAREST)
-    layer.info |= painted.info
-    layer = layer.convert("RGBA")
-    layer.putalpha(layer.getchannel("A").point([round(_OPACITY * value) for value in range(256)]))
-    return Pillow.alpha_composite(photo.convert("RGBA"), layer).convert("RGB")
 
 
 def write_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
