@@ -93,7 +93,9 @@ class Desk:
             self.writer.flush()
             for fit in stage.fits:
                 scored = [
-                    planned for planned in plan.runs if planned.fit and planned.fit.artefact_id == fit.artefact_id
+                    planned
+                    for planned in plan.runs
+                    if planned.asked and planned.fit and planned.fit.artefact_id == fit.artefact_id
                 ]
                 if all([self._may_be_scored(planned) for planned in scored]):
                     self._fit(fit)

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def sweep(options: argparse.Namespace, console: Console) -> int:
     """Plan, run what is missing, write the tables; the exit code."""
-    grid = grids.read_grid(options.grid)
+    grid = grids.read_grid(options.grid, options.set)
     if options.plan:
         return _show_plan(options, grid, console)
     store = Store.open(options.results)
@@ -86,7 +86,7 @@ def _do(
 ) -> None:
     """Set aside what changed, say what is to be done, and do it."""
     stages.set_changed_aside(store, writer, plan)
-    _record(store, plan, grid)
+    _record(store, plan, grid, options)
     for line in plan_report.plan_summary(plan, overview.seconds_per_image(store), _workers(options, grid)):
         console.print(line, highlight=False)
     if plan.stages:
@@ -135,8 +135,9 @@ def _plan(
     stored, shelf = (store.stored(), stages.shelf(store)) if store is not None else ({}, None)
     with keeping_functions():
         return plans.make(
-            grid.name, grid.cells, grid.batch, stored, options.limit, grid.keep, shelf, folder=grid.folder, tried=tried
-        )
+            grid.name, grid.cells, grid.batch, stored, options.limit, grid.keep, shelf, folder=grid.folder, tried=tried,
+            asked=plans.Selection(tuple(options.benchmark), tuple(options.method), options.available),
+        )  # fmt: skip
 
 
 def _run(
@@ -187,14 +188,19 @@ def _report(store: Store, partial: bool) -> Path:
     return report.write_report(store, partial)
 
 
-def _record(store: Store, plan: Plan, grid: grids.Grid) -> None:
-    """A recipe file for every run of the grid, and the list of its runs: the table that the leaderboard shows."""
+def _record(store: Store, plan: Plan, grid: grids.Grid, options: argparse.Namespace) -> None:
+    """A recipe file for every run of the grid, and the list of its runs: the table that the leaderboard shows.
+
+    What was asked for on the command line stands beside it.
+    """
     for planned in (*plan.runs, *plan.labels):
         run = planned.run
         names = {"run_id": run.run_id, "method_name": run.method_name, "variant": run.variant}
         rules = {"benchmark_name": run.benchmark_name, "protocol": asdict(run.protocol)}
         store.write_recipe(run.run_id, {**names, **rules, **planned.record})
-    store.set_table(plan.name, [planned.run.run_id for planned in plan.runs], grid.tables)
+    asked = {name: value for name in ("set", "benchmark", "method", "available") if (value := getattr(options, name))}
+    left_out = [asdict(one) for one in plan.left_out]
+    store.set_table(plan.name, [planned.run.run_id for planned in plan.runs], grid.tables, asked, left_out)
 
 
 def _verdict(plan: Plan, store: Store, disputes: Sequence[str]) -> int:
@@ -205,11 +211,12 @@ def _verdict(plan: Plan, store: Store, disputes: Sequence[str]) -> int:
     good = {
         run_id: {image for image, status in images.items() if status == "ok"} for run_id, images in statuses.items()
     }
-    lacking = sum(len(set(planned.image_ids) - good.get(planned.run.run_id, set())) for planned in plan.runs)
+    asked = [planned for planned in plan.runs if planned.asked]
+    lacking = sum(len(set(planned.image_ids) - good.get(planned.run.run_id, set())) for planned in asked)
     if not lacking:
         return INCOMPLETE if disputes else DONE
     print(f"{lacking} image results failed or are missing; the same command tries them again.", file=sys.stderr)
-    for error, count in overview.errors(store, [planned.run.run_id for planned in plan.runs])[:ERRORS_SHOWN]:
+    for error, count in overview.errors(store, [planned.run.run_id for planned in asked])[:ERRORS_SHOWN]:
         print(f"  {count} x {error}", file=sys.stderr)
     return INCOMPLETE
 
@@ -259,6 +266,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--workers", type=_workers_asked, metavar="N", help="workers (default: one a GPU, else as CPUs allow)"
     )
     parser.add_argument("--limit", type=_positive, metavar="IMAGES", help="only the first images of every benchmark")
+    choice = "compute this one alone, by its name in the grid (may be given again); the table stays the whole grid's"
+    parser.add_argument("--benchmark", action="append", default=[], metavar="NAME", help=choice)
+    parser.add_argument("--method", action="append", default=[], metavar="NAME", help=choice)
+    parser.add_argument("--available", action="store_true", help="leave out data sets that are not on this machine")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="in place of what the grid says: batch=4, protocol.threshold=0.4, benchmarks.City.with.root=/data/city",
+    )  # fmt: skip
     parser.add_argument("--partial", action="store_true", help="rank runs with failed or missing images too")
     parser.add_argument("--no-report", action="store_true", help="write no tables/, ledger.csv and report/")
     options = parser.parse_args(arguments)

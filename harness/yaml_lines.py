@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,15 @@ BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowE
 
 @dataclass(frozen=True)
 class YamlText:
-    """What a file says. lines: by way of a value, the line of its key (of its first word in a list)."""
+    """What a file says. lines: by way of a value, the line of its key (of its first word in a list).
+
+    elsewhere: by way of a value that a command line gave in the file's place, how it was written there.
+    """
 
     file: str
     data: Any
     lines: dict[Where, int] = field(repr=False)
+    elsewhere: Mapping[Where, str] = field(default_factory=dict, repr=False)
 
     def value(self, where: Where) -> Any:
         """The value at the end of a way."""
@@ -45,6 +49,9 @@ class YamlText:
 
     def error(self, where: Where, sentence: str) -> GridError:
         """A GridError that names the line of a value, or of what would have held it."""
+        for end in range(len(where), 0, -1):
+            if where[:end] in self.elsewhere:
+                return GridError(f"{self.elsewhere[where[:end]]}: {bounded(sentence)}")
         while where and where not in self.lines:
             where = where[:-1]
         return GridError(f"{self.file}, line {self.lines.get(where, 1)}: {bounded(sentence)}")
@@ -74,6 +81,15 @@ def read_yaml(path: Path, called: str = "") -> YamlText:
     walk = _Walk(called)
     data = walk.value(root, ())
     return YamlText(called, data, walk.lines)
+
+
+def read_value(text: str, called: str) -> Any:
+    """One plain value, as YAML reads it on a command line; nothing is null. GridError as for a file."""
+    try:
+        root = _composed(text, called)
+    except (yaml.YAMLError, *BROKEN) as error:
+        raise GridError(f"{called}: {' '.join(str(error).split())}") from None
+    return None if root is None else _Walk(called).value(root, ())
 
 
 def _composed(text: str, called: str) -> yaml.Node | None:

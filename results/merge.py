@@ -71,7 +71,7 @@ def merge(sources: Sequence[Store], target: Store) -> Brought:
         for run_id, content in recipes.items():
             target.write_recipe(run_id, content)
         if table:
-            target.set_table(table.name, table.run_ids, table.tables)
+            target.set_table(table.name, table.run_ids, table.tables, left_out=table.left_out)
         folders, files = [str(s.folder) for s in sources], len(beside.copies)
         target.event({"event": "merged", "sources": folders, "rows": rows, "files": files})
     return Brought(rows, files)
@@ -205,7 +205,16 @@ def _joined_table(tables: Sequence[Table], recipes: Mapping[str, dict[str, objec
     order = {run_id: _place(RunRecipe.from_dict(recipe)) for run_id, recipe in recipes.items()}
     run_ids = {run_id for table in tables for run_id in table.run_ids}
     runs = tuple(sorted(run_ids, key=lambda i: (order.get(i, ()), i)))
-    return Table(min(table.name for table in tables), runs, _joined_declarations(tables))
+    return Table(
+        min(table.name for table in tables), runs, _joined_declarations(tables), _still_absent(tables, recipes)
+    )
+
+
+def _still_absent(tables: Sequence[Table], recipes: Mapping[str, dict[str, object]]) -> tuple[Mapping[str, str], ...]:
+    """What was on no machine: of what was left out somewhere, the benchmarks of which no folder has a run."""
+    there = {recipe.get("benchmark_name") for recipe in recipes.values()}
+    absent = {recipe_text(one): one for table in tables for one in table.left_out if one["benchmark"] not in there}
+    return tuple(absent[text] for text in sorted(absent))
 
 
 def _joined_declarations(tables: Sequence[Table]) -> tuple[Mapping[str, object], ...]:

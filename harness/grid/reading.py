@@ -40,6 +40,7 @@ from harness.contracts import ProtocolSettings, Recipe
 from harness.errors import AddressError, GridError, nearest
 from harness.grid import form as grid_form
 from harness.grid.combinations import MOST_COMBINATIONS, Combination, Item, Role, matches
+from harness.grid.overrides import overridden
 from harness.grid.protocol_layers import Protocols
 from harness.grid.table_form import check_value
 from harness.grid.teachers import Teacher, Teachers
@@ -113,9 +114,12 @@ class _Rule:
         return rule is not None and matches(rule, method.known) and _is_called(benchmark, self.benchmark)
 
 
-def read_grid(path: str | Path) -> Grid:
-    """The grid in a file; GridError, with file and line, for whatever is wrong with it."""
-    source = yaml_lines.read_yaml(Path(path))
+def read_grid(path: str | Path, changes: Sequence[str] = ()) -> Grid:
+    """The grid in a file; GridError, with file and line, for whatever is wrong with it.
+
+    changes: `key=value`, in place of what the file says (see harness.grid.overrides).
+    """
+    source = overridden(yaml_lines.read_yaml(Path(path)), changes)
     form = grid_form.check_form(source)
     folder = str(Path(path).absolute().parent)
     loading.add_folder(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from harness.contracts import Batch, Recipe, Scoring, Shard
@@ -12,10 +12,11 @@ from harness.planning.data_now import DataNow
 from harness.planning.known import Plannable
 from harness.planning.planned import PlannedFit, PlannedRun, level
 from harness.planning.planner import Planner, Shelf, Stored
+from harness.planning.selection import LeftOut, Selection, plan_each
 from harness.protocol.offering import encodes_words, offer
 from harness.protocol.rules import way_of_showing
 
-__all__ = ["Cost", "Plan", "Plannable", "PlannedFit", "PlannedRun", "Shelf", "Stage", "Stored", "make"]
+__all__ = ["Cost", "Plan", "Plannable", "PlannedFit", "PlannedRun", "Selection", "Shelf", "Stage", "Stored", "make"]
 
 DEFAULT_SHARD_BATCHES = 4
 
@@ -52,7 +53,7 @@ class Plan:
 
     labels, fits: teachers' runs and what is learned from them, whether stored or to be done or needed by nobody.
     unstamped: address of a plug-in -> what of its code stands in no id, a clause each. data: the images of every
-    benchmark as they are now. tried: see make.
+    benchmark as they are now. tried: see make. left_out: cells that have no run, since they are not on this machine.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Plan:
     unstamped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     data: Mapping[Recipe, DataNow] = field(default_factory=dict, compare=False, repr=False)
     tried: frozenset[str] = frozenset()
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def groups(self) -> tuple[tuple[PlannedRun, ...], ...]:
@@ -112,17 +114,35 @@ def make(
     shelf: Shelf | None = None,
     folder: str = ".",
     tried: frozenset[str] = frozenset(),
+    asked: Selection | None = None,
 ) -> Plan:
     """Plan a grid's cells.
 
     limit: only the first images of every benchmark in the order of their ids, train splits too. keep: the images whose
     label maps are wanted, by id, or how many of each benchmark. shelf: what is stored besides rows. folder: where the
-    paths in settings start. tried: runs of teachers whose failed images are not tried again.
+    paths in settings start. tried: runs of teachers whose failed images are not tried again. asked: which cells are to
+    be done, all by default. HarnessError with all that is missing on this machine.
     """
+    asked = asked or Selection()
     planner = Planner(batch, stored or {}, limit, keep, shelf or Shelf(), folder, tried)
-    runs = tuple(planner.plan(cell) for cell in cells)
+    planned, left_out = plan_each(cells, asked, planner.plan)
+    runs = tuple(replace(run, asked=asked.includes(cell)) for cell, run in planned)
     labels, fits = tuple(planner.labels.values()), tuple(planner.fits.values())
-    return Plan(name, batch, runs, _stages(runs, fits), labels, fits, planner.unstamped, data=planner.data, tried=tried)
+    stages = _stages([run for run in runs if run.asked], [fit for fit in fits if _is_needed(fit, runs)])
+    return Plan(
+        name, batch, runs, stages, labels, fits, planner.unstamped, data=planner.data, tried=tried, left_out=left_out
+    )
+
+
+def _is_needed(fit: PlannedFit, runs: Sequence[PlannedRun]) -> bool:
+    """Whether a run that is to be done rests on a fit, directly or through a teacher."""
+    wanted = [run.fit for run in runs if run.asked and run.fit]
+    chains = {one.artefact_id for first in wanted for one in _chain(first)}
+    return fit.artefact_id in chains
+
+
+def _chain(fit: PlannedFit | None) -> list[PlannedFit]:
+    return [] if fit is None else [fit, *_chain(fit.labels.fit)]
 
 
 def _stages(runs: Sequence[PlannedRun], known: Sequence[PlannedFit]) -> tuple[Stage, ...]:

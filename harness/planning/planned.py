@@ -16,7 +16,7 @@ class PlannedRun:
     keep: the images whose label maps are wanted. fit: what has to be learned first. serves: of a run that gathers, the
     fit that it is for. changed: of the images whose stored rows rest on data that changed since, the digest as it is
     now (see DataNow). to_fetch: the models, in words, that it needs and that are not on this machine. train_overlap:
-    the share of its images that may be among those that its method learned from.
+    the share of its images that may be among those that its method learned from. asked: whether it is to be done.
     """
 
     run: Run
@@ -32,12 +32,20 @@ class PlannedRun:
     changed: Mapping[str, str] = field(default_factory=dict, repr=False)
     to_fetch: tuple[str, ...] = ()
     train_overlap: float = 0.0
+    asked: bool = True
+
+    @property
+    def to_do(self) -> frozenset[str]:
+        """The images that are missing, of a run that is to be done."""
+        return self.missing if self.asked else frozenset()
 
     @property
     def reason(self) -> str:
         """Why the run is (not) done again, in a few words."""
         if not self.missing:
             return "stored"
+        if not self.asked:
+            return "not asked for"
         if self.stored == len(self.image_ids):
             return f"stored, but {len(self.missing)} label maps are wanted"
         fit = self.fit or self.serves

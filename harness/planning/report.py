@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +30,7 @@ def as_dict(plan: Plan, timings: Timings, workers: int) -> dict[str, object]:
         "passes": cost.passes,
         "passes_without_sharing": cost.passes_unshared,
         "to_fetch": to_fetch(plan),
+        "left_out": [asdict(one) for one in plan.left_out],
         "not_in_ids": {use: list(clauses) for use, clauses in plan.unstamped.items()},
         "estimated_seconds": estimate(plan, timings, workers),
         "workers": workers,
@@ -58,7 +60,7 @@ def show_plan(plan: Plan, timings: Timings, workers: int, console: Console) -> N
     table.add_column("why")
     for planned in plan.runs[:RUNS_SHOWN]:
         run = planned.run
-        counts = str(len(planned.image_ids)), str(len(planned.missing))
+        counts = str(len(planned.image_ids)), str(len(planned.to_do))
         table.add_row(run.run_id, run.method_name, run.variant, run.benchmark_name, *counts, planned.reason)
     console.print(table)
     if len(plan.runs) > RUNS_SHOWN:
@@ -72,7 +74,10 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     """The plan's totals, a sentence a line."""
     cost = plan.cost
     stored = sum(not planned.missing for planned in plan.runs)
+    unasked = sum(not planned.asked for planned in plan.runs)
     lines = [f"{len(plan.runs)} runs, {stored} of them stored; {plan.images_missing} image results to do."]
+    if unasked:
+        lines.append(f"{unasked} runs are not asked for, and stand in the table as they are stored.")
     if changed := sum(len(planned.changed) for planned in plan.changed):
         lines.append(f"{changed} stored image results rest on data that changed since, and do not count.")
     if plan.fits:
@@ -87,6 +92,7 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
             lines.append("Some images are cut into windows, as many as their sizes ask for: they count once here.")
     if absent := to_fetch(plan):
         lines.append(f"Not on this machine, to be fetched first: {'; '.join(absent)}.")
+    lines += [f"Left out: {one.benchmark}{one.method and f', {one.method}'}: {one.why}." for one in plan.left_out]
     lines += [_not_in_id(use, clauses) for use, clauses in plan.unstamped.items()]
     seconds = estimate(plan, timings, workers)
     if plan.images_missing and seconds is not None:
@@ -118,7 +124,7 @@ def _run(planned: PlannedRun) -> dict[str, object]:
         "use": run.method.use,
         "benchmark": run.benchmark_name,
         "images": len(planned.image_ids),
-        "missing": len(planned.missing),
+        "missing": len(planned.to_do),
         "why": planned.reason,
         "passes": len(planned.passes),
     }

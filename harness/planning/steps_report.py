@@ -74,5 +74,5 @@ def _run(step: str, planned: PlannedRun) -> dict[str, Any]:
     return {
         "step": step, "id": run.run_id, "method": run.method_name, "variant": run.variant,
         "benchmark": run.benchmark_name, "needs": [planned.fit.artefact_id] if planned.fit else [],
-        "images": len(planned.image_ids), "missing": len(planned.missing), "why": planned.reason,
+        "images": len(planned.image_ids), "missing": len(planned.to_do), "why": planned.reason,
     }  # fmt: skip

@@ -29,11 +29,16 @@ CHUNK = 4096  # rows handed out at a time: an estimator that spreads them over 2
 
 @dataclass(frozen=True)
 class Table:
-    """The runs that a grid asked for, in its order, and the comparison tables it declares, as in its file."""
+    """The runs that a grid asked for, in its order, and the comparison tables it declares, as in its file.
+
+    left_out: what has no run because it is not on the machine of the last sweep: `benchmark`, `method` (empty where it
+    is the whole benchmark) and `why`.
+    """
 
     name: str
     run_ids: tuple[str, ...]
     tables: tuple[Mapping[str, Any], ...] = ()
+    left_out: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,9 +150,19 @@ class Store:
         """Run id -> recipe, in order of the ids. StoreError when one cannot be read."""
         return {i: RunRecipe.from_dict(c, f"{self._recipes / i}.json") for i, c in self.raw_recipes().items()}
 
-    def set_table(self, name: str, run_ids: Sequence[str], tables: Sequence[Mapping[str, object]] = ()) -> None:
-        """Remember the runs of the last grid, in order, and the tables it declares."""
-        declared = {"tables": [dict(table) for table in tables]} if tables else {}
+    def set_table(
+        self,
+        name: str,
+        run_ids: Sequence[str],
+        tables: Sequence[Mapping[str, object]] = (),
+        asked: Mapping[str, object] | None = None,
+        left_out: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        """Remember the runs of the last grid, in order, and the tables it declares; what of it was asked for, and what
+        is not on this machine."""
+        declared: dict[str, object] = {"tables": [dict(table) for table in tables]} if tables else {}
+        declared |= {"asked": dict(asked)} if asked else {}
+        declared |= {"left_out": [dict(one) for one in left_out]} if left_out else {}
         write_text(self.folder / "grid.json", recipe_text(sealed({"name": name, "runs": list(run_ids), **declared})))
 
     def table(self) -> Table | None:
@@ -159,7 +174,8 @@ class Store:
         runs, tables = content.get("runs", []), content.get("tables", [])
         if not (isinstance(runs, list) and isinstance(tables, list) and all(isinstance(run, str) for run in runs)):
             raise StoreError(f"{path} lists no runs; {CURE}")
-        return Table(str(content.get("name", "")), tuple(runs), tuple(tables))
+        left_out = tuple({key: str(text) for key, text in one.items()} for one in content.get("left_out", ()))
+        return Table(str(content.get("name", "")), tuple(runs), tuple(tables), left_out)
 
     def event(self, content: Mapping[str, object]) -> None:
         """Append what happened to `events.jsonl`, with the time (UTC); what tells of rows goes to the writer."""

@@ -59,6 +59,7 @@ def matrix_csv(board: Leaderboard) -> str:
         # Two runs of one name (another version of the method, say) stand apart, each under its id.
         apart = e.run_id if doubled[e.method, e.variant, e.benchmark, e.protocol] > 1 else ""
         cells[e.method, e.variant, apart][column] = percent(e.miou) if board.partial or e.complete else ""
+    columns |= dict.fromkeys(board.absent)
     lines = [
         [method, f"{variant} [{apart}]".strip() if apart else variant, *(row.get(column, "") for column in columns)]
         for (method, variant, apart), row in cells.items()

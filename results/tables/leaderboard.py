@@ -55,8 +55,11 @@ def build_board(store: Store, partial: bool = False, everything: bool = False) -
     apart = {i: protocols.fields_in_words(recipe.protocol, differing) for i, recipe in recipes.items()}
     entries = [replace(e, apart=apart[e.run_id]) for e in ranked(entries, partial)]
     ordered = tuple(sorted(entries, key=lambda e: order_of(e, order)))
-    name = table.name if table else ""
-    return Leaderboard(name, ordered, tuple(recipes), partial, differing, common, standings, data.sentences)
+    name, left_out = (table.name, table.left_out) if table else ("", ())
+    return Leaderboard(
+        name, ordered, tuple(recipes), partial, differing=differing, common=common, standings=standings,
+        disputes=data.sentences, left_out=left_out,
+    )  # fmt: skip
 
 
 def _recipes(store: Store, everything: bool) -> dict[str, RunRecipe]:

@@ -97,9 +97,12 @@ def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
             placed.setdefault((row, column), []).append(run_id)
     rows = _ordered(spec, spec.rows, (row for row, _ in placed))
     columns = _ordered(spec, spec.columns, (column for _, column in placed), bool(told))
+    holes = _absent(evidence, spec)
+    columns = list(dict.fromkeys([*columns, *holes]))
     cells = {place: _cell(evidence, spec, facts, runs) for place, runs in placed.items()}
     _mark(evidence, spec, cells, columns)
-    lines = [[cells.get((row, column), TableCell(missing=NO_RUN)) for column in columns] for row in rows]
+    none = {column: TableCell(missing=holes.get(column, NO_RUN)) for column in columns}
+    lines = [[cells.get((row, column), none[column]) for column in columns] for row in rows]
     names = [spec.label(column) for column in columns]
     if spec.average:
         names.append(averages.LABEL)
@@ -132,6 +135,14 @@ def score(evidence: Evidence, run_id: str, value: str) -> tuple[float | None, st
     except StoreError as error:
         return None, str(error)
     return number, "undefined" if number is None else ""
+
+
+def _absent(evidence: Evidence, spec: TableSpec) -> dict[Key, str]:
+    """The columns of benchmarks that were not on the machine, and why, in a table that they belong to."""
+    if spec.columns != ("benchmark",):
+        return {}
+    shown = [setting_in_words(value) for value in spec.where.get("benchmark", ())]
+    return {(name,): why for name, why in evidence.board.absent.items() if not shown or name in shown}
 
 
 def _facts(entry: Entry, recipe: RunRecipe, spec: TableSpec) -> dict[str, str]:

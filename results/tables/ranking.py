@@ -72,7 +72,8 @@ class Leaderboard:
 
     run_ids: the runs as the grid lists them. differing: the fields in which their protocols differ; protocols share no
     column, in no ranked table. common: what they have in common, in words. standings: by benchmark and protocol.
-    disputes: a sentence a benchmark whose images were not the same for all runs.
+    disputes: a sentence a benchmark whose images were not the same for all runs. left_out: what of the grid has no run
+    (see results.folder.store).
     """
 
     name: str
@@ -83,6 +84,14 @@ class Leaderboard:
     common: str = ""
     standings: Mapping[Place, Standings] = field(default_factory=dict)
     disputes: tuple[str, ...] = ()
+    left_out: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Benchmarks of the grid that were not on the machine, and why: holes."""
+        there = {entry.benchmark for entry in self.entries}
+        found = [one for one in self.left_out if not one["method"] and one["benchmark"] not in there]
+        return {one["benchmark"]: one["why"] for one in found}
 
     def detectable(self, entry: Entry) -> float | None:
         """The difference that is found with a chance of 80 % in the entry's group; None where it has none."""
