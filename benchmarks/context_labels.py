@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.faults import BrokenList, SizeMismatch, StrayLabel, UnreadableFile, WrongMode
-from benchmarks.listing import check_key, unique_sorted
+from benchmarks.listing import check_key, contents, unique_sorted
 from benchmarks.masks import LabelTable, RawLabels
 from benchmarks.pictures import Blob, decode, read_blob, refuse_huge
 from benchmarks.rle import decode_rle
@@ -20,6 +20,15 @@ from benchmarks.sources import DecodedPicture, file_size
 from harness.contracts import Truth
 
 NUMBERS = 459  # categories of the full list; 0 is no category
+
+
+def list_of_split(base: Path, split: str) -> Path:
+    """The list of a split in VOC2010: mmseg's, or the one that goes with the .mat files."""
+    lists = base / "ImageSets" / "SegmentationContext" / f"{split}.txt", base / f"pascalcontext_{split}.txt"
+    for path in lists:
+        if path.is_file():
+            return path
+    raise BrokenList(f"The split {split!r} has no list: looked for {lists[0]} and {lists[1].name}; {contents(base)}.")
 
 
 class Canvas(NamedTuple):

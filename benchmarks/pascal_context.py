@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
-from benchmarks.context_labels import NUMBERS, open_merged_json, read_label_map
+from benchmarks.context_labels import NUMBERS, list_of_split, open_merged_json, read_label_map
 from benchmarks.dataset import DataSet
-from benchmarks.faults import BrokenList
-from benchmarks.listing import check_allowed, contents, find_base, read_keys
+from benchmarks.listing import check_allowed, find_base, read_keys
 from benchmarks.masks import LabelTable, void_to_ignored
 from benchmarks.sources import Pair, PairedFiles, Source
 
@@ -56,20 +54,9 @@ class PascalContext(DataSet):
         if self.layout == "json":
             return open_merged_json(base / "trainval_merged.json", self.split, images, self._table())
         masks, ending = (base / "trainval", ".mat") if self.layout == "mat" else (base / self.masks, ".png")
-        keys, table = read_keys(self._list(base)), self._table()
+        keys, table = read_keys(list_of_split(base, self.split)), self._table()
         pairs = {key: Pair(images / f"{key}.jpg", masks / f"{key}{ending}", table) for key in keys}
         return PairedFiles(pairs, read_label_map) if self.layout == "mat" else PairedFiles(pairs)
-
-    def _list(self, base: Path) -> Path:
-        """The list of a split: mmseg's, or the one that goes with the .mat files."""
-        lists = (base / "ImageSets" / "SegmentationContext" / f"{self.split}.txt",
-                 base / f"pascalcontext_{self.split}.txt")  # fmt: skip
-        for path in lists:
-            if path.is_file():
-                return path
-        raise BrokenList(
-            f"The split {self.split!r} has no list: looked for {lists[0]} and {lists[1].name}; {contents(base)}."
-        )
 
     def _table(self) -> LabelTable:
         """What a raw value means, as a position in the alphabetical classes plus 1."""

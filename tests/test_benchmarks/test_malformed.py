@@ -12,11 +12,15 @@ from malformed_cases import CASES, Case
 from PIL import Image
 
 from benchmarks.ade20k import ADE20K
+from benchmarks.ade20k_full import ADE20KFull
 from benchmarks.cityscapes import Cityscapes
+from benchmarks.coco_object import COCOObject
+from benchmarks.coco_stuff import COCOStuff
 from benchmarks.faults import UnreadableFile
 from benchmarks.foodpix import FoodPix
 from benchmarks.foodseg import FoodSeg
 from benchmarks.pascal_context import PascalContext
+from benchmarks.pascal_context_full import PascalContextFull
 from benchmarks.pascal_voc import PascalVOC
 from benchmarks.pictures import Blob, decode
 from harness.contracts import DataError
@@ -81,7 +85,10 @@ def test_context_is_told_and_never_guesses(settings: dict[str, Any], says: str) 
     [
         (PascalVOC, {"masks": "SegmentationObject"}), (ADE20K, {"split": "val"}), (Cityscapes, {"split": "test"}),
         (Cityscapes, {"labels": "color"}), (FoodPix, {"split": "val"}), (FoodSeg, {"split": "validation"}),
-        (FoodSeg, {"layout": "zip"}),
+        (FoodSeg, {"layout": "zip"}), (COCOStuff, {"split": "val"}), (COCOStuff, {"layout": "instance_train_ids"}),
+        (COCOObject, {"split": "test2017"}), (COCOObject, {"layout": "label_train_ids"}),
+        (ADE20KFull, {"layout": "reduced"}), (ADE20KFull, {"layout": "original", "split": "val"}),
+        (PascalContextFull, {"layout": "json"}), (PascalContextFull, {"layout": "mat", "split": "trainval"}),
     ],
 )  # fmt: skip
 def test_settings_that_no_data_set_has(reader: type, settings: dict[str, Any]) -> None:

@@ -11,13 +11,17 @@ import trees
 from PIL import Image
 
 from benchmarks.ade20k import ADE20K
+from benchmarks.ade20k_full import ADE20KFull
 from benchmarks.cityscapes import Cityscapes
 from benchmarks.classnames import catalogue
+from benchmarks.coco_object import COCOObject
+from benchmarks.coco_stuff import COCOStuff
 from benchmarks.dataset import DataSet
 from benchmarks.foodpix import FoodPix
 from benchmarks.foodseg import FoodSeg
 from benchmarks.masks import read_labels
 from benchmarks.pascal_context import PascalContext
+from benchmarks.pascal_context_full import PascalContextFull
 from benchmarks.pascal_voc import PascalVOC
 from benchmarks.pictures import read_blob
 from harness.contracts import Benchmark
@@ -39,7 +43,10 @@ def check(benchmark: DataSet, drawn: trees.Drawn, meaning: Mapping[int, int]) ->
         sample = benchmark.load(image_id)
         np.testing.assert_array_equal(sample.truth, trees.translated(raw, meaning))
         assert sample.image_id == image_id
-        assert sample.truth.dtype == sample.image.dtype == np.uint8
+        assert (sample.truth.dtype, sample.image.dtype) == (
+            np.uint8 if len(benchmark.classes) < 255 else np.uint16,
+            np.uint8,
+        )
         assert sample.image.shape == (*raw.shape, 3)
         assert raw.shape[0] != raw.shape[1]
         expected = np.asarray(Image.open(path).convert("RGB"))
@@ -151,6 +158,60 @@ def test_foodseg_parquet(tmp_path: Path, rng: np.random.Generator) -> None:
     check(FoodSeg(root=str(tmp_path / "data"), layout="parquet"), drawn, SAME_WITH_BACKGROUND)
 
 
+# numbers 0 to 181 of COCO-Stuff's list, minus 1, that are no class
+COCO_HOLES = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
+COCO_RAWS = [raw for raw in range(182) if raw not in COCO_HOLES]
+
+
+def test_coco_stuff_and_object_in_a_folder_that_holds_three_pngs_an_image(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    drawn = trees.write_coco(tmp_path / "coco", rng, {
+        "": [*COCO_RAWS, 255], "_labelTrainIds": [*range(171), 255], "_instanceTrainIds": range(81),
+        "detectron2": [*range(171), 255],
+    })  # fmt: skip
+    for root in (tmp_path, tmp_path / "coco"):
+        ranked = {raw: rank + 1 for rank, raw in enumerate(COCO_RAWS)} | {255: 255}
+        check(COCOStuff(root=str(root)), drawn[""], ranked)
+        indices = {index: index + 1 for index in range(171)} | {255: 255}
+        check(COCOStuff(root=str(root), layout="label_train_ids"), drawn["_labelTrainIds"], indices)
+        check(COCOStuff(root=str(root), layout="detectron2"), drawn["detectron2"], indices)
+        for scored, rest in ((True, 0), (False, 255)):
+            things = {raw: rank + 1 if raw < 90 else rest for rank, raw in enumerate(COCO_RAWS)} | {255: rest}
+            check(COCOObject(root=str(root), background=scored), drawn[""], things)
+            plain = {0: rest, **{number: number for number in range(1, 81)}}
+            check(COCOObject(root=str(root), layout="instance_train_ids", background=scored),
+                  drawn["_instanceTrainIds"], plain)  # fmt: skip
+    assert sum(raw < 90 for raw in COCO_RAWS) == 80 and len(COCO_RAWS) == 171
+
+
+def test_coco_as_the_archives_unpack(tmp_path: Path, rng: np.random.Generator) -> None:
+    drawn = trees.write_coco(tmp_path, rng, {"": [*COCO_RAWS, 255]})
+    (tmp_path / "images/val2017").rename(tmp_path / "val2017")
+    (tmp_path / "annotations").rename(tmp_path / "stuffthingmaps")
+    moved = {key: (labels, tmp_path / "val2017" / path.name) for key, (labels, path) in drawn[""].items()}
+    check(COCOStuff(root=str(tmp_path)), moved, {raw: rank + 1 for rank, raw in enumerate(COCO_RAWS)} | {255: 255})
+
+
+def test_ade20k_full_in_both_forms(tmp_path: Path, rng: np.random.Generator) -> None:
+    numbers = catalogue("ade20k_full").facts["ade_id_of_index"]
+    drawn = trees.write_ade_full(tmp_path, rng, numbers)
+    original = {number: 65535 for number in range(3200)} | {number: place + 1 for place, number in enumerate(numbers)}
+    check(ADE20KFull(root=str(tmp_path), layout="original"), drawn["original"], original)
+    converted = {0: 1, 255: 256, 300: 301, 846: 847, 65535: 65535}
+    check(ADE20KFull(root=str(tmp_path / "ADE20K_2021_17_01"), layout="converted"), drawn["converted"], converted)
+
+
+def test_pascal_context_full_in_both_forms(tmp_path: Path, rng: np.random.Generator) -> None:
+    values = [0, 1, 255, 256, 300, 459]
+    drawn = trees.write_context_mat(tmp_path / "a", rng, values)
+    meaning = {0: 65535, **{number: number for number in range(1, 460)}}
+    check(PascalContextFull(root=str(tmp_path / "a"), layout="mat"), drawn, meaning)
+    drawn = trees.write_context_tif(tmp_path / "b", rng, [0, 255, 300, 458, 65535])
+    meaning = {65535: 65535, **{index: index + 1 for index in range(459)}}
+    check(PascalContextFull(root=str(tmp_path / "b"), layout="converted"), drawn, meaning)
+
+
 def test_another_edition_of_the_names_is_told(
     tmp_path: Path, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -213,6 +274,10 @@ def test_expected_images() -> None:
         (PascalVOC(root="x", split="trainaug"), 10582), (ADE20K(root="x"), 2000),
         (PascalContext(root="x", layout="mat"), 5104), (Cityscapes(root="x"), 500), (FoodPix(root="x"), 1000),
         (FoodSeg(root="x"), 2135), (FoodSeg(root="x", split="train"), 4983), (PascalVOC(root="x", split="mine"), None),
+        (COCOStuff(root="x"), 5000), (COCOStuff(root="x", split="train2017"), 118287), (COCOObject(root="x"), 5000),
+        (ADE20KFull(root="x", layout="original"), 2000),
+        (ADE20KFull(root="x", split="training", layout="original"), None),
+        (PascalContextFull(root="x", layout="mat"), 5104),
     }  # fmt: skip
     for benchmark, count in splits:
         assert benchmark.expected_images == count

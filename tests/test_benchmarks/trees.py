@@ -260,10 +260,65 @@ def write_foodseg_parquet(
     return drawn
 
 
+def write_coco(root: Path, rng: np.random.Generator, values: Mapping[str, Sequence[int]]) -> dict[str, Drawn]:
+    """images/val2017 and annotations/val2017: PNGs of several kinds an image, each with its own labels, by ending.
+
+    The first image has a palette, as the originals may have; `detectron2` goes into its own folder.
+    """
+    drawn: dict[str, Drawn] = {ending: Drawn() for ending in values}
+    for number, shape in enumerate(SIZES):
+        key = f"{139 + 7 * number:012d}"
+        picture = save_jpeg(root / "images/val2017" / f"{key}.jpg", draw_picture(rng, shape))
+        for ending, some in values.items():
+            labels = draw_labels(rng, shape, some)
+            folder = "annotations_detectron2" if ending == "detectron2" else "annotations"
+            name = f"{key}{'' if ending in ('', 'detectron2') else ending}.png"
+            save = save_palette if number == 0 else save_grey
+            save(root / folder / "val2017" / name, labels.astype(np.uint8))
+            drawn[ending][key] = labels, picture
+    return drawn
+
+
+def write_ade_full(root: Path, rng: np.random.Generator, numbers: Sequence[int]) -> dict[str, Drawn]:
+    """Both forms of the full ADE20K with the same ids: colours in folders of scenes, and 16-bit TIFF."""
+    base, drawn = root / "ADE20K_2021_17_01", {"original": Drawn(), "converted": Drawn()}
+    for number, (scene, shape) in enumerate(zip(("indoor/bar", "indoor/bar", "street"), SIZES, strict=True), start=1):
+        key, place = f"ADE_val_{number:08d}", base / "images/ADE/validation" / scene
+        ids = draw_labels(rng, shape, [0, 3, 3156, 2000, *rng.choice(numbers, 20, replace=False)]).astype(np.int64)
+        instance = rng.integers(0, 256, shape)
+        colours = np.stack([ids // 256 * 10 + rng.integers(0, 5), ids % 256, instance], axis=2)
+        save_grey(place / f"{key}_seg.png", colours.astype(np.uint8))
+        save_grey(place / f"{key}_parts_1.png", colours.astype(np.uint8))
+        save_grey(place / key / f"instance_000_{key}.png", (instance > 9).astype(np.uint8))
+        drawn["original"][key] = ids, save_jpeg(place / f"{key}.jpg", draw_picture(rng, shape))
+        smaller = (shape[0] - 3, shape[1] - 5)
+        labels = draw_labels(rng, smaller, [0, 255, 300, 846, 65535])
+        mask = base / "annotations_detectron2/validation" / f"{key}.tif"
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(labels).save(mask, compression="tiff_lzw" if number == 2 else None)
+        picture = save_jpeg(base / "images_detectron2/validation" / f"{key}.jpg", draw_picture(rng, smaller))
+        drawn["converted"][key] = labels, picture
+    return drawn
+
+
+def write_context_tif(root: Path, rng: np.random.Generator, values: Sequence[int]) -> Drawn:
+    """VOCdevkit/VOC2010 with CAT-Seg's 16-bit TIFF of all classes."""
+    base, drawn = root / "VOCdevkit" / "VOC2010", Drawn()
+    folder = base / "annotations_detectron2" / "pc459_val"
+    folder.mkdir(parents=True)
+    for number, shape in enumerate(((57, 92), (81, 60))):
+        key = f"2008_00{number}021"
+        labels = draw_labels(rng, shape, values)
+        Image.fromarray(labels).save(folder / f"{key}.tif")
+        drawn[key] = labels, save_jpeg(base / "JPEGImages" / f"{key}.jpg", draw_picture(rng, shape))
+    write_list(base / "pascalcontext_val.txt", list(drawn))
+    return drawn
+
+
 def translated(raw: np.ndarray, meaning: Mapping[int, int]) -> np.ndarray:
     """Raw labels through a plain mapping, value by value."""
     truth = np.full(raw.shape, -1)
     for value, true in meaning.items():
         truth[raw == value] = true
     assert (truth >= 0).all(), "the tree drew a value that the test does not know"
-    return truth.astype(np.uint8)
+    return truth.astype(np.uint8 if truth.max() < 256 else np.uint16)
