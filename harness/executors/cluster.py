@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -223,13 +224,14 @@ class RayExecutor:
         if fitting.most_workers(job) is None:
             fitting.fit(job)
             return
-        from harness.executors import cluster_fit  # Ray Train is imported only where something is trained
+        from harness.executors import cluster_fit
 
         self._let_go()  # the fit takes the place of the workers
         place = self._connected()
         import ray
 
-        cluster_fit.fit_on_ray(job, alive(ray), place, self._workers, self._threads)
+        look = partial(check_alive, ray) if self._address is None else _nothing
+        cluster_fit.fit_on_ray(job, alive(ray), place, self._workers, self._threads, look)
 
     def close(self) -> None:
         self._let_go()
@@ -338,6 +340,10 @@ def _mute(ray: Any) -> None:
     """Ray prints long blocks about every lost worker, whatever its log level; events say it in one line."""
     with suppress(AttributeError):
         ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
+
+
+def _nothing() -> None:
+    """Of a cluster that others run nothing is known but what Ray says."""
 
 
 def check_alive(ray: Any) -> None:

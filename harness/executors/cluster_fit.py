@@ -1,12 +1,13 @@
-"""A fit to do flows in; it is done by Ray Train, on one or several GPUs or CPUs; the only other file that imports Ray.
+"""A fit to do flows in; it is done on Ray, on one or several GPUs or CPUs; the only other file that imports Ray.
 
-Every worker runs the code that a single process runs: Ray Train only joins them by torch.distributed. The artefact's
-folder is written by the first of them, so on several machines it must lie on a file system that they share.
+Every worker runs the code that a single process runs: Ray Train joins several by torch.distributed. One alone needs no
+joining and is a plain task: Ray Train's controller and watchers are six processes more, each dearer than a small fit.
+The artefact's folder is written by the first, so on several machines it must lie on a file system that they share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.errors import ClusterError
@@ -15,22 +16,44 @@ from harness.learning import fitting
 from harness.learning.fitting import FitJob
 
 RETRIES = 2  # after a worker was lost; the fit goes on from its last checkpoint
+LOOK_SECONDS = 1.0
 LOST = ("RayError", "RayTrainError", "DistError")  # classes of errors that tell of lost workers
 RAISED = ("RayTaskError", "UserExceptionWithTraceback")  # those among them that carry what the learner raised
 LINES_CUT = ("connection closed by peer", "connection reset by peer", "gloo", "nccl")  # of who waited for a lost one
 
 
-def fit_on_ray(job: FitJob, nodes: Sequence[Node], place: Place, at_most: int | None, threads: int | None) -> None:
-    """Fit with as many workers as there is room and use for. nodes, place, threads: see placement.joined."""
+def fit_on_ray(
+    job: FitJob, nodes: Sequence[Node], place: Place, at_most: int | None, threads: int | None, look: Callable[[], None]
+) -> None:
+    """Fit with as many workers as there is room and use for. nodes, place, threads: see placement.joined.
+
+    look: raises when this Ray has ended for good; asked every second while one worker fits alone.
+    """
     most = fitting.most_workers(job) or 1
     workers, place = joined(nodes, place, min(at_most or most, most), threads)
     for attempt in range(RETRIES + 1):
         try:
-            _trainer(job, workers, place, attempt).fit()
+            if workers == 1:
+                _alone(job, place, look)
+            else:
+                _trainer(job, workers, place, attempt).fit()
             return
+        except ClusterError:
+            raise
         except Exception as error:
             if attempt == RETRIES or not lost(error):
                 raise ClusterError(f"The fit {job.artefact_id} failed: {_cause(error)}") from error
+
+
+def _alone(job: FitJob, place: Place, look: Callable[[], None]) -> None:
+    """In a process of its own, which ends with the fit: a learner may leave there what it likes."""
+    import ray
+
+    task = ray.remote(num_cpus=place.cpus, num_gpus=place.gpus, max_calls=1, max_retries=0)(work)
+    done = task.remote({"job": job, "threads": place.threads})
+    while not ray.wait([done], timeout=LOOK_SECONDS)[0]:
+        look()
+    ray.get(done)
 
 
 def _trainer(job: FitJob, workers: int, place: Place, attempt: int) -> Any:
@@ -64,7 +87,7 @@ def _of_a_loss(failure: BaseException) -> bool:
 
 
 def work(given: dict[str, Any]) -> None:
-    """What one worker does; Ray Train has joined it with the others."""
+    """What one worker does; Ray Train has joined it with the others, if there are any."""
     import torch
     import torch.distributed as workers
 

@@ -104,7 +104,7 @@ class Colours:
 
 @dataclass(frozen=True)
 class Joined(Colours):
-    """Colours that is fitted by Ray Train where there is a Ray; one worker has all the work."""
+    """Colours that is fitted on Ray where there is one; one worker has all the work."""
 
     version: ClassVar[int] = 1
 
