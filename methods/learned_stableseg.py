@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from harness.contracts import Lessons, MethodError, ModelError, Parts, Pass, Vocabulary
-from methods.diffusion.layers import HEADS
+from methods.diffusion import Diffusion
+from methods.diffusion.layers import HEADS, select
 from methods.stableseg import StableSeg
 from methods.taught import Taught
 
@@ -95,6 +96,18 @@ class LearnedStableSeg(Taught, StableSeg):
         chosen = _spread(labels.size, self.positions)
         held = {"maps": maps[..., chosen].astype(np.float16), "labels": labels[chosen]}
         return {**held, "classes": np.array(vocabulary.words)} if self.per == "class" else held
+
+    def gathered_bytes(self, names: int) -> int | None:
+        """Of one image that is offered so many names, at most. None where the model is not on this machine."""
+        request = next(iter(self.passes()))
+        told = Diffusion(**request.backbone.as_dict()).configuration
+        layers = None if told is None else told.layers(told.pixels(self.size))
+        if layers is None or self.per == "head":
+            return None
+        count = len(select(self.layers, layers))
+        if self.loss == "least_squares":
+            return 8 * (count**2 + count + 2)
+        return (2 * count * names + 2) * self.positions
 
     def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
         """Weights from what `gather` left of all images, added up in the order of their ids."""

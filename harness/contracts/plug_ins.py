@@ -144,6 +144,7 @@ class Learner(Protocol):
     them; those left out are in the artefact's id. Settings that a class attribute `at_test` names are of use to
     `fitted` alone: they are in the ids of runs, and one artefact serves them all. A learner that reads backbones has
     `passes`, as a Reader, which its fitted form reads too; and if its fit does, `gather`, as a Gatherer.
+    crops, if it has it: how many images, or crops of them, its fit shows to a network of its own; `--plan` tells it.
     `harness.contracts.checkpoint` writes whole files. A line of `folder/curve.jsonl` that holds a `notice` is shown to
     people.
     """
@@ -164,6 +165,8 @@ class Gatherer(Learner, Protocol):
 
     gather: named arrays of one image, made where the images are and given to `fit` as lessons.gathered. lesson:
     (height, width) positions in the vocabulary, its length for background, -1 for unsure; int16 as long as they fit.
+    It may also have gathered_bytes(names): what that leaves of one image that is offered so many names, at most, or
+    None where it cannot tell; `--plan` adds it up.
     """
 
     def passes(self) -> Mapping[Pass, Parts]: ...

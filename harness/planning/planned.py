@@ -67,6 +67,7 @@ class PlannedFit:
     teacher: its name. folder: where the artefact lies, or will. stored: it is there. record: what its card says of it.
     outdated: what lies there was learned from images that changed since. may_fail: the share of the train images on
     which the teacher may fail; left_out: those on which it did. planned: what the process that fits must find too.
+    crops, gathered_bytes: what the learner tells of its cost, see harness.contracts.Learner.
     """
 
     artefact_id: str
@@ -83,6 +84,8 @@ class PlannedFit:
     may_fail: float = 0.0
     left_out: tuple[str, ...] = ()
     planned: Planned = ()
+    crops: int | None = None
+    gathered_bytes: int | None = None
 
     @property
     def image_ids(self) -> tuple[str, ...]:

@@ -162,6 +162,7 @@ class Planner:
                 artefact_id, cell.method_name, cell.variant, cell.method, teacher=named, labels=labels, gathers=None,
                 folder=folder, stored=there and not outdated, record=record, outdated=outdated,
                 may_fail=may_fail, left_out=left_out, planned=learner.planned,
+                **_cost(learner.built, len(labels.run.names)),
             )  # fmt: skip
             self.fits[artefact_id] = replace(fit, gathers=self._gathers(cell, fit, learner))
         return self.fits[artefact_id]
@@ -257,6 +258,14 @@ def _when_fitted(learner: KnownMethod) -> dict[str, Any]:
     at_test = getattr(type(learner.built), "at_test", ())
     settings = {name: value for name, value in learner.facts["settings"].items() if name not in at_test}
     return {**learner.facts, "settings": settings}
+
+
+def _cost(learner: Any, names: int) -> dict[str, int | None]:
+    """What a learner tells: images shown to a network of its own, and bytes gathered of one that is offered names."""
+    tells = getattr(learner, "gathered_bytes", None)
+    gathered = loading.ask(learner, "gathered_bytes", lambda: tells(names)) if callable(tells) else None
+    crops = loading.ask(learner, "crops", lambda: getattr(learner, "crops", None))
+    return {"crops": crops, "gathered_bytes": gathered}
 
 
 def _may_fail(cell: Plannable, learner: Any) -> float:

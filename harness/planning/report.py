@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from harness.planning import steps_report
@@ -83,6 +84,7 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     if plan.fits:
         done = sum(fit.stored for fit in plan.fits)
         lines.append(f"{len(plan.fits)} fits, {done} of them stored, {len(plan.fits_to_do)} to do (in no estimate).")
+        lines += _of_chains(plan)
     if cost.passes:
         lines.append(
             f"Backbones: {cost.passes} passes and {cost.encodings} image encodings; without sharing it would be "
@@ -102,6 +104,15 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     elif plan.images_missing:
         lines.append("Estimated time: unknown, because nothing is stored yet that would tell.")
     return lines
+
+
+def _of_chains(plan: Plan) -> list[str]:
+    """What is trained on and gathered, where learners tell."""
+    crops = sum(fit.crops or 0 for fit in plan.fits_to_do)
+    held = sum((one.serves.gathered_bytes or 0) * len(one.missing) for one in plan.work if one.serves is not None)
+    trained = [f"{crops} images or crops of them go through networks that are trained"] if crops else []
+    kept = [f"what is gathered takes {decimal(held)} of the disk at most"] if held else []
+    return [f"{'; '.join(trained + kept)}."] if trained or kept else []
 
 
 def _not_in_id(use: str, clauses: Sequence[str]) -> str:

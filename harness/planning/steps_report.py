@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from harness.planning.plan import Plan, PlannedFit, PlannedRun
@@ -26,13 +27,14 @@ def show_steps(plan: Plan, console: Console) -> None:
     if not plan.fits:
         return
     table = Table(title="Steps", title_justify="left", box=None, pad_edge=False)
-    for heading in ("step", "id", "method", "on", "needs", "images", "to do", "why"):
+    for heading in ("step", "id", "method", "on", "needs", "images", "to do", "takes", "why"):
         table.add_column(heading, overflow="fold")
     every = steps(plan)
     for step in every[:STEPS_SHOWN]:
         name = f"{step['method']} {step['variant']}".strip()
         counts = str(step["images"]), str(step["missing"])
-        table.add_row(step["step"], step["id"], name, step["benchmark"], " ".join(step["needs"]), *counts, step["why"])
+        needs = " ".join(step["needs"])
+        table.add_row(step["step"], step["id"], name, step["benchmark"], needs, *counts, _takes(step), step["why"])
     console.print(table)
     if len(every) > STEPS_SHOWN:
         console.print(f"... and {len(every) - STEPS_SHOWN} more; --plan --json lists all.", highlight=False)
@@ -51,15 +53,15 @@ def _add_fit(fit: PlannedFit, found: list[dict[str, Any]], seen: set[str]) -> No
     needs = [fit.labels.run.run_id]
     if fit.gathers is not None:
         gather = _run("gather", fit.gathers)
-        missing = 0 if fit.stored else gather["missing"]
-        why = "fitted" if fit.stored else gather["why"]
-        found.append({**gather, "id": f"{fit.artefact_id}:gather", "needs": needs, "missing": missing, "why": why})
+        done = {"missing": 0, "passes": 0, "bytes": 0, "why": "fitted"} if fit.stored else {}
+        most = {} if fit.gathered_bytes is None else {"bytes": gather["missing"] * fit.gathered_bytes}
+        found.append({**gather, "id": f"{fit.artefact_id}:gather", "needs": needs, **most, **done})
         needs = [*needs, f"{fit.artefact_id}:gather"]
     found.append(
         {
             "step": "fit", "id": fit.artefact_id, "method": fit.method_name, "variant": fit.variant,
             "benchmark": fit.labels.run.benchmark_name, "needs": needs, "images": len(fit.image_ids),
-            "missing": int(not fit.stored), "why": _why(fit),
+            "missing": int(not fit.stored), "crops": 0 if fit.stored else fit.crops, "why": _why(fit),
         }
     )  # fmt: skip
 
@@ -75,4 +77,12 @@ def _run(step: str, planned: PlannedRun) -> dict[str, Any]:
         "step": step, "id": run.run_id, "method": run.method_name, "variant": run.variant,
         "benchmark": run.benchmark_name, "needs": [planned.fit.artefact_id] if planned.fit else [],
         "images": len(planned.image_ids), "missing": len(planned.to_do), "why": planned.reason,
+        "passes": len(planned.to_do) * len(planned.passes),
     }  # fmt: skip
+
+
+def _takes(step: dict[str, Any]) -> str:
+    """What a step costs, as far as it is known: passes before they are shared, crops, bytes at most."""
+    passes, crops, held = (step.get(kind) for kind in ("passes", "crops", "bytes"))
+    told = [f"{passes} passes" if passes else "", f"{crops} crops" if crops else "", decimal(held) if held else ""]
+    return ", ".join(one for one in told if one)

@@ -29,6 +29,11 @@ class Student(StudentSettings):
         """How many workers can share one fit."""
         return self.batch // self.grouped
 
+    @property
+    def crops(self) -> int:
+        """How many a fit trains on."""
+        return self.steps * self.batch
+
     def models_to_fetch(self) -> Sequence[str]:
         """The encoder's weights and the CLIP of a head of text, if they are not on this machine."""
         texts = () if self.text_model is None else checkpoints.model_to_fetch(self.text_model, "clip")

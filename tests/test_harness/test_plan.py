@@ -7,7 +7,9 @@ from toy_cells import FLAT, NINE, Cell, Taught, reader
 
 from harness.contracts import Gathering, Labelling, LabelRule, ModelError, ProtocolSettings, Recipe, Run, Scoring
 from harness.planning import plan as plans
-from harness.planning.plan import Plan
+from harness.planning import steps_report
+from harness.planning.plan import Plan, Shelf
+from harness.planning.report import plan_summary
 
 
 def plan_of(cells: list[Cell], stored: plans.Stored | None = None, limit: int | None = None, batch: int = 4) -> Plan:
@@ -137,3 +139,35 @@ def test_a_run_says_what_it_is_for() -> None:
     assert kinds == [["label", "score"], ["gather"], ["score"]]
     together = [shard.runs for shard in plan.shards(99) if shard.runs[0].purpose == Gathering(labels.run_id)]
     assert sorted(map(len, together)) == [1, 2], "learners of one teacher gather together, from passes that they share"
+
+
+def test_the_plan_tells_passes_crops_and_what_gathering_leaves() -> None:
+    """Ten layers, three classes, 1024 positions in 16 bits, and labels; of least squares a matrix and a vector."""
+    train, val = (Recipe.of("toy_learners:SplitBoxes", split=split, images=8) for split in ("train", "val"))
+    model = {"teacher": "t", "model": "shapes"}
+    teacher = Cell(Recipe.of("methods.stableseg:StableSeg", model="shapes"), "t", benchmark=train)
+    learners = [
+        Taught(Recipe.of(use, **settings), name, benchmark=val, teacher=teacher)
+        for name, use, settings in (
+            ("student", "methods.student:Student", {"teacher": "t", "steps": 7, "batch": 4}),
+            ("weights", "methods.learned_stableseg:LearnedStableSeg", model),
+            ("exact", "methods.learned_stableseg:LearnedStableSeg", {**model, "loss": "least_squares"}),
+            ("heads", "methods.learned_stableseg:LearnedStableSeg", {**model, "per": "head"}),
+        )
+    ]
+    plan = plan_of(list(learners))
+    steps = steps_report.steps(plan)
+    assert [step["passes"] for step in steps if step["step"] == "label"] == [8]
+    assert {step["method"]: step["crops"] for step in steps if step["step"] == "fit"} == {
+        "student": 28, "weights": None, "exact": None, "heads": None,
+    }  # fmt: skip
+    classes = len(plan.runs[0].record["classes"])
+    gathers = {step["method"]: (step["passes"], step.get("bytes")) for step in steps if step["step"] == "gather"}
+    assert gathers == {
+        "weights": (8, 8 * 1024 * (2 * 10 * classes + 2)), "exact": (8, 8 * 8 * (100 + 10 + 2)), "heads": (8, None),
+    }  # fmt: skip
+    said = " ".join(plan_summary(plan, {}, 1))
+    assert "28 images or crops of them go through networks that are trained" in said and "of the disk at most" in said
+    stored = plans.make("toy", learners, 4, shelf=Shelf(has_artefact=lambda _: True))
+    assert all(not step.get(kind) for step in steps_report.steps(stored) if step["step"] in ("fit", "gather")
+               for kind in ("passes", "crops", "bytes"))  # fmt: skip
