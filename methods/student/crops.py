@@ -17,6 +17,9 @@ MULTIPLE = 16  # sides of what enters the network: its encoder halves four times
 
 Pixels: TypeAlias = NDArray[np.float32]  # (3, height, width), normalised
 
+_VALUES = np.arange(256, dtype=np.float32)[:, None]
+_COLOURS = np.ascontiguousarray(((_VALUES / 255.0 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)).T)
+
 
 @dataclass(frozen=True)
 class Sides:
@@ -101,8 +104,10 @@ def unsure(mask: Truth) -> int:
 
 def in_imagenet_colours(image: Image) -> Pixels:
     """(height, width, 3) in 0..255 -> (3, height, width) float32 in ImageNet's colours."""
-    scaled = (image.astype(np.float32) / 255.0 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+    pixels = np.empty((3, *image.shape[:2]), np.float32)
+    for channel, colours in enumerate(_COLOURS):
+        np.take(colours, image[..., channel], out=pixels[channel], mode="clip")  # the default copies `out`
+    return pixels
 
 
 def padded(pixels: Pixels) -> Pixels:
@@ -128,10 +133,13 @@ def _resized(array: Truth, sides: tuple[int, int], how: Any) -> Truth:
 def _coloured(image: Image, share: float, rng: np.random.Generator) -> Image:
     """Brightness, contrast and saturation changed by factors around 1."""
     brightness, contrast, saturation = rng.uniform(1.0 - share, 1.0 + share, 3)
-    values = image.astype(np.float32) * np.float32(brightness)
-    mean = values.mean(dtype=np.float64)
-    values = (values - mean) * np.float32(contrast) + mean
-    grey = values @ np.array([0.299, 0.587, 0.114], np.float32)
-    values = grey[..., None] + (values - grey[..., None]) * np.float32(saturation)
-    clipped: Image = np.rint(np.clip(values, 0, 255)).astype(np.uint8)
-    return clipped
+    bright = image.astype(np.float32) * np.float32(brightness)
+    mean = bright.mean(dtype=np.float64)
+    values = bright - mean  # from here on in 64 bits and in place: memory is what this waits for
+    values *= np.float32(contrast)
+    values += mean
+    grey = (values @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+    values -= grey
+    values *= np.float32(saturation)
+    values += grey
+    return np.rint(values.clip(0, 255, out=values), out=values).astype(np.uint8)

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -34,6 +35,7 @@ from methods.student.workers import flat, summed, unflatten
 CHECKPOINTS = 10  # of one training
 LINES = 50  # of the loss curve
 POLY_POWER = 0.9
+AHEAD = 4  # steps whose examples are read while the network is at work: a slow image or two holds nobody up
 WARMUP_START = 1e-6  # share of the rate in the first step, as SegFormer's configurations have it
 
 Example: TypeAlias = "tuple[NDArray[np.float32], Truth]"  # pixels (3, height, width) and mask (height, width)
@@ -270,7 +272,7 @@ def _mixed(where: torch.device, precision: str) -> AbstractContextManager[Any]:
 def _batches(
     course: Course, material: Material, start: int, rank: int, world: int
 ) -> Iterator[list[tuple[int, list[Example]]]]:
-    """Step by step the groups of this worker: (number of the group, its examples), read one step ahead."""
+    """Step by step the groups of this worker: (number of the group, its examples), read some steps ahead."""
     with ThreadPoolExecutor(max(1, min(8, (os.cpu_count() or 2) // 2)), thread_name_prefix="lessons") as pool:
 
         def ask(step: int) -> list[tuple[int, list[Future[Example]]]]:
@@ -282,9 +284,11 @@ def _batches(
             ]  # fmt: skip
 
         try:
-            coming = ask(start) if start < course.steps else []
+            coming = deque(ask(step) for step in range(start, min(start + AHEAD, course.steps)))
             for step in range(start, course.steps):
-                now, coming = coming, ask(step + 1) if step + 1 < course.steps else []
+                now = coming.popleft()
+                if step + AHEAD < course.steps:
+                    coming.append(ask(step + AHEAD))
                 yield [(number, [future.result() for future in futures]) for number, futures in now]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

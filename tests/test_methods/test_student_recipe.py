@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from benchmarks.shapes import Shapes
 from harness.contracts import IGNORED, Image, MethodError, ModelError, Recipe, Truth, Vocabulary
 from harness.recipes import identity
-from methods.student import ShapesStudent, Student
+from methods.student import ShapesStudent, Student, crops
 from methods.student import training as student_training
 from methods.student.crops import Crops, Sides
 from methods.student.fit import Trained
@@ -158,6 +159,48 @@ class Noise:
 
     def whole(self, lesson: int) -> tuple[Image, Truth]:
         return self.crop(lesson, np.random.default_rng())
+
+
+@dataclass(frozen=True)
+class Remembering(Noise):
+    """Remembers the examples that were asked for."""
+
+    asked: list[int] = field(default_factory=list)
+
+    def crop(self, lesson: int, rng: np.random.Generator) -> tuple[Image, Truth]:
+        self.asked.append(lesson)
+        return super().crop(lesson, rng)
+
+
+def test_examples_are_read_some_steps_ahead_and_no_further() -> None:
+    """While the network is at work on a step, those of so many further steps are made, and then no more."""
+    material, ahead = Remembering(), student_training.AHEAD
+    steps = student_training._batches(replace(COURSE, steps=ahead + 3), material, 0, 0, 1)
+    for done in range(1, 4):
+        next(steps)
+        wanted, patience = (done + ahead) * COURSE.batch, 2000
+        while len(material.asked) < wanted and patience:
+            patience -= 1
+            time.sleep(0.005)
+        assert len(material.asked) == wanted
+    assert len(list(steps)) == ahead and len(material.asked) == (ahead + 3) * COURSE.batch
+
+
+def test_colours_are_changed_as_by_the_plain_formula(rng: np.random.Generator) -> None:
+    for _ in range(10):
+        image = rng.integers(0, 256, (int(rng.integers(5, 90)), 41, 3)).astype(np.uint8)
+        seed = int(rng.integers(1 << 30))
+        bright, contrast, saturation = np.random.default_rng(seed).uniform(0.7, 1.3, 3)
+        values = image * bright
+        values = (values - values.mean()) * contrast + values.mean()
+        grey = (values @ np.array([0.299, 0.587, 0.114]))[..., None]
+        expected = np.clip(grey + (values - grey) * saturation, 0, 255)
+        changed = crops._coloured(image, 0.3, np.random.default_rng(seed))
+        assert np.abs(changed - expected).max() < 0.51  # but for rounding to whole numbers
+        shown = crops.in_imagenet_colours(image)
+        assert shown.dtype == np.float32 and shown.flags.c_contiguous
+        wanted = (image / 255 - np.array(crops.MEAN)) / np.array(crops.STD)
+        assert np.abs(shown - wanted.transpose(2, 0, 1)).max() < 1e-6
 
 
 def trained(course: Course, folder: Path, **more: Any) -> dict[str, NDArray[np.float64]]:
