@@ -27,14 +27,14 @@ def show_steps(plan: Plan, console: Console) -> None:
     if not plan.fits:
         return
     table = Table(title="Steps", title_justify="left", box=None, pad_edge=False)
-    for heading in ("step", "id", "method", "on", "needs", "images", "to do", "takes", "why"):
+    for heading in ("step", "id", "method", "on", "needs", "images", "to do", "why"):
         table.add_column(heading, overflow="fold")
     every = steps(plan)
     for step in every[:STEPS_SHOWN]:
         name = f"{step['method']} {step['variant']}".strip()
         counts = str(step["images"]), str(step["missing"])
-        needs = " ".join(step["needs"])
-        table.add_row(step["step"], step["id"], name, step["benchmark"], needs, *counts, _takes(step), step["why"])
+        why = "\n".join(said for said in (step["why"], _takes(step)) if said)
+        table.add_row(step["step"], step["id"], name, step["benchmark"], " ".join(step["needs"]), *counts, why)
     console.print(table)
     if len(every) > STEPS_SHOWN:
         console.print(f"... and {len(every) - STEPS_SHOWN} more; --plan --json lists all.", highlight=False)
