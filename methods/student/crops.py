@@ -142,4 +142,5 @@ def _coloured(image: Image, share: float, rng: np.random.Generator) -> Image:
     values -= grey
     values *= np.float32(saturation)
     values += grey
-    return np.rint(values.clip(0, 255, out=values), out=values).astype(np.uint8)
+    changed: Image = np.rint(values.clip(0, 255, out=values), out=values).astype(np.uint8)
+    return changed
