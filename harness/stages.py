@@ -29,19 +29,22 @@ from harness.planning.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
 from results.folder import artefacts, keepsakes, origins
 from results.folder.store import Store
 from results.folder.writer import Writer
+from results.tables import overview
 
 
 def shelf(store: Store) -> Shelf:
     """What a results folder holds besides the status of rows, for the plan."""
     return Shelf(
-        partial(keepsakes.has_label_map, store.folder),
-        partial(artefacts.has_gathered, store.folder),
-        partial(artefacts.has_artefact, store.folder),
-        str(artefacts.artefacts(store.folder)),
-        store.samples(),
-        partial(origins.recall, store.folder),
-        partial(artefacts.taught, store.folder),
-        lambda said: print(said, file=sys.stderr, flush=True),
+        has_map=partial(keepsakes.has_label_map, store.folder),
+        has_gathered=partial(artefacts.has_gathered, store.folder),
+        has_artefact=partial(artefacts.has_artefact, store.folder),
+        artefacts=str(artefacts.artefacts(store.folder)),
+        samples=store.samples(),
+        origins=partial(origins.recall, store.folder),
+        taught=partial(artefacts.taught, store.folder),
+        miou=partial(overview.miou_of, store),
+        chosen=store.chosen,
+        tell=lambda said: print(said, file=sys.stderr, flush=True),
     )
 
 
@@ -158,24 +161,27 @@ class Desk:
         served, fit = planned.serves, planned.fit
         if served is not None and self._lacking(served):
             return False
-        return fit is None or (self._may_be_scored(planned) and self._has_learned(fit))
+        return self._may_be_scored(planned) and (fit is None or self._has_learned(fit))
 
     def _may_be_scored(self, planned: PlannedRun) -> bool:
         """Whether a run's images are not those that its method learned from; what is in both is told once."""
-        fit = planned.fit
-        if fit is None or not isinstance(planned.run.purpose, Scoring):
+        seen = planned.seen
+        if seen is None or not isinstance(planned.run.purpose, Scoring):
             return True
         if planned.run.run_id not in self.compared:
-            scored, train = (self.data[run.benchmark] for run in (planned.run, fit.labels.run))
-            found = overlap(planned, fit, scored, train, read=True)
+            scored, train = (self.data[run.benchmark] for run in (planned.run, seen.run))
+            found = overlap(planned, seen, scored, train, read=True)
             for data in (scored, train):
                 origins.remember(self.store.folder, data.key, data.renewed.values())
                 data.renewed.clear()
             self.compared[planned.run.run_id] = not found.refusal
-            if found.refusal:
-                self._give_up(fit, f"on {planned.run.benchmark_name}, {found.refusal}")
+            name = f"{planned.run.method_name} on {planned.run.benchmark_name}"
+            if found.refusal and planned.fit:
+                self._give_up(planned.fit, f"on {planned.run.benchmark_name}, {found.refusal}")
+            elif found.refusal:
+                print(f"{name} is not scored: {found.refusal}", file=sys.stderr)
             elif found.words:
-                self._tell([f"{fit.method_name} on {planned.run.benchmark_name}: {found.words}."])
+                self._tell([f"{name}: {found.words}."])
         return self.compared[planned.run.run_id]
 
     def _has_learned(self, fit: PlannedFit) -> bool:

@@ -73,6 +73,8 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
         while (again := _plan_again(plan, options, grid, store)) is not plan:
             plan = again
             _do(plan, store, writer, options, grid, console)
+    if len(plan.waiting) == len(plan.runs):  # no run is known yet: there is no table
+        return _verdict(plan, store, ())
     board = leaderboard.build_board(store, partial=options.partial)
     files = leaderboard.write_board(board, store.folder)
     print_leaderboard(board, console)
@@ -94,12 +96,14 @@ def _do(
 
 
 def _plan_again(plan: Plan, options: argparse.Namespace, grid: grids.Grid, store: Store) -> Plan:
-    """The plan, or, where a teacher failed or succeeded on images that its learner may do without, the next one."""
-    if not any(fit.may_fail for fit in plan.fits):
+    """The plan, or the next one: where a teacher failed or succeeded on images that its learner may do without, and
+    where a protocol can be chosen now."""
+    if not plan.waiting and not any(fit.may_fail for fit in plan.fits):
         return plan
     tried = plan.tried | {labels.run.run_id for labels in plan.labels}
     again = _plan(options, grid, store, tried)
-    return plan if {fit.artefact_id for fit in again.fits} == {fit.artefact_id for fit in plan.fits} else again
+    fits = [{fit.artefact_id for fit in one.fits} for one in (plan, again)]
+    return plan if fits[0] == fits[1] and len(again.waiting) == len(plan.waiting) else again
 
 
 def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) -> int:
@@ -193,14 +197,18 @@ def _record(store: Store, plan: Plan, grid: grids.Grid, options: argparse.Namesp
 
     What was asked for on the command line stands beside it.
     """
-    for planned in (*plan.runs, *plan.labels):
+    known = [planned for planned in plan.runs if not planned.waits]
+    for planned in (*known, *plan.labels, *plan.trials):
         run = planned.run
         names = {"run_id": run.run_id, "method_name": run.method_name, "variant": run.variant}
         rules = {"benchmark_name": run.benchmark_name, "protocol": asdict(run.protocol)}
         store.write_recipe(run.run_id, {**names, **rules, **planned.record})
     asked = {name: value for name in ("set", "benchmark", "method", "available") if (value := getattr(options, name))}
     left_out = [asdict(one) for one in plan.left_out]
-    store.set_table(plan.name, [planned.run.run_id for planned in plan.runs], grid.tables, asked, left_out)
+    for run in [planned.run for planned in plan.runs if planned.waits]:
+        name = f"{run.method_name} {run.variant}".strip()
+        left_out.append({"benchmark": run.benchmark_name, "method": name, "why": "its protocol is not chosen yet"})
+    store.set_table(plan.name, [planned.run.run_id for planned in known], grid.tables, asked, left_out)
 
 
 def _verdict(plan: Plan, store: Store, disputes: Sequence[str]) -> int:
@@ -216,7 +224,12 @@ def _verdict(plan: Plan, store: Store, disputes: Sequence[str]) -> int:
     if not lacking:
         return INCOMPLETE if disputes else DONE
     print(f"{lacking} image results failed or are missing; the same command tries them again.", file=sys.stderr)
-    for error, count in overview.errors(store, [planned.run.run_id for planned in asked])[:ERRORS_SHOWN]:
+    for planned in plan.waiting:
+        holes, name = sum(bool(one.missing) for one in planned.trials), planned.run.method_name
+        why = f"its protocol cannot be chosen, since {holes} runs on the train split have holes"
+        print(f"  {name} on {planned.run.benchmark_name}: {why}", file=sys.stderr)
+    tried = {one.run.run_id for planned in plan.waiting for one in planned.trials}
+    for error, count in overview.errors(store, [*(planned.run.run_id for planned in asked), *tried])[:ERRORS_SHOWN]:
         print(f"  {count} x {error}", file=sys.stderr)
     return INCOMPLETE
 

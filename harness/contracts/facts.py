@@ -39,11 +39,15 @@ def id_of_run(record: Mapping[str, Any]) -> str:
 def protocol_facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """The protocol as it decides pixels: the words themselves, whatever their set is called, and the tagger's facts.
 
-    record: protocol, names, tagger; rule, of a teacher's run, what makes its label maps lessons; stretch, of runs whose
-    scores are scaled to 0..1, how. A version of that module would be in the id of every run, and few of them scale.
+    record: protocol, names, tagger; chosen, where something of the protocol was chosen on a train split: its rule and
+    the runs that were compared stand in place of the value; rule, of a teacher's run, what makes its label maps
+    lessons; stretch, of runs whose scores are scaled to 0..1, how. A version of that module would be in the id of every
+    run, and few of them scale.
     """
     tagger = None if record["tagger"] is None else essence(record["tagger"])
     facts = {**record["protocol"], "names": record["names"], "tagger": tagger}
+    if chosen := record.get("chosen"):
+        facts |= {key: {name: chosen[name] for name in ("rule", "runs", "images")} for key in chosen["fields"]}
     facts |= {"stretch": record["stretch"]} if "stretch" in record else {}
     return facts if record["rule"] is None else {**facts, "rule": record["rule"]}
 

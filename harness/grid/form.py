@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from harness.errors import GridError, nearest
-from harness.grid.protocol_form import Form, ProtocolForm, TaggerForm, preset_named
+from harness.grid.protocol_form import AXES, ChosenForm, Form, ProtocolForm, TaggerForm, preset_named
 from harness.grid.table_form import TableForm
 from harness.recipes.complaints import complaint
 from harness.yaml_lines import Where, YamlText
@@ -167,6 +167,8 @@ def _form_of(where: Where) -> tuple[str, type[Form]]:
     """How the mapping at the end of a way is called, and its form."""
     inside = _within_protocol(where)
     if inside is not None:
+        if inside and inside[0] in AXES:
+            return "a chosen value", ChosenForm
         return ("a tagger", TaggerForm) if inside[:1] == ("tagger",) else ("protocol", ProtocolForm)
     return INNER[str(where[0])] if where else ("the grid", GridForm)
 

@@ -44,19 +44,43 @@ Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 
 Level = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_ONE_OR_MORE = Discriminator(lambda value: "list" if isinstance(value, list) else "value")
-Levels = Annotated[
-    Annotated[Level, Tag("value")] | Annotated[list[Level], Field(min_length=1), Tag("list")], _ONE_OR_MORE
-]
-PositiveLevels = Annotated[
-    Annotated[Positive, Tag("value")] | Annotated[list[Positive], Field(min_length=1), Tag("list")], _ONE_OR_MORE
-]
 
 
 class Form(BaseModel):
     """A mapping with known keys only, and no conversion of types."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ChosenForm(Form):
+    """A value that is chosen on the train split: by which rule, and of which values."""
+
+    choose: Literal["best_miou"]
+    of: list[Level] = Field(min_length=2)
+
+
+class PositiveChosenForm(ChosenForm):
+    """The same of numbers above 0."""
+
+    of: list[Positive] = Field(min_length=2)
+
+
+def _kind(value: object) -> str:
+    return "list" if isinstance(value, list) else "chosen" if isinstance(value, dict | ChosenForm) else "value"
+
+
+Levels = Annotated[
+    Annotated[Level, Tag("value")]
+    | Annotated[list[Level], Field(min_length=1), Tag("list")]
+    | Annotated[ChosenForm, Tag("chosen")],
+    Discriminator(_kind),
+]
+PositiveLevels = Annotated[
+    Annotated[Positive, Tag("value")]
+    | Annotated[list[Positive], Field(min_length=1), Tag("list")]
+    | Annotated[PositiveChosenForm, Tag("chosen")],
+    Discriminator(_kind),
+]
 
 
 class TaggerForm(Form):
@@ -99,6 +123,14 @@ def preset_named(value: object) -> object:
 
 
 @dataclass(frozen=True)
+class ChosenOf:
+    """Values of which one is chosen by a rule."""
+
+    rule: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Value:
     """What a field is set to, and where that is written."""
 
@@ -128,15 +160,18 @@ class Written:
         if found.get("size", 0) is None:
             del found["size"]
         for key in AXES:
-            self._refuse_twice(key, found.get(key))
+            if isinstance(chosen := found.get(key), ChosenForm):
+                found[key] = ChosenOf(chosen.choose, tuple(chosen.of))
+                self._refuse_twice((key, "of"), tuple(chosen.of))
+            self._refuse_twice((key,), found.get(key))
         return {key: Value(value, (*self._where, key)) for key, value in found.items()}
 
-    def _refuse_twice(self, key: str, values: object) -> None:
+    def _refuse_twice(self, key: Where, values: object) -> None:
         """An axis that holds a value twice."""
         if isinstance(values, tuple) and len(set(values)) < len(values):
             number = next(n for n, value in enumerate(values) if value in values[:n])
-            where = (*self._where, key, number)
-            raise self._source.error(where, f"the axis {key!r} holds {spell(values[number])} twice")
+            where = (*self._where, *key, number)
+            raise self._source.error(where, f"the axis {key[0]!r} holds {spell(values[number])} twice")
 
     def _templates(self, written: str) -> tuple[str, ...]:
         """The sentences of a text file."""

@@ -2,7 +2,8 @@
 
 The grid's own `protocol:` is the start. A method's and a benchmark's change fields of it, or name a preset and start
 there; a method's `protocols:` do the same for one benchmark. A field that a method and a benchmark both set is an
-error: which of them should win is nobody's to guess. Fields of AXES may be lists: then there is a protocol a value.
+error: which of them should win is nobody's to guess. Fields of AXES may be lists: then there is a protocol a value; or
+chosen of several values on the train split.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from harness.contracts import ProtocolSettings
 from harness.errors import GridError, nearest
 from harness.grid.combinations import Combination
 from harness.grid.form import GridForm, MethodForm
-from harness.grid.protocol_form import AXES, ProtocolForm, Value, Written
+from harness.grid.protocol_form import AXES, ChosenOf, ProtocolForm, Value, Written
 from harness.protocol import presets
 from harness.protocol.rules import SCALED, THRESHOLDED, WORDED, effective
 from harness.recipes.complaints import spell
@@ -52,6 +53,23 @@ class Said:
         return {**dict.fromkeys(presets.preset(self.preset).states, named), **own, "preset": named}
 
 
+@dataclass(frozen=True)
+class ProtocolChoice:
+    """What is chosen on the train split, by which rule, of which protocols."""
+
+    rule: str
+    fields: tuple[str, ...]
+    candidates: tuple[ProtocolSettings, ...]
+
+
+@dataclass(frozen=True)
+class RunProtocol:
+    """The protocol of a run; where something of it is chosen, with the first of the values."""
+
+    settings: ProtocolSettings
+    choice: ProtocolChoice | None = None
+
+
 class Protocols:
     """The protocols of a grid's runs. GridError, with the line, for the first thing that is wrong with what is said."""
 
@@ -65,9 +83,9 @@ class Protocols:
         }
         self._methods = {one.name: self._of_method(one, number) for number, one in enumerate(form.methods)}
         self._refuse_unknown(benchmarks)
-        self._found: dict[tuple[str, str], tuple[ProtocolSettings, ...]] = {}
+        self._found: dict[tuple[str, str], tuple[RunProtocol, ...]] = {}
 
-    def of(self, method: Combination, benchmark: Combination) -> tuple[ProtocolSettings, ...]:
+    def of(self, method: Combination, benchmark: Combination) -> tuple[RunProtocol, ...]:
         """The protocols of a method's runs on a benchmark, one for each value of what is an axis of them."""
         key = method.name, benchmark.full_name
         if key not in self._found:
@@ -125,17 +143,32 @@ class Protocols:
         preset = ", by its preset" if where[-1] == "preset" and name != "preset" else ""
         return f"line {self._source.lines[known]}{preset}"
 
-    def _settled(self, said: Said) -> tuple[ProtocolSettings, ...]:
+    def _settled(self, said: Said) -> tuple[RunProtocol, ...]:
         """The protocols that are meant, fields without effect at their defaults, each once."""
         start = self._start(said)
         axes = {name: said.values[name].value for name in AXES if isinstance(_value(said, name), tuple)}
-        single = {name: one.value for name, one in said.values.items() if name not in axes}
-        found: dict[ProtocolSettings, None] = {}
-        for chosen in itertools.product(*axes.values()):
-            settings = replace(start, **single, **dict(zip(axes, chosen, strict=True)))
-            _Check(said, self._source).check(settings)
-            found[effective(settings)] = None
+        single = {
+            name: one.value for name, one in said.values.items()
+            if name not in axes and not isinstance(one.value, ChosenOf)
+        }  # fmt: skip
+        found: dict[RunProtocol, None] = {}
+        for values in itertools.product(*axes.values()):
+            found[self._chosen(said, replace(start, **single, **dict(zip(axes, values, strict=True))))] = None
         return tuple(found)
+
+    def _chosen(self, said: Said, settings: ProtocolSettings) -> RunProtocol:
+        """The protocol with what is chosen of it, if that has an effect; every candidate is checked."""
+        wanted = {name: one for name in AXES if isinstance(one := _value(said, name), ChosenOf)}
+        candidates: dict[ProtocolSettings, None] = {}
+        for values in itertools.product(*(one.values for one in wanted.values())):
+            changes: dict[str, Any] = dict(zip(wanted, values, strict=True))
+            candidate = replace(settings, **changes)
+            _Check(said, self._source).check(candidate)
+            candidates[effective(candidate)] = None
+        first, *others = candidates
+        names = tuple(name for name in wanted if any(getattr(one, name) != getattr(first, name) for one in others))
+        rules = {wanted[name].rule for name in names}
+        return RunProtocol(first, ProtocolChoice(rules.pop(), names, tuple(candidates)) if names else None)
 
     def _start(self, said: Said) -> ProtocolSettings:
         """What the written fields change: the preset, or the defaults."""

@@ -41,7 +41,7 @@ from harness.errors import AddressError, GridError, nearest
 from harness.grid import form as grid_form
 from harness.grid.combinations import MOST_COMBINATIONS, Combination, Item, Role, matches
 from harness.grid.overrides import overridden
-from harness.grid.protocol_layers import Protocols
+from harness.grid.protocol_layers import ProtocolChoice, Protocols, RunProtocol
 from harness.grid.table_form import check_value
 from harness.grid.teachers import Teacher, Teachers
 from harness.recipes import loading
@@ -70,7 +70,8 @@ class Cell:
     """One method recipe on one benchmark. variant: the values of the method's axes, `timestep=1 refine=sar`.
 
     teacher: of a method that learns, the cell of its teacher on the train split. own: whether the method is given
-    processes of its own. train_overlap: the share of the scored images that may be in the train split.
+    processes of its own. train_overlap: the share of the scored images that may be in the train split. choice: where
+    something of the protocol is chosen on the train split, how.
     """
 
     method_name: str
@@ -82,6 +83,16 @@ class Cell:
     teacher: Cell | None = None
     own: bool = False
     train_overlap: float = 0.0
+    choice: CellChoice | None = None
+
+
+@dataclass(frozen=True)
+class CellChoice:
+    """Of which cells on the train split the best says the protocol. fields: what of it; rule: what is the best."""
+
+    rule: str
+    fields: tuple[str, ...]
+    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
@@ -147,7 +158,7 @@ class _Maker:
     def cells(self) -> Iterator[Cell]:
         """Every method with every benchmark and protocol, without the excluded, with the included, none twice."""
         overlaps = {item.name: item.train_overlap for item in self._form.benchmarks}
-        seen: dict[tuple[str, str, ProtocolSettings], tuple[Combination, Combination]] = {}
+        seen: dict[tuple[str, str, RunProtocol], tuple[Combination, Combination]] = {}
         for where, method, benchmark in [*self._kept(), *self._included()]:
             for protocol in self._protocols.of(method, benchmark):
                 key = (method.content, benchmark.content, protocol)
@@ -159,8 +170,23 @@ class _Maker:
                         where, f"the protocols make more than {MOST_COMBINATIONS} runs: split the grid"
                     )
                 taught = self._teachers.of(method, benchmark)
-                cell = self._cell(method, benchmark, benchmark, taught, protocol)
-                yield replace(cell, train_overlap=overlaps[benchmark.name])
+                cell = self._cell(method, benchmark, benchmark, taught, protocol.settings)
+                choice = self._choice(method, benchmark, protocol.choice)
+                yield replace(cell, train_overlap=overlaps[benchmark.name], choice=choice)
+
+    def _choice(self, method: Combination, benchmark: Combination, choice: ProtocolChoice | None) -> CellChoice | None:
+        """The runs on the train split of which the best says a protocol."""
+        if choice is None:
+            return None
+        what = " and ".join(choice.fields)
+        if self._teachers.of(method, benchmark) is not None:
+            sentence = (
+                f"{method.name!r} learns from the train split, so its {what} cannot be chosen there as well; give it"
+            )
+            raise self._source.error(method.where, sentence)
+        train = self._teachers.train(benchmark, method.name, f"the {what} of {method.name!r} is chosen there")
+        cells = tuple([self._cell(method, train, benchmark, None, one) for one in choice.candidates])
+        return CellChoice(choice.rule, choice.fields, cells)
 
     def _cell(
         self, method: Combination, place: Combination, scored: Combination, taught: Teacher | None,
@@ -176,11 +202,11 @@ class _Maker:
 
     def _taught_under(self, teacher: Combination, scored: Combination, learner: ProtocolSettings) -> ProtocolSettings:
         """The teacher's own protocol; of several the learner's."""
-        found = self._protocols.of(teacher, scored)
-        if len(found) > 1 and learner not in found:
+        found = [one.settings for one in self._protocols.of(teacher, scored) if one.choice is None]
+        if not found or (len(found) > 1 and learner not in found):
             sentence = (
-                f"{teacher.full_name!r} teaches, and has {len(found)} protocols on {scored.full_name!r}, one for each "
-                "value of a list; give a teacher one"
+                f"{teacher.full_name!r} teaches, and has {len(found) or 'several'} protocols on {scored.full_name!r}, "
+                "one for each value of a list; give a teacher one"
             )
             raise self._source.error(teacher.where, sentence)
         return learner if learner in found else found[0]

@@ -35,7 +35,8 @@ class Teachers:
         """The teacher of a method that is to be scored on a benchmark; None for a method that learns nothing."""
         if not self._learns(method):
             return None
-        return self._chain(method, self._train(method, benchmark), (method.full_name,))
+        why = f"{method.name!r} learns from {method.known.get('teacher')!r}"
+        return self._chain(method, self.train(benchmark, method.name, why), (method.full_name,))
 
     def _chain(self, learner: Combination, train: Combination, path: tuple[str, ...]) -> Teacher:
         """path: the learners that led here."""
@@ -61,21 +62,22 @@ class Teachers:
         known = f"{nearest(name, self._variants)} (methods: {', '.join(self._methods)})"
         raise self._source.error(where, f"no method is called {name!r}, so it cannot teach {learner.name!r}{known}")
 
-    def _train(self, method: Combination, benchmark: Combination) -> Combination:
+    def train(self, benchmark: Combination, method: str, why: str) -> Combination:
+        """The train split of a benchmark, which must not be what is scored. why: what a method needs it for."""
         item = self._benchmarks[benchmark.name]
         where = (*item.where, "train")
         written = self._source.value(item.where).get("train")
         if not written:
             raise self._source.error(
                 item.where,
-                f"{method.name!r} learns from {method.known.get('teacher')!r}, so the benchmark {benchmark.name!r} "
-                "needs `train:`, settings that make it a train split, such as train: {split: train}",
+                f"{why}, so the benchmark {benchmark.name!r} needs `train:`, settings that make it a train split, such "
+                "as train: {split: train}",
             )
         train = item.changed(benchmark, where, written)
         if train.content == benchmark.content:
             raise self._source.error(
                 where, f"with these settings {benchmark.name!r} is scored: a teacher must not see the images that "
-                f"{method.name!r} is scored on"
+                f"{method!r} is scored on"
             )  # fmt: skip
         return train
 

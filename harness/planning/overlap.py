@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.planning.data_now import DataNow
-from harness.planning.planned import PlannedFit, PlannedRun
+from harness.planning.planned import PlannedRun, TrainImages
 
 NAMED = 3  # of the images that are in both
 SUSPECTS = 8  # images of one name in one data set, of which a plan reads so many
@@ -42,19 +42,19 @@ class Overlap:
         )
 
 
-def overlap(planned: PlannedRun, fit: PlannedFit, scored: DataNow, train: DataNow, read: bool) -> Overlap:
-    """What a run and the lessons behind it have in common, by the pixels of the images.
+def overlap(planned: PlannedRun, seen: TrainImages, scored: DataNow, train: DataNow, read: bool) -> Overlap:
+    """What a run, and the lessons behind it or the choice of its protocol, have in common, by the pixels of the images.
 
     read: also the images of which nothing is remembered; else only a few of those that bear one name in one data set.
     """
-    same_data = planned.run.benchmark.use == fit.labels.run.benchmark.use
-    suspects = sorted(set(planned.image_ids) & set(fit.image_ids))[:SUSPECTS] if same_data and not read else []
+    same_data = planned.run.benchmark.use == seen.run.benchmark.use
+    suspects = sorted(set(planned.image_ids) & set(seen.image_ids))[:SUSPECTS] if same_data and not read else []
     taught: dict[str, str] = {}
-    for image_id, digest in _pictures(train, fit.image_ids, suspects, read).items():
+    for image_id, digest in _pictures(train, seen.image_ids, suspects, read).items():
         taught.setdefault(digest, image_id)
     own = _pictures(scored, planned.image_ids, suspects, read)
     pairs = tuple((image_id, taught[digest]) for image_id, digest in own.items() if digest in taught)
-    return Overlap(pairs, (len(planned.image_ids), len(fit.image_ids)), planned.train_overlap)
+    return Overlap(pairs, (len(planned.image_ids), len(seen.image_ids)), planned.train_overlap)
 
 
 def _pictures(data: DataNow, image_ids: tuple[str, ...], suspects: list[str], read: bool) -> Mapping[str, str]:

@@ -53,7 +53,8 @@ class Plan:
 
     labels, fits: teachers' runs and what is learned from them, whether stored or to be done or needed by nobody.
     unstamped: address of a plug-in -> what of its code stands in no id, a clause each. data: the images of every
-    benchmark as they are now. tried: see make. left_out: cells that have no run, since they are not on this machine.
+    benchmark as they are now. tried: see make. trials: runs on train splits of which the best says a protocol.
+    left_out: cells that have no run, since they are not on this machine.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Plan:
     data: Mapping[Recipe, DataNow] = field(default_factory=dict, compare=False, repr=False)
     tried: frozenset[str] = frozenset()
     left_out: tuple[LeftOut, ...] = ()
+    trials: tuple[PlannedRun, ...] = ()
 
     @property
     def groups(self) -> tuple[tuple[PlannedRun, ...], ...]:
@@ -85,7 +87,12 @@ class Plan:
     @property
     def changed(self) -> tuple[PlannedRun, ...]:
         """The runs with stored rows of images whose data changed since, those of teachers included."""
-        return tuple(planned for planned in (*self.runs, *self.labels) if planned.changed)
+        return tuple(planned for planned in (*self.runs, *self.labels, *self.trials) if planned.changed)
+
+    @property
+    def waiting(self) -> tuple[PlannedRun, ...]:
+        """The runs whose protocol is not chosen yet."""
+        return tuple(planned for planned in self.runs if planned.asked and planned.waits)
 
     @property
     def images_missing(self) -> int:
@@ -128,9 +135,23 @@ def make(
     planned, left_out = plan_each(cells, asked, planner.plan)
     runs = tuple(replace(run, asked=asked.includes(cell)) for cell, run in planned)
     labels, fits = tuple(planner.labels.values()), tuple(planner.fits.values())
-    stages = _stages([run for run in runs if run.asked], [fit for fit in fits if _is_needed(fit, runs)])
+    trials = tuple({one.run.run_id: one for run in runs if run.asked for one in run.trials}.values())
+    todo = [*(run for run in runs if run.asked and not run.waits), *trials]
+    stages = _stages(
+        list({one.run.run_id: one for one in todo}.values()), [fit for fit in fits if _is_needed(fit, runs)]
+    )
     return Plan(
-        name, batch, runs, stages, labels, fits, planner.unstamped, data=planner.data, tried=tried, left_out=left_out
+        name,
+        batch,
+        runs,
+        stages,
+        labels,
+        fits,
+        planner.unstamped,
+        data=planner.data,
+        tried=tried,
+        left_out=left_out,
+        trials=tuple(planner.trials.values()),
     )
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.contracts import Labelling, Parts, Pass, Planned, Recipe, Run
+
+
+class TrainImages(NamedTuple):
+    """Images of a train split that a run rests on, and a run on that split."""
+
+    run: Run
+    image_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,8 @@ class PlannedRun:
     fit that it is for. changed: of the images whose stored rows rest on data that changed since, the digest as it is
     now (see DataNow). to_fetch: the models, in words, that it needs and that are not on this machine. train_overlap:
     the share of its images that may be among those that its method learned from. asked: whether it is to be done.
+    trials: the runs on the train split of which the best says its protocol; waits: they are not done, so that nobody
+    knows it yet.
     """
 
     run: Run
@@ -33,11 +42,20 @@ class PlannedRun:
     to_fetch: tuple[str, ...] = ()
     train_overlap: float = 0.0
     asked: bool = True
+    trials: tuple[PlannedRun, ...] = ()
+    waits: bool = False
+
+    @property
+    def seen(self) -> TrainImages | None:
+        """The train images that its method learned from, or on which its protocol was chosen."""
+        if self.trials:
+            return TrainImages(self.trials[0].run, self.trials[0].image_ids)
+        return None if self.fit is None else TrainImages(self.fit.labels.run, self.fit.image_ids)
 
     @property
     def to_do(self) -> frozenset[str]:
-        """The images that are missing, of a run that is to be done."""
-        return self.missing if self.asked else frozenset()
+        """The images that are missing, of a run that is to be done and can be."""
+        return self.missing if self.asked and not self.waits else frozenset()
 
     @property
     def reason(self) -> str:
@@ -46,6 +64,8 @@ class PlannedRun:
             return "stored"
         if not self.asked:
             return "not asked for"
+        if self.waits:
+            return "its protocol is chosen first, on the train split"
         if self.stored == len(self.image_ids):
             return f"stored, but {len(self.missing)} label maps are wanted"
         fit = self.fit or self.serves

@@ -43,7 +43,9 @@ class Shelf:
     has_map: run id, image id -> whether its label map is kept. has_gathered: artefact id, image id -> whether what was
     gathered is. has_artefact: artefact id -> whether it is whole. artefacts: the folder they lie in. samples: run id ->
     image id -> digest of the data behind its good row, if it says so. origins: key of a benchmark -> where its images
-    came from. taught: artefact id -> digest of all images behind it, if its card says so. tell: what takes a while.
+    came from. taught: artefact id -> digest of all images behind it, if its card says so. miou: of a run, some of its
+    images and how many classes there are, by its rows. chosen: run id -> what of its protocol was chosen when its rows
+    were made. tell: what takes a while.
     """
 
     has_map: Callable[[str, str], bool] = _nothing
@@ -53,11 +55,14 @@ class Shelf:
     samples: Callable[[str], Mapping[str, str | None]] = _nobody
     origins: Callable[[str], dict[str, Origin]] = _nobody
     taught: Callable[[str], str | None] = lambda _: None
+    miou: Callable[[Run, Sequence[str], int], float | None] = lambda _run, _images, _classes: None
+    chosen: Callable[[str], Mapping[str, Any] | None] = lambda _: None
     tell: Callable[[str], None] = lambda _: None
 
 
 class Planner:
-    """Plans cells one by one; `labels` and `fits` are what the learners among them need, each once, in order.
+    """Plans cells one by one; `labels` and `fits` are what the learners among them need, each once, in order, and
+    `trials` the runs on train splits of which the best says a protocol.
 
     tried: runs of teachers whose failed images are not tried again.
     """
@@ -78,6 +83,7 @@ class Planner:
         self._together: dict[tuple[str, ...], frozenset[str]] = {}  # the images of a benchmark, held once for all runs
         self.labels: dict[str, PlannedRun] = {}
         self.fits: dict[str, PlannedFit] = {}
+        self.trials: dict[str, PlannedRun] = {}
 
     @property
     def unstamped(self) -> dict[str, tuple[str, ...]]:
@@ -91,23 +97,46 @@ class Planner:
 
     def plan(self, cell: Plannable) -> PlannedRun:
         """The run of a cell, with the fit behind it, if its method is a learner."""
-        planned = self._planned(cell, Scoring)
-        if planned.fit is not None:
-            train, scored = (self._known.data[run.benchmark] for run in (planned.fit.labels.run, planned.run))
-            if refusal := overlap(planned, planned.fit, scored, train, read=False).refusal:
+        choice = getattr(cell, "choice", None)
+        planned = self._planned(cell, Scoring) if choice is None else self._chosen(cell, choice)
+        if (seen := planned.seen) is not None:
+            train, scored = (self._known.data[run.benchmark] for run in (seen.run, planned.run))
+            if refusal := overlap(planned, seen, scored, train, read=False).refusal:
                 raise GridError(f"{cell.method_name} on {cell.benchmark_name}: {refusal}")
         return planned
 
-    def _planned(self, cell: Plannable, purpose: Callable[[str | None], Purpose]) -> PlannedRun:
-        """The run of a cell for a purpose, given what its method has learned."""
+    def _chosen(self, cell: Any, choice: Any) -> PlannedRun:
+        """The run of a cell whose protocol is that of the best of some runs on the train split; of equals the first."""
+        trials = tuple([self._planned(one, Scoring) for one in choice.cells])
+        self.trials |= {one.run.run_id: one for one in trials}
+        waits = any(one.missing for one in trials)
+        chosen: dict[str, Any] = {
+            "rule": choice.rule, "fields": list(choice.fields), "runs": [one.run.run_id for one in trials],
+            "images": digest(list(trials[0].image_ids)), "train_images": len(trials[0].image_ids),
+            "of": [[getattr(one.run.protocol, name) for name in choice.fields] for one in trials],
+        }  # fmt: skip
+        best = trials[0]
+        if not waits:
+            classes = len(self._known.benchmark(best.run.benchmark, best.run.benchmark_name).classes)
+            scores = [self._shelf.miou(one.run, one.image_ids, classes) for one in trials]
+            best = trials[scores.index(max(scores, key=lambda one: -1.0 if one is None else one))]
+            chosen["scores"] = scores
+            chosen["values"] = {name: getattr(best.run.protocol, name) for name in choice.fields}
+        planned = self._planned(replace(cell, protocol=best.run.protocol, choice=None), Scoring, chosen)
+        return replace(planned, trials=trials, waits=waits)
+
+    def _planned(
+        self, cell: Plannable, purpose: Callable[[str | None], Purpose], settled: Mapping[str, Any] | None = None
+    ) -> PlannedRun:
+        """The run of a cell for a purpose, given what its method has learned. settled: how its protocol was chosen."""
         place, method = self._known.benchmark(cell.benchmark, cell.benchmark_name), self._known.method(cell)
         teacher = getattr(cell, "teacher", None)
         fit = None if teacher is None else self._fit(cell, teacher, method)
-        run, record = self._run(cell, place, method, fit, purpose(None if fit is None else fit.folder))
+        run, record = self._run(cell, place, method, fit, purpose(None if fit is None else fit.folder), settled)
         wanted = place.image_ids[: self._limit]
         every = self._together.setdefault(wanted, frozenset(wanted))
         keep = every if isinstance(run.purpose, Labelling) else chosen(place.image_ids, self._keep) & every
-        changed = self._changed(place, run, fit)
+        changed = self._changed(place, run, fit, settled or {})
         lacking, failed = self._lacking(run, every, changed)
         to_fetch = () if fit is not None and fit.stored and not method.passes else method.to_fetch  # a fit's alone
         return PlannedRun(
@@ -132,9 +161,13 @@ class Planner:
         unseen = [image for image in looked if not self._shelf.has_map(run.run_id, image)]
         return lacking.union(unseen) if unseen else lacking
 
-    def _changed(self, place: KnownBenchmark, run: Run, fit: PlannedFit | None) -> Mapping[str, str]:
-        """The stored images of a run whose data changed since; all of them, if that was behind what it has learned."""
-        if fit is not None and fit.outdated:
+    def _changed(
+        self, place: KnownBenchmark, run: Run, fit: PlannedFit | None, chosen: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """The stored images of a run whose data changed since; all of them, if that was behind what it has learned, or
+        behind the choice of its protocol, which is another one now."""
+        before = self._shelf.chosen(run.run_id) if "values" in chosen else None
+        if (fit is not None and fit.outdated) or before not in (None, chosen.get("values")):
             stored = self._stored.get(run.run_id, {})
             return {image: UNREADABLE for image, status in stored.items() if status == "ok"}
         samples = self._shelf.samples(run.run_id)
@@ -206,7 +239,13 @@ class Planner:
         )  # fmt: skip
 
     def _run(
-        self, cell: Plannable, place: KnownBenchmark, method: KnownMethod, fit: PlannedFit | None, purpose: Purpose
+        self,
+        cell: Plannable,
+        place: KnownBenchmark,
+        method: KnownMethod,
+        fit: PlannedFit | None,
+        purpose: Purpose,
+        chosen: Mapping[str, Any] | None,
     ) -> tuple[Run, dict[str, Any]]:
         """The run of a cell, and what is recorded of it."""
         protocol, names = effective(cell.protocol), self._known.words(cell, place)
@@ -221,6 +260,8 @@ class Planner:
         }  # fmt: skip
         if stretches(protocol, rule):
             record["stretch"] = STRETCH
+        if chosen is not None:
+            record["chosen"] = dict(chosen)
         if rule is not None and not rule.thresholded:
             record["plain"] = PLAIN
         run_id = id_of_run({**record, "protocol": asdict(protocol)})

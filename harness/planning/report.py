@@ -94,6 +94,9 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
             lines.append("Some images are cut into windows, as many as their sizes ask for: they count once here.")
     if absent := to_fetch(plan):
         lines.append(f"Not on this machine, to be fetched first: {'; '.join(absent)}.")
+    if plan.trials:
+        done = sum(not one.missing for one in plan.trials)
+        lines.append(f"{len(plan.trials)} runs on train splits choose protocols, {done} of them stored.")
     lines += [f"Left out: {one.benchmark}{one.method and f', {one.method}'}: {one.why}." for one in plan.left_out]
     lines += [_not_in_id(use, clauses) for use, clauses in plan.unstamped.items()]
     seconds = estimate(plan, timings, workers)

@@ -39,7 +39,7 @@ def key(recipe: RunRecipe) -> str:
     method = {name: fact for name, fact in recipe.method.items() if name != "artefact"}
     method["settings"] = {name: v for name, v in dict(recipe.method.get("settings", {})).items() if name != SEED}
     taught = (recipe.artefact or {}).get("labels")
-    content = [recipe.method_name, method, taught, recipe.backbones, recipe.benchmark, recipe.protocol, recipe.batch]
+    content = [recipe.method_name, method, taught, recipe.backbones, recipe.benchmark, recipe.rules, recipe.batch]
     return json.dumps(content, sort_keys=True, default=str)
 
 

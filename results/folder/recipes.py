@@ -27,6 +27,8 @@ class RunRecipe:
     artefact, of a method that learns: `{"id": ..., "teacher": its name, "labels": run id of the teacher's label maps}`,
     `image_labels` where a teacher was told which classes an image holds and the run is not, or the other way round,
     and where train images were left out because a teacher failed on them, `left_out` with `train_images`, how many of.
+    chosen, where something of the protocol was chosen on a train split: `rule`, `fields`, the `runs` that were compared
+    on how many `train_images`, `of` which values, their `scores`, and the `values` chosen. The id holds rule and runs.
     official_images: how many the data set has by its own account, where it says so. clusters: cluster -> images of it
     that are not independent of each other, where the benchmark says so. Neither is in the id.
     """
@@ -49,6 +51,7 @@ class RunRecipe:
     identity: int | None = None
     official_images: int | None = None
     clusters: Mapping[str, Sequence[str]] | None = None
+    chosen: Mapping[str, Any] | None = None
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], origin: str = "a recipe") -> RunRecipe:
@@ -85,7 +88,27 @@ class RunRecipe:
 
     @property
     def supervision(self) -> str:
-        """What a method's learning rests on besides images, and on how few; empty for one that learned nothing."""
+        """What a run rests on besides images, and on how few: its method's learning, and the choice of its protocol."""
+        return "; ".join(words for words in (self._learned_from, self._chosen_on) if words)
+
+    @property
+    def rules(self) -> Mapping[str, Any]:
+        """The protocol as it is compared: where a value was chosen, the rule and what it was chosen of."""
+        if not self.chosen:
+            return self.protocol
+        fields = self.chosen["fields"]
+        of = {name: dict.fromkeys(str(values[n]) for values in self.chosen["of"]) for n, name in enumerate(fields)}
+        return {**self.protocol, **{name: f"{self.chosen['rule']} of {' '.join(of[name])}" for name in fields}}
+
+    @property
+    def _chosen_on(self) -> str:
+        if not self.chosen:
+            return ""
+        values = " ".join(f"{name}={value}" for name, value in (self.chosen.get("values") or {}).items())
+        return f"{values} by {self.chosen['rule']} over {self.chosen['train_images']} train images and their truth"
+
+    @property
+    def _learned_from(self) -> str:
         if not self.artefact:
             return ""
         knows = self.artefact.get("image_labels", self.protocol.get("vocabulary", "present") == "present")
@@ -103,7 +126,7 @@ class RunRecipe:
     @property
     def protocol_text(self) -> str:
         """The protocol in one line (see results.folder.protocols); runs whose lines differ share no column."""
-        return protocols.protocol_text(self.protocol)
+        return protocols.protocol_text(self.rules)
 
 
 def _rightly_typed(recipe: RunRecipe) -> bool:

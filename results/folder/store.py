@@ -150,6 +150,12 @@ class Store:
         """Run id -> recipe, in order of the ids. StoreError when one cannot be read."""
         return {i: RunRecipe.from_dict(c, f"{self._recipes / i}.json") for i, c in self.raw_recipes().items()}
 
+    def chosen(self, run_id: str) -> Mapping[str, Any] | None:
+        """What of a run's protocol was chosen on a train split when its rows were made; None where nothing was."""
+        path = recipe_path(self._recipes, run_id)
+        found: Any = read_json(path).get("chosen") if path.exists() else None
+        return found.get("values") if isinstance(found, Mapping) else None
+
     def set_table(
         self,
         name: str,

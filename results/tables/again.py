@@ -26,11 +26,20 @@ def grid_text(store: Store, recipe: RunRecipe) -> str:
         "name": f"again-{recipe.run_id}",
         "methods": methods,
         "benchmarks": [benchmark],
-        "protocol": _protocol(recipe.protocol),
+        "protocol": {**_protocol(recipe.protocol), **_choices(recipe)},
         **({"batch": recipe.batch} if recipe.batch else {}),
     }
     note = f"# The teacher {unknown!r} has no recipe in this folder: add it under `methods:`.\n" if unknown else ""
     return _NOTE + note + yaml.safe_dump(grid, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _choices(recipe: RunRecipe) -> dict[str, Any]:
+    """What of a protocol was chosen, as a grid writes it."""
+    chosen = recipe.chosen or {"fields": ()}
+    return {
+        name: {"choose": chosen["rule"], "of": list(dict.fromkeys(values[n] for values in chosen["of"]))}
+        for n, name in enumerate(chosen["fields"])
+    }
 
 
 def _chain(store: Store, recipe: RunRecipe) -> tuple[list[dict[str, Any]], str | None]:
@@ -72,13 +81,19 @@ def _full_name(recipe: RunRecipe) -> str:
 
 
 def _train(store: Store, recipe: RunRecipe) -> dict[str, Any]:
-    """The settings of the benchmark that make it the split which was learned from."""
+    """The settings of the benchmark that make it the split which was learned from, or on which a value was chosen."""
+    if recipe.chosen:
+        trial = store.recipes().get(recipe.chosen["runs"][0])
+        return _differing(trial.benchmark, recipe.benchmark) if trial else {}
     artefact_id = str((recipe.artefact or {}).get("id", ""))
     if not artefact_id or not artefacts.has_artefact(store.folder, artefact_id):
         return {}
-    learned = artefacts.card(store.folder, artefact_id).get("benchmark", {}).get("settings", {})
-    own = recipe.benchmark.get("settings", {})
-    return {key: value for key, value in learned.items() if own.get(key) != value}
+    return _differing(artefacts.card(store.folder, artefact_id).get("benchmark", {}), recipe.benchmark)
+
+
+def _differing(train: Mapping[str, Any], scored: Mapping[str, Any]) -> dict[str, Any]:
+    own = scored.get("settings", {})
+    return {key: value for key, value in train.get("settings", {}).items() if own.get(key) != value}
 
 
 def _protocol(protocol: Mapping[str, object]) -> dict[str, object]:

@@ -47,6 +47,7 @@ def receipt(evidence: Evidence, run_id: str, value: str = "miou") -> list[Sectio
         ("Data", [_data(entry)]),
         ("Classes", _classes(evidence, run_id)),
         ("Protocol", _pairs(recipe.protocol)),
+        *([("Chosen", _pairs(recipe.chosen))] if recipe.chosen else []),
         ("Method", _facts(recipe.method)),
         ("Weights", [line for backbone in recipe.backbones for line in _facts(backbone)] or ["no backbone"]),
         ("Benchmark", _facts(recipe.benchmark)),

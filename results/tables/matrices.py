@@ -85,7 +85,7 @@ def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
     facts = {entry.run_id: _facts(entry, evidence.recipes[entry.run_id], spec) for entry in evidence.board.entries}
     _check_names(spec, facts.values())
     chosen = {i: facts[i] for i in evidence.board.run_ids if _fits(spec, facts[i])}
-    differing = protocols.differing_fields([evidence.recipes[run_id].protocol for run_id in chosen]) if chosen else ()
+    differing = protocols.differing_fields([evidence.recipes[run_id].rules for run_id in chosen]) if chosen else ()
     # What rows or columns say themselves needs no further words.
     told = () if spec.as_published else tuple(n for n in differing if n not in (*spec.rows, *spec.columns))
     placed: dict[tuple[Key, Key], list[str]] = {}
@@ -93,7 +93,7 @@ def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
         row, column = _key(spec.rows, known), _key(spec.columns, known)
         if any(row) and any(column):
             if told:
-                column = (*column, f"[{protocols.fields_in_words(evidence.recipes[run_id].protocol, told)}]")
+                column = (*column, f"[{protocols.fields_in_words(evidence.recipes[run_id].rules, told)}]")
             placed.setdefault((row, column), []).append(run_id)
     rows = _ordered(spec, spec.rows, (row for row, _ in placed))
     columns = _ordered(spec, spec.columns, (column for _, column in placed), bool(told))

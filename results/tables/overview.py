@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 
 import polars as pl
 
-from results.counts.estimators import RunningScores
+from harness.contracts import Run
+from results.counts.estimators import RunningScores, counts_of, miou
 from results.counts.tally import tally
 from results.folder.store import Store
 
@@ -28,6 +29,15 @@ def scores_so_far(store: Store, run_ids: Sequence[str], background: Collection[s
     scores = RunningScores()
     scores.add_confusions(tally(store.chunks(run_ids), background).confusions)
     return scores
+
+
+def miou_of(store: Store, run: Run, image_ids: Sequence[str], classes: int) -> float | None:
+    """The mIoU of a run over some images, 0..1, by which a protocol is chosen; None where it is undefined."""
+    background = [run.run_id] if run.protocol.background != "ignored" else []
+    wanted = pl.col("image_id").is_in(list(image_ids))
+    sums = tally((chunk.filter(wanted) for chunk in store.chunks([run.run_id])), background)
+    own = sums.confusions.filter(pl.col("true") <= classes)
+    return miou(counts_of(own, classes, bool(background)))
 
 
 def errors(store: Store, run_ids: Sequence[str]) -> list[tuple[str, int]]:
