@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from harness.contracts import ProtocolSettings
 from harness.planning import steps_report
 from harness.planning.plan import Plan, PlannedRun
+from harness.recipes.complaints import show
 
 RUNS_SHOWN = 200  # a terminal takes milliseconds a line
 Timings = Mapping[str, float]  # method address -> mean seconds an image and run, from stored rows
@@ -56,19 +58,41 @@ def show_plan(plan: Plan, timings: Timings, workers: int, console: Console) -> N
     table = Table(title=f"Plan of {plan.name}", title_justify="left", box=None, pad_edge=False)
     for heading in ("run", "method", "variant", "benchmark"):
         table.add_column(heading, overflow="fold")
+    apart = _apart(plan)
+    if apart:
+        table.add_column("protocol", overflow="fold")
     table.add_column("images", justify="right")
     table.add_column("to do", justify="right")
     table.add_column("why")
     for planned in plan.runs[:RUNS_SHOWN]:
         run = planned.run
         counts = str(len(planned.image_ids)), str(len(planned.to_do))
-        table.add_row(run.run_id, run.method_name, run.variant, run.benchmark_name, *counts, planned.reason)
+        names = run.run_id, run.method_name, run.variant, run.benchmark_name, *([apart[run.run_id]] if apart else [])
+        table.add_row(*names, *counts, planned.reason)
     console.print(table)
     if len(plan.runs) > RUNS_SHOWN:
         console.print(f"... and {len(plan.runs) - RUNS_SHOWN} more; --plan --json lists all.", highlight=False)
     steps_report.show_steps(plan, console)
     for line in plan_summary(plan, timings, workers):
         console.print(line, highlight=False)
+
+
+def _apart(plan: Plan) -> dict[str, str]:
+    """By run, the fields of its protocol in which the plan's protocols differ; nothing where there is one protocol."""
+    protocols = [planned.run.protocol for planned in plan.runs]
+    names = [
+        one.name
+        for one in fields(ProtocolSettings)
+        if any(getattr(other, one.name) != getattr(protocols[0], one.name) for other in protocols)
+    ]
+    return {planned.run.run_id: _in_words(planned, names) for planned in plan.runs if names}
+
+
+def _in_words(planned: PlannedRun, names: Sequence[str]) -> str:
+    chosen = planned.record.get("chosen", {"fields": ()})
+    words = {name: show(getattr(planned.run.protocol, name)).strip("'") for name in names}
+    words |= {name: chosen["rule"] for name in names if name in chosen["fields"]}
+    return " ".join(f"{name}={word}" for name, word in words.items())
 
 
 def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
@@ -137,6 +161,7 @@ def _run(planned: PlannedRun) -> dict[str, object]:
         "variant": run.variant,
         "use": run.method.use,
         "benchmark": run.benchmark_name,
+        "protocol": asdict(run.protocol),
         "images": len(planned.image_ids),
         "missing": len(planned.to_do),
         "why": planned.reason,
