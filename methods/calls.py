@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -31,6 +33,11 @@ def call_of(text: str) -> Call | None:
     return None if found is None else Call(found[1], _settings(found[2] or "", text))
 
 
+def as_call(name: str, settings: Mapping[str, Any]) -> str:
+    """The text of a call, as `call_of` reads it."""
+    return f"{name}({', '.join(f'{key}={_text(value)}' for key, value in settings.items())})"
+
+
 def class_at(address: str) -> Any:
     """The class at an address `module:Class`; ImportError or AttributeError when there is none."""
     module, _, name = address.partition(":")
@@ -55,6 +62,17 @@ def fingerprint_of(method: object) -> str:
     """What stands for the files of a method that is named within another one; the harness stamps the code of both."""
     fingerprint = getattr(method, "fingerprint", None)
     return str(fingerprint()) if callable(fingerprint) else ""
+
+
+def _text(value: Any) -> str:
+    """A value as it is written in a call."""
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_text, value))}]"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, str) and (not re.fullmatch(r"[\w./:+-]+", value) or _value(value, value) != value):
+        return f"'{value}'" if '"' in value else f'"{value}"'
+    return str(value)
 
 
 def _settings(text: str, whole: str) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from methods.clip import ClipReader
+from methods.clip.view import View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,12 +22,10 @@ class ClearCLIP(ClipReader):
     side of 448. Left out: the authors' other attentions (q-k, k-k, v-v, identity) and their probability thresholds.
     """
 
-    resize: int | str = 448
-    window: int | None = 448
-    stride: int | None = 224
+    published_view: ClassVar[View] = (448, 448, 224)
 
     def embeddings(self, features: ClipFeatures) -> Tensor:
-        """(rows, columns, width) of the query-query attention."""
+        """(windows, rows, columns, width) of the query-query attention."""
         return features.embeddings(query_query, residual=False, feedforward=False)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import Parts, Pass, Vocabulary
 from methods.clearclip import ClearCLIP
+from methods.clip.view import View
 from methods.diffusion import STABLE_DIFFUSION
 from methods.refine import Refiner, refiner
 from methods.stableseg import StableSeg
@@ -31,9 +32,9 @@ class CLIPer(ClearCLIP):
     (no cross-attention is read, and self-attention hardly depends on the prompt); Stable Diffusion 2.1.
     """
 
-    resize: int | str = 336
-    window: int | None = None
-    stride: int | None = None
+    published_positions: ClassVar[str] = "bilinear"
+    published_view: ClassVar[View] = (336, None, None)
+
     diffusion: str = STABLE_DIFFUSION
     diffusion_revision: str | None = None
     size: int | tuple[int, int] | None = None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import Features, MethodError, Pass, Vocabulary
+from harness.contracts import MethodError
 from methods.around_reader import AroundReader, check_short_side, enlarged
 
 if TYPE_CHECKING:
@@ -68,12 +68,15 @@ class DenseCRF(AroundReader):
         check_short_side("DenseCRF", self.short_side)
         _ = self.inner
 
-    def read(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Tensor:
-        """Probabilities Q (classes, height, width) at the image's size, float32; MethodError as `log_shares` has it."""
+    @property
+    def plane_a_word(self) -> bool:
+        """Words of one class must not compete: there is a plane a class."""
+        return False
+
+    def refined(self, scores: Tensor, pixels: Tensor) -> Tensor:
+        """Probabilities Q (classes, height, width) at the pixels' size, float32; MethodError as `log_shares` has it."""
         import torch
 
-        scores = self.scores(features, vocabulary)
-        pixels = self.pixels(features, self.short_side)
         size = (pixels.shape[1], pixels.shape[2])
         large = enlarged(scores, size).flatten(1).T.contiguous().cpu().numpy()
         known = log_shares(large, self.unary, self.temperature)

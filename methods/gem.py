@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from methods.clip import ClipReader
+from methods.clip.view import View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,34 +19,38 @@ if TYPE_CHECKING:
 class GEM(ClipReader):
     """GEM (Bousselham, Petersen, Ferrari, Kuehne, CVPR 2024, arXiv 2312.00878): grounding everything.
 
-    Over the last `depth` blocks, u <- u + W_o(mean of three self-self attentions), from u = x of the first of them, no
-    feed-forward; every block reads the tower's own x. One self-self attention, for s in (q, k, v) of a head:
-    `iterations` times s <- softmax(ŝ ŝᵀ t) ŝ with ŝ = s / |s|; then softmax(ŝ ŝᵀ t) v. t = (mean length of the tokens
-    LN1(x)) / sqrt d, or `inverse_temperature`. Defaults as in the authors' code (7 blocks, 1 iteration); input: short
-    side 448, whole. Left out: their antialiased resize of position embeddings (here as transformers does it).
+    Over the last `depth` - 1 blocks, as the authors' code counts them, u <- u + W_o(mean of three self-self
+    attentions), from u = x of the first of them, no feed-forward; every block reads the tower's own x. One self-self
+    attention, for s in (q, k, v) of a head: `iterations` times s <- softmax(ŝ ŝᵀ t) ŝ with ŝ = s / |s|; then
+    softmax(ŝ ŝᵀ t) v. t = (mean length of the tokens LN1(x)) / sqrt d, or `inverse_temperature`. Defaults as in the
+    authors' code (depth 7, so 6 blocks; 1 iteration); input: short side 448, whole. positions: the authors' table is
+    resized with antialiasing.
     """
 
-    resize: int | str = 448
+    published_positions: ClassVar[str] = "antialiased"
+    published_view: ClassVar[View] = (448, None, None)
+
     depth: int = 7
     iterations: int = 1
     inverse_temperature: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.depth < 1 or self.iterations < 0:
+        if self.depth < 2 or self.iterations < 0:
             raise ValueError(
-                f"depth is {self.depth} and iterations is {self.iterations}; give at least 1 block and 0 iterations."
+                f"depth is {self.depth} and iterations is {self.iterations}; give a depth of 2 or more (the last "
+                "depth - 1 blocks are replaced), and 0 iterations or more."
             )
 
     @property
     def blocks(self) -> int:
-        """As deep as the path."""
-        return self.depth
+        """As many as are replaced."""
+        return self.depth - 1
 
     def embeddings(self, features: ClipFeatures) -> Tensor:
-        """(rows, columns, width) at the end of the parallel path."""
+        """(windows, rows, columns, width) at the end of the parallel path."""
         mix = partial(self_self, iterations=self.iterations, inverse_temperature=self.inverse_temperature)
-        return features.embeddings(mix, feedforward=False, blocks=self.depth)
+        return features.embeddings(mix, feedforward=False, blocks=self.blocks)
 
 
 def self_self(block: Projected, iterations: int, inverse_temperature: float | None) -> Tensor:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.contracts import Pass, Vocabulary
+from harness.contracts import Vocabulary
 from methods.clip import Clip, ClipReader
 
 if TYPE_CHECKING:
@@ -53,19 +52,46 @@ class MaskCLIP(ClipReader):
         """The model with the chosen port."""
         return Clip(self.model, self.revision, self.dtype, self.port)
 
+    @property
+    def plane_a_word(self) -> bool:
+        """Smoothing and denoising look at classes; without them every word has a plane."""
+        return not (self.key_smoothing or self.prompt_denoising)
+
     def embeddings(self, features: ClipFeatures) -> Tensor:
-        """(rows, columns, width) of the identity attention in the chosen form."""
+        """(windows, rows, columns, width) of the identity attention in the chosen form."""
         kept = self.form == "published"
         return features.embeddings(own_values, residual=kept, feedforward=kept)
 
-    def read(self, features: Mapping[Pass, Any], vocabulary: Vocabulary) -> Tensor:
-        """Scores (positions, rows, columns): cosines, or smoothed probabilities."""
-        scores = super().read(features, vocabulary)
-        if self.prompt_denoising:
-            scores = denoised(scores, self.pd_threshold)
-        if self.key_smoothing:
-            scores = smoothed(scores, features[self.clip_pass].keys(), self.ks_norm, self.ks_threshold)
+    def window_scores(self, features: ClipFeatures, vocabulary: Vocabulary) -> Tensor:
+        """Scores (windows, positions, rows, columns): cosines, or smoothed probabilities."""
+        return refined(super().window_scores(features, vocabulary), features, self)
+
+
+class Refinement(Protocol):
+    """The settings of smoothing and denoising."""
+
+    @property
+    def key_smoothing(self) -> bool: ...
+    @property
+    def ks_norm(self) -> str: ...
+    @property
+    def ks_threshold(self) -> float: ...
+    @property
+    def prompt_denoising(self) -> bool: ...
+    @property
+    def pd_threshold(self) -> float: ...
+
+
+def refined(scores: Tensor, features: Any, settings: Refinement) -> Tensor:
+    """Scores (windows, positions, rows, columns), denoised over all windows together, each smoothed by its own keys."""
+    if settings.prompt_denoising:
+        scores = denoised(scores, settings.pd_threshold)
+    if not settings.key_smoothing:
         return scores
+    import torch
+
+    windows = zip(scores, features.keys(), strict=True)
+    return torch.stack([smoothed(one, keys, settings.ks_norm, settings.ks_threshold) for one, keys in windows])
 
 
 def own_values(block: Projected) -> Tensor:
@@ -74,8 +100,9 @@ def own_values(block: Projected) -> Tensor:
 
 
 def denoised(scores: Tensor, threshold: float) -> Tensor:
-    """Cosines (positions, rows, columns) with -100 for every class whose largest probability is below the threshold."""
-    surest = (SHARPNESS * scores).softmax(dim=0).amax(dim=(1, 2))
+    """Cosines (windows, positions, rows, columns) with -100 for every class whose largest probability in all windows
+    is below the threshold."""
+    surest = (SHARPNESS * scores).softmax(dim=1).amax(dim=(0, 2, 3))
     dropped = (surest < threshold) & (surest < surest.max())
     return scores.masked_fill(dropped[:, None, None], DROPPED)
 

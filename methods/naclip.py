@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from methods.clip import ClipReader
+from methods.clip.view import View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,9 +25,8 @@ class NACLIP(ClipReader):
     Left out: PAMR (their best numbers use it) and probability thresholds.
     """
 
-    resize: int | str = 336
-    window: int | None = 224
-    stride: int | None = 112
+    published_view: ClassVar[View] = (336, 224, 112)
+
     std: float = 5.0
 
     def __post_init__(self) -> None:
@@ -35,7 +35,7 @@ class NACLIP(ClipReader):
             raise ValueError(f"std is {self.std}; give a width in patches above 0.")
 
     def embeddings(self, features: ClipFeatures) -> Tensor:
-        """(rows, columns, width) of the neighbourhood attention."""
+        """(windows, rows, columns, width) of the neighbourhood attention."""
         return features.embeddings(partial(neighbourly, std=self.std), residual=False, feedforward=False)
 
 

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from harness.contracts import Image, ModelError, Vocabulary
-from methods.clip.network import WINDOWS, cut_windows, merge_windows
+from methods.clip.network import WINDOWS, cut_windows
 from methods.clip.pixels import Normalisation, Tiling, normalised, target_size, tile
 from methods.clip.text import TextBank
 from methods.hub import reason
@@ -43,7 +43,7 @@ class ResNetNetwork:
         (size,) = {target_size(image, asked.resize, PATCH, self.native) for image in images}
         tiling = tile(size, asked.window, asked.stride, PATCH)
         pixels = torch.stack([torch.from_numpy(normalised(image, size, self.rule)) for image in images])
-        cut = cut_windows(pixels, tiling, PATCH)
+        cut = cut_windows(pixels, tiling)
         groups = torch.split(cut, WINDOWS) if len(images) == 1 else [cut]
         maps = torch.cat([self.last_map(group) for group in groups])
         count = len(tiling.corners)
@@ -53,12 +53,12 @@ class ResNetNetwork:
         ]
 
     def last_map(self, pixels: Tensor) -> Tensor:
-        """What enters the attention pool, (batch, positions, channels)."""
+        """What enters the attention pool, (batch, channels, rows, columns)."""
         hidden = self.tower.stem(pixels.to(self.device, self.dtype))
         for stage in (self.tower.layer1, self.tower.layer2, self.tower.layer3, self.tower.layer4):
             hidden = stage(hidden)
-        positions: Tensor = hidden.flatten(2).transpose(1, 2)
-        return positions
+        found: Tensor = hidden
+        return found
 
     @torch.no_grad()
     def encode(self, sentences: Sequence[str]) -> Tensor:
@@ -77,27 +77,31 @@ class ResNetNetwork:
 
 
 class ResNetFeatures:
-    """What the pass leaves of one image, which is `image`; `grid` is the (rows, columns) of its last map."""
+    """What the pass leaves of one image, which is `image`; `grid` is the (rows, columns) of a window's last map."""
 
-    def __init__(self, network: ResNetNetwork, positions: Tensor, tiling: Tiling, image: Image):
-        self.network, self.positions, self.tiling, self.grid = network, positions, tiling, tiling.grid
-        self.image = image
+    def __init__(self, network: ResNetNetwork, maps: Tensor, tiling: Tiling, image: Image):
+        self.network, self.tiling, self.image = network, tiling, image
+        self.grid = (maps.shape[2], maps.shape[3])
+        self.positions = maps.flatten(2).transpose(1, 2)
 
     @torch.no_grad()
     def embeddings(self) -> Tensor:
-        """c_proj(v_proj(x)) at unit length (rows, columns, width), float32, windows averaged."""
+        """c_proj(v_proj(x)) at unit length (windows, rows, columns, width), float32."""
         pool = self.network.tower.attnpool
-        return merge_windows(F.normalize(pool.c_proj(pool.v_proj(self.positions)).float(), dim=-1), self.tiling)
+        return self._on_grid(F.normalize(pool.c_proj(pool.v_proj(self.positions)).float(), dim=-1))
 
     @torch.no_grad()
     def keys(self) -> Tensor:
-        """k_proj(x) (rows, columns, channels), float32, windows averaged."""
-        return merge_windows(self.network.tower.attnpool.k_proj(self.positions).float(), self.tiling)
+        """k_proj(x) (windows, rows, columns, channels), float32."""
+        return self._on_grid(self.network.tower.attnpool.k_proj(self.positions).float())
 
     @torch.no_grad()
-    def scores(self, embeddings: Tensor, vocabulary: Vocabulary) -> Tensor:
-        """Cosines (positions, rows, columns) of embeddings (rows, columns, width); a class's best name counts."""
-        return self.network.text.scores(embeddings, vocabulary)
+    def scores(self, embeddings: Tensor, vocabulary: Vocabulary, plane_a_word: bool = False) -> Tensor:
+        """Cosines (windows, positions, rows, columns) of embeddings, or with a plane for every name."""
+        return self.network.text.scores(embeddings, vocabulary, plane_a_word).transpose(0, 1)
+
+    def _on_grid(self, values: Tensor) -> Tensor:
+        return values.reshape(len(values), *self.grid, -1)
 
 
 def open_resnet(model: str, pretrained: str, dtype: str) -> ResNetNetwork:

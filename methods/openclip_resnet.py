@@ -10,18 +10,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import ModelError, Parts, Pass, Query, Recipe, Vocabulary
+from harness.contracts import ModelError, Parts, Pass, ProtocolSettings, Query, Recipe, Vocabulary
 from methods import library_weights
 from methods.clip import DTYPES
 from methods.clip.passes import ClipPass
 from methods.clip.pixels import stride_of
-from methods.maskclip import NORMS, denoised, smoothed
+from methods.clip.view import AUTO, View, resolved_view, view_of
+from methods.maskclip import NORMS, refined
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from methods.openclip_network import ResNetFeatures, ResNetNetwork
 
+PUBLISHED_VIEW: View = ("native", None, None)
 PATCH = 32  # as methods.openclip_network has it, which a plan cannot ask
 FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
 
@@ -79,7 +81,7 @@ class ClipResNet:
         for asked in requests:
             assert isinstance(asked, ClipPass)
             images = [query.image for query in queries]
-            groups = [images] if asked.resize == "native" and asked.window is None else [[image] for image in images]
+            groups = [images] if asked.batched else [[image] for image in images]
             yield asked, [features for group in groups for features in self.network.features(group, asked)]
 
     def fingerprint(self) -> str:
@@ -107,9 +109,9 @@ class MaskCLIPResNet:
     model: str = "RN50-quickgelu"
     pretrained: str = "openai"
     dtype: str = "float32"
-    resize: int | str = "native"
-    window: int | None = None
-    stride: int | None = None
+    resize: int | str = AUTO
+    window: int | str | None = AUTO
+    stride: int | str | None = AUTO
     key_smoothing: bool = False
     ks_norm: str = "channel"
     ks_threshold: float = 1.0
@@ -127,7 +129,16 @@ class MaskCLIPResNet:
         """The one pass that is read."""
         settings = {"model": self.model, "pretrained": self.pretrained, "dtype": self.dtype}
         backbone = Recipe.of("methods.openclip_resnet:ClipResNet", **settings)
-        return ClipPass(backbone, self.resize, self.window, self.stride)
+        return ClipPass(backbone, *view_of(self, PUBLISHED_VIEW))
+
+    def resolved(self, protocol: ProtocolSettings) -> Mapping[str, Any]:
+        """As `methods.clip:ClipReader` has it."""
+        return resolved_view(self, PUBLISHED_VIEW, protocol)
+
+    @property
+    def plane_a_word(self) -> bool:
+        """As `methods.maskclip:MaskCLIP` has it."""
+        return not (self.key_smoothing or self.prompt_denoising)
 
     def passes(self) -> Mapping[Pass, Parts]:
         """One pass, of which the map of stage 4 is read."""
@@ -135,11 +146,11 @@ class MaskCLIPResNet:
 
     def read(self, features: Mapping[Pass, Any], vocabulary: Vocabulary) -> Tensor:
         """Scores (positions, rows, columns): cosines, or smoothed probabilities."""
+        from methods.clip.network import merge_windows
+
         own: ResNetFeatures = features[self.clip_pass]
-        scores = own.scores(own.embeddings(), vocabulary)
-        if self.prompt_denoising:
-            scores = denoised(scores, self.pd_threshold)
-        return smoothed(scores, own.keys(), self.ks_norm, self.ks_threshold) if self.key_smoothing else scores
+        scores = own.scores(own.embeddings(), vocabulary, self.plane_a_word)
+        return merge_windows(refined(scores, own, self), own.tiling)
 
     def fingerprint(self) -> str:
         """As the backbone's."""

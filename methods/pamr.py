@@ -5,11 +5,10 @@ A method around a method: it declares what the inner one declares, so their pass
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.contracts import Features, MethodError, Pass, Vocabulary
+from harness.contracts import MethodError
 from methods.around_reader import AroundReader, check_short_side, enlarged
 
 if TYPE_CHECKING:
@@ -47,10 +46,9 @@ class PAMR(AroundReader):
         check_short_side("PAMR", self.short_side)
         _ = self.inner
 
-    def read(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Tensor:
-        """Scores (classes, height, width) at the image's size, float32."""
-        scores = self.scores(features, vocabulary)
-        pixels = self.pixels(features, self.short_side).to(scores.device)
+    def refined(self, scores: Tensor, pixels: Tensor) -> Tensor:
+        """Scores (planes, height, width) at the pixels' size, float32."""
+        pixels = pixels.to(scores.device)
         size = (pixels.shape[1], pixels.shape[2])
         weights = affinities(pixels, self.dilations)
         step = max(1, SLICE // (size[0] * size[1]))

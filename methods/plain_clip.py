@@ -21,7 +21,7 @@ class CLIP(ClipReader):
     """
 
     def embeddings(self, features: ClipFeatures) -> Tensor:
-        """(rows, columns, width) of the ordinary last block."""
+        """(windows, rows, columns, width) of the ordinary last block."""
         return features.embeddings(query_key)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from methods.clip import ClipReader
+from methods.clip.view import View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,12 +23,10 @@ class SCLIP(ClipReader):
     Left out: PAMR, and the probability and area thresholds that the authors use where background is scored.
     """
 
-    resize: int | str = 336
-    window: int | None = 224
-    stride: int | None = 112
+    published_view: ClassVar[View] = (336, 224, 112)
 
     def embeddings(self, features: ClipFeatures) -> Tensor:
-        """(rows, columns, width) of the correlative attention."""
+        """(windows, rows, columns, width) of the correlative attention."""
         return features.embeddings(correlative)
 
 

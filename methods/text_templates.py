@@ -9,11 +9,11 @@ from harness.contracts import ModelError
 PHOTO = ("a photo of a {}",)
 BARE = ("{}",)
 SCENE = (  # the five that MaskCLIP adds to the 80 of ImageNet (arXiv 2112.01071, configuration of the authors)
-    "there is a {} in the scene",
-    "there is the {} in the scene",
-    "this is a {} in the scene",
-    "this is the {} in the scene",
-    "this is one {} in the scene",
+    "there is a {} in the scene.",
+    "there is the {} in the scene.",
+    "this is a {} in the scene.",
+    "this is the {} in the scene.",
+    "this is one {} in the scene.",
 )
 SETS = ("photo", "bare", "scene", "imagenet7", "imagenet80", "imagenet85")
 

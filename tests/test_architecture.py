@@ -23,7 +23,7 @@ SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes ar
 DOORS = {"harness/sweep.py", "harness/stages.py", "harness/checks/__main__.py"}  # stages is the door's back room
 RIVER = (  # the rooms of the harness in the order in which values flow; none knows a later one
     "errors", "contracts", "yaml_lines", "foreign", "recipes", "protocol", "grid", "planning", "work", "learning",
-    "executors", "progress", "checks", "stages", "sweep",
+    "executors", "progress", "checks", "tags", "stages", "sweep",
 )  # fmt: skip
 RESULTS = ("folder", "counts", "tables", "pictures", "report")  # likewise; the commands beside them come last
 VAGUE = {"utils", "common", "helpers", "base", "misc", "tools", "stuff"}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import ProtocolSettings, Query, WideTruth
-from harness.protocol.decision import plain, predict
+from harness.protocol.decision import gives_planes_a_word, plain, predict
 from harness.protocol.offering import Offer
 
 SAME_SHAPE = 1e-6  # scores of equal calls may differ by this share of the largest one
@@ -28,11 +28,11 @@ def array_of(answer: Any) -> NDArray[Any]:
     return np.array(plain(answer))
 
 
-def decided(answer: NDArray[Any], query: Query) -> WideTruth:
-    """The label map after the harness's own decision; MethodError says what is wrong with the answer."""
+def decided(answer: NDArray[Any], query: Query, method: object) -> WideTruth:
+    """The label map after the harness's own decision on a method's answer; MethodError says what is wrong with it."""
     height, width, _ = query.image.shape
     offered = Offer(query.vocabulary, tuple(range(1, len(query.vocabulary) + 1)))
-    return predict(answer, offered, (height, width), ProtocolSettings())
+    return predict(answer, offered, (height, width), ProtocolSettings(), gives_planes_a_word(method))
 
 
 def expect_equal(one: NDArray[Any], other: NDArray[Any], when: str) -> None:

@@ -122,7 +122,7 @@ def forms(trial: Trial) -> str:
     said = []
     for query in trial.queries:
         (answer,) = trial.world.answers(query)
-        decided(answer, query)
+        decided(answer, query, trial.world.method)
         trial.first[query.image_id] = answer
         height, width, _ = query.image.shape
         said.append(f"{height} x {width} and {len(query.vocabulary)} names: {described(answer)}")
@@ -130,11 +130,13 @@ def forms(trial: Trial) -> str:
 
 
 def takes_any_vocabulary(trial: Trial) -> str:
-    """One class, and all names of the benchmark."""
-    single = Query(trial.whole.image_id, trial.whole.image, Vocabulary(trial.whole.vocabulary.names[:1]))
-    for query in (single, trial.whole):
+    """One class, one class of two names, and all names of the benchmark."""
+    names = trial.whole.vocabulary.names
+    offers = [Vocabulary(names[:1]), Vocabulary((tuple(word for words in names[:2] for word in words),))]
+    few = [Query(trial.whole.image_id, trial.whole.image, offered) for offered in offers]
+    for query in (*few, trial.whole):
         (answer,) = trial.world.answers(query)
-        decided(answer, query)
+        decided(answer, query, trial.world.method)
     return f"1 name and all {len(trial.whole.vocabulary)} give answers of the right form"
 
 
@@ -164,7 +166,8 @@ def batches(trial: Trial) -> str:
     for query, answer in zip(trial.queries, trial.world.answers(*trial.queries), strict=True):
         alone = trial.first[query.image_id]
         if difference(alone, answer, OTHER_SHAPE):
-            share = float((decided(alone, query) != decided(answer, query)).mean())
+            one, other = (decided(found, query, trial.world.method) for found in (alone, answer))
+            share = float((one != other).mean())
             if share > FEW_PIXELS:
                 raise Off(
                     f"in a batch of three, {share:.1%} of the pixels of image {query.image_id} get another label than "

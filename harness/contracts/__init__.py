@@ -21,7 +21,7 @@ A benchmark may also name the files behind an image: `files(image_id)`, a sequen
 made by code alone. When one of them changes, the image is read again. Without it the files are those that Python opened
 while images were loaded; a benchmark that reads in another way, or keeps many files open, should name them.
 
-Three optional methods are for plug-ins that hold models (methods, backbones, taggers):
+Optional methods are for plug-ins that hold models, or look at the protocol (methods, backbones, taggers):
 
 - `models_to_fetch()`: asked while planning; the models, in words, that are not on this machine and would be fetched.
 - `check_passes(requests)`: of a backbone, asked while planning with the passes and parts that a method reads of it.
@@ -29,8 +29,13 @@ Three optional methods are for plug-ins that hold models (methods, backbones, ta
 - `open_models()`: asked once in a worker before any image is read. It opens what it needs, raises ModelError when that
   cannot be had, and returns what people should know of it, a sentence each (or None). Runs whose models cannot be had
   are not tried.
+- `resolved(protocol)`: of a method, asked while planning with the ProtocolSettings of a run. It returns settings, by
+  name, that stand in place of its own under that protocol; they are in the id and the recipe. MethodError for settings
+  that do not go together with it. So a method that cuts images itself leaves it to a protocol that does.
 
-Neither of the first two may import torch. Two more are class attributes. `refused`: settings that one may look for in
+Only `open_models` may import torch. Three more are attributes. `plane_a_word`: true where the scores of a method have a
+plane for every word of every position, in order, and not one a position; then a softmax sees all words, and the best
+word of a class counts after it. Two are of the class. `refused`: settings that one may look for in
 vain, each with a clause that says why. `inside`: settings that name what lies in the folder of another setting: they do
 not start at the grid's folder, and are given as they are written.
 """
@@ -61,6 +66,7 @@ from harness.contracts.plug_ins import (
     Asked,
     Backbone,
     Benchmark,
+    Finisher,
     Gatherer,
     Learner,
     Lessons,
@@ -104,6 +110,7 @@ __all__ = [
     "Benchmark",
     "DataError",
     "Features",
+    "Finisher",
     "FrozenDict",
     "Gatherer",
     "Gathering",

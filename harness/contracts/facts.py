@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 ID_DIGITS = 16
+CAME_LATER = {"area_thd": 0.0, "longest": 0, "resampling": "pillow"}  # fields of a protocol, as it was before them
+_ABSENT = object()
 
 
 def digest(value: Any) -> str:
@@ -39,13 +41,15 @@ def id_of_run(record: Mapping[str, Any]) -> str:
 def protocol_facts(record: Mapping[str, Any]) -> dict[str, Any]:
     """The protocol as it decides pixels: the words themselves, whatever their set is called, and the tagger's facts.
 
+    A field that came later is left out where it has the value that was meant before.
     record: protocol, names, tagger; chosen, where something of the protocol was chosen on a train split: its rule and
     the runs that were compared stand in place of the value; rule, of a teacher's run, what makes its label maps
     lessons; stretch, of runs whose scores are scaled to 0..1, how. A version of that module would be in the id of every
     run, and few of them scale.
     """
     tagger = None if record["tagger"] is None else essence(record["tagger"])
-    facts = {**record["protocol"], "names": record["names"], "tagger": tagger}
+    own = {name: value for name, value in record["protocol"].items() if CAME_LATER.get(name, _ABSENT) != value}
+    facts = {**own, "names": record["names"], "tagger": tagger}
     if chosen := record.get("chosen"):
         facts |= {key: {name: chosen[name] for name in ("rule", "runs", "images")} for key in chosen["fields"]}
     facts |= {"stretch": record["stretch"]} if "stretch" in record else {}

@@ -74,6 +74,19 @@ class Reader(Protocol):
 
 
 @runtime_checkable
+class Finisher(Reader, Protocol):
+    """A reader that works on the scores of a whole image at its full size, as refinement at edges does.
+
+    Where the protocol resizes or cuts, `unfinished` is asked in place of `read` for every window, and `finish` once,
+    with the merged planes (planes, height, width) at the truth's size and the image as it was shown.
+    """
+
+    def unfinished(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Scores: ...
+
+    def finish(self, scores: Any, image: Image) -> Scores: ...
+
+
+@runtime_checkable
 class Backbone(Protocol):
     """Holds a network and serves passes for a batch of images.
 
@@ -91,7 +104,8 @@ class Tagger(Protocol):
     """Says which classes an image holds, where the protocol's vocabulary is `predicted`. It sees the whole image.
 
     tags: positions in the vocabulary (all classes of the benchmark), each once, in any order. How many, and whether
-    there is always one, is the tagger's to decide; with none, nothing is offered and no pixel gets a class.
+    there is always one, is the tagger's to decide; with none, nothing is offered and no pixel gets a class. Where the
+    signature has `image_id`, the image's id is given by that name.
     """
 
     def tags(self, image: Image, vocabulary: Vocabulary) -> Sequence[int]: ...

@@ -28,15 +28,20 @@ class ProtocolSettings:
     Every field that has an effect under the rules chosen is part of a run's id (see harness.protocol.rules); with
     m = a pixel's best scaled score:
 
-    vocabulary: `all` names of the benchmark are offered, those `present` in the image's truth, or those `predicted`
-    by the `tagger`.
+    vocabulary: `all` names of the benchmark are offered, those `present` in the image's truth, those `predicted` by the
+    `tagger`, or those `given` by a file, which the tagger reads.
     background: `ignored` (truth 0 is not scored), or scored as: `class` (offered as one more position, whose words are
     `background_names`); `constant` (where m < threshold); `power` (where (1 - m)^power > m, 1 - m not below 0);
     `hinge_power` (where (2 threshold - m)^2 > m); `prompts` (every word of `context` is one more position);
     `prompts_constant` (both: words of `context`, and where m < threshold).
     scale: how scores become comparable with a background's: `minmax` of each class over the image, `softmax` over the
     positions of logit_scale times the scores, or `none`.
-    resize: `none`; `short` side brought to `size` pixels; `stretch` to `size` (height, width).
+    area_thd: classes whose pixels are no more than this share of all pixels of classes, by their best scores, are left
+    out where the background is scored; 0 leaves none out.
+    resize: `none`; `short` side brought to `size` pixels; `long` side; `box`: as large as fits, the long side into the
+    larger number of `size` and the short side into the smaller one; `stretch` to `size` (height, width).
+    longest: with `short`, where the long side would be above it the image is shrunk to that; 0 is no bound.
+    resampling: `pillow`'s bilinear, which joins pixels where it shrinks, or as in `cv2`, which does not.
     window, stride: square windows of so many pixels, cut from the resized image (0: whole).
     names: `own` (the benchmark's class names), a name set it has published, or a file's content.
     """
@@ -56,6 +61,9 @@ class ProtocolSettings:
     size: int | tuple[int, int] = 0
     window: int = 0
     stride: int = 0
+    area_thd: float = 0.0
+    longest: int = 0
+    resampling: str = "pillow"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,13 +12,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from harness.contracts import Recipe, expanded
 from harness.errors import GridError, HarnessError
 from harness.protocol import naming, presets
+from harness.protocol.rules import TAG_FILE
 from harness.recipes import loading, settings
 from harness.recipes.complaints import spell
 from harness.recipes.named_files import placed
 from harness.yaml_lines import Where, YamlText
 
 LARGEST_SIDE = 16384  # pixels
-AXES = ("threshold", "power", "logit_scale")  # fields that may be lists: decisions, which cost no pass
+AXES = ("threshold", "power", "logit_scale", "area_thd")  # fields that may be lists: decisions, which cost no pass
 
 
 def _template(value: str) -> str:
@@ -81,6 +83,11 @@ PositiveLevels = Annotated[
     | Annotated[PositiveChosenForm, Tag("chosen")],
     Discriminator(_kind),
 ]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Shares = Annotated[
+    Annotated[Share, Tag("value")] | Annotated[list[Share], Field(min_length=1), Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list) else "value"),
+]
 
 
 class TaggerForm(Form):
@@ -88,6 +95,18 @@ class TaggerForm(Form):
 
     use: str
     settings: dict[str, Any] = Field(default_factory=dict, alias="with")
+
+
+class TagsForm(Form):
+    """`vocabulary:` of a protocol where a file says which classes an image is offered."""
+
+    file: str
+
+
+Offered = Annotated[
+    Annotated[Literal["all", "present", "predicted"], Tag("word")] | Annotated[TagsForm, Tag("file")],
+    Discriminator(lambda value: "file" if isinstance(value, dict | TagsForm) else "word"),
+]
 
 
 class ProtocolForm(Form):
@@ -98,7 +117,7 @@ class ProtocolForm(Form):
     """
 
     preset: str | None = None
-    vocabulary: Literal["all", "present", "predicted"] = "present"
+    vocabulary: Offered = "present"
     tagger: TaggerForm | None = None
     background: Literal["ignored", "class", "constant", "power", "hinge_power", "prompts", "prompts_constant"] = (
         "ignored"
@@ -109,8 +128,11 @@ class ProtocolForm(Form):
     context: list[Word] = Field(default_factory=list, min_length=1)
     scale: Literal["minmax", "softmax", "none"] = "minmax"
     logit_scale: PositiveLevels = 100.0
-    resize: Literal["none", "short", "stretch"] = "none"
+    area_thd: Shares = 0.0
+    resize: Literal["none", "short", "long", "box", "stretch"] = "none"
     size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
+    longest: int = Field(default=0, ge=0, le=LARGEST_SIDE)
+    resampling: Literal["pillow", "cv2"] = "pillow"
     window: int = Field(default=0, ge=0, le=LARGEST_SIDE)
     stride: int = Field(default=0, ge=0, le=LARGEST_SIDE)
     names: Word = naming.OWN
@@ -157,6 +179,8 @@ class Written:
                 raise self._error("names", str(error)) from None
         if self._form.tagger is not None:
             found["tagger"] = self._tagger(self._form.tagger)
+        if isinstance(self._form.vocabulary, TagsForm):
+            found |= {"vocabulary": "given", "tagger": self._tag_file(self._form.vocabulary.file)}
         if found.get("size", 0) is None:
             del found["size"]
         for key in AXES:
@@ -192,6 +216,18 @@ class Written:
                 text = f"{place}: sentence {number} must have exactly one {{}}: {sentence!r}"
                 raise self._error("templates", text) from None
         return found
+
+    def _tag_file(self, written: str) -> Recipe:
+        """The recipe of the tagger that reads a file of tags, with the digest of what it holds now."""
+        if self._form.tagger is not None:
+            raise self._error("tagger", "the classes of an image are given by a file: leave the tagger out")
+        place = self._folder.absolute() / expanded(written)
+        try:
+            digest = hashlib.blake2b(place.read_bytes(), digest_size=16).hexdigest()
+        except OSError as error:
+            how = "`python -m harness.tags` writes one"
+            raise self._error("vocabulary", f"{place} cannot be read: {error.strerror or error}; {how}") from None
+        return Recipe.of(TAG_FILE, file=str(place), digest=digest)
 
     def _tagger(self, form: TaggerForm) -> Recipe:
         """The recipe of a tagger whose class has `tags` and takes these settings."""

@@ -41,6 +41,8 @@ class Said:
             return self
         gone = {"size"} if "resize" in self.values and self.values["resize"].value == "none" else set()
         gone |= {"stride"} if "window" in self.values and self.values["window"].value == 0 else set()
+        if "vocabulary" in self.values and "tagger" not in self.values and _value(below, "vocabulary") == "given":
+            gone |= {"tagger"}  # it reads the file that is not meant any more
         kept = {name: value for name, value in below.values.items() if name not in gone}
         return replace(self, where=below.where, preset=below.preset, values={**kept, **self.values})
 
@@ -197,10 +199,10 @@ class _Check:
             raise self._error("background", f"background {found.background!r} needs words: give a list as context")
         if found.resize != "none" and found.size == 0:
             raise self._error("resize", f"resize {found.resize!r} needs a size in pixels")
-        if found.resize == "short" and not isinstance(found.size, int):
-            raise self._error("size", "size must be one number of pixels where resize is 'short'")
+        if found.resize in ("short", "long") and not isinstance(found.size, int):
+            raise self._error("size", f"size must be one number of pixels where resize is {found.resize!r}")
         if found.resize == "none" and "size" in self._said.values:
-            raise self._error("size", "a size needs resize: write resize: short or resize: stretch")
+            raise self._error("size", "a size needs resize: write resize: short, long, box or stretch")
         self._check_windows(found)
 
     def _check_windows(self, found: ProtocolSettings) -> None:

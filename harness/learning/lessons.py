@@ -28,7 +28,7 @@ from harness.contracts import (
     narrowed,
 )
 from harness.learning.shown import Shown
-from harness.protocol.decision import Extremes, Planes, checked_answer
+from harness.protocol.decision import Extremes, Planes, checked_answer, gives_planes_a_word
 from harness.protocol.offering import Offer
 from harness.protocol.rules import WORDED
 from harness.protocol.views import Cut, Window, queries, tiling
@@ -100,7 +100,8 @@ class StoredLessons:
             cut = Cut(size, (Window(0, 0, *size),))
             answers = self._answers(image_id, image, cut, offered)
             whole = self._extremes(image_id, offered) if self._rule.scales and answers[0].ndim == 3 else None
-            return self._told(lesson_masks.lesson(answers, cut, offered, size, self._protocol, self._rule, whole))
+            planes, rules = self._planes(offered), (self._protocol, self._rule)
+            return self._told(lesson_masks.lesson(answers, cut, offered, size, *rules, whole, planes))
 
     def _extremes(self, image_id: str, offered: Offer) -> Extremes:
         """Between what the teacher's scores of a whole image lie, shown as the protocol says; asked for once."""
@@ -108,15 +109,18 @@ class StoredLessons:
             image = self.image(image_id)
             cut = tiling((image.shape[0], image.shape[1]), self._protocol)
             answers = self._answers(image_id, image, cut, offered)
-            self._scales[image_id] = Planes(answers, cut, len(offered.numbers)).extremes()
+            self._scales[image_id] = Planes(answers, cut, self._planes(offered)).extremes()
         return self._scales[image_id]
 
     def _answers(self, image_id: str, image: Image, cut: Cut, offered: Offer) -> list[Any]:
         """The teacher's checked answer for every window."""
-        shown = queries(image_id, image, offered.vocabulary, cut)
+        shown = queries(image_id, image, offered.vocabulary, cut, self._protocol.resampling)
         boxes = zip(shown, cut.boxes, strict=True)
-        positions = len(offered.vocabulary)
-        return [checked_answer(self._answer(query), positions, (box.height, box.width)) for query, box in boxes]
+        form = len(offered.vocabulary), sum(self._planes(offered))
+        return [checked_answer(self._answer(query), form[0], (box.height, box.width), form[1]) for query, box in boxes]
+
+    def _planes(self, offered: Offer) -> tuple[int, ...]:
+        return offered.planes(gives_planes_a_word(self._teacher))
 
     def _told(self, mask: WideTruth) -> Truth:
         """A mask as learners are given it: in 8 bits where those hold all classes, whatever this image has of them."""

@@ -6,9 +6,22 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness.contracts import ModelError, Origin, Parts, Pass, Planned, ProtocolSettings, Reader, Recipe, Words
+from harness.contracts import (
+    MethodError,
+    ModelError,
+    Origin,
+    Parts,
+    Pass,
+    Planned,
+    ProtocolSettings,
+    Reader,
+    Recipe,
+    Words,
+)
+from harness.errors import GridError
 from harness.planning.data_now import DataNow, key_of_data
 from harness.protocol import given, naming
+from harness.protocol.rules import effective
 from harness.recipes import identity, loading
 from harness.recipes.origins import DataSource
 
@@ -57,9 +70,11 @@ class KnownBenchmark:
 class KnownMethod:
     """A method, its facts, the passes it reads, the facts of their backbones, and what it needs that is not here.
 
-    planned: what of its facts and of its backbones' a worker must find too.
+    recipe: with the settings that the protocol decided. planned: what of its facts and of its backbones' a worker must
+    find too.
     """
 
+    recipe: Recipe
     built: Any
     facts: dict[str, Any]
     passes: Mapping[Pass, Parts]
@@ -92,20 +107,34 @@ class Known:
         self.unstamped: dict[str, tuple[str, ...]] = {}  # address -> what of its code stands in no id, a clause each
 
     def method(self, cell: Plannable) -> KnownMethod:
-        """The method of a cell with its networks. A model's error names who wants it."""
+        """The method of a cell, as it is resolved, with its networks. A model's error names who wants it."""
+        recipe = self._resolved(cell)
         try:
-            built = loading.build(cell.method)
+            built = loading.build(recipe)
             passes = loading.passes_of(built) if callable(getattr(built, "passes", None)) and _reads(built) else {}
-            recipes = dict.fromkeys(request.backbone for request in passes)
-            networks = [self._network(recipe) for recipe in recipes]
-            for recipe in recipes:
-                self._check(recipe, passes)
+            backbones = dict.fromkeys(request.backbone for request in passes)
+            networks = [self._network(backbone) for backbone in backbones]
+            for backbone in backbones:
+                self._check(backbone, passes)
             to_fetch = tuple(model for network in networks for model in network.to_fetch) + _to_fetch(built)
-            facts = self._facts(cell.method, built)
-            planned = _planned(cell.method, facts) + tuple(one for network in networks for one in network.planned)
-            return KnownMethod(built, facts, passes, [network.facts for network in networks], to_fetch, planned)
+            facts = self._facts(recipe, built)
+            planned = _planned(recipe, facts) + tuple(one for network in networks for one in network.planned)
+            return KnownMethod(recipe, built, facts, passes, [network.facts for network in networks], to_fetch, planned)
         except ModelError as error:
             raise ModelError(f"{cell.method_name}: {error}") from error
+
+    def _resolved(self, cell: Plannable) -> Recipe:
+        """The method of a cell, the settings that it leaves to the protocol as they are under it. GridError for those
+        that are written where the protocol decides."""
+        built = loading.build(cell.method)
+        ask = getattr(built, "resolved", None)
+        if not callable(ask):
+            return cell.method
+        try:
+            found = loading.ask(built, "resolved()", lambda: dict(ask(effective(cell.protocol))))
+        except MethodError as error:
+            raise GridError(f"{cell.method_name} on {cell.benchmark_name}: {error}") from error
+        return Recipe.of(cell.method.use, **{**cell.method.as_dict(), **found})
 
     def words(self, cell: Plannable, place: KnownBenchmark) -> Words:
         """The names under which a cell offers the classes of its benchmark."""

@@ -25,7 +25,7 @@ class PlannedRun:
     now (see DataNow). to_fetch: the models, in words, that it needs and that are not on this machine. train_overlap:
     the share of its images that may be among those that its method learned from. asked: whether it is to be done.
     trials: the runs on the train split of which the best says its protocol; waits: they are not done, so that nobody
-    knows it yet.
+    knows it yet. resolved: the settings of its method that the protocol decided, since it resizes or cuts.
     """
 
     run: Run
@@ -42,6 +42,7 @@ class PlannedRun:
     to_fetch: tuple[str, ...] = ()
     train_overlap: float = 0.0
     asked: bool = True
+    resolved: Mapping[str, Any] = field(default_factory=dict, repr=False)
     trials: tuple[PlannedRun, ...] = ()
     waits: bool = False
 
@@ -123,6 +124,7 @@ class PlannedFit:
     def supervision(self) -> str:
         """What a person has told of the train images, as far as the protocol let the teacher know it."""
         labels = ["image-level labels"] if self.knows_labels else []
+        labels += ["given tags"] if self.labels.run.protocol.vocabulary == "given" else []
         return " and ".join([*labels, *(["true foreground"] if self.knows_foreground else [])]) or "none"
 
     @property

@@ -143,7 +143,7 @@ class Planner:
             run, wanted, self._with_unseen(run, lacking, keep), failed_before=failed, passes=method.passes, keep=keep,
             stored=len(wanted) - len(lacking), record=record, fit=fit, changed=changed,
             to_fetch=to_fetch + self._known.tagger_to_fetch(run.protocol.tagger),
-            train_overlap=getattr(cell, "train_overlap", 0.0),
+            train_overlap=getattr(cell, "train_overlap", 0.0), resolved=_resolved(cell, method.recipe),
         )  # fmt: skip
 
     def _lacking(self, run: Run, every: frozenset[str], changed: Mapping[str, str]) -> tuple[frozenset[str], int]:
@@ -266,7 +266,7 @@ class Planner:
             record["plain"] = PLAIN
         run_id = id_of_run({**record, "protocol": asdict(protocol)})
         run = Run(
-            run_id, cell.method_name, cell.variant, cell.method, cell.benchmark_name, cell.benchmark, protocol,
+            run_id, cell.method_name, cell.variant, method.recipe, cell.benchmark_name, cell.benchmark, protocol,
             names=names, purpose=purpose, own=getattr(cell, "own", False), classes=digest(list(place.classes)),
             planned=(*method.planned, *place.planned, *(() if network is None else network.planned)),
         )  # fmt: skip
@@ -292,6 +292,12 @@ def chosen(image_ids: Sequence[str], keep: int | Sequence[str]) -> frozenset[str
         return frozenset(keep) & frozenset(image_ids)
     count = min(keep, len(image_ids))
     return frozenset(image_ids[place * len(image_ids) // count] for place in range(count))
+
+
+def _resolved(cell: Plannable, recipe: Recipe) -> dict[str, Any]:
+    """The settings of a method that its protocol decided."""
+    written, shows = cell.method.as_dict(), cell.protocol.resize != "none" or cell.protocol.window > 0
+    return {name: value for name, value in recipe.as_dict().items() if shows and written.get(name, recipe) != value}
 
 
 def _when_fitted(learner: KnownMethod) -> dict[str, Any]:

@@ -116,6 +116,7 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
         )
         if any(planned.run.protocol.window and planned.passes for planned in plan.work):
             lines.append("Some images are cut into windows, as many as their sizes ask for: they count once here.")
+    lines += _yields(plan)
     if absent := to_fetch(plan):
         lines.append(f"Not on this machine, to be fetched first: {'; '.join(absent)}.")
     if plan.trials:
@@ -142,6 +143,17 @@ def _of_chains(plan: Plan) -> list[str]:
     return [f"{'; '.join(trained + kept)}."] if trained or kept else []
 
 
+def _yields(plan: Plan) -> list[str]:
+    """Whose own way of cutting images yields to the protocol's."""
+    found: dict[str, dict[str, None]] = {}
+    for planned in plan.runs:
+        if planned.resolved:
+            settings = ", ".join(f"{name}={value}" for name, value in planned.resolved.items())
+            found.setdefault(settings, {})[planned.run.method_name] = None
+    said = "The protocol resizes or cuts the images, so it is left to it by"
+    return [f"{said} {', '.join(methods)} ({settings})." for settings, methods in found.items()]
+
+
 def _not_in_id(use: str, clauses: Sequence[str]) -> str:
     more = f" (and {len(clauses) - 1} more)" if len(clauses) > 1 else ""
     return f"Not all code of {use} can be stamped: {clauses[0]}{more}; give it a `version`."
@@ -166,4 +178,5 @@ def _run(planned: PlannedRun) -> dict[str, object]:
         "missing": len(planned.to_do),
         "why": planned.reason,
         "passes": len(planned.passes),
+        "resolved": dict(planned.resolved),
     }

@@ -1,14 +1,16 @@
 """Answers of a method flow in, of an image or of its windows; a predicted map flows out, the same way for all methods.
 
-Scores are scaled at the resolution they come in (at that of the resized image under windows), enlarged bilinearly to
-the truth's size, and decided there. Classes go through in slices, so that memory does not grow with the vocabulary.
+Scores are enlarged bilinearly to the truth's size and decided there; min-max is taken at the resolution they come in
+(at that of the resized image under windows). Where a method gives a plane a word, a class's best word counts, after
+the softmax over all words. Classes go through in slices, so that memory does not grow with the vocabulary.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,37 +32,61 @@ _SLICE_ELEMENTS = 2**24  # scores are enlarged in slices of classes of about thi
 _BELOW = -2  # a position that stands for the background in what `_decided` returns
 
 
-def predict(answer: object, offered: Offer, size: tuple[int, int], settings: ProtocolSettings) -> WideTruth:
+def predict(
+    answer: object, offered: Offer, size: tuple[int, int], settings: ProtocolSettings, plane_a_word: bool = False
+) -> WideTruth:
     """The answer for a whole image -> a predicted map of `size` (height, width) in the numbering of truths.
 
     Scores (3 axes) can have any resolution; a label map (2 axes) must already have that size. Raises MethodError when
-    the answer breaks the contract.
+    the answer breaks the contract. plane_a_word: scores have a plane for every word of every position.
     """
     if not offered.tells_apart:
         return nothing_offered(size, settings)
-    answers = [checked_answer(answer, len(offered.vocabulary), size)]
-    return predict_views(answers, Cut(size, (Window(0, 0, *size),)), offered, size, settings)
+    planes = offered.planes(plane_a_word)
+    answers = [checked_answer(answer, len(offered.vocabulary), size, sum(planes))]
+    return predict_views(answers, Cut(size, (Window(0, 0, *size),)), offered, size, settings, planes)
 
 
 def predict_views(
-    answers: Sequence[Answer], cut: Cut, offered: Offer, size: tuple[int, int], settings: ProtocolSettings
+    answers: Sequence[Answer],
+    cut: Cut,
+    offered: Offer,
+    size: tuple[int, int],
+    settings: ProtocolSettings,
+    planes: Sequence[int] | None = None,
 ) -> WideTruth:
     """The checked answers for every window of an image -> a predicted map of `size` in the numbering of truths.
 
     Scores are enlarged to their windows and averaged where windows overlap. Label maps of windows, and of an image that
-    was resized, count as votes: scores that are 1 at the label and 0 elsewhere.
+    was resized, count as votes: scores that are 1 at the label and 0 elsewhere. planes: how many planes of the scores
+    belong to each position, one if not given.
     """
     if len({answer.ndim for answer in answers}) > 1:
         raise MethodError("the method gave scores for one window of the image and a label map for another")
     if answers[0].ndim == 3:
-        positions = _decided(Planes(answers, cut, len(offered.numbers)), size, settings)
+        positions = _decided(Planes(answers, cut, planes or offered.planes()), size, settings, offered.numbers)
     elif len(answers) == 1 and answers[0].shape == size:
         positions = cast(Labels, answers[0])
     else:
-        positions = _voted(Planes(answers, cut, len(offered.numbers)), size)
+        positions = _voted(Planes(answers, cut, offered.planes()), size)
     # The last two stand for _BELOW and NO_CLASS.
     numbers = np.array([*offered.numbers, BACKGROUND, _abstained(settings)], np.uint16)
     return numbers[positions]
+
+
+def merged_planes(answers: Sequence[Answer], cut: Cut, planes: Sequence[int], size: tuple[int, int]) -> Tensor:
+    """The checked scores of all windows of an image as planes (planes, height, width) of `size`, averaged where windows
+    overlap. MethodError for label maps."""
+    import torch
+
+    if any(answer.ndim != 3 for answer in answers):
+        raise MethodError("the method finishes scores, and it gave a label map")
+    return torch.cat([words for _, _, words in Planes(answers, cut, planes).slices(size)])
+
+
+def gives_planes_a_word(method: object) -> bool:
+    """Whether a method declares that its scores have a plane a word (see harness.contracts)."""
+    return bool(getattr(method, "plane_a_word", False))
 
 
 def nothing_offered(size: tuple[int, int], settings: ProtocolSettings) -> WideTruth:
@@ -73,16 +99,16 @@ def _abstained(settings: ProtocolSettings) -> int:
     return WIDE_IGNORED if settings.background == "ignored" else BACKGROUND
 
 
-def checked_answer(answer: object, positions: int, size: tuple[int, int]) -> Answer:
+def checked_answer(answer: object, positions: int, size: tuple[int, int], planes: int | None = None) -> Answer:
     """A method's answer for an image of `size`: scores as a float32 tensor, or a label map as int64 positions.
 
     numpy's arrays may have any strides and byte order. MethodError when the form is wrong, a number is not finite, or
-    a label is outside the vocabulary.
+    a label is outside the vocabulary. planes: how many the scores have, where it is more than one a position.
     """
     found = plain(answer)
     axes = cast(Scores, found).ndim if _is_array(found) else None
     if axes == 3:
-        return _checked_scores(found, positions)
+        return _checked_scores(found, positions, positions if planes is None else planes)
     if axes == 2:
         return _checked_map(found, positions, size)
     raise MethodError(
@@ -123,22 +149,31 @@ def plain(answer: object) -> object:
     return found if found.flags.writeable else found.copy()  # torch warns of arrays that it may not write to
 
 
-class Planes:
-    """Scores, or votes of label maps, of all windows as planes of the whole image, a slice of classes at a time."""
+class Slice(NamedTuple):
+    """Some positions, from the first on: their best planes and those of all their words, (.., height, width)."""
 
-    def __init__(self, pieces: Sequence[Tensor | Labels], cut: Cut, positions: int) -> None:
+    start: int
+    best: Tensor
+    words: Tensor
+
+
+class Planes:
+    """Scores, or votes of label maps, of all windows as planes of the whole image, a slice of positions at a time.
+
+    planes: how many planes of a score belong to each position; of several, which are its words', the best one counts.
+    """
+
+    def __init__(self, pieces: Sequence[Tensor | Labels], cut: Cut, planes: Sequence[int]) -> None:
         import torch  # in here, so that planning does without it
 
-        self._pieces, self._cut, self.positions = pieces, cut, positions
+        self._pieces, self._cut, self._ends = pieces, cut, (0, *accumulate(planes))
         self.device = "cpu" if isinstance(pieces[0], np.ndarray) else pieces[0].device
         self._count = torch.zeros(cut.size if len(pieces) > 1 else (0, 0), dtype=torch.float32, device=self.device)
         for box in cut.boxes:
             _place(self._count, box).add_(1)
 
-    def slices(
-        self, size: tuple[int, int], minmax: bool = False, between: Extremes | None = None
-    ) -> Iterator[tuple[int, Tensor]]:
-        """The first position of every slice and its planes at `size`; minmax: each scaled to 0..1 before.
+    def slices(self, size: tuple[int, int], minmax: bool = False, between: Extremes | None = None) -> Iterator[Slice]:
+        """Every slice at `size`. minmax: the best planes of positions, each scaled to 0..1 before they are enlarged.
 
         between: the extremes that become 0 and 1, if they are not those of these planes.
         """
@@ -147,28 +182,44 @@ class Planes:
         for start, stop in self._steps(size):
             part = self._joined(start, stop)
             if minmax:
+                part = self._best(part, start, stop)
                 part = stretched(part, between=between and (between[0][start:stop], between[1][start:stop]))
-            yield start, interpolate(part[None], size=size, mode="bilinear", align_corners=False)[0]
+            words = interpolate(part[None], size=size, mode="bilinear", align_corners=False)[0]
+            yield Slice(start, words if minmax else self._best(words, start, stop), words)
 
     def extremes(self) -> Extremes:
         """The least and the largest score of every position, at the scores' own resolution."""
         import torch
 
-        found = [extremes(self._joined(start, stop)) for start, stop in self._steps(self._cut.size)]
+        steps = self._steps(self._cut.size)
+        found = [extremes(self._best(self._joined(start, stop), start, stop)) for start, stop in steps]
         low, high = (torch.cat(one) for one in zip(*found, strict=True))
         return low, high
 
     def _steps(self, size: tuple[int, int]) -> Iterator[tuple[int, int]]:
         """First position and end of every slice of planes that are brought to a size."""
         largest = max(size[0] * size[1], self._cut.size[0] * self._cut.size[1])
-        step = max(1, _SLICE_ELEMENTS // largest)
-        for start in range(0, self.positions, step):
-            yield start, min(start + step, self.positions)
+        step, start, ends = max(1, _SLICE_ELEMENTS // largest), 0, self._ends
+        for stop in range(1, len(ends)):
+            if stop == len(ends) - 1 or ends[stop + 1] - ends[start] > step:
+                yield start, stop
+                start = stop
+
+    def _best(self, words: Tensor, start: int, stop: int) -> Tensor:
+        """Of every position from start to stop its best plane."""
+        import torch
+
+        bounds = [end - self._ends[start] for end in self._ends[start : stop + 1]]
+        if len(words) == stop - start:
+            return words
+        return torch.stack([words[first:last].amax(dim=0) for first, last in pairwise(bounds)])
 
     def _joined(self, start: int, stop: int) -> Tensor:
-        """Planes at the scores' own resolution, or, of several windows, their mean on the resized image."""
+        """Planes of some positions at the scores' own resolution, or, of several windows, their mean on the resized
+        image."""
         from torch.nn.functional import interpolate
 
+        start, stop = self._ends[start], self._ends[stop]
         if len(self._pieces) == 1:
             return self._part(self._pieces[0], start, stop)
         total = self._count.new_zeros((stop - start, *self._cut.size))
@@ -191,27 +242,67 @@ def _place(canvas: Tensor, box: Window) -> Tensor:
     return canvas[..., box.top : box.top + box.height, box.left : box.left + box.width]
 
 
-def _decided(planes: Planes, size: tuple[int, int], settings: ProtocolSettings) -> Labels:
+def _decided(planes: Planes, size: tuple[int, int], settings: ProtocolSettings, numbers: Sequence[int]) -> Labels:
     """Best position per pixel, or _BELOW where the background's score is better."""
+    import torch
+
+    around = [position for position, number in enumerate(numbers) if number == BACKGROUND]
+    best, where = _best_of(planes, size, settings, around)
+    if settings.area_thd and (small := _too_small(where, numbers, settings.area_thd)):
+        best, where = _best_of(planes, size, settings, around, small)
+    if settings.background in SCALED:
+        where = torch.where(_is_background(best, settings), _BELOW, where)
+    found: Labels = where.cpu().numpy()
+    return found
+
+
+def _best_of(
+    planes: Planes,
+    size: tuple[int, int],
+    settings: ProtocolSettings,
+    around: Sequence[int],
+    without: Sequence[int] = (),
+) -> tuple[Tensor, Tensor]:
+    """The best scaled score of every pixel and its position, the first of equals, but the background before all.
+
+    around: positions of the background. without: positions that are given nothing; what they are worth stays in a
+    softmax's denominator.
+    """
     import torch
 
     scale = scale_of(settings)
     best = torch.full(size, -torch.inf, dtype=torch.float32, device=planes.device)
     where = torch.zeros(size, dtype=torch.int64, device=planes.device)
-    total = best.clone()  # logarithm of the softmax's denominator
-    for start, part in planes.slices(size, minmax=scale == "minmax"):
+    total, behind = best.clone(), best.clone()  # logarithm of the softmax's denominator; the background's best
+    for start, part, words in planes.slices(size, minmax=scale == "minmax"):
+        if scale == "softmax":
+            total = torch.logaddexp(total, (settings.logit_scale * words).logsumexp(dim=0))
+        if out := _within(without, start, part):
+            part = part.index_fill(0, torch.tensor(out, device=part.device), -torch.inf)
+        if near := _within(around, start, part):
+            behind = behind.maximum(part[near].amax(dim=0))
         top, index = part.max(dim=0)
         better = top > best
         best = torch.where(better, top, best)
         where = torch.where(better, index + start, where)
-        if scale == "softmax":
-            total = torch.logaddexp(total, (settings.logit_scale * part).logsumexp(dim=0))
+    if around:
+        where = torch.where(behind == best, around[0], where)
     if scale == "softmax":
         best = (settings.logit_scale * best - total).exp()
-    if settings.background in SCALED:
-        where = torch.where(_is_background(best, settings), _BELOW, where)
-    found: Labels = where.cpu().numpy()
-    return found
+    return best, where
+
+
+def _within(positions: Sequence[int], start: int, part: Tensor) -> list[int]:
+    """The places in a slice of those positions that are in it."""
+    return [position - start for position in positions if start <= position < start + len(part)]
+
+
+def _too_small(where: Tensor, numbers: Sequence[int], share: float) -> list[int]:
+    """The positions of classes that are best at no more than that share of the pixels where a class is (SCLIP)."""
+    areas = where.flatten().bincount(minlength=len(numbers)).tolist()
+    classes = [position for position, number in enumerate(numbers) if number != BACKGROUND]
+    least = share * sum(areas[position] for position in classes)
+    return [position for position in classes if areas[position] <= least]
 
 
 def _is_background(best: Tensor, settings: ProtocolSettings) -> Tensor:
@@ -229,7 +320,7 @@ def _voted(planes: Planes, size: tuple[int, int]) -> Labels:
 
     best = torch.zeros(size, dtype=torch.float32, device="cpu")
     where = torch.full(size, NO_CLASS, dtype=torch.int64, device="cpu")
-    for start, part in planes.slices(size):
+    for start, part, _ in planes.slices(size):
         top, index = part.max(dim=0)
         better = top > best
         best = torch.where(better, top, best)
@@ -238,7 +329,7 @@ def _voted(planes: Planes, size: tuple[int, int]) -> Labels:
     return found
 
 
-def _checked_scores(answer: Any, positions: int) -> Tensor:
+def _checked_scores(answer: Any, positions: int, planes: int) -> Tensor:
     """Scores as a float32 tensor, where they are; MethodError when their form is wrong or a number is not finite."""
     import torch
 
@@ -248,8 +339,10 @@ def _checked_scores(answer: Any, positions: int) -> Tensor:
     if scores.layout != torch.strided or scores.is_meta:
         kind = "without memory (meta)" if scores.is_meta else "that is sparse"
         raise MethodError(f"the method gave a tensor {kind} as scores; give a plain one (`.to_dense()`)")
-    if scores.shape[0] != positions or 0 in scores.shape:
-        raise MethodError(f"the method gave scores of shape {tuple(scores.shape)}; {positions} classes were offered")
+    if scores.shape[0] != planes or 0 in scores.shape:
+        words = f" with {planes} words, and it gives a plane a word" if planes != positions else ""
+        shape = tuple(scores.shape)
+        raise MethodError(f"the method gave scores of shape {shape}; {positions} classes were offered{words}")
     if not torch.is_floating_point(scores):
         raise MethodError(f"the method gave scores of type {scores.dtype}; expected floating point")
     scores = scores.detach().to(torch.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 
 import numpy as np
 
@@ -38,6 +39,10 @@ class Offer:
         """Whether any class is offered: without one, there is nothing for a method to do."""
         return any(self.numbers)
 
+    def planes(self, plane_a_word: bool = False) -> tuple[int, ...]:
+        """How many planes of a method's scores belong to each position: one, or as many as it has words."""
+        return tuple([len(words) if plane_a_word else 1 for words in self.vocabulary.names])
+
 
 def encodes_words(request: Pass) -> bool:
     """Whether a pass may depend on the words that are offered; it does unless its class says otherwise."""
@@ -53,9 +58,15 @@ def numbers_of(truth: WideTruth, classes: int, settings: ProtocolSettings) -> tu
     return tuple([number for number in numbers if present[number]])
 
 
-def tagged(tagger: Tagger, image: Image, names: Words, settings: ProtocolSettings) -> tuple[int, ...]:
-    """The numbers of the classes that a tagger sees, in order. MethodError when it gives what is no position."""
-    given = tagger.tags(image, Vocabulary(names, templates=settings.templates))
+def tagged(
+    tagger: Tagger, image: Image, names: Words, settings: ProtocolSettings, image_id: str = ""
+) -> tuple[int, ...]:
+    """The numbers of the classes that a tagger sees, in order. MethodError when it gives what is no position.
+
+    image_id: is told to a tagger whose signature asks for it.
+    """
+    told = {"image_id": image_id} if "image_id" in signature(tagger.tags).parameters else {}
+    given = tagger.tags(image, Vocabulary(names, templates=settings.templates), **told)
     try:
         positions = [operator.index(position) for position in given]
     except TypeError:

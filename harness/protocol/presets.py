@@ -58,11 +58,41 @@ SCLIP_BACKGROUND = (  # configs/cls_voc21.txt, first line
 )  # fmt: skip
 
 
+MMSEG: dict[str, Any] = {"vocabulary": "all", "resize": "short", "longest": 2048, "resampling": "cv2"}
+ROWS = (  # method, data set, short side, window (0: whole), stride, logit scale, threshold, area; 0: no such rule
+    ("sclip", "voc21", 336, 224, 112, 65, 0.1, 0.1), ("sclip", "pc60", 336, 224, 112, 50, 0.1, 0),
+    ("sclip", "object", 336, 224, 112, 50, 0.1, 0), ("sclip", "voc20", 336, 224, 112, 0, 0, 0),
+    ("sclip", "city", 560, 224, 112, 0, 0, 0), ("sclip", "pc59", 336, 224, 112, 0, 0, 0),
+    ("sclip", "ade", 336, 224, 112, 0, 0, 0), ("sclip", "stuff", 448, 224, 112, 0, 0, 0),
+    ("naclip", "voc21", 336, 0, 0, 40, 0.1, 0), ("naclip", "pc60", 336, 224, 112, 40, 0.1, 0),
+    ("naclip", "object", 336, 224, 112, 40, 0.1, 0), ("naclip", "voc20", 336, 0, 0, 0, 0, 0),
+    ("naclip", "city", 560, 224, 112, 0, 0, 0), ("naclip", "pc59", 336, 224, 112, 0, 0, 0),
+    ("naclip", "ade", 336, 224, 112, 0, 0, 0), ("naclip", "stuff", 336, 224, 112, 0, 0, 0),
+    ("clearclip", "pc60", 448, 448, 224, 50, 0.15, 0), ("clearclip", "city", 448, 224, 224, 0, 0, 0),
+    ("clearclip", "pc59", 448, 448, 224, 0, 0, 0), ("clearclip", "ade", 448, 448, 224, 0, 0, 0),
+    ("clearclip", "stuff", 448, 448, 224, 0, 0, 0),
+)  # fmt: skip
+
+
+def _rows() -> dict[str, Preset]:
+    """The published settings of a method on a data set, by `method_dataset`."""
+    found = {}
+    for method, data, size, window, stride, scale, threshold, area in ROWS:
+        cut = {"size": size} | ({"window": window, "stride": stride} if window else {})
+        words = ("background",) if data == "pc60" else SCLIP_BACKGROUND
+        rule = {"background": "prompts_constant", "context": words, "scale": "softmax", "logit_scale": float(scale),
+                "threshold": threshold, "area_thd": float(area)} if scale else {}  # fmt: skip
+        found[f"{method}_{data}"] = _preset(
+            f"the configuration of {method}'s authors for {data}; what is done to scores afterwards (PAMR) is a method",
+            ensemble="imagenet80", names="sclip", **MMSEG, **cut, **rule,
+        )  # fmt: skip
+    return found
+
+
 @cache
 def _presets() -> dict[str, Preset]:
-    windows = {"resize": "short", "size": 336, "window": 224, "stride": 112}
-    sclip: dict[str, Any] = {"vocabulary": "all", "names": "sclip", **windows}
-    tcl: dict[str, Any] = {"vocabulary": "all", "resize": "short", "size": 448, "window": 448, "stride": 224}
+    sclip: dict[str, Any] = {"names": "sclip", **MMSEG, "size": 336, "window": 224, "stride": 112}
+    tcl: dict[str, Any] = {**MMSEG, "size": 448, "window": 448, "stride": 224}
     return {
         "stableseg": _preset(
             "StableSeg's poster as we read it (inferred from its numbers): image-level names, background scored by a "
@@ -84,10 +114,10 @@ def _presets() -> dict[str, Preset]:
             "336, windows 224 / 112, label 0 ignored", ensemble="imagenet80", **sclip,
         ),
         "sclip_background": _preset(
-            "SCLIP's VOC21 config: 26 context words, softmax of 65 times the scores, below 0.1 background; its "
-            "area threshold is left out",
+            "SCLIP's VOC21 config: 26 context words, softmax of 65 times the scores, below 0.1 background; classes of "
+            "at most a tenth of the pixels of classes are left out",
             ensemble="imagenet80", **sclip, background="prompts_constant", context=SCLIP_BACKGROUND, scale="softmax",
-            logit_scale=65.0, threshold=0.1,
+            logit_scale=65.0, threshold=0.1, area_thd=0.1,
         ),
         "tcl": _preset(
             "TCL's unified protocol for sets without background: short side 448, windows 448 / 224; its own templates "
@@ -102,6 +132,16 @@ def _presets() -> dict[str, Preset]:
             vocabulary="all", background="constant",
         ),
         "food_foreground": _preset("FoodPix and FoodSeg with label 0 ignored: all names", vocabulary="all"),
+        "maskclip": _preset(
+            "MaskCLIP's configurations for VOC20 and ADE (Cityscapes: size [512, 1024]): whole images in a box, 85 "
+            "templates, label 0 ignored", ensemble="imagenet85", names="maskclip", vocabulary="all", resize="box",
+            size=(512, 2048), resampling="cv2",
+        ),
+        "maskclip_pc59": _preset(
+            "MaskCLIP's configuration for PC59: a box of 520 pixels", ensemble="imagenet85", names="maskclip",
+            vocabulary="all", resize="box", size=(520, 520), resampling="cv2",
+        ),
+        **_rows(),
     }  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from harness.contracts import LabelRule, ProtocolSettings, Recipe
 
 DEFAULT_TAGGER = Recipe.of("methods.clip_tagger:ClipTagger")
+TAG_FILE = "methods.tag_file:TagFile"
+TAGGED = frozenset({"predicted", "given"})  # vocabularies that a tagger tells, of which one reads a file
 WORDED = frozenset({"prompts", "prompts_constant"})  # background rules that offer context words
 THRESHOLDED = frozenset({"constant", "hinge_power", "prompts_constant"})
 STRETCH = 2  # how scores are scaled to 0..1, in the ids of runs that do: 2 since rounding of constant maps is left out
@@ -15,7 +17,7 @@ PLAIN = 2  # how pixels are taught without a threshold, in the ids of such lesso
 SCALED = THRESHOLDED | {"power"}  # those under which scores are compared with a background's
 NOT_SHOWN = frozenset({  # fields that say what is offered and how it is decided, not how an image is shown
     "vocabulary", "tagger", "names", "templates", "background", "background_names", "context", "threshold", "power",
-    "scale", "logit_scale",
+    "scale", "logit_scale", "area_thd",
 })  # fmt: skip
 
 
@@ -28,10 +30,11 @@ def effective(settings: ProtocolSettings) -> ProtocolSettings:
         one.name: one.default for one in fields(ProtocolSettings) if not _matters(one.name, settings)
     }
     kept: dict[str, Any] = {}
-    if settings.vocabulary == "predicted":
+    if settings.vocabulary in TAGGED:
         kept["tagger"] = settings.tagger or DEFAULT_TAGGER
-    if settings.resize == "stretch" and isinstance(settings.size, int):
-        kept["size"] = (settings.size, settings.size)
+    if settings.resize in ("stretch", "box"):
+        sides = (settings.size, settings.size) if isinstance(settings.size, int) else settings.size
+        kept["size"] = sides if settings.resize == "stretch" else (min(sides), max(sides))
     return replace(settings, **useless, **kept)
 
 
@@ -53,7 +56,7 @@ def stretches(settings: ProtocolSettings, rule: LabelRule | None) -> bool:
 def _matters(name: str, settings: ProtocolSettings) -> bool:
     rule = settings.background
     conditions = {
-        "tagger": settings.vocabulary == "predicted",
+        "tagger": settings.vocabulary in TAGGED,
         "threshold": rule in THRESHOLDED,
         "power": rule == "power",
         "background_names": rule == "class",
@@ -61,6 +64,9 @@ def _matters(name: str, settings: ProtocolSettings) -> bool:
         "scale": rule in SCALED,
         "logit_scale": rule in SCALED and settings.scale == "softmax",
         "size": settings.resize != "none",
+        "longest": settings.resize == "short",
+        "resampling": settings.resize != "none",
+        "area_thd": rule != "ignored",
         "stride": settings.window > 0,
     }
     return conditions.get(name, True)

@@ -16,6 +16,7 @@ from harness.contracts import (
     WIDE_IGNORED,
     Asked,
     Features,
+    Finisher,
     Gatherer,
     Gathering,
     Labelling,
@@ -26,15 +27,23 @@ from harness.contracts import (
     Row,
     Run,
     Sample,
+    Scores,
     Scoring,
     Vocabulary,
     WideTruth,
 )
 from harness.errors import in_words
 from harness.foreign import interrupts
-from harness.protocol.decision import Answer, checked_answer, nothing_offered, predict_views
+from harness.protocol.decision import (
+    Answer,
+    checked_answer,
+    gives_planes_a_word,
+    merged_planes,
+    nothing_offered,
+    predict_views,
+)
 from harness.protocol.offering import Offer, scored_truth
-from harness.protocol.views import Cut
+from harness.protocol.views import Cut, Window, resized_image
 from harness.work import lesson_masks, pictures
 from harness.work.scoring import overlaps
 from harness.work.slots import Slot
@@ -48,12 +57,30 @@ class Judge:
         self._run, self._slot, self._image_id, self._keep = run, slot, slot.image_id, keep
         self._lessons = lessons
         self._answers: list[Answer] = []
+        self._plane_a_word = False
+        self._merged: Cut | None = None  # of an image whose windows the method finished together
         self._seconds = 0.0
         self._row: Row | None = None
 
     def question(self, reader: Asked, features: Mapping[Pass, Features]) -> Callable[[Vocabulary], object]:
         """What a reader of passes is asked about one window, for the vocabulary that it is lent."""
-        return partial(cast(Reader, reader).read, features)
+        return partial(self._read, cast(Reader, reader), features)
+
+    def _read(self, reader: Reader, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> object:
+        self._plane_a_word = gives_planes_a_word(reader)
+        _, _, cut = self._parts()
+        if cut.is_whole(self._size) or not isinstance(reader, Finisher):
+            return reader.read(features, vocabulary)
+        answer = reader.unfinished(features, vocabulary)
+        return answer if len(self._answers) + 1 < len(cut.boxes) else self._finished(reader, answer)
+
+    def _finished(self, reader: Finisher, last: object) -> Scores:
+        """The scores of the whole image, merged and worked on."""
+        sample, offered, cut = self._parts()
+        answers = [*self._answers, self._checked(last, cut)]
+        scores = merged_planes(answers, cut, offered.planes(self._plane_a_word), self._size)
+        self._answers, self._merged = [], Cut(self._size, (Window(0, 0, *self._size),))
+        return reader.finish(scores, resized_image(sample.image, cut.size, self._run.protocol.resampling))
 
     def hear(self, answer: Callable[[], object], seconds: float) -> None:
         """Ask for the answer for the next window; with the last one the row is made. After a failure nothing is asked.
@@ -98,8 +125,8 @@ class Judge:
     def _heard(self, answer: object) -> Row | None:
         """The row, if this was the answer for the last window."""
         _, offered, cut = self._parts()
-        box = cut.boxes[len(self._answers)]
-        found = checked_answer(answer, len(offered.vocabulary), (box.height, box.width))
+        cut = self._merged or cut
+        found = self._checked(answer, cut)
         # A method may write its next answer into the same memory.
         self._answers.append(found if len(cut.boxes) == 1 or isinstance(found, np.ndarray) else found.clone())
         if len(self._answers) < len(cut.boxes):
@@ -107,12 +134,20 @@ class Judge:
         answers, self._answers = self._answers, []
         return self._count(self._decided(answers, cut, offered))
 
+    def _checked(self, answer: object, cut: Cut) -> Answer:
+        """The answer for the next window."""
+        _, offered, _ = self._parts()
+        box = cut.boxes[len(self._answers)]
+        planes = offered.planes(self._plane_a_word)
+        return checked_answer(answer, len(offered.vocabulary), (box.height, box.width), sum(planes))
+
     def _of_nothing(self) -> Row:
         """The row of an image without classes to tell apart."""
         return self._count(self._undecided())
 
     def _decided(self, answers: Sequence[Answer], cut: Cut, offered: Offer) -> WideTruth:
-        return predict_views(answers, cut, offered, self._size, self._run.protocol)
+        planes = offered.planes(self._plane_a_word)
+        return predict_views(answers, cut, offered, self._size, self._run.protocol, planes)
 
     def _undecided(self) -> WideTruth:
         return nothing_offered(self._size, self._run.protocol)
@@ -141,7 +176,8 @@ class LabelJudge(Judge):
     def _decided(self, answers: Sequence[Answer], cut: Cut, offered: Offer) -> WideTruth:
         assert isinstance(self._run.purpose, Labelling)
         rule, (sample, _, _) = self._run.purpose.rule, self._parts()
-        mask = lesson_masks.lesson(answers, cut, offered, self._size, self._run.protocol, rule)
+        planes = offered.planes(self._plane_a_word)
+        mask = lesson_masks.lesson(answers, cut, offered, self._size, self._run.protocol, rule, planes=planes)
         return lesson_masks.on_foreground(mask, sample.truth) if rule.foreground else mask
 
     def _undecided(self) -> WideTruth:

@@ -25,10 +25,11 @@ def lesson(
     settings: ProtocolSettings,
     rule: LabelRule,
     whole: Extremes | None = None,
+    planes: Sequence[int] | None = None,
 ) -> WideTruth:
     """The mask of `size` in the numbering of truths. MethodError when a rule for scores meets a label map.
 
-    whole: the extremes of the whole image's scores, where the answers are for a part of it.
+    whole: the extremes of the whole image's scores, where the answers are for a part of it. planes: see predict_views.
     """
     if answers[0].ndim == 2:
         if not rule.plain:
@@ -37,10 +38,10 @@ def lesson(
                 "label_unsure at 0, or choose a teacher that gives scores"
             )
         return predict_views(answers, cut, offered, size, settings)
-    planes = Planes(answers, cut, len(offered.numbers))
-    best, second, where = _two_best(planes, size, rule.scales and rule.best == "scaled", whole)
+    held = Planes(answers, cut, planes or offered.planes())
+    best, second, where = _two_best(held, size, rule.scales and rule.best == "scaled", whole)
     numbers = np.array(offered.numbers, np.uint16)[where.cpu().numpy()]
-    measure = _of_the_best(planes, size, where, whole) if rule.best == "raw" else best
+    measure = _of_the_best(held, size, where, whole) if rule.best == "raw" else best
     taught = np.where(_sure(best - second, measure, rule), numbers, np.uint16(WIDE_IGNORED))
     if not rule.thresholded:
         return taught
@@ -73,7 +74,7 @@ def _two_best(
     best = torch.full(size, -torch.inf, dtype=torch.float32, device=planes.device)
     second = best.clone()
     where = torch.zeros(size, dtype=torch.int64, device=planes.device)
-    for start, part in planes.slices(size, minmax, whole):
+    for start, part, _ in planes.slices(size, minmax, whole):
         top, index = part.topk(min(2, len(part)), dim=0)
         rival = top[1] if len(top) > 1 else torch.full_like(best, -torch.inf)
         better = top[0] > best
@@ -88,7 +89,7 @@ def _of_the_best(planes: Planes, size: tuple[int, int], where: Tensor, whole: Ex
     import torch
 
     found = torch.zeros(size, dtype=torch.float32, device=planes.device)
-    for start, part in planes.slices(size, minmax=True, between=whole):
+    for start, part, _ in planes.slices(size, minmax=True, between=whole):
         inside = (where >= start) & (where < start + len(part))
         own = part.gather(0, (where - start).clamp(0, len(part) - 1)[None])[0]
         found = torch.where(inside, own, found)

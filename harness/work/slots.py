@@ -14,6 +14,7 @@ from harness.errors import in_words
 from harness.foreign.lending import LentImage
 from harness.protocol.given import checked_sample
 from harness.protocol.offering import Offer, numbers_of, offer
+from harness.protocol.rules import TAGGED
 from harness.protocol.views import Cut, queries, tiling
 
 Load = Callable[[str, Callable[[Any], Sample]], tuple[Sample, Origin]]
@@ -75,7 +76,7 @@ def _read(load: Load, rules: Sequence[Rules], image_id: str | None) -> Place:
         slot = _cut(Slot(image_id, sample, lent=(lent,), origin=origin), sample, first)
         told: dict[str, tuple[int, ...]] = {}  # by kind of vocabulary
         for _, one in rules:
-            if one.vocabulary not in ("predicted", *told):
+            if one.vocabulary not in (*TAGGED, *told):
                 told[one.vocabulary] = numbers_of(sample.truth, len(names), one)
         return tuple(
             [_offered(slot, told[kind], one) if (kind := one[1].vocabulary) in told else slot for one in rules]
@@ -104,7 +105,7 @@ def _cut(slot: Slot, sample: Sample, rules: ProtocolSettings) -> Slot:
     """The slot with its image resized and cut, every window lent."""
     height, width = sample.image.shape[:2]
     cut = tiling((height, width), rules)
-    shown = queries(sample.image_id, sample.image, _NOTHING, cut)
+    shown = queries(sample.image_id, sample.image, _NOTHING, cut, rules.resampling)
     whole = slot.lent[0]
     lent = tuple([whole if query.image is sample.image else LentImage(query.image) for query in shown])
     windows = tuple([replace(query, image=one.image) for query, one in zip(shown, lent, strict=True)])

@@ -157,7 +157,7 @@ class ShardWorker:
             key = recipe, names, settings.templates, of.image_id
             if key not in said:
                 tagger = self._openings.tagger(guard, recipe)
-                ask = partial(tagged, tagger, of.lent[0].image, names, settings)
+                ask = partial(tagged, tagger, of.lent[0].image, names, settings, of.image_id or "")
                 said[key] = guard.call(recipe.use, (recipe.use, of.image_id or ""), ask, of.lent[:1])
             return said[key]
 

@@ -11,12 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import Parts, Pass, Query, Recipe, Vocabulary
+from harness.contracts import Parts, Pass, ProtocolSettings, Query, Recipe, Vocabulary
 from methods.checkpoints import here, model_fingerprint, model_to_fetch
 from methods.clip.passes import ClipPass, block_inputs, check_depth
 from methods.clip.pixels import stride_of
+from methods.clip.view import AUTO, View, resolved_view, view_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "openai/clip-vit-base-patch16"
 PORTS = ("clean", "official")
 DTYPES = ("float32", "bfloat16", "float16")
+POSITIONS = ("library", "authors")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Clip:
             assert isinstance(asked, ClipPass)
             depth = _depth(parts)
             images = [query.image for query in queries]
-            groups = [images] if asked.resize == "native" and asked.window is None else [[image] for image in images]
+            groups = [images] if asked.batched else [[image] for image in images]
             yield asked, [features for group in groups for features in self.network.features(group, asked, depth)]
 
     def fingerprint(self) -> str:
@@ -98,19 +100,45 @@ class ClipReader(ABC):
     """What the methods of the CLIP family share: which model, how its input is cut, and scores from embeddings.
 
     A method says how the last blocks are finished (`embeddings`). Scores are cosines between every patch's embedding
-    and the texts, float32 (positions, rows, columns) on the patch grid, averaged where windows overlap; of a class with
-    several names each position takes the best one. No logit scale: it changes no argmax.
+    and the texts, float32 (positions, rows, columns): on the patch grid, or, of several windows, enlarged and averaged
+    on the pixels of the resized image. There is a plane a word (see harness.contracts), so that a softmax sees them
+    all. No logit scale: it changes no argmax.
+    resize, window, stride: how the image is cut (see ClipPass). `auto` is as the method is published, or, where the
+    protocol resizes or cuts, the image as it is shown; what is written is refused there.
+    positions: off the native size, the position table is resized as transformers does (`library`) or as the method's
+    authors do in their code (`authors`).
     """
+
+    published_positions: ClassVar[str] = "scaled"
+    published_view: ClassVar[View] = ("native", None, None)
 
     model: str = DEFAULT_MODEL
     revision: str | None = None
     dtype: str = "float32"
-    resize: int | str = "native"
-    window: int | None = None
-    stride: int | None = None
+    resize: int | str = AUTO
+    window: int | str | None = AUTO
+    stride: int | str | None = AUTO
+    positions: str = "library"
 
     def __post_init__(self) -> None:
+        if self.positions not in POSITIONS:
+            raise ValueError(f"positions is {self.positions!r}; give {' or '.join(POSITIONS)}.")
         _ = self.clip_pass
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """The setting of positions where it is as it was before there was a choice."""
+        return ("positions",) if self.positions == "library" else ()
+
+    @property
+    def plane_a_word(self) -> bool:
+        """The scores have a plane for every word of every class."""
+        return True
+
+    def resolved(self, protocol: ProtocolSettings) -> Mapping[str, Any]:
+        """The settings that stand at `auto`, as they are under a protocol. MethodError for those that are written where
+        the protocol says how the image is cut."""
+        return resolved_view(self, self.published_view, protocol)
 
     @property
     def backbone(self) -> Clip:
@@ -121,7 +149,8 @@ class ClipReader(ABC):
     def clip_pass(self) -> ClipPass:
         """The one pass that is read."""
         settings = {item.name: getattr(self.backbone, item.name) for item in fields(Clip)}
-        return ClipPass(Recipe.of("methods.clip:Clip", **settings), self.resize, self.window, self.stride)
+        table = self.published_positions if self.positions == "authors" else self.positions
+        return ClipPass(Recipe.of("methods.clip:Clip", **settings), *view_of(self, self.published_view), table)
 
     @property
     def blocks(self) -> int:
@@ -133,13 +162,19 @@ class ClipReader(ABC):
         return {self.clip_pass: block_inputs(self.blocks)}
 
     def read(self, features: Mapping[Pass, Any], vocabulary: Vocabulary) -> Tensor:
-        """Scores (positions, rows, columns) of one image."""
+        """Scores (planes, rows, columns) of one image."""
+        from methods.clip.network import merge_windows
+
         own: ClipFeatures = features[self.clip_pass]
-        return own.scores(self.embeddings(own), vocabulary)
+        return merge_windows(self.window_scores(own, vocabulary), own.tiling)
+
+    def window_scores(self, features: ClipFeatures, vocabulary: Vocabulary) -> Tensor:
+        """Scores (windows, planes, rows, columns) of every window on its patch grid."""
+        return features.scores(self.embeddings(features), vocabulary, self.plane_a_word)
 
     @abstractmethod
     def embeddings(self, features: ClipFeatures) -> Tensor:
-        """(rows, columns, width): the embedding of every patch, in the space of the texts."""
+        """(windows, rows, columns, width): the embedding of every patch, in the space of the texts."""
 
     def fingerprint(self) -> str:
         """As the backbone's."""

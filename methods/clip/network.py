@@ -26,6 +26,7 @@ from methods.clip.pixels import (
     target_size,
     tile,
 )
+from methods.clip.positions import position_table
 from methods.clip.text import TextBank
 from methods.hub import reason
 from methods.quiet import quiet
@@ -83,8 +84,9 @@ class ClipNetwork:
         (size,) = sizes
         tiling = tile(size, asked.window, asked.stride, self.patch)
         pixels = torch.stack([torch.from_numpy(normalised(image, size, self.rule)) for image in images])
-        cut = cut_windows(pixels, tiling, self.patch)
-        parts = [self.block_inputs(part, depth) for part in (torch.split(cut, WINDOWS) if len(images) == 1 else [cut])]
+        cut = cut_windows(pixels, tiling)
+        groups = torch.split(cut, WINDOWS) if len(images) == 1 else [cut]
+        parts = [self.block_inputs(part, depth, asked.positions) for part in groups]
         inputs = [torch.cat([part[place] for part in parts]) for place in range(depth)]
         count = len(tiling.corners)
         return [
@@ -93,18 +95,29 @@ class ClipNetwork:
         ]
 
     @torch.no_grad()
-    def block_inputs(self, pixels: Tensor, depth: int) -> list[Tensor]:
+    def block_inputs(self, pixels: Tensor, depth: int, positions: str) -> list[Tensor]:
         """What enters the last `depth` blocks, last block first, each (batch, 1 + patches, width)."""
         blocks = self.tower.encoder.layers
         check_depth(depth, len(blocks))
-        hidden = self.tower.embeddings(pixels.to(self.device, self.dtype), interpolate_pos_encoding=True)
-        hidden = self.tower.pre_layrnorm(hidden)
+        hidden = self.tower.pre_layrnorm(self.tokens(pixels.to(self.device, self.dtype), positions))
         entering = [hidden]
         for block in blocks[:-1]:
             left = block(hidden, attention_mask=None)
             hidden = left if isinstance(left, Tensor) else left[0]  # transformers before 5 gave a tuple
             entering.append(hidden)
         return entering[: -depth - 1 : -1]
+
+    def tokens(self, pixels: Tensor, positions: str) -> Tensor:
+        """Class token and patches of pixels, each with its position (batch, 1 + patches, width)."""
+        embeddings = self.tower.embeddings
+        if positions == "library":
+            found: Tensor = embeddings(pixels, interpolate_pos_encoding=True)
+            return found
+        patches = embeddings.patch_embedding(pixels)
+        first = embeddings.class_embedding.expand(len(pixels), 1, -1)
+        grid = (patches.shape[2], patches.shape[3])
+        places = position_table(embeddings.position_embedding.weight, grid, positions)
+        return torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1) + places
 
     @torch.no_grad()
     def encode(self, sentences: Sequence[str]) -> Tensor:
@@ -127,9 +140,9 @@ class ClipNetwork:
 
 
 class ClipFeatures:
-    """What the pass leaves of one image; `grid` is its (rows, columns) in patches, `inputs` as `block_inputs` gives.
+    """What the pass leaves of one image, window by window; `inputs` as `block_inputs` gives.
 
-    image: what was looked at, as the query gave it.
+    grid: the (rows, columns) of a window in patches. image: what was looked at, as the query gave it.
     """
 
     def __init__(self, network: ClipNetwork, inputs: Sequence[Tensor], tiling: Tiling, image: Image):
@@ -139,12 +152,12 @@ class ClipFeatures:
     def embeddings(
         self, attention: Attention, *, residual: bool = True, feedforward: bool = True, blocks: int = 1
     ) -> Tensor:
-        """Unit embeddings (rows, columns, width), float32, with the last blocks' attention replaced.
+        """Unit embeddings (windows, rows, columns, width), float32, with the last blocks' attention replaced.
 
         With x_l what enters block l, y = LN1(x_l), and (q, k, v) its projections:
         u <- u + W_o attention(q, k, v), then u <- u + MLP(LN2(u)) if feedforward, over the last `blocks` blocks, from
         u = x of the first of them if residual, else 0. Every block reads the tower's own x_l. Then LN_post, projection,
-        unit length; the class token is dropped, and overlapping windows are averaged (so unit length holds for one).
+        unit length; the class token is dropped.
         """
         mixed = self.inputs[blocks - 1] if residual else torch.zeros_like(self.inputs[0])
         for place in range(blocks - 1, -1, -1):
@@ -155,7 +168,7 @@ class ClipFeatures:
                 mixed = mixed + block.mlp(block.layer_norm2(mixed))
         model = self.network.model
         projected = model.visual_projection(self.network.tower.post_layernorm(mixed[:, 1:]))
-        return merge_windows(F.normalize(projected.float(), dim=-1), self.tiling)
+        return self._on_grid(F.normalize(projected.float(), dim=-1))
 
     def project(self, place: int = 0) -> Projected:
         """Queries, keys and values of the last block (0), of the one before (1), and so on."""
@@ -166,14 +179,14 @@ class ClipFeatures:
             for layer in (block.self_attn.q_proj, block.self_attn.k_proj, block.self_attn.v_proj)
         ]
         norm = normed.norm(dim=-1).mean(dim=-1)[:, None, None, None]
-        return Projected(heads[0], heads[1], heads[2], norm, self.tiling.window)
+        return Projected(heads[0], heads[1], heads[2], norm, self.grid)
 
     @torch.no_grad()
     def keys(self) -> Tensor:
-        """Output-projected keys W_o(k) of the last block (rows, columns, width), float32, windows averaged."""
+        """Output-projected keys W_o(k) of the last block (windows, rows, columns, width), float32."""
         attention = self.network.tower.encoder.layers[-1].self_attn
         keys = attention.out_proj(self.project().keys.transpose(1, 2).flatten(2))
-        return merge_windows(keys[:, 1:].float(), self.tiling)
+        return self._on_grid(keys[:, 1:].float())
 
     def text(self, vocabulary: Vocabulary) -> list[Tensor]:
         """Unit vectors (names, width) of every position."""
@@ -183,31 +196,37 @@ class ClipFeatures:
         ]
 
     @torch.no_grad()
-    def scores(self, embeddings: Tensor, vocabulary: Vocabulary) -> Tensor:
-        """Cosines (positions, rows, columns) of embeddings (rows, columns, width); a class's best name counts."""
-        return self.network.text.scores(embeddings, vocabulary)
+    def scores(self, embeddings: Tensor, vocabulary: Vocabulary, plane_a_word: bool = False) -> Tensor:
+        """Cosines (windows, positions, rows, columns) of embeddings (windows, rows, columns, width): of a class's best
+        name, or of every name of every class in order."""
+        return self.network.text.scores(embeddings, vocabulary, plane_a_word).transpose(0, 1)
+
+    def _on_grid(self, values: Tensor) -> Tensor:
+        """(windows, patches, width) to (windows, rows, columns, width)."""
+        return values.reshape(len(values), *self.grid, -1)
 
 
-def cut_windows(pixels: Tensor, tiling: Tiling, patch: int) -> Tensor:
+def cut_windows(pixels: Tensor, tiling: Tiling) -> Tensor:
     """(images, 3, height, width) to (images · windows, 3, window height, window width)."""
     height, width = tiling.window
-    cut = [
-        pixels[:, :, top * patch : (top + height) * patch, left * patch : (left + width) * patch]
-        for top, left in tiling.corners
-    ]
+    cut = [pixels[:, :, top : top + height, left : left + width] for top, left in tiling.corners]
     return torch.stack(cut, dim=1).flatten(0, 1)
 
 
-def merge_windows(values: Tensor, tiling: Tiling) -> Tensor:
-    """(windows, patches, width) to (rows, columns, width): the mean over the windows that cover a patch."""
-    height, width = tiling.window
-    pieces = values.reshape(len(values), height, width, -1)
+def merge_windows(scores: Tensor, tiling: Tiling) -> Tensor:
+    """Scores of windows (windows, positions, rows, columns) to those of the image (positions, height, width).
+
+    As in mmseg: each enlarged to its window's pixels, and the mean taken over the windows that cover a pixel. A single
+    window stays on its patch grid.
+    """
     if len(tiling.corners) == 1:
-        return pieces[0]
-    total, count = values.new_zeros((*tiling.grid, values.shape[-1])), values.new_zeros((*tiling.grid, 1))
-    for piece, (top, left) in zip(pieces, tiling.corners, strict=True):
-        total[top : top + height, left : left + width] += piece
-        count[top : top + height, left : left + width] += 1
+        return scores[0]
+    height, width = tiling.window
+    total, count = scores.new_zeros((scores.shape[1], *tiling.size)), scores.new_zeros(tiling.size)
+    for piece, (top, left) in zip(scores, tiling.corners, strict=True):
+        inside = (slice(top, top + height), slice(left, left + width))
+        total[:, *inside] += F.interpolate(piece[None], size=tiling.window, mode="bilinear", align_corners=False)[0]
+        count[inside] += 1
     return total / count
 
 

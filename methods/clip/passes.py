@@ -18,9 +18,10 @@ def block_inputs(depth: int) -> Parts:
 class ClipPass:
     """One run of the vision tower over an image, whole or in windows.
 
-    resize: "native" stretches to the model's own square; a number is the short side in pixels, aspect kept, both sides
-    rounded to whole patches. window, stride: sides in pixels, multiples of the patch; None is the whole image, and half
-    a window. Its parts are those of `block_inputs`.
+    resize: "native" stretches to the model's own square; a number is the short side in pixels, aspect kept; "shown"
+    takes the image as it is given. The last pixels of a side that is not whole patches are not seen. window, stride:
+    pixels; None is the whole image, and half a window. positions: how the position table is brought to another grid,
+    see `methods.clip.positions`. Its parts are those of `block_inputs`.
     """
 
     encodes_words: ClassVar[bool] = False
@@ -28,10 +29,11 @@ class ClipPass:
     resize: int | str = "native"
     window: int | None = None
     stride: int | None = None
+    positions: str = "library"
 
     def __post_init__(self) -> None:
-        if self.resize != "native" and (isinstance(self.resize, str) or self.resize < 1):
-            raise ValueError(f"resize is {self.resize!r}; give 'native' or the short side in pixels.")
+        if self.resize not in ("native", "shown") and (isinstance(self.resize, str) or self.resize < 1):
+            raise ValueError(f"resize is {self.resize!r}; give 'native', 'shown' or the short side in pixels.")
         for name, value in (("window", self.window), ("stride", self.stride)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; give a number of pixels of 1 or more.")
@@ -40,8 +42,13 @@ class ClipPass:
 
     @property
     def encoding(self) -> Hashable:
-        """The tower's input; it is also all that the tower depends on."""
-        return (self.resize, self.window, self.stride)
+        """The tower's input and its position table; it is also all that the tower depends on."""
+        return (self.resize, self.window, self.stride, self.positions)
+
+    @property
+    def batched(self) -> bool:
+        """Whether images of any size become inputs of one shape, so that they can go through the tower together."""
+        return self.resize == "native" and self.window is None
 
 
 def check_depth(depth: int, blocks: int) -> None:

@@ -63,24 +63,32 @@ def _processor(folder: Path) -> tuple[dict[str, Any] | None, Path]:
 
 @dataclass(frozen=True)
 class Tiling:
-    """The patch grid of an image (height, width) and equal windows on it: shape and upper left corners, in patches."""
+    """An image's size (height, width) and equal windows on it, shape and upper left corners, all in pixels.
 
-    grid: tuple[int, int]
+    patch: side of a patch; what of a window is no whole patch at its lower and right edge is not seen.
+    """
+
+    size: tuple[int, int]
     window: tuple[int, int]
     corners: tuple[tuple[int, int], ...]
+    patch: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches in a window."""
+        return self.window[0] // self.patch, self.window[1] // self.patch
 
 
 def target_size(image: Image, resize: int | str, patch: int, native: int) -> tuple[int, int]:
-    """(height, width) in pixels: the native square, or that short side with both sides rounded to whole patches."""
+    """(height, width) in pixels: the native square, the image's own, or that short side; no side below a patch.
+
+    Sides are rounded half up and are not made whole patches, as in mmcv's `imrescale`.
+    """
     if resize == "native":
         return native, native
     height, width = image.shape[:2]
-    scale = int(resize) / min(height, width)
-    return _whole(height * scale, patch), _whole(width * scale, patch)
-
-
-def _whole(length: float, patch: int) -> int:
-    return max(1, round(length / patch)) * patch
+    scale = 1.0 if resize == "shown" else int(resize) / min(height, width)
+    return max(patch, int(height * scale + 0.5)), max(patch, int(width * scale + 0.5))
 
 
 def normalised(image: Image, size: tuple[int, int], rule: Normalisation) -> NDArray[np.float32]:
@@ -92,29 +100,26 @@ def normalised(image: Image, size: tuple[int, int], rule: Normalisation) -> NDAr
 
 
 def tile(size: tuple[int, int], window: int | None, stride: int | None, patch: int) -> Tiling:
-    """Windows over (height, width) pixels; the last one of a row or column is moved back so that it ends at the edge.
+    """Windows over (height, width) pixels, as mmseg slides: the last one of a row or column ends at the edge.
 
     window: side in pixels, None for the whole image, cut to the image where it is larger; stride: half a window when
-    None. ModelError when either is no multiple of the patch, since windows could then not be averaged patch by patch.
+    None. ModelError for a window that is no multiple of the patch.
     """
-    grid = (size[0] // patch, size[1] // patch)
     if window is None:
-        return Tiling(grid, grid, ((0, 0),))
+        return Tiling(size, size, ((0, 0),), patch)
     step = stride_of(window, stride, patch)
-    shape = (min(window // patch, grid[0]), min(window // patch, grid[1]))
-    tops, lefts = (_starts(grid[axis], shape[axis], step // patch) for axis in (0, 1))
-    return Tiling(grid, shape, tuple((top, left) for top in tops for left in lefts))
+    shape = (min(window, size[0]), min(window, size[1]))
+    tops, lefts = (_starts(size[axis], shape[axis], step) for axis in (0, 1))
+    return Tiling(size, shape, tuple((top, left) for top in tops for left in lefts), patch)
 
 
 def stride_of(window: int, stride: int | None, patch: int) -> int:
-    """The step between windows in pixels. ModelError when it or the window is no multiple of the patch."""
-    step = stride if stride is not None else max(1, window // patch // 2) * patch
-    if window % patch or step % patch:
+    """The step between windows in pixels. ModelError when the window is no multiple of the patch."""
+    if window % patch:
         raise ModelError(
-            f"A window of {window} pixels with stride {step} does not fit patches of {patch} pixels: "
-            f"choose multiples of {patch}."
+            f"A window of {window} pixels does not fit patches of {patch} pixels: choose a multiple of {patch}."
         )
-    return step
+    return stride if stride is not None else max(1, window // patch // 2) * patch
 
 
 def _starts(length: int, window: int, step: int) -> list[int]:

@@ -31,13 +31,14 @@ class TextBank:
             self._kept[key] = F.normalize(each.mean(dim=0), dim=-1)
         return self._kept[key]
 
-    def scores(self, embeddings: Tensor, vocabulary: Vocabulary) -> Tensor:
-        """Products (positions, rows, columns) of embeddings (rows, columns, width) with each position's best name."""
-        best = []
+    def scores(self, embeddings: Tensor, vocabulary: Vocabulary, plane_a_word: bool = False) -> Tensor:
+        """Products (positions, ...) of embeddings (..., width) with each position's best name, or with every name of
+        every position in order."""
+        planes = []
         for names in vocabulary.names:
             products = [embeddings @ self.vector(name, vocabulary.templates) for name in names]
-            best.append(products[0] if len(products) == 1 else _largest(products))
-        return _stacked(best, embeddings)
+            planes += products if plane_a_word or len(products) == 1 else [_largest(products)]
+        return _stacked(planes, embeddings)
 
 
 def _largest(planes: list[Tensor]) -> Tensor:
@@ -48,7 +49,7 @@ def _largest(planes: list[Tensor]) -> Tensor:
 
 
 def _stacked(planes: list[Tensor], embeddings: Tensor) -> Tensor:
-    """(positions, rows, columns), also for a vocabulary that is empty."""
+    """(planes, ...), also for a vocabulary that is empty."""
     stacked = embeddings.new_empty((len(planes), *embeddings.shape[:-1]))
     for place, plane in enumerate(planes):
         stacked[place] = plane

@@ -100,7 +100,10 @@ def _protocol(protocol: Mapping[str, object]) -> dict[str, object]:
     """The fields of a protocol that are not at their defaults, as a grid writes them."""
     defaults = {one.name: _listed(one.default) for one in fields(ProtocolSettings)}
     written = {key: value for key, value in protocol.items() if key not in defaults or value != defaults[key]}
-    if isinstance(tagger := written.get("tagger"), Mapping):
+    if isinstance(tagger := written.get("tagger"), Mapping) and written.get("vocabulary") == "given":
+        file = dict(tagger["settings"])["file"]
+        return {**{key: value for key, value in written.items() if key != "tagger"}, "vocabulary": {"file": file}}
+    if isinstance(tagger, Mapping):
         written["tagger"] = {"use": tagger["use"], "with": {key: value for key, value in tagger["settings"]}}
     if isinstance(names := written.get("names"), Mapping):
         written["names"] = names["file"]

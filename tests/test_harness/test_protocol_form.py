@@ -44,7 +44,12 @@ def test_presets_are_sound_and_say_where_they_are_from() -> None:
         assert len(presets.preset(name).source) > 20
     by_name = dict(zip(presets.names(), settings, strict=True))
     assert by_name["voc20"] == by_name["pc59"] == by_name["food_foreground"] == ProtocolSettings("all")
-    assert len(by_name["voc21"].context) == 26 and by_name["sclip_background"].threshold == 0.1
+    assert len(by_name["voc21"].context) == 26 and by_name["sclip_background"] == by_name["sclip_voc21"]
+    assert by_name["sclip"] == by_name["sclip_voc20"] == by_name["sclip_pc59"] == by_name["sclip_ade"]
+    voc = by_name["sclip_voc21"]
+    assert (voc.logit_scale, voc.threshold, voc.area_thd, voc.longest, voc.resampling) == (65, 0.1, 0.1, 2048, "cv2")
+    assert (by_name["naclip_voc20"].window, by_name["clearclip_city"].stride) == (0, 224)
+    assert (by_name["maskclip_pc59"].resize, by_name["maskclip_pc59"].size) == ("box", (520, 520))
 
 
 def test_templates_are_a_list_or_a_text_file(read_grid: Read, grid_folder: Path) -> None:
@@ -78,7 +83,9 @@ USELESS = {
     "scale": [{"background": "ignored"}, {"background": "class"}, {"background": "prompts", "context": ("a",)}],
     "logit_scale": [{"background": "ignored", "scale": "softmax"}, {"background": "constant"},
                     {"background": "constant", "scale": "none"}],
-    "size": [{"resize": "none"}], "stride": [{"window": 0}],
+    "size": [{"resize": "none"}], "stride": [{"window": 0}], "area_thd": [{"background": "ignored"}],
+    "resampling": [{"resize": "none"}],
+    "longest": [{"resize": rule, "size": 8} for rule in ("none", "long", "box", "stretch")],
     "tagger": [{"vocabulary": "all"}, {"vocabulary": "present"}],
 }  # fmt: skip
 USEFUL = {
@@ -88,7 +95,9 @@ USEFUL = {
     "context": [{"background": "prompts"}, {"background": "prompts_constant"}],
     "scale": [{"background": "constant"}, {"background": "power"}, {"background": "hinge_power"}],
     "logit_scale": [{"background": "power", "scale": "softmax"}],
-    "size": [{"resize": "short"}, {"resize": "stretch"}], "stride": [{"window": 64}],
+    "size": [{"resize": rule} for rule in ("short", "long", "box", "stretch")], "stride": [{"window": 64}],
+    "area_thd": [{"background": "class"}, {"background": "constant"}], "longest": [{"resize": "short", "size": 8}],
+    "resampling": [{"resize": rule, "size": 8} for rule in ("short", "long", "box", "stretch")],
     "tagger": [{"vocabulary": "predicted"}],
     "templates": [{}], "names": [{}], "vocabulary": [{}], "window": [{"stride": 4}], "background": [{}], "resize": [{}],
 }  # fmt: skip
@@ -96,6 +105,7 @@ OTHER = {
     "threshold": 0.25, "power": 3.0, "background_names": ("nothing",), "context": ("sky",), "scale": "none",
     "logit_scale": 7.0, "size": 96, "stride": 32, "tagger": Recipe.of("toy_taggers:Colours"), "templates": ("{}",),
     "names": "sclip", "vocabulary": "all", "window": 8, "background": "constant", "resize": "short",
+    "area_thd": 0.1, "longest": 2048, "resampling": "cv2",
 }  # fmt: skip
 
 
@@ -125,6 +135,10 @@ MALFORMED: list[tuple[str, list[str], int, tuple[str, ...]]] = [
     ("window huge", ["protocol: {window: 99999, stride: 1}"], 7, ("window must be less than or equal to 16384",)),
     ("resize without size", ["protocol:", "  resize: short"], 8, ("resize 'short' needs a size",)),
     ("size without resize", ["protocol:", "  size: 336"], 8, ("a size needs resize",)),
+    ("two sizes for long", ["protocol:", "  resize: long", "  size: [3, 4]"], 9, ("one number", "'long'")),
+    ("area", ["protocol: {background: class, area_thd: 1}"], 7, ("area_thd must be less than 1",)),
+    ("resampling", ["protocol: {resize: short, size: 8, resampling: cv3}"], 7, ("'cv2'?",)),
+    ("longest", ["protocol: {resize: short, size: 8, longest: -1}"], 7, ("longest must be greater than",)),
     ("two sizes for short", ["protocol:", "  resize: short", "  size: [3, 4]"], 9, ("one number",)),
     ("three sizes", ["protocol: {resize: stretch, size: [3, 4, 5]}"], 7, ("size must",)),
     ("size a word", ["protocol: {resize: short, size: big}"], 7, ("size must be a whole number", "'big'")),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from by_hand import averaged, starts
+from by_hand import averaged, enlarged, starts
 from PIL import Image
 
 from harness.contracts import WIDE_IGNORED, MethodError, ProtocolSettings, Vocabulary
 from harness.protocol import offering, views
 from harness.protocol.decision import checked_answer, predict, predict_views
+from harness.protocol.rules import effective
 
 NAMES = (("cat",), ("dog",), ("tree",))
 WORDS = Vocabulary(NAMES)
@@ -66,6 +67,41 @@ def test_the_short_side_is_rounded_half_up_in_either_orientation() -> None:
     rules = ProtocolSettings(resize="short", size=5)
     assert views.resized_size((2, 3), rules) == (5, 8)  # 7.5
     assert views.resized_size((333, 100), rules) == (17, 5)  # 16.65
+
+
+@pytest.mark.parametrize(
+    ("rules", "image", "size"),
+    [
+        (ProtocolSettings(resize="box", size=520), (375, 500), (390, 520)),  # MaskCLIP on PC59
+        (ProtocolSettings(resize="box", size=520), (500, 375), (520, 390)),
+        (ProtocolSettings(resize="box", size=(512, 2048)), (300, 400), (512, 683)),  # MaskCLIP on VOC20 and ADE
+        (ProtocolSettings(resize="box", size=(512, 2048)), (300, 1500), (410, 2048)),
+        (ProtocolSettings(resize="long", size=448), (375, 500), (336, 448)),
+        (ProtocolSettings(resize="long", size=448), (500, 375), (448, 336)),
+        (ProtocolSettings(resize="short", size=336, longest=2048), (375, 500), (336, 448)),
+        (ProtocolSettings(resize="short", size=336, longest=2048), (100, 1000), (205, 2048)),
+    ],
+)
+def test_resizing_that_keeps_the_aspect_is_mmcvs(
+    rules: ProtocolSettings, image: tuple[int, int], size: tuple[int, int]
+) -> None:
+    assert views.resized_size(image, effective(rules)) == size
+
+
+CV2 = [  # OpenCV 4.11's INTER_LINEAR of the image below at 3 x 5
+    [[127, 48, 138], [162, 84, 173], [30, 119, 124], [65, 154, 159], [100, 189, 128]],
+    [[36, 125, 214], [71, 160, 48], [106, 195, 33], [141, 230, 68], [176, 14, 103]],
+    [[112, 200, 122], [147, 102, 74], [182, 103, 109], [184, 55, 144], [85, 90, 179]],
+]
+
+
+def test_bilinear_as_in_cv2_skips_pixels_where_it_shrinks(rng: np.random.Generator) -> None:
+    image = (np.arange(7 * 11 * 3).reshape(7, 11, 3) * 89 % 251).astype(np.uint8)
+    assert views.resized_image(image, (3, 5), "cv2").tolist() == CV2
+    assert (views.resized_image(image, (3, 5)) != CV2).mean() > 0.5
+    larger = rng.integers(0, 256, (9, 13, 3), dtype=np.uint8)
+    by_hand = enlarged(larger.transpose(2, 0, 1).astype(float), (20, 31)).transpose(1, 2, 0)
+    assert np.abs(views.resized_image(larger, (20, 31), "cv2") - by_hand).max() <= 1.0
 
 
 def test_views_show_their_pixels_under_their_own_names(rng: np.random.Generator) -> None:

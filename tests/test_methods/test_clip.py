@@ -8,11 +8,13 @@ import shutil
 import string
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from by_hand import enlarged
 from safetensors.torch import load_file, save_file
 from seeds import seed_of
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
@@ -72,7 +74,7 @@ def test_a_reader_declares_one_pass_that_is_a_value(folder: Path) -> None:
     assert isinstance(reader, Reader)
     ((wanted, parts),) = reader.passes().items()
     assert wanted == pickle.loads(pickle.dumps(wanted)) and hash(wanted) == hash(reader.clip_pass)
-    assert parts == {"input:1"} and wanted.encoding == (40, 24, None)
+    assert parts == {"input:1"} and wanted.encoding == (40, 24, None, "library")
     assert wanted.backbone.use == "methods.clip:Clip" and wanted.backbone.as_dict()["model"] == str(folder)
 
 
@@ -99,14 +101,14 @@ def test_texts_are_the_normalised_mean_over_templates(folder: Path) -> None:
 def test_of_a_class_with_several_names_the_best_counts(folder: Path) -> None:
     (features,) = look(Clip(model=str(folder)), asked(), picture(40, 56))
     embeddings = value_path(features)
-    found = features.scores(embeddings, VOCABULARY)
-    alone = [features.scores(embeddings, Vocabulary(((name,),), templates=VOCABULARY.templates))[0]
+    (found,) = features.scores(embeddings, VOCABULARY)
+    alone = [features.scores(embeddings, Vocabulary(((name,),), templates=VOCABULARY.templates))[0, 0]
              for name in ("cat", "dog", "puppy", "fire truck")]  # fmt: skip
     assert found.shape == (3, 4, 4) and found.dtype == torch.float32
     assert torch.equal(found, torch.stack([alone[0], alone[1].maximum(alone[2]), alone[3]]))
     assert (alone[1] > alone[2]).any() or (alone[2] > alone[1]).any()
     order = Vocabulary((NAMES[2], NAMES[0], NAMES[1]), templates=VOCABULARY.templates)
-    assert torch.equal(features.scores(embeddings, order), found[[2, 0, 1]])
+    assert torch.equal(features.scores(embeddings, order)[0], found[[2, 0, 1]])
 
 
 def test_a_name_is_encoded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,17 +135,21 @@ def test_an_image_does_not_feel_its_neighbours(rule: ClipPass, folder: Path) -> 
 
 
 def test_windows_are_averaged_where_they_overlap(folder: Path) -> None:
-    """40 x 56 pixels, windows of 24 with stride 16: 2 x 3 windows, the last column shifted to the edge."""
-    clip, image = Clip(model=str(folder)), picture(40, 56)
-    (whole,) = look(clip, asked(40, 24, 16), image)
-    total, count = np.zeros((5, 7, 16)), np.zeros((5, 7, 1))
-    for top in (0, 16):
-        for left in (0, 16, 32):
+    """40 x 57 pixels, windows of 24 with stride 15: 3 x 4 windows off the patch grid, the last ones at the edge."""
+    clip, image, reader = Clip(model=str(folder)), picture(40, 57), MaskCLIP(model=str(folder), form="value")
+    windowed = replace(reader, resize=40, window=24, stride=15)
+    (whole,) = look(clip, windowed.clip_pass, image)
+    total, count = np.zeros((4, 40, 57)), np.zeros((40, 57))
+    for top in (0, 15, 16):
+        for left in (0, 15, 30, 33):
             crop = np.ascontiguousarray(image[top : top + 24, left : left + 24])
-            rows, columns = slice(top // 8, top // 8 + 3), slice(left // 8, left // 8 + 3)
-            total[rows, columns] += value_path(look(clip, asked(24), crop)[0]).numpy()
-            count[rows, columns] += 1
-    assert count.max() == 4 and np.allclose(value_path(whole).numpy(), total / count, atol=1e-5)
+            (alone,) = look(clip, asked(24), crop)
+            (scores,) = alone.scores(value_path(alone), VOCABULARY, plane_a_word=True)
+            inside = slice(top, top + 24), slice(left, left + 24)
+            total[:, *inside] += enlarged(scores.double().numpy(), (24, 24))
+            count[inside] += 1
+    found = windowed.read({windowed.clip_pass: whole}, VOCABULARY).numpy()
+    assert count.max() == 9 and np.allclose(found, total / count, atol=1e-5)
 
 
 def test_one_window_over_all_is_the_whole_image(folder: Path) -> None:
@@ -154,11 +160,14 @@ def test_one_window_over_all_is_the_whole_image(folder: Path) -> None:
 
 def test_sizes_and_windows() -> None:
     image = np.zeros((333, 500, 3), np.uint8)
-    assert target_size(image, 336, 16, 224) == (336, 512) and target_size(image, "native", 16, 224) == (224, 224)
-    assert target_size(np.zeros((3, 900, 3), np.uint8), 20, 16, 224) == (16, 6000)
-    tiling = tile((336, 512), 224, 112, 16)
-    assert tiling.grid == (21, 32) and tiling.window == (14, 14)
-    assert tiling.corners == tuple((top, left) for top in (0, 7) for left in (0, 7, 14, 18))
+    assert target_size(image, 336, 16, 224) == (336, 505) and target_size(image, "native", 16, 224) == (224, 224)
+    assert target_size(image, "shown", 16, 224) == (333, 500)
+    assert target_size(np.zeros((3, 900, 3), np.uint8), 20, 16, 224) == (20, 6000)
+    assert target_size(np.zeros((3, 900, 3), np.uint8), "shown", 16, 224) == (16, 900)
+    tiling = tile((336, 505), 224, 112, 16)
+    assert tiling.grid == (14, 14) and tiling.window == (224, 224)
+    assert tiling.corners == tuple((top, left) for top in (0, 112) for left in (0, 112, 224, 281))
+    assert tile((336, 505), 448, 224, 16).window == (336, 448)
 
 
 def test_colours_and_filter_are_the_folders_own(folder: Path, tmp_path: Path) -> None:
@@ -203,7 +212,7 @@ def test_a_prompt_that_is_too_long_is_a_sentence(folder: Path) -> None:
 
 
 def test_a_window_off_the_patch_grid_is_a_sentence(folder: Path) -> None:
-    with pytest.raises(ModelError, match="window of 30 pixels with stride 8 does not fit patches of 8 pixels"):
+    with pytest.raises(ModelError, match="window of 30 pixels does not fit patches of 8 pixels"):
         look(Clip(model=str(folder)), asked(40, 30), picture(40, 56))
 
 

@@ -63,17 +63,17 @@ def test_denoising_equals_a_loop() -> None:
     surest = probabilities(scores).max(axis=0)
     assert surest[0] > 0.5 > surest[1] > surest[2]
     for threshold in (0.5, 0.4):
-        found = denoised(scores, threshold)
+        found = denoised(scores[None], threshold)[0]
         for place in range(3):
             kept = surest[place] >= threshold
             assert torch.equal(found[place], scores[place] if kept else torch.full((2, 4), DROPPED))
-    assert (denoised(scores, 0.4)[1] > 0).all() and (denoised(scores, 0.4)[2] < 0).all()
+    assert (denoised(scores[None], 0.4)[0, 1] > 0).all() and (denoised(scores[None], 0.4)[0, 2] < 0).all()
 
 
 def test_denoising_keeps_the_surest_class_where_all_are_unsure() -> None:
     scores = torch.full((3, 2, 4), 0.20)
     scores[1, 0, 0] += 0.001
-    found = denoised(scores, 0.9)
+    found = denoised(scores[None], 0.9)[0]
     assert torch.equal(found[1], scores[1]) and (found[[0, 2]] == DROPPED).all()
 
 
@@ -81,17 +81,17 @@ class Fixed:
     """Features whose embeddings and keys are given; remembers what form was asked for."""
 
     def __init__(self, scores: Tensor, keys: Tensor):
-        self.given, self.held, self.tiling, self.asked = scores, keys, Tiling((3, 5), (3, 5), ((0, 0),)), {}
+        self.given, self.held, self.tiling, self.asked = scores, keys, Tiling((3, 5), (3, 5), ((0, 0),), 1), {}
 
     def embeddings(self, attention: object, **asked: bool) -> Tensor:
         self.asked = asked
-        return self.given
+        return self.given[None]
 
-    def scores(self, embeddings: Tensor, vocabulary: Vocabulary) -> Tensor:
+    def scores(self, embeddings: Tensor, vocabulary: Vocabulary, plane_a_word: bool = False) -> Tensor:
         return embeddings
 
     def keys(self) -> Tensor:
-        return self.held
+        return self.held[None]
 
 
 @pytest.mark.parametrize(("form", "kept"), [("published", True), ("value", False)])
@@ -104,11 +104,11 @@ def test_settings_choose_form_and_refinement(form: str, kept: bool, seed: int) -
         return reader.read({reader.clip_pass: features}, vocabulary)
 
     assert torch.equal(read(), scores) and features.asked == {"residual": kept, "feedforward": kept}
-    assert torch.equal(read(prompt_denoising=True, pd_threshold=0.9), denoised(scores, 0.9))
+    assert torch.equal(read(prompt_denoising=True, pd_threshold=0.9), denoised(scores[None], 0.9)[0])
     smooth = read(key_smoothing=True, ks_norm="position", ks_threshold=0.7)
     assert torch.equal(smooth, smoothed(scores, keys, "position", 0.7))
     both = read(key_smoothing=True, prompt_denoising=True, pd_threshold=0.9)
-    assert torch.equal(both, smoothed(denoised(scores, 0.9), keys, "channel", 1.0))
+    assert torch.equal(both, smoothed(denoised(scores[None], 0.9)[0], keys, "channel", 1.0))
 
 
 IMAGES = 48

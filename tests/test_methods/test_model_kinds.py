@@ -133,13 +133,9 @@ def test_what_the_model_can_never_do_is_refused_without_opening_it(
 
 
 def test_windows_and_blocks_that_a_clip_does_not_have_are_refused_without_opening_it() -> None:
-    for settings, message in (
-        ({"resize": 128, "window": 60}, "A window of 60 pixels with stride .* does not fit patches of 8"),
-        ({"resize": 128, "window": 64, "stride": 30}, "stride 30 does not fit patches of 8"),
-    ):
-        method = MaskCLIP(model="shapes", **settings)
-        with pytest.raises(ModelError, match=message):
-            method.backbone.check_passes(method.passes())
+    method = MaskCLIP(model="shapes", resize=128, window=60)
+    with pytest.raises(ModelError, match="A window of 60 pixels does not fit patches of 8"):
+        method.backbone.check_passes(method.passes())
     method = MaskCLIP(model="shapes")
     with pytest.raises(ModelError, match="The last 5 blocks were asked of a CLIP that has 4"):
         method.backbone.check_passes({method.clip_pass: frozenset({"input:5"})})

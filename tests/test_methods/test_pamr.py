@@ -13,9 +13,27 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import averaged
+from toy_cells import Cell
 
-from harness.contracts import MethodError, Parts, Pass, Query, Reader, Recipe, Vocabulary
+from harness.contracts import (
+    Finisher,
+    MethodError,
+    Parts,
+    Pass,
+    ProtocolSettings,
+    Query,
+    Reader,
+    Recipe,
+    Vocabulary,
+    widened,
+)
+from harness.planning import plan as plans
+from harness.protocol.offering import scored_truth
+from harness.protocol.views import queries, resized_image, tiling
 from harness.recipes.loading import build
+from harness.work.scoring import overlaps
+from harness.work.worker import ShardWorker
 from methods.calls import built
 from methods.clip import ClipPass
 from methods.maskclip import MaskCLIP
@@ -162,3 +180,38 @@ def test_planning_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "rules", [{"window": 48, "stride": 32}, {"resize": "short", "size": 64, "window": 48, "stride": 32}]
+)
+def test_under_windows_it_refines_what_was_merged_at_the_truths_size(rules: dict[str, Any]) -> None:
+    """As NACLIP: logits of windows averaged, enlarged to the original size, refined there once, then decided."""
+    benchmark, rule = Recipe.of("benchmarks.shapes:Shapes", images=1), ProtocolSettings("all", **rules)
+    method = Recipe.of("methods.pamr:PAMR", method=MASKCLIP, iterations=3, dilations=(1, 4))
+    (planned,) = plans.make("x", [Cell(method, benchmark=benchmark, protocol=rule)], 1).runs
+    (shard,) = plans.make("x", [Cell(method, benchmark=benchmark, protocol=rule)], 1).shards(1)
+    (row,) = [row for done in ShardWorker().run(shard) for row in done.rows]
+    assert row.status == "ok", row.error
+
+    world = build(benchmark)
+    sample = world.load(world.ids()[0])
+    offered = Vocabulary(tuple((name,) for name in world.classes))
+    assert isinstance(build(planned.run.method), Finisher)
+    inner = built(planned.run.method.as_dict()["method"])
+    cut, pieces = tiling(sample.truth.shape, rule), []
+    for query in queries("x", sample.image, offered, cut):
+        ((request, parts),) = inner.passes().items()
+        ((_, (held,)),) = build(request.backbone).run([query], {request: parts})
+        pieces.append(inner.read({request: held}, offered).double().numpy())
+    merged = averaged(pieces, [tuple(box) for box in cut.boxes], cut.size)
+    size = sample.truth.shape
+    large = F.interpolate(torch.from_numpy(merged).float()[None], size=size, mode="bilinear")[0]
+    shown = torch.from_numpy(resized_image(sample.image, cut.size).copy()).permute(2, 0, 1)[None] / 255
+    pixels = F.interpolate(shown, size=size, mode="bilinear")[0]
+    refined = spread(large, affinities(pixels, (1, 4)), (1, 4), 3)
+    wanted = overlaps(scored_truth(widened(sample.truth), rule), (refined.argmax(dim=0).numpy() + 1).astype(np.uint16))
+    moved = np.zeros((12, 12), int)
+    np.add.at(moved, (row.true, row.predicted), row.pixels)
+    np.subtract.at(moved, (wanted.true, wanted.predicted), wanted.pixels)
+    assert np.abs(moved).sum() <= 2e-3 * row.pixels.sum()

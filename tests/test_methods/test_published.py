@@ -1,0 +1,138 @@
+"""Heads, maps and refinement against what the authors' own code gives on the same random weights."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from published import arrays, clip_network, images, normal, vocabulary
+from torch import Tensor
+
+from harness.contracts import Vocabulary
+from methods.clearclip import ClearCLIP
+from methods.clip import ClipReader
+from methods.clip.network import ClipFeatures
+from methods.daam import DAAM
+from methods.diffusion.attention import Wanted, layers_of, probabilities, reading
+from methods.diffusion.features import DiffusionFeatures
+from methods.diffusion.layers import select
+from methods.gem import GEM
+from methods.maskclip import MaskCLIP
+from methods.naclip import NACLIP
+from methods.pamr import affinities, spread
+from methods.plain_clip import CLIP, query_key
+from methods.sclip import SCLIP
+
+AS_SHOWN: dict[str, Any] = {"resize": "shown", "window": None, "stride": None, "positions": "authors"}
+CLOSE = 2e-6  # of a unit embedding, between two programs in single precision
+
+
+@dataclass(frozen=True)
+class Reduced(CLIP):
+    """CLIP's own attention without residual and feed-forward."""
+
+    def embeddings(self, features: ClipFeatures) -> Tensor:
+        return features.embeddings(query_key, residual=False, feedforward=False)
+
+
+HEADS: dict[str, ClipReader] = {
+    "plain_clip": CLIP(**AS_SHOWN), "sclip": SCLIP(**AS_SHOWN), "clearclip": ClearCLIP(**AS_SHOWN),
+    "naclip": NACLIP(**AS_SHOWN), "naclip_std2": NACLIP(std=2.0, **AS_SHOWN), "qk_reduced": Reduced(**AS_SHOWN),
+    "maskclip_value": MaskCLIP(form="value", **AS_SHOWN), "maskclip_plain": MaskCLIP(**AS_SHOWN),
+    "gem": GEM(depth=7, **AS_SHOWN), "gem_depth4_iter2": GEM(depth=4, iterations=2, **AS_SHOWN),
+    "gem_temp": GEM(depth=7, inverse_temperature=0.5, **AS_SHOWN),
+}  # fmt: skip
+
+
+def seen(reader: ClipReader, image: np.ndarray, port: str = "clean") -> ClipFeatures:
+    """What the tower of the comparisons leaves of an image."""
+    (found,) = clip_network(port).features([image], reader.clip_pass, reader.blocks)
+    return found
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_gives_the_authors_embeddings_at_any_size(name: str) -> None:
+    for place, image in enumerate(images(name)):
+        (found,) = HEADS[name].embeddings(seen(HEADS[name], image))
+        np.testing.assert_allclose(found.numpy(), arrays(name)[f"embedding{place}"], rtol=0, atol=CLOSE)
+
+
+@pytest.mark.parametrize("name", ["sclip", "gem"])
+def test_the_librarys_position_table_is_another_one_off_the_native_size(name: str) -> None:
+    native, other = images(name)
+    library = {**AS_SHOWN, "positions": "library"}
+    reader = SCLIP(**library) if name == "sclip" else GEM(depth=7, **library)
+    same, moved = (
+        np.abs(reader.embeddings(seen(reader, image))[0].numpy() - arrays(name)[f"embedding{place}"]).max()
+        for place, image in enumerate((native, other))
+    )
+    assert same < CLOSE and 5e-3 < moved < 0.2
+
+
+@pytest.mark.parametrize("smoothing", [0, 1.0, 0.35])
+@pytest.mark.parametrize("denoising", [0, 0.3])
+def test_maskclips_own_port_with_smoothing_and_denoising(smoothing: float, denoising: float) -> None:
+    reader = MaskCLIP(
+        port="official", resize="shown", key_smoothing=bool(smoothing), ks_norm="position", ks_threshold=smoothing,
+        prompt_denoising=bool(denoising), pd_threshold=denoising,
+    )  # fmt: skip
+    held = arrays("maskclip_official")
+    key = f"_ks{smoothing}_pd{denoising}"
+    for place, image in enumerate(images("maskclip_official")):
+        if f"scores{place}{key}" not in held:
+            continue
+        features = {reader.clip_pass: seen(reader, image, "official")}
+        found = reader.read(features, vocabulary()).numpy()
+        np.testing.assert_allclose(found, held[f"scores{place}{key}"], rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["daam_sd1", "daam_heads2488"])
+def test_daam_averages_pairs_of_layer_and_head(name: str) -> None:
+    """This UNet makes much of rounding: alone and in a batch of two its output differs by 2e-2, its maps by 2e-3. The
+    mean of layers in place of pairs is 4e-2 away where heads differ."""
+    from diffusers import UNet2DConditionModel
+
+    held = arrays(name)
+    unet = UNet2DConditionModel(**ast.literal_eval(str(held["config"]))).eval()
+    shapes, seed = {key: one.shape for key, one in unet.state_dict().items()}, int(held["seed"])
+    unet.load_state_dict({key: unet_weight(key, shape, seed) for key, shape in shapes.items()})
+    layers = layers_of(unet, (32, 32))
+    wanted = Wanted(frozenset(select(DAAM.layers, layers)), frozenset(), frozenset(), heads=True)
+    rows = (tuple((token, (token,)) for token in range(7)),)
+    features = DiffusionFeatures(layers, (32, 32), (32, 32), 7, rows)
+
+    def take(_kind: str, index: int, queries: Tensor, keys: Tensor) -> None:
+        features.cross[index] = [probabilities(queries[0], keys[0])[:, :, :7]]
+
+    latent, states = (torch.from_numpy(held[key])[None] for key in ("latent", "states"))
+    with torch.no_grad(), reading(unet, wanted, take):
+        unet(latent, int(held["timestep"]), encoder_hidden_states=states)
+    method = DAAM(model="anything")
+    found = method.read({request: features for request in method.passes()}, Vocabulary((("a",),) * 7))
+    np.testing.assert_allclose(found.numpy(), held["heat"], rtol=0, atol=6e-3)
+
+
+def unet_weight(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
+    """A tensor of the UNet of the comparisons, by its name in diffusers."""
+    drawn = normal(name, shape, seed)
+    if name.endswith("bias"):
+        drawn = 0.05 * drawn
+    elif len(shape) == 1:
+        drawn = 1 + 0.1 * drawn
+    else:
+        loud = 3.0 if name.endswith(("to_q.weight", "to_k.weight")) else 1.0
+        drawn = loud * float(np.prod(shape[1:])) ** -0.5 * drawn
+    return torch.from_numpy(drawn.astype(np.float32))
+
+
+@pytest.mark.parametrize(("times", "dilations"), [(1, (8, 16)), (10, (8, 16)), (5, (1, 2, 4))])
+def test_pamr(times: int, dilations: tuple[int, ...]) -> None:
+    held = arrays("pamr")
+    weights = affinities(torch.from_numpy(held["pixels"]), dilations)
+    found = spread(torch.from_numpy(held["mask"]), weights, dilations, times)
+    wanted = held[f"out_{times}_{'_'.join(map(str, dilations))}"]
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=5e-6)
