@@ -20,14 +20,19 @@ PAIRS = (
 
 
 def paired_differences(store: Store, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str, float, float, float]]:
-    """(one, other, difference, low, high) in points of mIoU for pairs of names (with variant) of the last grid."""
+    """(one, other, difference, low, high) in points of mIoU for pairs of names (with variant) of the last grid.
+
+    Of one protocol each; runs of another one stand in a grid by another name.
+    """
     table = store.table()
     assert table is not None, "the folder holds no grid"
     board = leaderboard.build_board(store)
     named = {f"{entry.method} {entry.variant}".strip(): entry.run_id for entry in board.entries}
-    (standings,) = board.standings.values()
-    assert standings.effects is not None, standings.why
-    pairwise = {(one.better, one.worse): one for one in significance.all_pairs(standings.effects, standings.seed)}
+    pairwise = {}
+    for standings in board.standings.values():
+        assert standings.effects is not None, standings.why
+        known = significance.all_pairs(standings.effects, standings.seed)
+        pairwise |= {(one.better, one.worse): one for one in known}
     found = []
     for one, other in pairs:
         here, there = named[one], named[other]
