@@ -20,9 +20,33 @@ def protocol_text(protocol: Mapping[str, object]) -> str:
     return _in_words(protocol, ())
 
 
-def fields_in_words(protocol: Mapping[str, object], names: Collection[str]) -> str:
-    """Some fields of a protocol, each as `protocol_text` writes it, whether as by default or not."""
-    known = _filled(protocol)
+def told_apart(protocols: Sequence[Mapping[str, object]], names: Collection[str] | None = None) -> list[str]:
+    """What tells each of some protocols from the others, as `protocol_text` writes it; of these fields, or of all.
+
+    What is as by default is told where a protocol of the same vocabulary and background has it otherwise: elsewhere it
+    may have no effect.
+    """
+    differing = differing_fields(protocols) if names is None else names
+    known = [_filled(one) for one in protocols]
+    kinds: dict[tuple[object, ...], list[dict[str, object]]] = {}
+    for one in known:
+        kinds.setdefault(_kind(one), []).append(one)
+    return [_fields(one, _telling(one, kinds[_kind(one)], differing)) for one in known]
+
+
+def _kind(known: Mapping[str, object]) -> tuple[object, ...]:
+    return tuple(known[name] for name in _ALWAYS)
+
+
+def _telling(one: Mapping[str, object], alike: Sequence[Mapping[str, object]], names: Collection[str]) -> list[str]:
+    """The fields that are not as by default, or not for all of its kind."""
+    return [
+        name for name in names
+        if name in _ALWAYS or one.get(name) != _DEFAULTS.get(name) or any(o.get(name) != one.get(name) for o in alike)
+    ]  # fmt: skip
+
+
+def _fields(known: Mapping[str, object], names: Collection[str]) -> str:
     return " ".join(f"{name}={_spelled(known[name])}" for name in known if name in names)
 
 
@@ -42,7 +66,7 @@ def differing_fields(protocols: Sequence[Mapping[str, object]]) -> tuple[str, ..
 def _in_words(protocol: Mapping[str, object], without: Collection[str]) -> str:
     known = _filled(protocol)
     shown = [name for name in known if name in _ALWAYS or known[name] != _DEFAULTS.get(name, known)]
-    return fields_in_words(protocol, [name for name in shown if name not in without])
+    return _fields(known, [name for name in shown if name not in without])
 
 
 def differences(one: Mapping[str, object], other: Mapping[str, object]) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def build_board(store: Store, partial: bool = False, everything: bool = False) -
     entries = _with_standings(entries, recipes, standings)
     rules = [recipe.rules for recipe in recipes.values()]
     differing, common = protocols.differing_fields(rules), protocols.in_common(rules)
-    apart = {i: protocols.fields_in_words(recipe.rules, differing) for i, recipe in recipes.items()}
+    apart = dict(zip(recipes, protocols.told_apart(rules), strict=True))
     entries = [replace(e, apart=apart[e.run_id]) for e in ranked(entries, partial)]
     ordered = tuple(sorted(entries, key=lambda e: order_of(e, order)))
     name, left_out = (table.name, table.left_out) if table else ("", ())

@@ -88,12 +88,12 @@ def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
     differing = protocols.differing_fields([evidence.recipes[run_id].rules for run_id in chosen]) if chosen else ()
     # What rows or columns say themselves needs no further words.
     told = () if spec.as_published else tuple(n for n in differing if n not in (*spec.rows, *spec.columns))
+    apart = dict(zip(chosen, protocols.told_apart([evidence.recipes[i].rules for i in chosen], told), strict=True))
     placed: dict[tuple[Key, Key], list[str]] = {}
     for run_id, known in chosen.items():
         row, column = _key(spec.rows, known), _key(spec.columns, known)
         if any(row) and any(column):
-            if told:
-                column = (*column, f"[{protocols.fields_in_words(evidence.recipes[run_id].rules, told)}]")
+            column = (*column, f"[{apart[run_id]}]") if apart[run_id] else column
             placed.setdefault((row, column), []).append(run_id)
     rows = _ordered(spec, spec.rows, (row for row, _ in placed))
     columns = _ordered(spec, spec.columns, (column for _, column in placed), bool(told))
@@ -107,8 +107,8 @@ def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
     if spec.average:
         names.append(averages.LABEL)
         lines = [[*line, last] for line, last in zip(lines, averages.cells(evidence, spec, lines), strict=True)]
-    apart = differing if spec.as_published else ()
-    return Matrix(spec, tuple(map(spec.label, rows)), tuple(names), tuple(map(tuple, lines)), apart)
+    shown = differing if spec.as_published else ()
+    return Matrix(spec, tuple(map(spec.label, rows)), tuple(names), tuple(map(tuple, lines)), shown)
 
 
 def without_estimator(specs: Iterable[TableSpec]) -> list[str]:

@@ -113,7 +113,7 @@ def _supervision(entries: Sequence[Entry]) -> list[str]:
     """Who learned from what besides images, a line for all of whom the same is true."""
     told: dict[str, list[str]] = {}
     for entry in entries:
-        told.setdefault(entry.supervision, []).append(entry.name)
+        told.setdefault(entry.supervision, []).append(f"{entry.method} {entry.variant}".strip())
     return [f"{', '.join(names)}: {words}." for words, names in told.items() if words]
 
 

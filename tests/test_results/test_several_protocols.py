@@ -192,5 +192,11 @@ def test_what_protocols_have_in_common_and_what_differs_is_all_there_is() -> Non
     assert names == ("threshold", "templates", "names") and protocols.in_common([one, other]) == (
         "vocabulary=all background=constant"
     )
-    assert protocols.fields_in_words(other, names) == 'threshold=0.6 templates="a {}" names=own'
+    assert protocols.told_apart([one, other]) == [
+        'threshold=0.2 templates="a photo of a {}" names=sclip', 'threshold=0.6 templates="a {}" names=own'
+    ]  # fmt: skip
+    ignored = {"vocabulary": "all", "background": "ignored"}
+    assert protocols.told_apart([LOOSE, TIGHT, ignored]) == [
+        "background=constant threshold=0.2", "background=constant threshold=0.6", "background=ignored"
+    ], "a threshold that has no effect is not told"  # fmt: skip
     assert protocols.in_common([one]) == protocols.protocol_text(one) and protocols.differing_fields([one]) == ()
