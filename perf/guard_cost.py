@@ -1,7 +1,8 @@
 """What looking after plug-ins costs flows out: processor time a call and a batch, and its share of a root grid sweep.
 
 `python perf/guard_cost.py` times calls that do nothing, under everything that a sweep watches. `--seconds` is the
-processor time that the images of one batch of grid.yaml take; by default it is measured on two batches.
+processor time that the images of one batch of grid.yaml take; by default it is measured on two batches. It is told for
+a process in which our own plug-ins are alone, as in that grid, and for one in which a stranger's had a turn.
 """
 
 from __future__ import annotations
@@ -49,13 +50,23 @@ def main() -> None:
     seconds = options.seconds or (time.process_time() - began) / batches
     each = calls[0] / batches
     Guard.ask = ask  # type: ignore[method-assign]
+    print(f"{each:.0f} calls a batch of {grid.batch} images, which takes {1e3 * seconds:.0f} ms")
+    tell("ours alone", each, seconds)
+    strangers = Guard()
+    strangers.settle()
+    strangers.ask("theirs:One", ("run", "image"), lambda: None)
+    tell("beside a stranger's", each, seconds)
+
+
+def tell(where: str, each: float, seconds: float) -> None:
+    """Print what calls, a batch and both together cost in a process as it is now."""
     guard = Guard()
     guard.settle()
     image = LentImage(np.zeros((96, 96, 3), np.uint8))
-    call = best(lambda: guard.ask("benchmarks:x", ("run", "image"), lambda: None, (image,)), 200)
+    call = best(lambda: guard.ask("benchmarks.x:X", ("run", "image"), lambda: None, (image,)), 200)
     batch = best(lambda: (guard.settle(), guard.rare_traces(), guard.leave()), 20)
-    print(f"a call {1e6 * call:.0f} us, a batch {1e3 * batch:.2f} ms; {each:.0f} calls a batch of {grid.batch} images")
-    print(f"{1e3 * (each * call + batch):.1f} ms of {1e3 * seconds:.0f} ms: {(each * call + batch) / seconds:.2%}")
+    cost = each * call + batch
+    print(f"{where}: a call {1e6 * call:.0f} us, a batch {1e3 * batch:.2f} ms: {cost / seconds:.2%}")
 
 
 def best(function: Callable[[], object], count: int) -> float:
