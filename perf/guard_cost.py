@@ -51,14 +51,14 @@ def main() -> None:
     each = calls[0] / batches
     Guard.ask = ask  # type: ignore[method-assign]
     print(f"{each:.0f} calls a batch of {grid.batch} images, which takes {1e3 * seconds:.0f} ms")
-    tell("ours alone", each, seconds)
+    print_cost("ours alone", each, seconds)
     strangers = Guard()
     strangers.settle()
     strangers.ask("theirs:One", ("run", "image"), lambda: None)
-    tell("beside a stranger's", each, seconds)
+    print_cost("beside a stranger's", each, seconds)
 
 
-def tell(where: str, each: float, seconds: float) -> None:
+def print_cost(where: str, each: float, seconds: float) -> None:
     """Print what calls, a batch and both together cost in a process as it is now."""
     guard = Guard()
     guard.settle()

@@ -1,0 +1,107 @@
+"""`stableseg VERB ...`, or `python -m harness VERB ...`, flows in; the exit code of that verb's own door flows out."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+from harness import catalogue
+from harness.errors import nearest
+from harness.foreign.calls import leave
+from results.tables.terminal import console_for_output
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A module with `main(arguments) -> exit code`. first: arguments that come before those that are given."""
+
+    module: str
+    words: str
+    first: tuple[str, ...] = ()
+
+
+VERBS: Mapping[str, Verb] = {
+    "sweep": Verb("harness.sweep", "run a grid of methods and data sets, and rank them"),
+    "plan": Verb(
+        "harness.sweep", "what a sweep would do, what is shared, what is stored, how long it takes", ("--plan",)
+    ),
+    "list": Verb("harness.__main__", "methods, benchmarks, presets or estimators that there are"),
+    "check": Verb("harness.checks.__main__", "whether a method or a data set keeps its promises"),
+    "tags": Verb("harness.tags", "what a tagger sees in every image of a data set, frozen in a file"),
+    "leaderboard": Verb("results.leaderboard", "the tables again, from stored rows"),
+    "report": Verb("results.report.__main__", "the report again: intervals, groups, curves, confusions, images"),
+    "explain": Verb("results.explain", "what stands behind one number"),
+    "figures": Verb("results.figures", "images beside truths and predictions, as one picture"),
+    "merge": Verb("results.merge", "results folders into one"),
+    "verify": Verb("results.verify", "whether stored rows are what was written"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Hand over to the verb; 2 when there is no such one."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        _help()
+        return 0 if given else 2
+    name, rest = given[0], given[1:]
+    if name not in VERBS:
+        print(f"there is no verb {name!r}{nearest(name, VERBS)} (verbs: {', '.join(VERBS)})", file=sys.stderr)
+        return 2
+    if name == "list":
+        return _list(rest)
+    verb = VERBS[name]
+    code: int = importlib.import_module(verb.module).main([*verb.first, *rest])
+    return code
+
+
+def _help() -> None:
+    _print("stableseg VERB ...", {name: verb.words for name, verb in VERBS.items()})
+    console_for_output().print("\n`stableseg VERB --help` tells what a verb takes. A grid is explained in README.md.")
+
+
+def _list(given: Sequence[str]) -> int:
+    """`list KIND [--json]`: what can be written into a grid."""
+    kinds = [one for one in given if one != "--json"]
+    if not kinds or kinds[0] in ("-h", "--help"):
+        _print("stableseg list KIND [--json]", {kind: one.__doc__ or "" for kind, one in catalogue.KINDS.items()})
+        return 0 if kinds else 2
+    if len(kinds) > 1 or kinds[0] not in catalogue.KINDS:
+        asked, known = " ".join(kinds), ", ".join(catalogue.KINDS)
+        print(
+            f"there is nothing to list as {asked!r}{nearest(asked, catalogue.KINDS)} (kinds: {known})", file=sys.stderr
+        )
+        return 2
+    entries = catalogue.KINDS[kinds[0]]()
+    if "--json" in given:
+        print(json.dumps([asdict(one) for one in entries], indent=1, ensure_ascii=False))
+    else:
+        _print("", {one.name: one.words for one in entries})
+    return 0
+
+
+def _print(head: str, lines: Mapping[str, str]) -> None:
+    """Two columns; a name is never cut, words are wrapped."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, overflow="ignore")
+    table.add_column()
+    for name, words in lines.items():
+        table.add_row(Text(name), Text(words))
+    console = console_for_output()
+    if head:
+        console.print(f"{head}\n", markup=False)
+    console.print(table, markup=False)
+
+
+def run_and_leave() -> None:
+    """The console script."""
+    leave(main())
+
+
+if __name__ == "__main__":
+    run_and_leave()

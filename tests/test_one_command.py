@@ -1,0 +1,93 @@
+"""One command for all doors: a verb hands over to its own door, and what there is to write into a grid is listed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import __main__ as command
+from harness import sweep
+from harness.recipes import loading
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("verb", command.VERBS)
+def test_every_verb_tells_what_it_takes(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = command.main([verb, "--help"])
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    assert code == 0 and len(capsys.readouterr().out) > 100
+
+
+def test_a_verb_is_its_own_door(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    grid, results = str(ROOT / "grid.yaml"), ["--results", str(tmp_path / "runs")]
+    assert command.main(["plan", grid, *results]) == 0
+    told = capsys.readouterr().out
+    assert sweep.main([grid, "--plan", *results]) == 0
+    assert capsys.readouterr().out == told and "17 runs" in told
+    assert command.main(["leaderboard", str(tmp_path / "none")]) == 2
+    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["swep"], "there is no verb 'swep'; did you mean 'sweep'?"),
+        (["list", "metods"], "there is nothing to list as 'metods'; did you mean 'methods'?"),
+        (["list", "methods", "presets"], "there is nothing to list as 'methods presets'"),
+    ],
+)
+def test_what_there_is_not_is_told(given: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(given) == 2
+    told = capsys.readouterr()
+    assert says in told.err and not told.out
+
+
+def listed(kind: str, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    assert command.main(["list", kind, "--json"]) == 0
+    return {one["name"]: one["words"] for one in json.loads(capsys.readouterr().out)}
+
+
+@pytest.mark.parametrize(("kind", "role"), [("methods", "method"), ("benchmarks", "benchmark")])
+def test_what_is_listed_is_what_a_grid_can_name(kind: str, role: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Against the classes themselves: all that have the verbs, and nothing that is only there to be filled in."""
+    package = importlib.import_module(kind)
+    found = set()
+    for file in sorted(Path(str(package.__file__)).parent.iterdir()):
+        if file.name.startswith("__") or (file.suffix != ".py" and not (file / "__init__.py").exists()):
+            continue
+        module = importlib.import_module(f"{kind}.{file.stem}")
+        for name, one in vars(module).items():
+            own = isinstance(one, type) and one.__module__ == module.__name__ and not name.startswith("_")
+            if own and not getattr(one, "__abstractmethods__", None) and not getattr(one, "_is_protocol", False):
+                try:
+                    loading.check_role(one, role, f"{module.__name__}:{name}")  # type: ignore[arg-type]
+                except loading.AddressError:
+                    continue
+                found.add(f"{module.__name__}:{name}")
+    told = listed(kind, capsys)
+    assert told.keys() == found and all(told.values())
+
+
+def test_presets_and_estimators_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "SCLIP" in listed("presets", capsys)["sclip"]
+    assert "mmseg" in listed("estimators", capsys)["miou"]
+
+
+def test_what_an_installed_package_brings_is_listed_and_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    about = tmp_path / "open_fields-1.2.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: open-fields\nVersion: 1.2\n")
+    (about / "entry_points.txt").write_text("[stableseg.methods]\nfields = open_fields.method:Fields\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert listed("methods", capsys)["open_fields.method:Fields"] == "installed with open-fields 1.2"
+    assert command.main(["list", "methods"]) == 0
+    assert "methods.stableseg:StableSeg" in capsys.readouterr().out and "open_fields" not in sys.modules
