@@ -132,7 +132,7 @@ def make(
     """
     asked = asked or Selection()
     planner = Planner(batch, stored or {}, limit, keep, shelf or Shelf(), folder, tried)
-    planned, left_out = plan_each(cells, asked, planner.plan)
+    planned, left_out = plan_each(cells, asked, planner.plan, planner.method)
     runs = tuple(replace(run, asked=asked.includes(cell)) for cell, run in planned)
     labels, fits = tuple(planner.labels.values()), tuple(planner.fits.values())
     trials = tuple({one.run.run_id: one for run in runs if run.asked for one in run.trials}.values())

@@ -95,6 +95,10 @@ class Planner:
         """The data of every benchmark that was planned, train splits too."""
         return self._known.data
 
+    def method(self, cell: Plannable) -> KnownMethod:
+        """The method of a cell. ModelError where its model is not to be had."""
+        return self._known.method(cell)
+
     def plan(self, cell: Plannable) -> PlannedRun:
         """The run of a cell, with the fit behind it, if its method is a learner."""
         choice = getattr(cell, "choice", None)

@@ -17,6 +17,7 @@ from harness.planning.known import Plannable
 from harness.planning.planned import PlannedRun
 from harness.recipes import loading
 
+_UNSET = "which is not set"
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -63,32 +64,51 @@ class Selection:
 
 
 def plan_each(
-    cells: Sequence[Plannable], asked: Selection, plan: Callable[[Plannable], PlannedRun]
+    cells: Sequence[Plannable],
+    asked: Selection,
+    plan: Callable[[Plannable], PlannedRun],
+    method: Callable[[Plannable], object],
 ) -> tuple[list[tuple[Plannable, PlannedRun]], tuple[LeftOut, ...]]:
-    """The cells with their runs, and what is left out. HarnessError with all that is missing, a sentence each."""
+    """The cells with their runs, and what is left out. HarnessError with all that is missing, a sentence each.
+
+    method: makes the method of a cell alone, whose model may be missing besides the data.
+    """
     asked.check(cells)
     planned: list[tuple[Plannable, PlannedRun]] = []
     left: dict[LeftOut, None] = {}
     lacking: dict[str, HarnessError] = {}
+    unset: dict[str, dict[str, None]] = {}  # what is said of a variable, and of which benchmarks
     for cell in cells:
         try:
             planned.append((cell, plan(cell)))
         except (DataError, ModelError) as error:
             gone = _gone(cell.benchmark) if isinstance(error, DataError) else ""
-            sentence = f"{cell.benchmark_name}: {gone}" if "variable" in gone else str(error)
             if gone and (asked.available or not asked.includes(cell)):
                 left[LeftOut(cell.benchmark_name, "", gone)] = None
             elif not asked.includes(cell):
                 left[LeftOut(cell.benchmark_name, f"{cell.method_name} {cell.variant}".strip(), str(error))] = None
+            elif _UNSET in gone:
+                unset.setdefault(gone, {})[cell.benchmark_name] = None
+                lacking |= {gone: error} | _lacking_model(cell, method)
             else:
-                lacking.setdefault(sentence, error)
+                lacking |= {str(error): error} | _lacking_model(cell, method)
     if lacking:
         ((sentence, first), *others) = lacking.items()
-        raise first if not others and sentence == str(first) else HarnessError("\n".join(lacking))
+        told = [f"{', '.join(unset[one])}: {one}" if one in unset else one for one in lacking]
+        raise first if not others and sentence == str(first) else HarnessError("\n".join(told))
     if not planned:
         names = ", ".join(dict.fromkeys(f"{one.benchmark} ({one.why})" for one in left))
         raise GridError(f"nothing of the grid is on this machine: {names}")
     return planned, tuple(left)
+
+
+def _lacking_model(cell: Plannable, method: Callable[[Plannable], object]) -> dict[str, HarnessError]:
+    """What the method of a cell lacks, by its sentence."""
+    try:
+        method(cell)
+    except ModelError as error:
+        return {str(error): error}
+    return {}
 
 
 def _is_called(whole: str, name: str) -> bool:
@@ -103,6 +123,6 @@ def _gone(recipe: Recipe) -> str:
             unset = _VARIABLE.search(str(value))
             if unset:
                 variable = unset[1] or unset[2]
-                return f"its {name} names the variable {variable}, which is not set: `export {variable}=FOLDER`"
+                return f"its {name} names the variable {variable}, {_UNSET}: `export {variable}=FOLDER`"
             return f"{value} is not on this machine"
     return ""

@@ -75,6 +75,14 @@ def test_all_that_is_missing_is_told_at_once(place: Path) -> None:
             f"'{place}/gone' is not a folder of boxes.",
         ]
     assert not (place / "runs" / "grid.json").exists()
+    (place / "near").rmdir()
+    sets = ["benchmarks.Near.with.root=${FAR_DATA}/near", "benchmarks.Gone.with.root=${FAR_DATA}/gone"]
+    told_of = sweep(place, "--plan", *(f"--set={one}" for one in (*sets, "methods.Net.with.model=owner/net")))
+    assert told_of.stderr.splitlines() == [
+        "Near, Far.1, Gone images=2, Gone images=3: its root names the variable FAR_DATA, which is not set: "
+        "`export FAR_DATA=FOLDER`",
+        "Net: The model 'owner/net' has no pinned revision.",
+    ], "the model too, though no data set is here"
 
 
 def test_what_is_not_on_this_machine_is_a_hole(place: Path) -> None:
