@@ -30,9 +30,10 @@ def open_pixels(root: str, data_set: str, split: str, layout: str, table: LabelT
     folders = ("annotations_detectron2",) if layout == "detectron2" else _MASKS
     masks = _first(root, data_set, tuple(f"{folder}/{split}" for folder in folders))
     ending = ENDINGS[layout]
+    labelled = {key for key in keys_of_files(masks, ending) if key.isdecimal()}
     # the union, so that an image without mask (or the reverse) is an error of that image and does not vanish
-    keys = keys_of_files(images, ".jpg") | {key for key in keys_of_files(masks, ending) if key.isdecimal()}
-    if not any(key.isdecimal() for key in keys_of_files(masks, ending)):
+    keys = keys_of_files(images, ".jpg") | labelled
+    if not labelled:
         raise BrokenList(f"{masks} holds no *{ending} named by numbers, as layout {layout} needs; {contents(masks)}.")
     return PairedFiles({key: Pair(images / f"{key}.jpg", masks / f"{key}{ending}", table) for key in keys})
 

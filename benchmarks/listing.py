@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -81,7 +82,10 @@ def keys_of_files(folder: Path, ending: str) -> frozenset[str]:
     """The names of a folder's files with this ending, without it; files of a hidden name are left out."""
     if not folder.is_dir():
         return frozenset()
-    names = (entry.name for entry in entries(folder) if entry.name.endswith(ending))
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(ending)]
+    except OSError as error:
+        raise UnreadableFile(f"The folder {folder} cannot be read ({error.strerror or error}).") from None
     return frozenset(check_key(name.removesuffix(ending), str(folder)) for name in names if not name.startswith("."))
 
 

@@ -28,7 +28,7 @@ from results.folder.agreement import agreeing
 from results.folder.keepsakes import file_name_of
 from results.folder.recipes import RunRecipe, joined_sweeps, recipe_text
 from results.folder.rows import KEY, SCHEMA, Contradiction, OtherData, defeated
-from results.folder.store import Store, Table
+from results.folder.store import AskedTable, Store
 from results.tables.leaderboard import benchmark_labels
 
 # What a run's id stands for; the rest of a recipe may differ between machines.
@@ -196,7 +196,7 @@ def _seniority(recipe: Mapping[str, Any]) -> tuple[int, str]:
     return (int(recipe.get("images", 0)), recipe_text(recipe))
 
 
-def _joined_table(tables: Sequence[Table], recipes: Mapping[str, dict[str, object]]) -> Table | None:
+def _joined_table(tables: Sequence[AskedTable], recipes: Mapping[str, dict[str, object]]) -> AskedTable | None:
     """The table of all folders: theirs if they agree, else all their runs ordered by benchmark, method and variant."""
     if not tables:
         return None
@@ -205,19 +205,21 @@ def _joined_table(tables: Sequence[Table], recipes: Mapping[str, dict[str, objec
     order = {run_id: _place(RunRecipe.from_dict(recipe)) for run_id, recipe in recipes.items()}
     run_ids = {run_id for table in tables for run_id in table.run_ids}
     runs = tuple(sorted(run_ids, key=lambda i: (order.get(i, ()), i)))
-    return Table(
+    return AskedTable(
         min(table.name for table in tables), runs, _joined_declarations(tables), _still_absent(tables, recipes)
     )
 
 
-def _still_absent(tables: Sequence[Table], recipes: Mapping[str, dict[str, object]]) -> tuple[Mapping[str, str], ...]:
+def _still_absent(
+    tables: Sequence[AskedTable], recipes: Mapping[str, dict[str, object]]
+) -> tuple[Mapping[str, str], ...]:
     """What was on no machine: of what was left out somewhere, the benchmarks of which no folder has a run."""
     there = {recipe.get("benchmark_name") for recipe in recipes.values()}
     absent = {recipe_text(one): one for table in tables for one in table.left_out if one["benchmark"] not in there}
     return tuple(absent[text] for text in sorted(absent))
 
 
-def _joined_declarations(tables: Sequence[Table]) -> tuple[Mapping[str, object], ...]:
+def _joined_declarations(tables: Sequence[AskedTable]) -> tuple[Mapping[str, object], ...]:
     """All declared tables in order of their names; of two of one name the one whose text comes first."""
     declared = sorted((recipe_text(one) for table in tables for one in table.tables), reverse=True)
     by_name = {one["name"]: one for one in map(json.loads, declared)}

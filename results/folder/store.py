@@ -28,7 +28,7 @@ CHUNK = 4096  # rows handed out at a time: an estimator that spreads them over 2
 
 
 @dataclass(frozen=True)
-class Table:
+class AskedTable:
     """The runs that a grid asked for, in its order, and the comparison tables it declares, as in its file.
 
     left_out: what has no run because it is not on the machine of the last sweep: `benchmark`, `method` (empty where it
@@ -171,7 +171,7 @@ class Store:
         declared |= {"left_out": [dict(one) for one in left_out]} if left_out else {}
         write_text(self.folder / "grid.json", recipe_text(sealed({"name": name, "runs": list(run_ids), **declared})))
 
-    def table(self) -> Table | None:
+    def table(self) -> AskedTable | None:
         """The runs of the last grid; None before there was one."""
         path = self.folder / "grid.json"
         if not path.exists():
@@ -181,7 +181,7 @@ class Store:
         if not (isinstance(runs, list) and isinstance(tables, list) and all(isinstance(run, str) for run in runs)):
             raise StoreError(f"{path} lists no runs; {CURE}")
         left_out = tuple({key: str(text) for key, text in one.items()} for one in content.get("left_out", ()))
-        return Table(str(content.get("name", "")), tuple(runs), tuple(tables), left_out)
+        return AskedTable(str(content.get("name", "")), tuple(runs), tuple(tables), left_out)
 
     def event(self, content: Mapping[str, object]) -> None:
         """Append what happened to `events.jsonl`, with the time (UTC); what tells of rows goes to the writer."""

@@ -143,6 +143,7 @@ def _protocols(folder: Path) -> Counts:
 
 def _readers(folder: Path) -> Counts:
     sys.path.append(str(ROOT / "tests" / "test_benchmarks"))
+    import lab_trees
     import trees
 
     def drawn(name: str, use: str, write: Callable[..., Any], *more: Any, **settings: Any) -> dict[str, Any]:
@@ -158,8 +159,25 @@ def _readers(folder: Path) -> Counts:
         drawn("pix", "foodpix:FoodPix", trees.write_foodpix),
         drawn("seg", "foodseg:FoodSeg", trees.write_foodseg),
         drawn("parquet", "foodseg:FoodSeg", trees.write_foodseg_parquet, layout="parquet"),
+        drawn("stuff", "coco_stuff:COCOStuff", trees.write_coco, {"": (0, 5, 91, 181, 255)}),
+        drawn("object", "coco_object:COCOObject", trees.write_coco, {"": (0, 5, 91, 181, 255)}),
+        drawn("full", "ade20k_full:ADE20KFull", trees.write_ade_full, range(1, 41), layout="converted"),
+        drawn("mat459", "pascal_context_full:PascalContextFull", trees.write_context_mat, (2, 9, 420), layout="mat"),
+        drawn("table", "table:Table", trees.write_foodseg_parquet, files="data/*.parquet", id="id", mask="label",
+              classes=["rice"], labels={1: "rice"}, others="background"),
+    ]  # fmt: skip
+    benchmarks += [
+        {
+            "name": name,
+            "use": "benchmarks.folder:Folder",
+            "with": {"root": str(folder / name), **lab_trees.written(lab)},
+        }
+        for name, lab in {
+            name: lab_trees.LABS[name](folder / name, np.random.default_rng(0)).settings for name in ("colours", "coco")
+        }.items()
     ]
-    many = [{"method": "MaskCLIP", "benchmark": name} for name in ("ade", "pix", "parquet", "mat", "seg")]  # takes time
+    light = ("voc", "json", "city")  # MaskCLIP takes time
+    many = [{"method": "MaskCLIP", "benchmark": one["name"]} for one in benchmarks if one["name"] not in light]
     return _counted(folder, "readers", [MASKCLIP, CHANCE], benchmarks, {"background": "class"}, many)
 
 

@@ -123,6 +123,14 @@ LABS: dict[str, Callable[[Path, np.random.Generator], Lab]] = {
 }  # fmt: skip
 
 
+def written(settings: Settings) -> Settings:
+    """Settings as YAML has them, numbers as keys where they are numbers."""
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+    if isinstance(plain.get("labels"), dict):
+        plain["labels"] = {int(key): name for key, name in plain["labels"].items()}
+    return plain
+
+
 def _picture(path: Path, rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     path.parent.mkdir(parents=True, exist_ok=True)
     trees.draw_picture(rng, shape).save(path)

@@ -51,18 +51,14 @@ def test_a_labs_folder_comes_back_as_it_was_drawn(tmp_path: Path, rng: np.random
     assert Folder(root=str(tmp_path), **lab.settings).fingerprint() != before
 
 
-def written(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as YAML has them, numbers as keys where they are numbers."""
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
-    if isinstance(plain.get("labels"), dict):
-        plain["labels"] = {int(key): name for key, name in plain["labels"].items()}
-    return plain
-
-
 def test_folders_are_swept_from_a_grid_and_score_as_scikit_learn_does(tmp_path: Path, rng: np.random.Generator) -> None:
     labs = {name: lab_trees.LABS[name](tmp_path / "data" / name, rng) for name in ("nested", "colours", "wide", "coco")}
     benchmarks = [
-        {"name": name, "use": "benchmarks.folder:Folder", "with": {"root": f"data/{name}", **written(lab.settings)}}
+        {
+            "name": name,
+            "use": "benchmarks.folder:Folder",
+            "with": {"root": f"data/{name}", **lab_trees.written(lab.settings)},
+        }
         for name, lab in labs.items()
     ]
     grid = {
