@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 ID_DIGITS = 16
-CAME_LATER = {"area_thd": 0.0, "longest": 0, "resampling": "pillow"}  # fields of a protocol, as it was before them
+CAME_LATER = {  # fields of a protocol, as it was before them
+    "area_thd": 0.0, "longest": 0, "resampling": "pillow", "void_counts": False,
+}  # fmt: skip
 _ABSENT = object()
 
 

@@ -44,6 +44,8 @@ class ProtocolSettings:
     resampling: `pillow`'s bilinear, which joins pixels where it shrinks, or as in `cv2`, which does not.
     window, stride: square windows of so many pixels, cut from the resized image (0: whole).
     names: `own` (the benchmark's class names), a name set it has published, or a file's content.
+    void_counts: what is predicted where nothing is scored counts as wrong, and the 256th class is not scored: what
+    evaluators do that know 255 alone as ignored, of labels in 16 bits.
     """
 
     vocabulary: str = "present"
@@ -64,6 +66,7 @@ class ProtocolSettings:
     area_thd: float = 0.0
     longest: int = 0
     resampling: str = "pillow"
+    void_counts: bool = False
 
 
 @dataclass(frozen=True)

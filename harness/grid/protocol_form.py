@@ -135,6 +135,7 @@ class ProtocolForm(Form):
     resampling: Literal["pillow", "cv2"] = "pillow"
     window: int = Field(default=0, ge=0, le=LARGEST_SIDE)
     stride: int = Field(default=0, ge=0, le=LARGEST_SIDE)
+    void_counts: bool = False
     names: Word = naming.OWN
     templates: Templates = Field(default_factory=list)
 

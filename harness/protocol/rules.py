@@ -17,7 +17,7 @@ PLAIN = 2  # how pixels are taught without a threshold, in the ids of such lesso
 SCALED = THRESHOLDED | {"power"}  # those under which scores are compared with a background's
 NOT_SHOWN = frozenset({  # fields that say what is offered and how it is decided, not how an image is shown
     "vocabulary", "tagger", "names", "templates", "background", "background_names", "context", "threshold", "power",
-    "scale", "logit_scale", "area_thd",
+    "scale", "logit_scale", "area_thd", "void_counts",
 })  # fmt: skip
 
 

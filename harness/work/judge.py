@@ -45,7 +45,7 @@ from harness.protocol.decision import (
 from harness.protocol.offering import Offer, scored_truth
 from harness.protocol.views import Cut, Window, resized_image
 from harness.work import lesson_masks, pictures
-from harness.work.scoring import overlaps
+from harness.work.scoring import overlaps, overlaps_with_void
 from harness.work.slots import Slot
 
 
@@ -160,7 +160,8 @@ class Judge:
 
     def _count(self, predicted: WideTruth) -> Row:
         sample, _, _ = self._parts()
-        counts = overlaps(scored_truth(sample.truth, self._run.protocol), predicted)
+        count = overlaps_with_void if self._run.protocol.void_counts else overlaps
+        counts = count(scored_truth(sample.truth, self._run.protocol), predicted)
         label_map = pictures.encode_map(predicted) if self._keep else None
         return Row(self._run.run_id, self._image_id, "ok", 0.0, None, *counts, label_map=label_map)
 

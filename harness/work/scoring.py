@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from harness.contracts import WIDE_IGNORED, WideTruth
 
+MISTAKEN = 256  # the number of the class whose label, counted from 0, is 255
 _TABLE = 2**16  # places: what 16 bits tell apart
 
 
@@ -18,6 +19,20 @@ class Overlaps(NamedTuple):
     true: NDArray[np.int64]
     predicted: NDArray[np.int64]
     pixels: NDArray[np.int64]
+
+
+def overlaps_with_void(truth: WideTruth, predicted: WideTruth) -> Overlaps:
+    """As evaluators do that know 255 alone as ignored, of labels in 16 bits (forks of mmseg on ADE-847 and PC-459).
+
+    What is predicted where nothing is scored is counted, with 65535 as the truth; the 256th class, their label 255, is
+    not scored at all.
+    """
+    kept = truth != MISTAKEN
+    truth, predicted = truth[kept], predicted[kept]
+    known = overlaps(truth, predicted)
+    given, pixels = np.unique(predicted[truth == WIDE_IGNORED].astype(np.int64), return_counts=True)
+    void = np.full(given.size, WIDE_IGNORED, np.int64)
+    return Overlaps(*(np.concatenate(pair) for pair in zip(known, (void, given, pixels), strict=True)))
 
 
 def overlaps(truth: WideTruth, predicted: WideTruth) -> Overlaps:

@@ -2,7 +2,8 @@
 
 Definitions are those of mmseg's IoUMetric: per class c over the scored pixels, I_c = predicted c and labelled c,
 P_c = predicted c, L_c = labelled c, U_c = P_c + L_c - I_c; the sums over all images come first. What is undefined is
-None. A pixel to which no class was given (predicted 65535) counts in L of its class and in no P.
+None. A pixel to which no class was given (predicted 65535) counts in L of its class and in no P; one of which no class
+is true (true 65535, which rows hold under `void_counts` alone) counts in P and in no L.
 """
 
 from __future__ import annotations
@@ -38,14 +39,15 @@ class ClassCounts:
     @classmethod
     def of(cls, true: Counts, predicted: Counts, pixels: Counts, first: int, last: int) -> ClassCounts:
         """From parallel arrays of overlaps; classes first..last are scored, pixels with another truth left out."""
-        scored = (true >= first) & (true <= last)
-        true, predicted, pixels = true[scored] - first, predicted[scored].astype(np.int64) - first, pixels[scored]
-        size = last - first + 1
+        labelled = (true >= first) & (true <= last)
+        counted = labelled | (true == NO_CLASS)
+        true, predicted, pixels = true[counted] - first, predicted[counted].astype(np.int64) - first, pixels[counted]
+        labelled, size = labelled[counted], last - first + 1
         given = (predicted >= 0) & (predicted < size)
         right = given & (predicted == true)
         return cls(
             _sum_by(true[right], pixels[right], size),
-            _sum_by(true, pixels, size),
+            _sum_by(true[labelled], pixels[labelled], size),
             _sum_by(predicted[given], pixels[given], size),
         )
 
@@ -169,12 +171,13 @@ def _spread_mious(true: Counts, predicted: Counts, pixels: Counts, image: Counts
 
 def _listed_mious(true: Counts, predicted: Counts, pixels: Counts, image: Counts, images: int) -> NDArray[np.float64]:
     """`image_mious` of any classes: only those that an image has are looked at."""
-    given, right, side = predicted != NO_CLASS, predicted == true, NO_CLASS + 1
-    both = np.concatenate([image * side + true, (image * side + predicted)[given]])
+    labelled, given, side = true != NO_CLASS, predicted != NO_CLASS, NO_CLASS + 1
+    right = (predicted == true)[labelled]
+    both = np.concatenate([(image * side + true)[labelled], (image * side + predicted)[given]])
     found, place = np.unique(both, return_inverse=True)
-    own, guessed = place[: true.size], place[true.size :]
-    inside = np.bincount(own[right], pixels[right], found.size)
-    union = np.bincount(own, pixels, found.size) + np.bincount(guessed, pixels[given], found.size) - inside
+    own, guessed = place[: right.size], place[right.size :]
+    inside = np.bincount(own[right], pixels[labelled][right], found.size)
+    union = np.bincount(own, pixels[labelled], found.size) + np.bincount(guessed, pixels[given], found.size) - inside
     return ratio(np.bincount(found // side, inside / union, images), np.bincount(found // side, minlength=images))
 
 
@@ -229,7 +232,9 @@ class RunningScores:
 
     def _add(self, run_id: str, true: Counts, predicted: Counts, pixels: Counts) -> None:
         true, predicted = np.asarray(true), np.asarray(predicted)
-        highest = max(int(classes.max(initial=0)) for classes in (true, predicted[predicted != NO_CLASS]))
+        highest = max(
+            int(classes.max(initial=0)) for classes in (true[true != NO_CLASS], predicted[predicted != NO_CLASS])
+        )
         counts = ClassCounts.of(true, predicted, np.asarray(pixels), 0, highest)
         sums = self._sums.get(run_id, np.zeros((3, 0), np.int64))
         if sums.shape[1] <= highest:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from harness.contracts import WIDE_IGNORED
 from harness.errors import StoreError
 
 
@@ -52,9 +53,10 @@ def _counts(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Intersection and union, of `shape`, from overlaps with the positions of their runs and images."""
     (run, image), (true, predicted, pixels) = index, overlap
+    void = true == WIDE_IGNORED  # nothing is true, and what is predicted counts
     true, predicted = true - first, predicted - first
     scored = (true >= 0) & (true < shape[2])
-    given = scored & (predicted >= 0) & (predicted < shape[2])
+    given = (scored | void) & (predicted >= 0) & (predicted < shape[2])
     right = given & (true == predicted)
     inside, union = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     np.add.at(inside, (run[right], image[right], true[right]), pixels[right])

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from harness.contracts import WIDE_IGNORED
 from harness.errors import StoreError
 from results.counts.estimators import ClassCounts, miou
 from results.folder.rows import COUNTS
@@ -141,9 +142,9 @@ class EffectsReader:
         first = 0 if self._background else 1
         overlaps = chunk.with_row_index("row").filter(pl.col("pixels").list.len() > 0).explode(COUNTS)
         row, true, predicted, pixels = (overlaps[name].to_numpy().astype(np.int64) for name in ("row", *COUNTS))
-        true, predicted = true - first, predicted - first
-        scored = (true >= 0) & (true < self._classes)
-        row, true, predicted, pixels = (array[scored] for array in (row, true, predicted, pixels))
+        counted = (true == WIDE_IGNORED) | ((true >= first) & (true < self._classes + first))
+        row, true, predicted, pixels = (array[counted] for array in (row, true - first, predicted - first, pixels))
+        labelled = true < self._classes
         wrong = (predicted >= 0) & (predicted < self._classes) & (predicted != true)
         names = chunk["image_id"].to_list()
         there = np.unique(row).tolist()
@@ -155,12 +156,12 @@ class EffectsReader:
             run_of[n] = self._runs[runs[n]]
         nothing = np.zeros(int(wrong.sum()), np.int64)
         every = _Lines(
-            np.concatenate([run_of[row], run_of[row[wrong]]]),
-            np.concatenate([unit_of[row], unit_of[row[wrong]]]),
-            np.concatenate([true, predicted[wrong]]),
-            np.concatenate([np.where(predicted == true, pixels, 0), nothing]),
-            np.concatenate([pixels, pixels[wrong]]),
-            np.concatenate([pixels, nothing]),
+            np.concatenate([run_of[row[labelled]], run_of[row[wrong]]]),
+            np.concatenate([unit_of[row[labelled]], unit_of[row[wrong]]]),
+            np.concatenate([true[labelled], predicted[wrong]]),
+            np.concatenate([np.where(predicted == true, pixels, 0)[labelled], nothing]),
+            np.concatenate([pixels[labelled], pixels[wrong]]),
+            np.concatenate([pixels[labelled], nothing]),
         )
         return _joined([every], len(self._units), self._classes)
 

@@ -77,7 +77,9 @@ def differences(one: Mapping[str, object], other: Mapping[str, object]) -> tuple
 
 def scored_pixels(protocol: Mapping[str, object]) -> str:
     """Which pixels of a truth a protocol scores: the same word, the same pixels, whatever is offered or decided."""
-    return "all but void" if _filled(protocol)["background"] != "ignored" else "all but void and background"
+    known = _filled(protocol)
+    scored = "all but void" if known["background"] != "ignored" else "all but void and background"
+    return f"{scored}, void counted" if known["void_counts"] else scored
 
 
 def _filled(protocol: Mapping[str, object]) -> dict[str, object]:

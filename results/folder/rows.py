@@ -31,7 +31,8 @@ SCHEMA: dict[str, pl.DataType] = {
 LATER = ("sample",)  # columns that parts of former versions lack: null
 STATUSES = ("ok", "failed")
 # The limits of what a row may hold; SCHEMA's types hold them.
-LAST_TRUE, LAST_PREDICTED, MOST_PIXELS = WIDE_IGNORED - 1, WIDE_IGNORED, 2**32 - 1
+# A truth of 65535, of which no class is true, is in rows under `void_counts`.
+LAST_TRUE, LAST_PREDICTED, MOST_PIXELS = WIDE_IGNORED, WIDE_IGNORED, 2**32 - 1
 _DIGEST = r"[0-9a-f]{32}"
 _SHOWN = 5  # images named in a sentence
 _RULES = (

@@ -36,5 +36,5 @@ def fault(path: Path, sums: Tally, recipes: Mapping[str, RunRecipe]) -> str:
 
 
 def _miou(sums: Tally, recipe: RunRecipe) -> float | None:
-    own = sums.confusions.filter((pl.col("run_id") == recipe.run_id) & (pl.col("true") <= len(recipe.classes)))
+    own = sums.confusions.filter(pl.col("run_id") == recipe.run_id)
     return estimators.miou(estimators.counts_of(own, len(recipe.classes), recipe.scores_background))

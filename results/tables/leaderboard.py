@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from harness.contracts import WIDE_IGNORED
 from harness.errors import StoreError
 from results.counts import estimators, seeds
 from results.counts.standings import Place, Rivals, Standings, stand
@@ -108,7 +109,8 @@ def _settings(recipe: RunRecipe) -> dict[str, object]:
 
 def _entry(recipe: RunRecipe, benchmark: str, images: pl.DataFrame, confusion: pl.DataFrame) -> Entry:
     """One run's scores and counts; what is missing and the rank are known only among its neighbours."""
-    highest = int(confusion["true"].max() or 0) if confusion.height else 0  # type: ignore[arg-type]
+    void = WIDE_IGNORED if recipe.protocol.get("void_counts") else None
+    highest = max((true for true in confusion["true"].unique().to_list() if true != void), default=0)
     if highest > len(recipe.classes):
         raise StoreError(
             f"run {recipe.run_id} has pixels of class {highest}, but its recipe lists {len(recipe.classes)} classes; "

@@ -100,12 +100,13 @@ USEFUL = {
     "resampling": [{"resize": rule, "size": 8} for rule in ("short", "long", "box", "stretch")],
     "tagger": [{"vocabulary": "predicted"}],
     "templates": [{}], "names": [{}], "vocabulary": [{}], "window": [{"stride": 4}], "background": [{}], "resize": [{}],
+    "void_counts": [{}],
 }  # fmt: skip
 OTHER = {
     "threshold": 0.25, "power": 3.0, "background_names": ("nothing",), "context": ("sky",), "scale": "none",
     "logit_scale": 7.0, "size": 96, "stride": 32, "tagger": Recipe.of("toy_taggers:Colours"), "templates": ("{}",),
     "names": "sclip", "vocabulary": "all", "window": 8, "background": "constant", "resize": "short",
-    "area_thd": 0.1, "longest": 2048, "resampling": "cv2",
+    "area_thd": 0.1, "longest": 2048, "resampling": "cv2", "void_counts": True,
 }  # fmt: skip
 
 
