@@ -16,6 +16,7 @@ from harness.foreign.calls import Guard
 from harness.foreign.lending import Lent, LentFeatures, LentValue
 from harness.foreign.shared import CLAUSE as SHARED
 from harness.foreign.shared import Shared
+from harness.protocol.offering import segmented
 from harness.recipes import loading
 from harness.work.passes import features_of
 
@@ -108,7 +109,7 @@ class World:
 
     def _segment(self, query: Query) -> NDArray[Any]:
         names = LentValue(query.vocabulary, "vocabulary")
-        verb = partial(self.method.segment, query.image, names.value)
+        verb = partial(segmented, self.method, query.image, query.image_id, names.value)
         return array_of(self._ask(self._recipe, query.image_id, verb, (names,)))
 
     def _open(self, recipe: Recipe, function: Callable[[], Any]) -> Any:

@@ -33,11 +33,12 @@ Optional methods are for plug-ins that hold models, or look at the protocol (met
   name, that stand in place of its own under that protocol; they are in the id and the recipe. MethodError for settings
   that do not go together with it. So a method that cuts images itself leaves it to a protocol that does.
 
-Only `open_models` may import torch. Three more are attributes. `plane_a_word`: true where the scores of a method have a
+Only `open_models` may import torch. Four more are attributes. `plane_a_word`: true where the scores of a method have a
 plane for every word of every position, in order, and not one a position; then a softmax sees all words, and the best
-word of a class counts after it. Two are of the class. `refused`: settings that one may look for in
-vain, each with a clause that says why. `inside`: settings that name what lies in the folder of another setting: they do
-not start at the grid's folder, and are given as they are written.
+word of a class counts after it. Three are of the class. `whole_image`: true for a method without passes that is asked
+once for the whole image as it is, whatever the protocol resizes or cuts, as for predictions made before. `refused`:
+settings that one may look for in vain, each with a clause that says why. `inside`: settings that name what lies in the
+folder of another setting: they do not start at the grid's folder, and are given as they are written.
 """
 
 from harness.contracts.nouns import (

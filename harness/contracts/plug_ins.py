@@ -38,7 +38,11 @@ class NamesFiles(Protocol):
 
 @runtime_checkable
 class Method(Protocol):
-    """A method that needs no shared backbone: a label map (2 axes) or scores (3 axes) from one image."""
+    """A method that needs no shared backbone: a label map (2 axes) or scores (3 axes) from one image.
+
+    Where the signature of `segment` has `image_id`, the image's id is given by that name, and an empty text for a
+    changed version that a learner asks about.
+    """
 
     def segment(self, image: Image, vocabulary: Vocabulary) -> LabelMap | Scores: ...
 

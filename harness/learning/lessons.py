@@ -29,7 +29,7 @@ from harness.contracts import (
 )
 from harness.learning.shown import Shown
 from harness.protocol.decision import Extremes, Planes, checked_answer, gives_planes_a_word
-from harness.protocol.offering import Offer
+from harness.protocol.offering import Offer, segmented
 from harness.protocol.rules import WORDED
 from harness.protocol.views import Cut, Window, queries, tiling
 from harness.recipes import loading
@@ -133,7 +133,7 @@ class StoredLessons:
     def _answer(self, query: Any) -> Any:
         """What the teacher says of one query, alone in its batch."""
         if not isinstance(self._teacher, Reader):
-            return self._teacher.segment(query.image, query.vocabulary)
+            return segmented(self._teacher, query.image, "", query.vocabulary)  # a changed image has no id
         (features,) = features_of(self._teacher.passes(), [query], self._network, lambda _: lambda call: call())
         return self._teacher.read(features, query.vocabulary)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from harness.contracts import (
     BACKGROUND,
     WIDE_IGNORED,
     Image,
+    Method,
     MethodError,
     Pass,
     ProtocolSettings,
@@ -65,8 +68,7 @@ def tagged(
 
     image_id: is told to a tagger whose signature asks for it.
     """
-    told = {"image_id": image_id} if "image_id" in signature(tagger.tags).parameters else {}
-    given = tagger.tags(image, Vocabulary(names, templates=settings.templates), **told)
+    given = _told(tagger.tags, image_id)(image, Vocabulary(names, templates=settings.templates))
     try:
         positions = [operator.index(position) for position in given]
     except TypeError:
@@ -75,6 +77,19 @@ def tagged(
     if outside:
         raise MethodError(f"the tagger gave the position {outside[0]}; {len(names)} classes were offered, from 0")
     return tuple(sorted({position + 1 for position in positions}))
+
+
+def segmented(method: Method, image: Image, image_id: str, vocabulary: Vocabulary) -> object:
+    """What a method answers; the image's id is told to one whose signature asks for it."""
+    return _told(method.segment, image_id)(image, vocabulary)
+
+
+def _told(verb: Callable[..., Any], image_id: str) -> Callable[..., Any]:
+    try:
+        asks = "image_id" in signature(verb).parameters
+    except (TypeError, ValueError):  # what is written in another language may have none
+        asks = False
+    return partial(verb, image_id=image_id) if asks else verb
 
 
 def offer(numbers: Iterable[int], names: Words, settings: ProtocolSettings) -> Offer:

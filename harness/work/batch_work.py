@@ -31,6 +31,7 @@ from harness.contracts import (
 from harness.foreign.calls import Guard, LeftTrace, alone, left_trace
 from harness.foreign.lending import Lent, LentFeatures, LentValue
 from harness.protocol.decision import bare
+from harness.protocol.offering import segmented
 from harness.recipes.code_stamp import strange
 from harness.work.judge import judge_of
 from harness.work.passes import served
@@ -108,9 +109,16 @@ class BatchWork:
         return partial(self._guard.call, run.method.use, words, ask, (*images, names, *lent), within=foreign)
 
     def _segment(self, run: Run, method: Method, view: int) -> None:
+        whole = getattr(type(method), "whole_image", False) is True
+        if whole and view > 0:
+            return
         for place, slot in self._seen(run, view, range(self._places)).items():
-            verb = partial(method.segment, slot.queries[view].image)
-            self._judges[run.run_id, place].hear(self._ask(run, place, view, verb), 0.0)
+            judge = self._judges[run.run_id, place]
+            (shown,) = slot.lent[:1] if whole else slot.shown(view)
+            if whole:
+                judge.expect_whole()
+            verb = partial(segmented, method, shown.image, slot.image_id or "")
+            judge.hear(self._ask(run, place, view, verb, (shown,) if whole else ()), 0.0)
 
     def _serve(self, readers: Sequence[tuple[Run, Asked]], view: int, places: Sequence[int]) -> None:
         """Run every requested pass once on one view of the images at some places, and let each reader read as soon as

@@ -58,7 +58,7 @@ class Judge:
         self._lessons = lessons
         self._answers: list[Answer] = []
         self._plane_a_word = False
-        self._merged: Cut | None = None  # of an image whose windows the method finished together
+        self._merged: Cut | None = None  # of an image that the method answers for as a whole, or finished
         self._seconds = 0.0
         self._row: Row | None = None
 
@@ -79,8 +79,13 @@ class Judge:
         sample, offered, cut = self._parts()
         answers = [*self._answers, self._checked(last, cut)]
         scores = merged_planes(answers, cut, offered.planes(self._plane_a_word), self._size)
-        self._answers, self._merged = [], Cut(self._size, (Window(0, 0, *self._size),))
+        self._answers = []
+        self.expect_whole()
         return reader.finish(scores, resized_image(sample.image, cut.size, self._run.protocol.resampling))
+
+    def expect_whole(self) -> None:
+        """The next answer is for the image as it is, whatever windows the protocol cuts."""
+        self._merged = Cut(self._size, (Window(0, 0, *self._size),))
 
     def hear(self, answer: Callable[[], object], seconds: float) -> None:
         """Ask for the answer for the next window; with the last one the row is made. After a failure nothing is asked.
