@@ -17,9 +17,9 @@ from benchmarks.listing import unique_sorted
 from benchmarks.patterns import unsafe
 from benchmarks.pictures import ANY_FORMAT, decode, read_blob, refuse_huge
 from benchmarks.polygons import Mask, fill
-from benchmarks.rle import decode_rle
 from benchmarks.sources import DecodedPicture, file_size
 from harness.contracts import BACKGROUND, Truth
+from harness.contracts.rle import decode_rle
 
 Paint = Literal["file", "area"]
 

@@ -15,9 +15,9 @@ from benchmarks.faults import BrokenList, SizeMismatch, StrayLabel, UnreadableFi
 from benchmarks.listing import check_key, contents, unique_sorted
 from benchmarks.masks import LabelTable, RawLabels
 from benchmarks.pictures import Blob, decode, read_blob, refuse_huge
-from benchmarks.rle import decode_rle
 from benchmarks.sources import DecodedPicture, file_size
 from harness.contracts import Truth
+from harness.contracts.rle import decode_rle
 
 NUMBERS = 459  # categories of the full list; 0 is no category
 

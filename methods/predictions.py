@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import NO_CLASS, Image, LabelMap, MethodError, ModelError, Scores, Vocabulary
-from methods.stored_arrays import ENDINGS, read_array
+from methods.stored_arrays import ENDINGS, UNCOVERED, read_array
 
 _LARGEST = 65535  # a number in a label map
 _UNKNOWN = -2
@@ -33,7 +33,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Folder:
-    """Method: predictions that any other program wrote, a file an image: label maps (PNG or TIFF of 8 or 16 bits, NPY)
+    """Method: predictions that any other program wrote, a file an image: label maps (PNG, TIFF, NPY, JSON)
     or scores (planes, rows, columns) of any resolution (NPY, NPZ). The image itself is not looked at.
 
     root: the folder; its content is in the run's id. files: the file of an image below it, with `*` where its id
@@ -76,6 +76,8 @@ class Folder:
         """Label map (height, width) of the image, or scores. MethodError, with the file, for what does not fit."""
         path = self.root / self._file_of(image_id)
         found, numbers = read_array(path, self.array), self._positions(vocabulary)
+        if path.suffix == ".json":
+            numbers.setdefault(UNCOVERED, NO_CLASS)
         if found.ndim == 3 and found.dtype.kind == "f":
             return _scores(found, numbers, vocabulary, path)
         if found.ndim != 2 or found.dtype.kind not in "ui":

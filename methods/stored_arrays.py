@@ -1,7 +1,8 @@
-"""A file that another program wrote flows in, PNG, TIFF, NPY or NPZ; the array in it flows out, as it is stored."""
+"""A file that another program wrote flows in, PNG, TIFF, NPY, NPZ or JSON; the array in it flows out, as stored."""
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from harness.contracts import MethodError
+from harness.contracts.rle import decode_rle
 
-ENDINGS = (".png", ".tif", ".tiff", ".npy", ".npz")
+ENDINGS = (".png", ".tif", ".tiff", ".npy", ".npz", ".json")
+UNCOVERED = -1  # the number of pixels that no segment covers
 _MOST = 2**31  # numbers in one file: more is damage, found before memory is taken for it
 _MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 _PNG, _NPY, _ZIP = b"\x89PNG", b"\x93NUMPY", b"PK"
@@ -30,12 +33,14 @@ def read_array(path: Path, name: str = "") -> NDArray[Any]:
             file.seek(0)
             if start.startswith(_NPY):
                 return _numpy(file)
+            if path.suffix == ".json":
+                return _segments(json.load(file))
             return _member(file, name) if start.startswith(_ZIP) else _picture(file, start)
     except MethodError as error:
         raise MethodError(f"{path} {error}") from None
     except Exception as error:  # decoders raise many kinds on damaged files
         told = " ".join(str(error).split()).rstrip(".")
-        raise MethodError(f"{path} cannot be read as PNG, TIFF, NPY or NPZ ({told})") from None
+        raise MethodError(f"{path} cannot be read as PNG, TIFF, NPY, NPZ or JSON ({told})") from None
 
 
 def _numpy(stream: IO[bytes]) -> NDArray[Any]:
@@ -59,6 +64,26 @@ def _member(file: IO[bytes], name: str) -> NDArray[Any]:
             raise MethodError(f"holds no array {name!r} ({', '.join(names)})")
         with held.open(held.namelist()[names.index(name) if name else 0]) as stream:
             return _numpy(stream)
+
+
+def _segments(read: Any) -> NDArray[Any]:
+    """The map of run lengths in COCO's form, `[{"category_id": 3, "segmentation": {"size": [h, w], "counts": ...}}]`,
+    painted in their order."""
+    if not isinstance(read, list) or not read:
+        raise MethodError("is no list of segments with category_id and segmentation")
+    try:
+        sizes = {tuple(int(side) for side in one["segmentation"]["size"]) for one in read}
+        if len(sizes) != 1:
+            raise MethodError(f"has segments of several sizes: {', '.join(f'{h} x {w}' for h, w in sorted(sizes))}")
+        ((height, width),) = sizes
+        if height * width > _MOST:
+            raise MethodError(f"claims {height * width} pixels; it is damaged")
+        found = np.full((height, width), UNCOVERED, np.int64)
+        for one in read:
+            found[decode_rle(one["segmentation"]["counts"], height, width)] = int(one["category_id"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise MethodError(f"is no list of segments in COCO's form: {str(error).rstrip('.')}") from None
+    return found
 
 
 def _picture(file: IO[bytes], start: bytes) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from benchmarks.faults import SizeMismatch, StrayLabel
 from benchmarks.masks import LabelTable, offset_table, ranges_in_words
 from benchmarks.orientation import exif_orientation, upright
 from benchmarks.pictures import Blob, decode
-from benchmarks.rle import decode_rle, runs_of_text
+from harness.contracts.rle import decode_rle, runs_of_text
 
 
 def test_table_maps_every_value_and_refuses_the_rest(rng: np.random.Generator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -9,6 +10,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +45,22 @@ def tiff(path: Path, found: Any) -> None:
     Pillow.fromarray(found.astype(np.uint16)).save(path)
 
 
+def segments(path: Path, found: Any) -> None:
+    """A segment a number, its runs down the columns, first outside; what is 6 is covered by none."""
+    written = []
+    for number in set(np.unique(found).tolist()) - {6}:
+        inside = np.concatenate([[False], (found == number).T.ravel(), [False]])
+        ends = [0, *(np.flatnonzero(inside[1:-1] != inside[:-2])).tolist(), found.size]
+        runs = [after - before for before, after in pairwise(ends)]
+        written.append({"category_id": number, "segmentation": {"size": list(found.shape), "counts": runs}})
+    path.write_text(json.dumps(written))
+
+
 SAVERS: dict[str, Save] = {
     "8.png": lambda path, found: Pillow.fromarray(found.astype(np.uint8)).save(path),
     "16.png": lambda path, found: Pillow.fromarray(found.astype(np.uint16)).save(path),
     ".tif": tiff,
+    "json": segments,
     ".npy": np.save,
     ".npz": np.savez_compressed,
 }
@@ -92,8 +106,8 @@ SCORED = {"background": "constant", "threshold": 0.5, "scale": "none"}
 
 @pytest.mark.parametrize("ending", SAVERS)
 def test_label_maps_read_back_give_the_same_integers(ending: str, tmp_path: Path) -> None:
-    method = toy_stored.ByName(labels=True)
-    write(tmp_path / "p", method, SAVERS[ending], f".{ending[-3:]}", lambda found: (found + 7) % 256)
+    method, endings = toy_stored.ByName(labels=True), {"8.png": ".png", "16.png": ".png", "json": ".json"}
+    write(tmp_path / "p", method, SAVERS[ending], endings.get(ending, ending), lambda found: (found + 7) % 256)
     back = stored(tmp_path / "p", classes=CLASSES, first=7, nothing=(6,))
     for protocol in ({}, SCORED):
         expected = counts_here(True, **protocol)
@@ -147,7 +161,7 @@ def ones(*shape: int, kind: Any = np.uint8) -> Any:
 @pytest.mark.parametrize(
     ("name", "content", "settings", "words"),
     [
-        ("b.npy", ones(8, 12), {}, r"has not one prediction of 'a': there is no a\.png or .*a\.npz \(1 files\)"),
+        ("b.npy", ones(8, 12), {}, r"has not one prediction of 'a': there is no a\.png or .*a\.json \(1 files\)"),
         ("a.npy", ones(8, 11), {}, r"a\.npy is 8 x 11, and the image is 8 x 12 \(height x width\)"),
         ("a.npy", 9 * ones(8, 12), {}, r"a\.npy has the number 9 in 96 pixels, first at row 0, column 0, .* 0, 1, 2"),
         ("a.npy", -ones(8, 12, kind=int), {}, "has the number -1 in 96 pixels"),
@@ -156,9 +170,12 @@ def ones(*shape: int, kind: Any = np.uint8) -> Any:
         ("a.npy", ones(4, 2, 3, kind=np.float16), {}, "has 4 planes, and numbers are 0, 1, 2: name the 3 too"),
         ("a.npy", ones(2, 2, 3, kind=np.float16), {}, "has no plane for 'blue', which the protocol offers"),
         ("a.npy", np.array([None]), {}, "holds Python objects, which are not read"),
-        ("a.npy", b"\x93NUMPY\x01\x00", {}, "cannot be read as PNG, TIFF, NPY or NPZ"),
-        ("a.npz", b"PK\x03\x04broken", {}, "cannot be read as PNG, TIFF, NPY or NPZ"),
-        ("a.png", b"", {}, "cannot be read as PNG, TIFF, NPY or NPZ"),
+        ("a.npy", b"\x93NUMPY\x01\x00", {}, "cannot be read as PNG, TIFF, NPY, NPZ or JSON"),
+        ("a.npz", b"PK\x03\x04broken", {}, "cannot be read as PNG, TIFF, NPY, NPZ or JSON"),
+        ("a.json", b"{}", {}, r"a\.json is no list of segments"),
+        ("a.json", b'[{"category_id": 1}]', {}, "is no list of segments in COCO's form: 'segmentation'"),
+        ("a.json", b'[{"category_id": 1, "segmentation": {"size": [8, 12], "counts": [9]}}]', {}, "runs cover 9 pix"),
+        ("a.png", b"", {}, "cannot be read as PNG, TIFF, NPY, NPZ or JSON"),
         ("a.png", Pillow.new("RGB", (12, 8)), {}, "has the mode RGB with 8 bits; a label map has one channel"),
         ("a.npy", ones(8, 12), {"classes": ("red", "gren")}, "'gren', which is no class; did you mean 'green'"),
         ("a.npy", ones(8, 12), {"nothing": (1,)}, "number 1 is a class and under `nothing`"),
