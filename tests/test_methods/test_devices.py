@@ -15,7 +15,7 @@ from pretend_gpu import Marked, pretend_gpu
 from harness.checks.method_world import World
 from harness.checks.with_words import settings_of_words
 from harness.contracts import Pass, ProtocolSettings, Query, Reader, Recipe, Vocabulary
-from harness.protocol.decision import predict
+from harness.protocol.decision import gives_planes_a_word, predict
 from harness.protocol.offering import Offer
 from harness.recipes import loading
 
@@ -47,7 +47,8 @@ def test_a_method_keeps_to_its_device(name: str, lots: np.random.Generator) -> N
     offered = Offer(Vocabulary(NAMES), (1, 4, 8))
     with pretend_gpu():
         there = answers(recipe, images)
-        maps = [predict(scores, offered, (80, 112), ProtocolSettings()) for scores in there]
+        a_word = gives_planes_a_word(loading.build(recipe))
+        maps = [predict(scores, offered, (80, 112), ProtocolSettings(), a_word) for scores in there]
     here = answers(recipe, images)
     for one, other, labels in zip(there, here, maps, strict=True):
         assert isinstance(one, Marked)
@@ -100,6 +101,7 @@ def test_a_method_names_dtype_and_device_of_all_that_it_makes(name: str, rng: np
     world.answers(Query("other", image, Vocabulary((("tree",), ("boat",)), others=query.vocabulary.names)))  # opens
     with foreign_defaults():
         (there,) = world.answers(query)
-        labels = predict(there, offered, (80, 112), ProtocolSettings())
+        a_word = gives_planes_a_word(loading.build(recipe))
+        labels = predict(there, offered, (80, 112), ProtocolSettings(), a_word)
     assert here.dtype == there.dtype and np.array_equal(here, there)
-    assert np.array_equal(labels, predict(here, offered, (80, 112), ProtocolSettings()))
+    assert np.array_equal(labels, predict(here, offered, (80, 112), ProtocolSettings(), a_word))
