@@ -108,9 +108,8 @@ class Known:
 
     def method(self, cell: Plannable) -> KnownMethod:
         """The method of a cell, as it is resolved, with its networks. A model's error names who wants it."""
-        recipe = self._resolved(cell)
         try:
-            built = loading.build(recipe)
+            recipe, built = self._resolved(cell)
             passes = loading.passes_of(built) if callable(getattr(built, "passes", None)) and _reads(built) else {}
             backbones = dict.fromkeys(request.backbone for request in passes)
             networks = [self._network(backbone) for backbone in backbones]
@@ -123,18 +122,19 @@ class Known:
         except ModelError as error:
             raise ModelError(f"{cell.method_name}: {error}") from error
 
-    def _resolved(self, cell: Plannable) -> Recipe:
-        """The method of a cell, the settings that it leaves to the protocol as they are under it. GridError for those
-        that are written where the protocol decides."""
+    def _resolved(self, cell: Plannable) -> tuple[Recipe, Any]:
+        """The method of a cell, the settings that it leaves to the protocol as they are under it, and built like this.
+        GridError for those that are written where the protocol decides."""
         built = loading.build(cell.method)
         ask = getattr(built, "resolved", None)
         if not callable(ask):
-            return cell.method
+            return cell.method, built
         try:
             found = loading.ask(built, "resolved()", lambda: dict(ask(effective(cell.protocol))))
         except MethodError as error:
             raise GridError(f"{cell.method_name} on {cell.benchmark_name}: {error}") from error
-        return Recipe.of(cell.method.use, **{**cell.method.as_dict(), **found})
+        recipe = Recipe.of(cell.method.use, **{**cell.method.as_dict(), **found})
+        return recipe, loading.build(recipe)
 
     def words(self, cell: Plannable, place: KnownBenchmark) -> Words:
         """The names under which a cell offers the classes of its benchmark."""

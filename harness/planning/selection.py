@@ -6,6 +6,7 @@ of its data or its model is a hole with a reason. What is asked for and cannot b
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -120,9 +121,8 @@ def _gone(recipe: Recipe) -> str:
     places = ("root", *getattr(loading.load_class(recipe.use), "places", ()))
     for name, value in recipe.settings:
         if name in places and isinstance(value, str | Path) and value and not Path(value).exists():
-            unset = _VARIABLE.search(str(value))
-            if unset:
-                variable = unset[1] or unset[2]
+            named = [one or other for one, other in _VARIABLE.findall(str(value))]
+            for variable in [one for one in named if one not in os.environ]:  # others are letters of a folder's name
                 return f"its {name} names the variable {variable}, {_UNSET}: `export {variable}=FOLDER`"
             return f"{value} is not on this machine"
     return ""

@@ -234,8 +234,10 @@ def test_ours_count_by_the_versions_of_what_is_rested_on(
 ) -> None:
     plug = f"from methods.diffusion.maps import resized\nfrom harness.contracts import Recipe\n{MINE}"
     table = house.read_table()
+    once = {name: Line(line.module, 1, line.digest, line.known_as) for name, line in table.items()}
+    monkeypatch.setattr(house, "_table", lambda: once)
     assert stranger(plug=plug).house == {}
-    raised = {**table, "methods.diffusion.maps": Line("methods.diffusion.maps", 2, *_rest(table))}
+    raised = {**once, "methods.diffusion.maps": Line("methods.diffusion.maps", 2, *_rest(table))}
     monkeypatch.setattr(house, "_table", lambda: raised)
     code_of.cache_clear()
     assert stranger().house == {"methods.diffusion.maps": 2}
@@ -269,7 +271,11 @@ def test_a_raised_version_of_the_harness_changes_every_id(monkeypatch: pytest.Mo
     before = run_id()
     table = house.read_table()
     line = table["harness.protocol.decision"]
-    for change in (Line(line.module, 2, line.digest, line.known_as), Line(line.module, 1, "edited", line.known_as)):
+    now = line.version
+    for change in (
+        Line(line.module, now + 1, line.digest, line.known_as),
+        Line(line.module, now, "edited", line.known_as),
+    ):
         monkeypatch.setattr(house, "_table", lambda change=change: {**table, line.module: change})
         house.deciding.cache_clear()
         assert run_id() != before

@@ -87,7 +87,8 @@ def test_maskclips_own_port_with_smoothing_and_denoising(smoothing: float, denoi
             continue
         features = {reader.clip_pass: seen(reader, image, "official")}
         found = reader.read(features, vocabulary()).numpy()
-        np.testing.assert_allclose(found, held[f"scores{place}{key}"], rtol=2e-5, atol=2e-6)
+        # A softmax of 100 times a cosine: rounding of 5e-7, which differs with the convolution that is chosen, is 5e-5.
+        np.testing.assert_allclose(found, held[f"scores{place}{key}"], rtol=2e-4, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", ["daam_sd1", "daam_heads2488"])

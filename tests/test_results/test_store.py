@@ -94,7 +94,7 @@ def test_ok_rows_that_differ_in_one_pixel_are_refused(tmp_path: Path) -> None:
     [
         Row("a", "0", "ok", 1.0, None, np.array([1]), np.array([1, 2]), np.array([3])),
         Row("a", "0", "ok", 1.0, None, np.array([1, 1]), np.array([2, 2]), np.array([3, 4])),
-        Row("a", "0", "ok", 1.0, None, np.array([WIDE_IGNORED]), np.array([1]), np.array([3])),
+        Row("a", "0", "ok", 1.0, None, np.array([WIDE_IGNORED + 1]), np.array([1]), np.array([3])),
         Row("a", "0", "ok", 1.0, None, np.array([1]), np.array([-1]), np.array([3])),
         Row("a", "0", "ok", 1.0, None, np.array([1]), np.array([1]), np.array([0])),
         Row("a", "0", "failed", 1.0, None, np.array([1]), np.array([1]), np.array([3])),
