@@ -132,6 +132,8 @@ class Guard:
     ) -> Outcome:
         """The same, whatever came of it."""
         strange = within or is_strange(who)
+        if strange and alone():
+            _functions.settle()  # the first of them: until now nobody had compared functions
         _met.update([who] if strange else [])
         loaded, process, self._sure = len(sys.modules), os.getpid(), False
         if words:
@@ -292,13 +294,13 @@ def keeping_functions() -> Iterator[None]:
             _quietly(trace.put_back)
 
 
-def looked_after(who: str, function: Callable[[], T], imports: str | None = None) -> T:
+def looked_after(who: str, function: Callable[[], T], imports: str | None = None, within: bool = False) -> T:
     """What a plug-in's import or constructor gives, the process put back, wherever it is called.
 
     imports: the module that it imports; what that leaves is kept for `Guard.charge`. What a constructor leaves while a
-    plan is made is put back without a word: the worker that builds it again will tell.
+    plan is made is put back without a word: the worker that builds it again will tell. within: see `Guard.call`.
     """
-    if not is_strange(who) or (imports is None and _calls()):
+    if not (within or is_strange(who)) or (imports is None and _calls()):
         return function()
     guard, raised = Guard(careful=imports is not None), list[BaseException]()
 
@@ -310,7 +312,7 @@ def looked_after(who: str, function: Callable[[], T], imports: str | None = None
             raise
 
     guard.settle(wholly=imports is not None)
-    outcome = guard.ask(who, (who,) if imports else (), caught, opening=imports is not None)
+    outcome = guard.ask(who, (who,) if imports else (), caught, opening=imports is not None, within=within)
     guard.leave()
     if imports is not None and guard.found:
         _imports[imports] = guard.found

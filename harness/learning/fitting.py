@@ -15,6 +15,7 @@ from harness.contracts import Learner, Planned, Recipe
 from harness.foreign.calls import Guard
 from harness.learning.lessons import LessonBook, StoredLessons
 from harness.recipes import identity, loading
+from harness.recipes.code_stamp import strange
 
 TOLD = "told.json"  # in `unfinished`: what the learner said, from whichever process did the work
 
@@ -58,7 +59,7 @@ def _guarded(job: FitJob, fit: Callable[[], Mapping[str, Any]]) -> Mapping[str, 
     guard = Guard(careful=True)
     guard.settle()
     try:
-        return guard.call(job.learner.use, (job.artefact_id,), fit)
+        return guard.call(job.learner.use, (job.artefact_id,), fit, within=strange(job.learner))
     finally:
         guard.leave()
 

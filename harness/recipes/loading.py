@@ -9,7 +9,7 @@ import io
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from difflib import get_close_matches
 from os.path import isfile  # unlike Path.is_file it raises nothing, whatever the name
 from pathlib import Path
@@ -20,7 +20,8 @@ from harness.contracts import ModelError, Parts, Pass, Reader, Recipe
 from harness.contracts.artefact import damage, digests_on_card
 from harness.errors import AddressError, HarnessError, SettingsError, bounded, in_words, nearest
 from harness.foreign import interrupts
-from harness.foreign.calls import looked_after
+from harness.foreign.calls import is_strange, looked_after
+from harness.recipes.code_stamp import classes_named, strange
 from harness.recipes.settings import address, construct, settings_of
 from harness.recipes.surroundings import HOME, PACKAGES
 from harness.recipes.syntax import ADDRESS
@@ -83,9 +84,12 @@ def _look_up(use: str, what: Literal["class", "function"]) -> tuple[ModuleType, 
 def build(recipe: Recipe) -> Any:
     """The object that a recipe describes; AddressError or SettingsError says why there is none."""
     cls = load_class(recipe.use)
+    for named in filter(is_strange, classes_named(recipe.settings)):
+        with suppress(AddressError):  # a text that only looks like an address
+            load_class(named)  # imported here, where that is looked after, and not by one of ours later
     try:
         with _held_back() as said:
-            return looked_after(recipe.use, lambda: construct(cls, recipe.as_dict()))
+            return looked_after(recipe.use, lambda: construct(cls, recipe.as_dict()), within=strange(recipe))
     except HarnessError:
         raise
     except BaseException as raised:
@@ -144,12 +148,19 @@ def ask(thing: object, what: str, question: Callable[[], T]) -> T:
     use = address(type(thing))
     try:
         with _held_back() as said:
-            return looked_after(use, question)
+            return looked_after(use, question, within=_names_strangers(thing))
     except HarnessError:
         raise
     except BaseException as raised:
         error = interrupts.foreign(raised)
         raise SettingsError(f"{use}: its {what} cannot be told: {in_words(error)}{_last(said)}") from error
+
+
+def _names_strangers(thing: object) -> bool:
+    """Whether the settings of an object name a stranger's class; of one without known settings nothing is known."""
+    with suppress(SettingsError):
+        return any(map(is_strange, classes_named(settings_of(thing))))
+    return False
 
 
 def passes_of(reader: object) -> dict[Pass, Parts]:

@@ -16,6 +16,7 @@ from harness.foreign.calls import Guard
 from harness.foreign.shared import Shared
 from harness.protocol.given import check_classes
 from harness.recipes import identity, loading
+from harness.recipes.code_stamp import classes_named, strange
 from harness.recipes.origins import DataSource
 from harness.work.reading import Reading
 
@@ -103,8 +104,10 @@ class Openings:
         """What was made of this key; ModelError with the reason, the same every time, when that failed."""
         if key not in self._held and key not in self._lost:
             try:
-                made, said = guard.call(recipe.use, (repr(recipe),), partial(_opened, make), opening=True)
-                guard.charge(recipe.use.partition(":")[0])
+                ask = partial(guard.call, recipe.use, (repr(recipe),), opening=True, within=strange(recipe))
+                made, said = ask(partial(_opened, make))
+                for use in (recipe.use, *classes_named(recipe.settings)):
+                    guard.charge(use.partition(":")[0])
                 self._held[key] = made
                 self._said += said
             except Exception as error:
