@@ -1,7 +1,8 @@
 """A grid, one of its benchmarks and a tagger flow in; a file of tags flows out, for `vocabulary: {file: tags.json}`.
 
 `python -m harness.tags grid.yaml Shapes --out tags.json --tagger methods.clip_tagger:ClipTagger --with model=shapes`.
-The tagger is asked in this process, once an image, as a sweep would ask it; so it costs a sweep nothing any more.
+The tagger is asked in this process, once an image, as a sweep asks it (the same draws, images lent, the process looked
+at afterwards); so it costs a sweep nothing any more.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.checks.with_words import add_settings, recipe_of_words
-from harness.contracts import ProtocolSettings, Recipe
-from harness.errors import GridError, HarnessError, nearest
+from harness.contracts import MethodError, ProtocolSettings, Recipe, Sample
+from harness.errors import GridError, HarnessError, in_words, nearest
 from harness.foreign import interrupts
-from harness.foreign.calls import leave
+from harness.foreign.calls import Guard, leave
+from harness.foreign.lending import Lent, LentImage
 from harness.grid import reading
 from harness.grid.reading import Cell
 from harness.protocol import naming
@@ -27,7 +29,10 @@ from harness.protocol.given import checked_sample, classes_of, ids_of
 from harness.protocol.offering import tagged
 from harness.protocol.rules import DEFAULT_TAGGER
 from harness.recipes import loading
+from harness.recipes.code_stamp import strange
 from harness.work import arithmetic
+
+T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,15 +80,35 @@ def tags_of(cell: Cell, recipe: Recipe, folder: str, limit: int | None = None) -
     tagger = loading.build(recipe)
     if not callable(getattr(tagger, "tags", None)):
         raise GridError(f"{recipe.use!r} cannot be used as a tagger: it has no `tags`")
-    for line in getattr(tagger, "open_models", tuple)() or ():
-        print(line, file=sys.stderr)
-    images = {}
-    for image_id in ids[:limit]:
-        check = partial(checked_sample, image_id=image_id, classes=len(classes))
-        sample = check(benchmark.load(image_id))
-        numbers = tagged(tagger, sample.image, names, rules, image_id)
-        images[image_id] = [classes[number - 1] for number in numbers]
+    guard = Guard()
+    guard.settle()
+
+    def answer(
+        of: Recipe, about: str, function: Callable[[], T], lent: Sequence[Lent] = (), opening: bool = False
+    ) -> T:
+        try:
+            return guard.call(of.use, (of.use, about), function, lent, opening, strange(of))
+        except HarnessError:
+            raise
+        except Exception as error:
+            raise MethodError(f"{of.use} failed{about and f' on image {about}'}: {in_words(error)}") from error
+
+    try:
+        for line in answer(recipe, "", lambda: getattr(tagger, "open_models", tuple)() or (), opening=True):
+            print(line, file=sys.stderr)
+        images = {}
+        for image_id in ids[:limit]:
+            load = partial(_loaded, benchmark, image_id, len(classes))
+            lent = LentImage(answer(cell.benchmark, image_id, load).image)
+            ask = partial(tagged, tagger, lent.image, names, rules, image_id)
+            images[image_id] = [classes[number - 1] for number in answer(recipe, image_id, ask, (lent,))]
+    finally:
+        guard.leave()
     return {"classes": list(classes), "images": images}
+
+
+def _loaded(benchmark: Any, image_id: str, classes: int) -> Sample:
+    return checked_sample(benchmark.load(image_id), image_id=image_id, classes=classes)
 
 
 def _cell(cells: Sequence[Cell], wanted: str) -> Cell:

@@ -67,6 +67,23 @@ def test_another_tagger_and_fewer_images_can_be_asked_for(tmp_path: Path) -> Non
     assert (answer.returncode, "it has no `tags`" in answer.stderr) == (2, True)
 
 
+def test_a_tagger_that_raises_is_a_sentence_and_draws_are_a_sweeps(tmp_path: Path) -> None:
+    (tmp_path / "odd_taggers.py").write_text(
+        "import random\nfrom dataclasses import dataclass\nfrom typing import ClassVar\n\n\n@dataclass(frozen=True)\n"
+        "class Odd:\n    version: ClassVar[int] = 1\n    fails: bool = False\n\n"
+        "    def tags(self, image, vocabulary):\n        if self.fails:\n            raise RuntimeError('no tags')\n"
+        "        return random.sample(range(len(vocabulary)), random.randint(1, len(vocabulary)))\n"
+    )
+    words = [grid(tmp_path, "{vocabulary: all, background: ignored}"), "Boxes", "--tagger", "odd_taggers:Odd", "--out"]
+    failed = call(tags.main, *words, "none.json", "--with", "fails=true", cwd=tmp_path)
+    assert failed.returncode == 2 and "Traceback" not in failed.stderr and not (tmp_path / "none.json").exists()
+    assert "odd_taggers:Odd failed on image 000: RuntimeError: no tags" in failed.stderr
+    for name in ("one.json", "two.json"):
+        assert call(tags.main, *words, name, cwd=tmp_path).returncode == 0
+    held = (tmp_path / "one.json").read_bytes()
+    assert held == (tmp_path / "two.json").read_bytes() and len(set(map(str, json.loads(held)["images"].values()))) > 1
+
+
 def test_the_content_of_the_file_is_in_the_id_and_its_place_is_not(tmp_path: Path) -> None:
     def run_id(file: str) -> str:
         found = reading.read_grid(tmp_path / grid(tmp_path, f"{{vocabulary: {{file: {file}}}}}"))
