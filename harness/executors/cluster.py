@@ -230,7 +230,7 @@ class RayExecutor:
         place = self._connected()
         import ray
 
-        look = partial(check_alive, ray) if self._address is None else _nothing
+        look = partial(check_alive, ray) if self._address is None else lambda: None  # of others' Ray nothing is known
         cluster_fit.fit_on_ray(job, alive(ray), place, self._workers, self._threads, look)
 
     def close(self) -> None:
@@ -340,10 +340,6 @@ def _mute(ray: Any) -> None:
     """Ray prints long blocks about every lost worker, whatever its log level; events say it in one line."""
     with suppress(AttributeError):
         ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
-
-
-def _nothing() -> None:
-    """Of a cluster that others run nothing is known but what Ray says."""
 
 
 def check_alive(ray: Any) -> None:

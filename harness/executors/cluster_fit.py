@@ -34,7 +34,7 @@ def fit_on_ray(
     for attempt in range(RETRIES + 1):
         try:
             if workers == 1:
-                _alone(job, place, look)
+                fit_alone(job, place, look)
             else:
                 _trainer(job, workers, place, attempt).fit()
             return
@@ -45,8 +45,8 @@ def fit_on_ray(
                 raise ClusterError(f"The fit {job.artefact_id} failed: {_cause(error)}") from error
 
 
-def _alone(job: FitJob, place: Place, look: Callable[[], None]) -> None:
-    """In a process of its own, which ends with the fit: a learner may leave there what it likes."""
+def fit_alone(job: FitJob, place: Place, look: Callable[[], None]) -> None:
+    """Fit in a process of its own, which ends with the fit: a learner may leave there what it likes."""
     import ray
 
     task = ray.remote(num_cpus=place.cpus, num_gpus=place.gpus, max_calls=1, max_retries=0)(work)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_chain import CHAIN, cards, door
 
+from harness.errors import ClusterError
+from harness.executors import cluster_fit
 from harness.executors.cluster_fit import lost
+from harness.executors.placement import Place
 
 PLUS = CHAIN.split("  - {name: Gains")[0]
 PLACE = "benchmarks:" + CHAIN.split("benchmarks:")[1]
@@ -42,3 +47,20 @@ def test_a_fit_that_raises_is_tried_once_and_one_whose_worker_dies_goes_on(tmp_p
     assert "Never cannot be fitted" in said and "it will never do" in said
     (tries,) = (tmp_path / "runs" / "artefacts").glob("*/unfinished/tries")
     assert tries.read_text() == "once\n"
+
+
+@pytest.mark.slow
+def test_a_fit_whose_ray_has_ended_is_not_waited_for(ray_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def ended() -> None:
+        raise ClusterError("the private Ray has died")
+
+    monkeypatch.setattr(cluster_fit, "work", lambda given: time.sleep(given["job"]))
+    seconds: Any = 20.0
+    ray.init(ray_address, log_to_driver=False)
+    try:
+        with pytest.raises(ClusterError, match="the private Ray has died"):
+            cluster_fit.fit_alone(seconds, Place(cpus=1.0, gpus=0.0, threads=1), ended)
+    finally:
+        ray.shutdown()
