@@ -1,29 +1,21 @@
-"""A plan flows in; stage by stage, rows, lessons and artefacts flow into a results folder; part of the door.
+"""A plan flows in; stage by stage, rows and lessons flow into a results folder; part of the door.
 
-The driver alone writes rows. A fit that cannot be done is said and left out with all that depends on it; the rest goes
-on.
+The driver alone writes rows. What a stage is to learn is done by fits, when its lessons are stored.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from harness.contracts import BatchDone, Gathering, Labelling, Purpose, Recipe, Row, Scoring, Shard
-from harness.errors import in_words
 from harness.executors.seam import Executor
-from harness.learning import fitting
-from harness.learning.fit_progress import FitProgress
-from harness.learning.fitting import FitJob
-from harness.learning.lessons import LessonBook
-from harness.planning.data_now import DataNow, behind
+from harness.fits import Fits
+from harness.planning.data_now import DataNow
 from harness.planning.overlap import overlap
 from harness.planning.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
 from results.folder import artefacts, keepsakes, origins
@@ -65,10 +57,8 @@ def set_changed_aside(store: Store, writer: Writer, plan: Plan) -> None:
 
 @dataclass(frozen=True)
 class Desk:
-    """Where the work of a plan comes in. folder: that of the grid. around: versions and commit, for cards.
+    """Where the work of a plan comes in. data: of the plan. compared: by run, whether its images were not learned from.
 
-    errors: by run, the last error of an image, to be told when a fit cannot be done for want of it. data: of the plan.
-    opened: by artefact, whether it is as it was learned. compared: by run, whether its images were not learned from.
     signed: the runs whose recipes name this sweep. said: notices of workers that were shown.
     """
 
@@ -76,11 +66,8 @@ class Desk:
     writer: Writer
     executor: Executor
     console: Console
-    folder: str
-    around: Mapping[str, Any]
+    fits: Fits
     data: Mapping[Recipe, DataNow] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-    opened: dict[str, bool] = field(default_factory=dict)
     compared: dict[str, bool] = field(default_factory=dict)
     signed: set[str] = field(default_factory=set)
     said: set[str] = field(default_factory=set)
@@ -94,19 +81,18 @@ class Desk:
                 self._tell(done.notices)
                 yield done, self._keep(done, ready)
             self.writer.flush()
-            for fit in stage.fits:
-                scored = [
-                    planned
-                    for planned in plan.runs
-                    if planned.asked and planned.fit and planned.fit.artefact_id == fit.artefact_id
-                ]
-                if all([self._may_be_scored(planned) for planned in scored]):
-                    self._fit(fit)
+            self.fits.do([fit for fit in stage.fits if self._has_use(fit, plan)])
+
+    def _has_use(self, fit: PlannedFit, plan: Plan) -> bool:
+        """Whether all runs that ask for a fit may be scored; each is compared, since each has something to tell."""
+        asked = [planned for planned in plan.runs if planned.asked and planned.fit]
+        scored = [one for one in asked if one.fit and one.fit.artefact_id == fit.artefact_id]
+        return all([self._may_be_scored(planned) for planned in scored])
 
     def _keep(self, done: BatchDone, stage: Stage) -> list[Row]:
         planned = {one.run.run_id: one for group in stage.groups for one in group}
         wanted = [row for row in done.rows if row.image_id in planned[row.run_id].missing]
-        self.errors.update({row.run_id: row.error for row in wanted if row.error})
+        self.fits.errors.update({row.run_id: row.error for row in wanted if row.error})
         first = planned[done.rows[0].run_id]
         self._remember(done, first)
         purpose = first.run.purpose  # of all runs of a shard
@@ -135,7 +121,7 @@ class Desk:
     def _sign(self, rows: Sequence[Row]) -> None:
         """This sweep's versions and commit, in the recipe of every run that it adds rows to."""
         for run_id in {row.run_id for row in rows} - self.signed:
-            self.store.sign(run_id, self.around)
+            self.store.sign(run_id, self.fits.around)
             self.signed.add(run_id)
 
     def _remember(self, done: BatchDone, planned: PlannedRun) -> None:
@@ -159,9 +145,9 @@ class Desk:
 
     def _can_be_done(self, planned: PlannedRun) -> bool:
         served, fit = planned.serves, planned.fit
-        if served is not None and self._lacking(served):
+        if served is not None and self.fits.lacking(served):
             return False
-        return self._may_be_scored(planned) and (fit is None or self._has_learned(fit))
+        return self._may_be_scored(planned) and (fit is None or self.fits.has_learned(fit))
 
     def _may_be_scored(self, planned: PlannedRun) -> bool:
         """Whether a run's images are not those that its method learned from; what is in both is told once."""
@@ -177,105 +163,21 @@ class Desk:
             self.compared[planned.run.run_id] = not found.refusal
             name = f"{planned.run.method_name} on {planned.run.benchmark_name}"
             if found.refusal and planned.fit:
-                self._give_up(planned.fit, f"on {planned.run.benchmark_name}, {found.refusal}")
+                self.fits.give_up(planned.fit, f"on {planned.run.benchmark_name}, {found.refusal}")
             elif found.refusal:
                 print(f"{name} is not scored: {found.refusal}", file=sys.stderr)
             elif found.words:
                 self._tell([f"{name}: {found.words}."])
         return self.compared[planned.run.run_id]
 
-    def _has_learned(self, fit: PlannedFit) -> bool:
-        """Whether an artefact is there, with the bytes that were learned; one that is damaged is told of once."""
-        if not artefacts.has_artefact(self.store.folder, fit.artefact_id):
-            return False
-        if fit.artefact_id not in self.opened:
-            reason = artefacts.artefact_damage(self.store.folder, fit.artefact_id)
-            self.opened[fit.artefact_id] = not reason
-            if reason:
-                self._give_up(fit, reason, "cannot be used")
-        return self.opened[fit.artefact_id]
-
-    def _lacking(self, fit: PlannedFit) -> int:
-        """How many label maps of the teacher are not there, or damaged."""
-        return self._unusable(fit.labels.run.run_id, self._masks(fit))
-
-    def _may_be_left_out(self, fit: PlannedFit) -> int:
-        """How many train images lack a label map, where the learner goes on without them."""
-        absent = sum(not Path(path).exists() for path in self._masks(fit).values())
-        return absent if absent + len(fit.left_out) <= fit.may_fail * len(fit.labels.image_ids) else 0
-
-    def _unusable(self, run_id: str, paths: Mapping[str, str]) -> int:
-        unusable = 0
-        for path in map(Path, paths.values()):
-            if reason := keepsakes.picture_damage(path):
-                unusable += 1
-                if path.exists():
-                    self.errors[run_id] = reason
-        return unusable
-
     def _with_lessons(self, shard: Shard) -> Shard:
         """The shard with the teacher's masks, where a learner gathers."""
         purpose = shard.runs[0].purpose
         if not isinstance(purpose, Gathering):
             return shard
-        mask = self._mask(purpose.labels)
+        mask = self.fits.mask(purpose.labels)
         image_ids = [image_id for batch in shard.batches for image_id in batch.image_ids]
         return replace(shard, lessons={image_id: keepsakes.read_kept(mask(image_id)) for image_id in image_ids})
-
-    def _mask(self, run_id: str) -> Callable[[str], Path]:
-        """Where a teacher's mask of an image lies."""
-        return partial(keepsakes.label_map_path, self.store.folder.absolute(), run_id)
-
-    def _masks(self, fit: PlannedFit) -> dict[str, str]:
-        return self._paths(fit, self._mask(fit.labels.run.run_id))
-
-    def _gathered(self, fit: PlannedFit) -> dict[str, str]:
-        if fit.gathers is None:
-            return {}
-        return self._paths(fit, partial(artefacts.gathered_path, self.store.folder.absolute(), fit.artefact_id))
-
-    def _paths(self, fit: PlannedFit, path: Callable[[str], Path]) -> dict[str, str]:
-        return {image_id: str(path(image_id)) for image_id in fit.image_ids}
-
-    def _fit(self, fit: PlannedFit) -> None:
-        """Fit, and write the card; where the teacher failed on no more images than it may, the next plan does that."""
-        if failed := self._may_be_left_out(fit):
-            called, every = f"{fit.method_name} {fit.variant}".strip(), len(fit.image_ids)
-            print(
-                f"{called} leaves out {failed} of {every} train images, on which {fit.teacher} failed", file=sys.stderr
-            )
-            self.store.event({"event": "left out", "artefact": fit.artefact_id, "images": failed})
-            return
-        gathered = self._gathered(fit)
-        lacking = self._lacking(fit) + self._unusable(fit.artefact_id, gathered)
-        if lacking:
-            error = self.errors.get(fit.artefact_id) or self.errors.get(fit.labels.run.run_id)
-            reason = f" (the last one: {error})" if error else ""
-            self._give_up(fit, f"{lacking} results on the train images failed, are missing or damaged{reason}")
-            return
-        taught = fit.labels.fit
-        if taught and artefacts.has_artefact(self.store.folder, taught.artefact_id) and not self._has_learned(taught):
-            self._give_up(fit, "what its teacher had learned is damaged")
-            return
-        book = LessonBook(fit.labels.run, self._masks(fit), gathered, self.folder)
-        job = FitJob(fit.artefact_id, fit.learner, book, fit.folder, fit.planned)
-        try:
-            with FitProgress(fit, self.console):
-                self.executor.fit(job)
-            told = fitting.told_by_fit(job)
-        except Exception as error:
-            self._give_up(fit, in_words(error))
-            return
-        samples = behind(self.store.samples()(fit.labels.run.run_id), fit.image_ids)
-        content = {**card_of_fit(fit), "samples": samples, **self.around, **told}
-        artefacts.finish(self.store.folder, fit.artefact_id, content)
-        name = {"method": fit.method_name, "seconds": told["seconds"]}
-        self.store.event({"event": "fit", "artefact": fit.artefact_id, **name})
-
-    def _give_up(self, fit: PlannedFit, reason: str, what: str = "cannot be fitted") -> None:
-        name = f"{fit.method_name} {fit.variant}".strip()
-        print(f"{name} {what}, and what needs it is left out: {reason}", file=sys.stderr)
-        self.store.event({"event": "fit failed", "artefact": fit.artefact_id, "error": reason})
 
 
 Kept = tuple[list[Row], list[Row]]  # the rows that are stored, and those of them that count for tables
@@ -284,15 +186,3 @@ _KEEPERS: Mapping[type[Purpose], Callable[[Desk, BatchDone, list[Row], PlannedRu
     Labelling: Desk._keep_labels,
     Gathering: Desk._keep_gathered,
 }
-
-
-def card_of_fit(fit: PlannedFit) -> dict[str, Any]:
-    """What an artefact's card says besides what its learner tells."""
-    labels, settings, purpose = fit.labels, fit.record["learner"].get("settings", {}), fit.labels.run.purpose
-    rule = purpose.rule.facts() if isinstance(purpose, Labelling) else None
-    return {
-        "artefact_id": fit.artefact_id, "method_name": fit.method_name, "variant": fit.variant,
-        "teacher": fit.teacher, "teacher_run": labels.run.run_id, "label_rule": rule,
-        "seed": settings.get("seed"), "image_count": len(fit.image_ids), "protocol": asdict(labels.run.protocol),
-        "supervision": fit.supervision, **fit.record, "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip

@@ -22,6 +22,7 @@ from harness.contracts import Recipe, expanded
 from harness.errors import HarnessError
 from harness.executors import placement
 from harness.executors.seam import Executor, LocalExecutor
+from harness.fits import Fits
 from harness.foreign import interrupts
 from harness.foreign.calls import keeping_functions, leave
 from harness.grid import reading as grids
@@ -153,7 +154,8 @@ def _run(
     cost = asdict(plan.cost)
     store.event({"event": "sweep", "name": plan.name, "runs": len(plan.runs), "images": plan.images_missing, **cost})
     with closing(_executor(options, grid, store)) as executor, Progress(plan, scores.miou, console) as progress:
-        desk = stages.Desk(store, writer, executor, console, grid.folder, _around(), plan.data)
+        fits = Fits(store, executor, console, grid.folder, _around())
+        desk = stages.Desk(store, writer, executor, console, fits, plan.data)
         for done, rows in desk.work(plan, grid.cluster.shard_batches):
             scores.add(rows)
             progress.update(done)

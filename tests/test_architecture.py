@@ -20,13 +20,13 @@ SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes ar
     "harness/protocol/decision.py", "harness/work/arithmetic.py", "harness/work/lesson_masks.py",
     "harness/executors/cluster_fit.py",
 }  # fmt: skip
-DOORS = {  # stages is the door's back room, catalogue that of `list`
-    "harness/sweep.py", "harness/stages.py", "harness/checks/__main__.py", "harness/catalogue.py",
-    "harness/__main__.py",
+DOORS = {  # stages and fits are the door's back rooms, catalogue that of `list`
+    "harness/sweep.py", "harness/stages.py", "harness/fits.py", "harness/checks/__main__.py",
+    "harness/catalogue.py", "harness/__main__.py",
 }  # fmt: skip
 RIVER = (  # the rooms of the harness in the order in which values flow; none knows a later one
     "errors", "contracts", "yaml_lines", "foreign", "recipes", "protocol", "grid", "planning", "work", "learning",
-    "executors", "progress", "checks", "tags", "stages", "sweep", "catalogue", "__main__",
+    "executors", "progress", "checks", "tags", "fits", "stages", "sweep", "catalogue", "__main__",
 )  # fmt: skip
 RESULTS = ("folder", "counts", "tables", "pictures", "report")  # likewise; the commands beside them come last
 VAGUE = {"utils", "common", "helpers", "base", "misc", "tools", "stuff"}

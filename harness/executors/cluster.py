@@ -13,7 +13,7 @@ import socket
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +29,7 @@ from harness.executors.placement import Place
 from harness.executors.scheduler import Event, Finished, Lost, Message, Ready, Scheduler
 from harness.executors.seam import Worker, open_worker, steadily
 from harness.learning import fitting
-from harness.learning.fitting import FitJob
+from harness.learning.fitting import Ended, FitJob
 
 STORE_BYTES = 128 * 2**20  # only rows travel
 AHEAD = 4  # batches asked of a worker before the first of them is done
@@ -220,18 +220,37 @@ class RayExecutor:
                 raise
             raise ClusterError(f"Ray cannot go on: {classify(error)[1]}") from error
 
-    def fit(self, job: FitJob) -> None:
-        if fitting.most_workers(job) is None:
-            fitting.fit(job)
-            return
+    def fit(self, jobs: Sequence[FitJob], begin: Callable[[FitJob], None]) -> Iterator[Ended]:
+        shared: dict[str, int] = {}
+        for job in jobs:
+            try:
+                most = fitting.most_workers(job)
+            except Exception as error:
+                yield job, error
+                continue
+            if most is None:
+                yield from fitting.one_by_one([job], begin)
+            else:
+                shared[job.artefact_id] = most
+        if shared:
+            yield from self._fit_on_ray([job for job in jobs if job.artefact_id in shared], shared, begin)
+
+    def _fit_on_ray(
+        self, jobs: Sequence[FitJob], most: Mapping[str, int], begin: Callable[[FitJob], None]
+    ) -> Iterator[Ended]:
         from harness.executors import cluster_fit
 
-        self._let_go()  # the fit takes the place of the workers
-        place = self._connected()
+        self._let_go()  # fits take the place of the workers
+        try:
+            place = self._connected()
+        except ClusterError as error:
+            yield from ((job, error) for job in jobs)
+            return
         import ray
 
         look = partial(check_alive, ray) if self._address is None else lambda: None  # of others' Ray nothing is known
-        cluster_fit.fit_on_ray(job, alive(ray), place, self._workers, self._threads, look)
+        room = cluster_fit.FittingRoom(alive(ray), place, self._workers, self._threads, look)
+        yield from cluster_fit.fit_on_ray(jobs, most, room, begin)
 
     def close(self) -> None:
         self._let_go()

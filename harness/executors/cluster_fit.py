@@ -1,4 +1,4 @@
-"""A fit to do flows in; it is done on Ray, on one or several GPUs or CPUs; the only other file that imports Ray.
+"""Fits to do flow in, are done on Ray, on GPUs or CPUs, and flow out as they end; the only other file with Ray in it.
 
 Every worker runs the code that a single process runs: Ray Train joins several by torch.distributed. One alone needs no
 joining and is a plain task: Ray Train's controller and watchers are six processes more, each dearer than a small fit.
@@ -7,13 +7,17 @@ The artefact's folder is written by the first, so on several machines it must li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from harness.errors import ClusterError
 from harness.executors.placement import Node, Place, joined
 from harness.learning import fitting
-from harness.learning.fitting import FitJob
+from harness.learning.fitting import Ended, FitJob
 
 RETRIES = 2  # after a worker was lost; the fit goes on from its last checkpoint
 LOOK_SECONDS = 1.0
@@ -22,38 +26,94 @@ RAISED = ("RayTaskError", "UserExceptionWithTraceback")  # those among them that
 LINES_CUT = ("connection closed by peer", "connection reset by peer", "gloo", "nccl")  # of who waited for a lost one
 
 
-def fit_on_ray(
-    job: FitJob, nodes: Sequence[Node], place: Place, at_most: int | None, threads: int | None, look: Callable[[], None]
-) -> None:
-    """Fit with as many workers as there is room and use for. nodes, place, threads: see placement.joined.
+@dataclass(frozen=True)
+class FittingRoom:
+    """What there is to fit on. nodes, place, threads: see placement.joined. at_most: workers that were asked for.
 
-    look: raises when this Ray has ended for good; asked every second while one worker fits alone.
+    look: raises when this Ray has ended for good; asked every second while single workers fit.
     """
-    most = fitting.most_workers(job) or 1
-    workers, place = joined(nodes, place, min(at_most or most, most), threads)
+
+    nodes: Sequence[Node]
+    place: Place
+    at_most: int | None
+    threads: int | None
+    look: Callable[[], None]
+
+    def shared_by(self, most: int) -> tuple[int, Place]:
+        """How many workers there are for what at most `most` can share, and what each takes."""
+        return joined(self.nodes, self.place, min(self.at_most or most, most), self.threads)
+
+
+def fit_on_ray(
+    jobs: Sequence[FitJob], most: Mapping[str, int], room: FittingRoom, begin: Callable[[FitJob], None]
+) -> Iterator[Ended]:
+    """Do fits: those of one worker side by side, as far as there is room; then, one by one, those that several share.
+
+    most: by artefact, how many workers can share its fit. begin: told of each that starts.
+    """
+    places = [room.shared_by(most[job.artefact_id]) for job in jobs]
+    if alone := [job for job, (workers, _) in zip(jobs, places, strict=True) if workers == 1]:
+        yield from fit_alone(alone, room, begin)
+    for job, (workers, place) in zip(jobs, places, strict=True):
+        if workers > 1:
+            begin(job)
+            yield job, fitting.failure_of(partial(_fit_together, job, workers, place))
+
+
+def fit_alone(jobs: Sequence[FitJob], room: FittingRoom, begin: Callable[[FitJob], None]) -> Iterator[Ended]:
+    """Every fit in a process of its own, which ends with the fit: a learner may leave there what it likes."""
+    import ray
+
+    workers, place = room.shared_by(len(jobs))
+    task = ray.remote(num_cpus=place.cpus, num_gpus=place.gpus, max_calls=1, max_retries=0)(work)
+    waiting, tries, running = deque(jobs), Counter[str](), dict[Any, FitJob]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                begin(waiting[0])
+                job = waiting.popleft()
+                running[task.remote({"job": job, "threads": place.threads})] = job
+            for call in _ended(ray, list(running), room.look):
+                job, error = running.pop(call), fitting.failure_of(partial(ray.get, call))
+                tries[job.artefact_id] += 1
+                if error is not None and lost(error) and tries[job.artefact_id] <= RETRIES:
+                    running[task.remote({"job": job, "threads": place.threads})] = job
+                else:
+                    yield job, _told(job, error)
+    except ClusterError as error:  # nothing more is to be had of this Ray
+        yield from ((job, error) for job in (*running.values(), *waiting))
+        running.clear()
+    finally:
+        for call in running:
+            with suppress(Exception):  # it may have ended, or Ray with it
+                ray.cancel(call, force=True)
+
+
+def _ended(ray: Any, calls: list[Any], look: Callable[[], None]) -> list[Any]:
+    """Those calls that ended within a second or so; ClusterError when Ray has."""
+    try:
+        ended: list[Any] = ray.wait(calls, num_returns=1, timeout=LOOK_SECONDS)[0]
+    except Exception as error:
+        look()
+        raise ClusterError(f"Ray cannot go on: {_cause(error)}") from error
+    if not ended:
+        look()
+    return ended
+
+
+def _fit_together(job: FitJob, workers: int, place: Place) -> None:
+    """A fit that Ray Train shares out; ClusterError with its reason."""
     for attempt in range(RETRIES + 1):
         try:
-            if workers == 1:
-                fit_alone(job, place, look)
-            else:
-                _trainer(job, workers, place, attempt).fit()
+            _trainer(job, workers, place, attempt).fit()
             return
-        except ClusterError:
-            raise
         except Exception as error:
             if attempt == RETRIES or not lost(error):
                 raise ClusterError(f"The fit {job.artefact_id} failed: {_cause(error)}") from error
 
 
-def fit_alone(job: FitJob, place: Place, look: Callable[[], None]) -> None:
-    """Fit in a process of its own, which ends with the fit: a learner may leave there what it likes."""
-    import ray
-
-    task = ray.remote(num_cpus=place.cpus, num_gpus=place.gpus, max_calls=1, max_retries=0)(work)
-    done = task.remote({"job": job, "threads": place.threads})
-    while not ray.wait([done], timeout=LOOK_SECONDS)[0]:
-        look()
-    ray.get(done)
+def _told(job: FitJob, error: Exception | None) -> ClusterError | None:
+    return None if error is None else ClusterError(f"The fit {job.artefact_id} failed: {_cause(error)}")
 
 
 def _trainer(job: FitJob, workers: int, place: Place, attempt: int) -> Any:

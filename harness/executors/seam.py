@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self
@@ -13,7 +13,7 @@ from harness.executors.own_process import Household
 from harness.executors.suspects import failed_rows
 from harness.foreign import interrupts
 from harness.learning import fitting
-from harness.learning.fitting import FitJob
+from harness.learning.fitting import Ended, FitJob
 
 
 class Worker(Protocol):
@@ -35,8 +35,12 @@ class Executor(Protocol):
         """What got done, as it comes; the rows of a batch can come in several parts, each (run, image) once."""
         ...
 
-    def fit(self, job: FitJob) -> None:
-        """Do a fit, going on from where an earlier try came to; what it told is found by fitting.told."""
+    def fit(self, jobs: Sequence[FitJob], begin: Callable[[FitJob], None]) -> Iterator[Ended]:
+        """Do fits that do not depend on each other; each comes out as it ends, with what it failed of, or None.
+
+        One goes on from where an earlier try came to; what it told is found by fitting.told_by_fit. begin is told of
+        each that starts.
+        """
         ...
 
     def close(self) -> None:
@@ -56,8 +60,8 @@ class LocalExecutor:
             self._worker = self._worker or open_worker(self._recipe)
             yield from steadily(self._worker, shard)
 
-    def fit(self, job: FitJob) -> None:
-        fitting.fit(job)
+    def fit(self, jobs: Sequence[FitJob], begin: Callable[[FitJob], None]) -> Iterator[Ended]:
+        return fitting.one_by_one(jobs, begin)
 
     def close(self) -> None:
         if self._worker is not None:

@@ -6,7 +6,6 @@ import json
 import time
 from pathlib import Path
 from threading import Event, Thread
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +17,7 @@ EVERY = 10.0  # seconds between lines
 
 
 class FitProgress:
-    """Prints how far a fit has come while it is open. Learners that write no `curve.jsonl` are quiet.
+    """Prints how far a fit has come, from its begin to its end. Learners that write no `curve.jsonl` are quiet.
 
     A line of it that holds a `notice` is shown as it is.
     """
@@ -29,20 +28,19 @@ class FitProgress:
         self._fit, self._console, self._over = fit, console, Event()
         self._thread = Thread(target=self._watch, name="fit progress", daemon=True)
 
-    def __enter__(self) -> FitProgress:
+    def begin(self) -> None:
+        """Say what is learned from, and watch."""
         taught = f"{len(self._fit.image_ids)} label maps of {self._fit.teacher}"
         self._console.print(f"fit {self._name} from {taught}", highlight=False, soft_wrap=True)
         self._began = time.monotonic()
         self._thread.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self, done: bool) -> None:
+        """Watch no longer; whether it got done, or why not is said by others."""
         self._over.set()
         self._thread.join()
         self._notice()
-        if error is None:
+        if done:
             spent = clock(time.monotonic() - self._began)
             self._console.print(f"fit {self._name}: done in {spent}{self._last()}", highlight=False, soft_wrap=True)
 

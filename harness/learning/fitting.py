@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from harness.learning.lessons import LessonBook, StoredLessons
 from harness.recipes import identity, loading
 from harness.recipes.code_stamp import strange
 
+Ended = tuple["FitJob", Exception | None]  # a fit that ended, and what it failed of
 TOLD = "told.json"  # in `unfinished`: what the learner said, from whichever process did the work
 
 
@@ -50,6 +51,22 @@ def fit(job: FitJob, first: bool = True) -> None:
     if first:
         content = {"learner_tells": dict(told), "seconds": round(time.time() - began, 2)}
         (folder / "unfinished" / TOLD).write_text(json.dumps(content), encoding="utf-8")
+
+
+def one_by_one(jobs: Iterable[FitJob], begin: Callable[[FitJob], None]) -> Iterator[Ended]:
+    """Fits in this process, each as it ends. begin is told of each that starts."""
+    for job in jobs:
+        begin(job)
+        yield job, failure_of(partial(fit, job))
+
+
+def failure_of(do: Callable[[], None]) -> Exception | None:
+    """What a call raises; an interruption passes."""
+    try:
+        do()
+    except Exception as error:
+        return error
+    return None
 
 
 def _guarded(job: FitJob, fit: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from harness.contracts import ProtocolSettings
+from harness.contracts import Labelling, ProtocolSettings
 from harness.planning import steps_report
 from harness.planning.plan import Plan, PlannedRun
 from harness.recipes.complaints import show
@@ -139,7 +139,9 @@ def _of_chains(plan: Plan) -> list[str]:
     crops = sum(fit.crops or 0 for fit in plan.fits_to_do)
     held = sum((one.serves.gathered_bytes or 0) * len(one.missing) for one in plan.work if one.serves is not None)
     trained = [f"{crops} images or crops of them go through networks that are trained"] if crops else []
-    kept = [f"what is gathered takes {decimal(held)} of the disk at most"] if held else []
+    masks = sum(len(one.to_do) for one in plan.work if isinstance(one.run.purpose, Labelling))
+    kept = [f"{masks} label maps are kept as PNGs, packed from a byte a pixel (two above 254 classes)"] if masks else []
+    kept += [f"what is gathered takes {decimal(held)} of the disk at most"] if held else []
     return [f"{'; '.join(trained + kept)}."] if trained or kept else []
 
 

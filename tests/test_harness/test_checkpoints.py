@@ -61,7 +61,9 @@ def test_a_checkpoint_is_on_the_disk_before_it_takes_the_place_of_the_former(
 def test_what_a_learner_notes_in_its_curve_is_shown_once(tmp_path: Path) -> None:
     fit: Any = SimpleNamespace(method_name="Plus", variant="", teacher="T", image_ids=("a",), folder=str(tmp_path))
     text = io.StringIO()
-    with FitProgress(cast("Any", fit), Console(file=text, width=200)) as progress:
-        (tmp_path / "curve.jsonl").write_text('{"step": 0, "steps": 9, "notice": "begins anew [x]"}\n')
-        progress._notice()
+    progress = FitProgress(cast("Any", fit), Console(file=text, width=200))
+    progress.begin()
+    (tmp_path / "curve.jsonl").write_text('{"step": 0, "steps": 9, "notice": "begins anew [x]"}\n')
+    progress._notice()
+    progress.end(done=True)
     assert text.getvalue().count("fit Plus begins anew [x]\n") == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from toy_chain import CHAIN, cards, door
 
 from harness.errors import ClusterError
 from harness.executors import cluster_fit
-from harness.executors.cluster_fit import lost
+from harness.executors.cluster_fit import FittingRoom, fit_alone, lost
 from harness.executors.placement import Place
 
 PLUS = CHAIN.split("  - {name: Gains")[0]
@@ -49,18 +51,54 @@ def test_a_fit_that_raises_is_tried_once_and_one_whose_worker_dies_goes_on(tmp_p
     assert tries.read_text() == "once\n"
 
 
-@pytest.mark.slow
-def test_a_fit_whose_ray_has_ended_is_not_waited_for(ray_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def meet(given: dict[str, Any]) -> None:
+    """Say that one is here, and wait for the other, for which a fit that comes after it would wait in vain."""
+    here, other = given["job"].folder, given["job"].learner
+    Path(here).touch()
+    deadline = time.monotonic() + 60
+    while not Path(other).exists():
+        assert time.monotonic() < deadline, "nobody fits beside this one"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def attached(ray_address: str) -> Iterator[None]:
     import ray
 
+    ray.init(ray_address, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def room(look: Callable[[], None]) -> FittingRoom:
+    place = Place(cpus=1.0, gpus=0.0, threads=1)
+    return FittingRoom([{"CPU": 2.0, "memory": 16.0 * 2**30}], place, None, None, look)
+
+
+@pytest.mark.slow
+def test_fits_that_do_not_depend_on_each_other_run_side_by_side(
+    attached: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_fit, "work", meet)
+    paths = [str(tmp_path / name) for name in ("one", "two")]
+    jobs: Any = [
+        SimpleNamespace(artefact_id=here, folder=here, learner=other)
+        for here, other in zip(paths, reversed(paths), strict=True)
+    ]
+    begun: list[str] = []
+    ended = list(fit_alone(jobs, room(lambda: None), lambda job: begun.append(job.artefact_id)))
+    assert begun == paths and sorted(job.artefact_id for job, error in ended if error is None) == sorted(paths)
+
+
+@pytest.mark.slow
+def test_a_fit_whose_ray_has_ended_is_not_waited_for(attached: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def ended() -> None:
         raise ClusterError("the private Ray has died")
 
-    monkeypatch.setattr(cluster_fit, "work", lambda given: time.sleep(given["job"]))
-    seconds: Any = 20.0
-    ray.init(ray_address, log_to_driver=False)
-    try:
-        with pytest.raises(ClusterError, match="the private Ray has died"):
-            cluster_fit.fit_alone(seconds, Place(cpus=1.0, gpus=0.0, threads=1), ended)
-    finally:
-        ray.shutdown()
+    monkeypatch.setattr(cluster_fit, "work", lambda given: time.sleep(20))
+    jobs: Any = [SimpleNamespace(artefact_id=name) for name in "abc"]  # the third one waits for room
+    begun: list[str] = []
+    found = list(fit_alone(jobs, room(ended), lambda job: begun.append(job.artefact_id)))
+    assert begun == ["a", "b"] and [(job.artefact_id, str(error)) for job, error in found] == [
+        (name, "the private Ray has died") for name in "abc"
+    ]

@@ -168,6 +168,7 @@ def test_the_plan_tells_passes_crops_and_what_gathering_leaves() -> None:
     }  # fmt: skip
     said = " ".join(plan_summary(plan, {}, 1))
     assert "28 images or crops of them go through networks that are trained" in said and "of the disk at most" in said
+    assert "label maps are kept as PNGs" in said
     stored = plans.make("toy", learners, 4, shelf=Shelf(has_artefact=lambda _: True))
     assert all(not step.get(kind) for step in steps_report.steps(stored) if step["step"] in ("fit", "gather")
                for kind in ("passes", "crops", "bytes"))  # fmt: skip

@@ -1,0 +1,168 @@
+"""Fits whose lessons are stored flow in; artefacts with their cards flow into a results folder; part of the door.
+
+A fit that cannot be done is said and left out with all that depends on it; the rest goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from harness.contracts import Labelling
+from harness.errors import in_words
+from harness.executors.seam import Executor
+from harness.learning import fitting
+from harness.learning.fit_progress import FitProgress
+from harness.learning.fitting import FitJob
+from harness.learning.lessons import LessonBook
+from harness.planning.data_now import behind
+from harness.planning.plan import PlannedFit
+from results.folder import artefacts, keepsakes
+from results.folder.store import Store
+
+
+@dataclass(frozen=True)
+class Fits:
+    """What a results folder holds of lessons and of what was learned, and the fits that add to it.
+
+    folder: that of the grid. around: versions and commit, for cards. errors: by run, the last error of an image, to be
+    told when a fit cannot be done for want of it. opened: by artefact, whether it is as it was learned.
+    """
+
+    store: Store
+    executor: Executor
+    console: Console
+    folder: str
+    around: Mapping[str, Any]
+    errors: dict[str, str] = field(default_factory=dict)
+    opened: dict[str, bool] = field(default_factory=dict)
+
+    def do(self, fits: Sequence[PlannedFit]) -> None:
+        """Do fits that do not depend on each other, as many at once as there is room, and write their cards."""
+        jobs = [job for fit in fits if (job := self._job(fit)) is not None]
+        planned = {fit.artefact_id: fit for fit in fits}
+        watched: dict[str, FitProgress] = {}
+
+        def begin(job: FitJob) -> None:
+            watched[job.artefact_id] = FitProgress(planned[job.artefact_id], self.console)
+            watched[job.artefact_id].begin()
+
+        try:
+            for job, error in self.executor.fit(jobs, begin):
+                if (progress := watched.pop(job.artefact_id, None)) is not None:
+                    progress.end(error is None)
+                self._finish(planned[job.artefact_id], job, error)
+        finally:
+            for progress in watched.values():
+                progress.end(False)
+
+    def has_learned(self, fit: PlannedFit) -> bool:
+        """Whether an artefact is there, with the bytes that were learned; one that is damaged is told of once."""
+        if not artefacts.has_artefact(self.store.folder, fit.artefact_id):
+            return False
+        if fit.artefact_id not in self.opened:
+            reason = artefacts.artefact_damage(self.store.folder, fit.artefact_id)
+            self.opened[fit.artefact_id] = not reason
+            if reason:
+                self.give_up(fit, reason, "cannot be used")
+        return self.opened[fit.artefact_id]
+
+    def lacking(self, fit: PlannedFit) -> int:
+        """How many label maps of the teacher are not there, or damaged."""
+        return self._unusable(fit.labels.run.run_id, self._masks(fit))
+
+    def mask(self, run_id: str) -> Callable[[str], Path]:
+        """Where a teacher's mask of an image lies."""
+        return partial(keepsakes.label_map_path, self.store.folder.absolute(), run_id)
+
+    def give_up(self, fit: PlannedFit, reason: str, what: str = "cannot be fitted") -> None:
+        """Say why a fit, and what needs it, is left out."""
+        print(f"{_named(fit)} {what}, and what needs it is left out: {reason}", file=sys.stderr)
+        self.store.event({"event": "fit failed", "artefact": fit.artefact_id, "error": reason})
+
+    def _job(self, fit: PlannedFit) -> FitJob | None:
+        """The work of a fit; None where it waits for the next plan, which leaves images out, or cannot be done."""
+        if failed := self._may_be_left_out(fit):
+            every = len(fit.image_ids)
+            print(
+                f"{_named(fit)} leaves out {failed} of {every} train images, on which {fit.teacher} failed",
+                file=sys.stderr,
+            )
+            self.store.event({"event": "left out", "artefact": fit.artefact_id, "images": failed})
+            return None
+        gathered = self._gathered(fit)
+        lacking = self.lacking(fit) + self._unusable(fit.artefact_id, gathered)
+        if lacking:
+            error = self.errors.get(fit.artefact_id) or self.errors.get(fit.labels.run.run_id)
+            reason = f" (the last one: {error})" if error else ""
+            self.give_up(fit, f"{lacking} results on the train images failed, are missing or damaged{reason}")
+            return None
+        taught = fit.labels.fit
+        if taught and artefacts.has_artefact(self.store.folder, taught.artefact_id) and not self.has_learned(taught):
+            self.give_up(fit, "what its teacher had learned is damaged")
+            return None
+        book = LessonBook(fit.labels.run, self._masks(fit), gathered, self.folder)
+        return FitJob(fit.artefact_id, fit.learner, book, fit.folder, fit.planned)
+
+    def _finish(self, fit: PlannedFit, job: FitJob, error: Exception | None) -> None:
+        """The card of a fit that ended; without a card there is no artefact."""
+        try:
+            if error is not None:
+                raise error
+            told = fitting.told_by_fit(job)
+        except Exception as failure:
+            self.give_up(fit, in_words(failure))
+            return
+        samples = behind(self.store.samples()(fit.labels.run.run_id), fit.image_ids)
+        content = {**card_of_fit(fit), "samples": samples, **self.around, **told}
+        artefacts.finish(self.store.folder, fit.artefact_id, content)
+        name = {"method": fit.method_name, "seconds": told["seconds"]}
+        self.store.event({"event": "fit", "artefact": fit.artefact_id, **name})
+
+    def _may_be_left_out(self, fit: PlannedFit) -> int:
+        """How many train images lack a label map, where the learner goes on without them."""
+        absent = sum(not Path(path).exists() for path in self._masks(fit).values())
+        return absent if absent + len(fit.left_out) <= fit.may_fail * len(fit.labels.image_ids) else 0
+
+    def _unusable(self, run_id: str, paths: Mapping[str, str]) -> int:
+        unusable = 0
+        for path in map(Path, paths.values()):
+            if reason := keepsakes.picture_damage(path):
+                unusable += 1
+                if path.exists():
+                    self.errors[run_id] = reason
+        return unusable
+
+    def _masks(self, fit: PlannedFit) -> dict[str, str]:
+        return self._paths(fit, self.mask(fit.labels.run.run_id))
+
+    def _gathered(self, fit: PlannedFit) -> dict[str, str]:
+        if fit.gathers is None:
+            return {}
+        return self._paths(fit, partial(artefacts.gathered_path, self.store.folder.absolute(), fit.artefact_id))
+
+    def _paths(self, fit: PlannedFit, path: Callable[[str], Path]) -> dict[str, str]:
+        return {image_id: str(path(image_id)) for image_id in fit.image_ids}
+
+
+def _named(fit: PlannedFit) -> str:
+    return f"{fit.method_name} {fit.variant}".strip()
+
+
+def card_of_fit(fit: PlannedFit) -> dict[str, Any]:
+    """What an artefact's card says besides what its learner tells."""
+    labels, settings, purpose = fit.labels, fit.record["learner"].get("settings", {}), fit.labels.run.purpose
+    rule = purpose.rule.facts() if isinstance(purpose, Labelling) else None
+    return {
+        "artefact_id": fit.artefact_id, "method_name": fit.method_name, "variant": fit.variant,
+        "teacher": fit.teacher, "teacher_run": labels.run.run_id, "label_rule": rule,
+        "seed": settings.get("seed"), "image_count": len(fit.image_ids), "protocol": asdict(labels.run.protocol),
+        "supervision": fit.supervision, **fit.record, "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
