@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import Features, Image, MethodError, Parts, Pass, ProtocolSettings, Reader, Vocabulary
-from methods.calls import as_call, built, call_of, fingerprint_of
+from methods.calls import built, fingerprint_of, resolved_call
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,9 +54,8 @@ class AroundReader(ABC):
 
     def resolved(self, protocol: ProtocolSettings) -> Mapping[str, Any]:
         """The inner method with its settings as they are under a protocol, where it has such."""
-        call, ask = call_of(self.method), getattr(self.inner, "resolved", None)
-        found = dict(ask(protocol)) if callable(ask) else {}
-        return {"method": as_call(call.name, {**call.settings, **found})} if call and found else {}
+        found = resolved_call(self.method, self.inner, protocol)
+        return {} if found is None else {"method": found}
 
     @property
     def plane_a_word(self) -> bool:

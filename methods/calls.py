@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from harness.contracts import MethodError
+from harness.contracts import MethodError, ProtocolSettings
 
 _CALL = re.compile(r"\s*([\w.]+(?::\w+)?)\s*(?:\((.*)\))?\s*", re.DOTALL)
 _SETTING = re.compile(r"\s*(\w+)\s*=\s*((?:\"[^\"]*\"|'[^']*'|\[[^\]]*\]|[^,\"'\[\]])+)\s*(?:,|$)")
@@ -62,6 +62,13 @@ def fingerprint_of(method: object) -> str:
     """What stands for the files of a method that is named within another one; the harness stamps the code of both."""
     fingerprint = getattr(method, "fingerprint", None)
     return str(fingerprint()) if callable(fingerprint) else ""
+
+
+def resolved_call(text: str, method: object, protocol: ProtocolSettings) -> str | None:
+    """The text of a call with its method's settings as they are under a protocol; None where nothing changes."""
+    call, ask = call_of(text), getattr(method, "resolved", None)
+    found = dict(ask(protocol)) if callable(ask) else {}
+    return as_call(call.name, {**call.settings, **found}) if call and found else None
 
 
 def _text(value: Any) -> str:

@@ -22,6 +22,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "methods.maskclip:MaskCLIP": {"model": "shapes"},
     "methods.sclip:SCLIP": {"model": "shapes"},
     "methods.clearclip:ClearCLIP": {"model": "shapes"},
+    "methods.scclip:SCCLIP": {"model": "shapes", "middle": 2, "early": 3},
+    "methods.sfp:SFP": {"model": "shapes", "middle": 2, "early": 3},
     "methods.pamr:PAMR": {"method": "methods.naclip:NACLIP(model=shapes)", "iterations": 1},
     "methods.controls:WrongPrompt": {"model": "shapes"},
     "methods.learned_stableseg:LearnedStableSeg": {"model": "shapes", "steps": 3, "positions": 64},

@@ -68,10 +68,24 @@ ROWS = (  # method, data set, short side, window (0: whole), stride, logit scale
     ("naclip", "object", 336, 224, 112, 40, 0.1, 0), ("naclip", "voc20", 336, 0, 0, 0, 0, 0),
     ("naclip", "city", 560, 224, 112, 0, 0, 0), ("naclip", "pc59", 336, 224, 112, 0, 0, 0),
     ("naclip", "ade", 336, 224, 112, 0, 0, 0), ("naclip", "stuff", 336, 224, 112, 0, 0, 0),
-    ("clearclip", "pc60", 448, 448, 224, 50, 0.15, 0), ("clearclip", "city", 448, 224, 224, 0, 0, 0),
-    ("clearclip", "pc59", 448, 448, 224, 0, 0, 0), ("clearclip", "ade", 448, 448, 224, 0, 0, 0),
-    ("clearclip", "stuff", 448, 448, 224, 0, 0, 0),
+    ("clearclip", "voc21", 448, 448, 224, 50, 0.5, 0), ("clearclip", "pc60", 448, 448, 224, 50, 0.15, 0),
+    ("clearclip", "object", 448, 448, 224, 50, 0.4, 0), ("clearclip", "voc20", 448, 448, 224, 0, 0, 0),
+    ("clearclip", "city", 448, 224, 224, 0, 0, 0), ("clearclip", "pc59", 448, 448, 224, 0, 0, 0),
+    ("clearclip", "ade", 448, 448, 224, 0, 0, 0), ("clearclip", "stuff", 448, 448, 224, 0, 0, 0),
+    ("scclip", "voc21", 336, 224, 112, 50, 0.15, 0.1), ("scclip", "pc60", 336, 224, 112, 40, 0.15, 0),
+    ("scclip", "object", 336, 224, 112, 55, 0.35, 0), ("scclip", "voc20", 336, 224, 112, 0, 0, 0),
+    ("scclip", "city", 560, 224, 112, 0, 0, 0), ("scclip", "pc59", 336, 224, 112, 0, 0, 0),
+    ("scclip", "ade", 336, 224, 112, 0, 0, 0), ("scclip", "stuff", 336, 224, 112, 0, 0, 0),
+    ("sfp", "voc21", 336, 224, 112, 50, 0.15, 0.1), ("sfp", "pc60", 336, 224, 112, 40, 0.15, 0),
+    ("sfp", "object", 336, 224, 112, 55, 0.35, 0), ("sfp", "voc20", 336, 224, 112, 0, 0, 0),
+    ("sfp", "city", 560, 224, 112, 0, 0, 0), ("sfp", "pc59", 336, 224, 112, 0, 0, 0),
+    ("sfp", "ade", 384, 224, 112, 0, 0, 0), ("sfp", "stuff", 336, 224, 112, 0, 0, 0),
+    ("resclip", "voc21", 336, 0, 0, 40, 0.1, 0), ("resclip", "pc60", 336, 224, 112, 40, 0.1, 0),
+    ("resclip", "object", 336, 224, 112, 40, 0.1, 0), ("resclip", "voc20", 336, 0, 0, 0, 0, 0),
+    ("resclip", "city", 560, 224, 112, 0, 0, 0), ("resclip", "pc59", 336, 224, 112, 0, 0, 0),
+    ("resclip", "ade", 336, 224, 112, 0, 0, 0), ("resclip", "stuff", 336, 224, 112, 0, 0, 0),
 )  # fmt: skip
+OWN_NAMES = {"clearclip": {"voc21", "voc20", "object"}, "sfp": {"voc21", "voc20", "city"}}  # others have SCLIP's files
 
 
 def _rows() -> dict[str, Preset]:
@@ -79,12 +93,13 @@ def _rows() -> dict[str, Preset]:
     found = {}
     for method, data, size, window, stride, scale, threshold, area in ROWS:
         cut = {"size": size} | ({"window": window, "stride": stride} if window else {})
-        words = ("background",) if data == "pc60" else SCLIP_BACKGROUND
+        words = ("background",) if data == "pc60" or method == "clearclip" else SCLIP_BACKGROUND
+        names = method if data in OWN_NAMES.get(method, ()) else "sclip"
         rule = {"background": "prompts_constant", "context": words, "scale": "softmax", "logit_scale": float(scale),
                 "threshold": threshold, "area_thd": float(area)} if scale else {}  # fmt: skip
         found[f"{method}_{data}"] = _preset(
             f"the configuration of {method}'s authors for {data}; what is done to scores afterwards (PAMR) is a method",
-            ensemble="imagenet80", names="sclip", **MMSEG, **cut, **rule,
+            ensemble="imagenet80", names=names, **MMSEG, **cut, **rule,
         )  # fmt: skip
     return found
 

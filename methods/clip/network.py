@@ -162,18 +162,38 @@ class ClipFeatures:
         mixed = self.inputs[blocks - 1] if residual else torch.zeros_like(self.inputs[0])
         for place in range(blocks - 1, -1, -1):
             block = self.network.tower.encoder.layers[-1 - place]
-            values = attention(self.project(place)).transpose(1, 2).flatten(2)
-            mixed = mixed + block.self_attn.out_proj(values)
+            mixed = mixed + self.attended(self.inputs[place], attention, place)
             if feedforward:
                 mixed = mixed + block.mlp(block.layer_norm2(mixed))
-        model = self.network.model
-        projected = model.visual_projection(self.network.tower.post_layernorm(mixed[:, 1:]))
+        return self.projected(mixed[:, 1:])
+
+    @torch.no_grad()
+    def attended(self, tokens: Tensor, attention: Attention, place: int = 0) -> Tensor:
+        """W_o attention(q, k, v) of a block, the last one or `place` before it, for tokens (windows, tokens, width)."""
+        values = attention(self.heads_of(tokens, place)).transpose(1, 2).flatten(2)
+        mixed: Tensor = self.network.tower.encoder.layers[-1 - place].self_attn.out_proj(values)
+        return mixed
+
+    @torch.no_grad()
+    def projected(self, tokens: Tensor) -> Tensor:
+        """Tokens of the patches at the tower's end to unit embeddings (windows, rows, columns, width), float32."""
+        projected = self.network.model.visual_projection(self.network.tower.post_layernorm(tokens))
         return self._on_grid(F.normalize(projected.float(), dim=-1))
+
+    @torch.no_grad()
+    def normed(self, place: int) -> Tensor:
+        """LN1 of a block's input, the last one's or of `place` blocks before it: (windows, 1 + patches, width)."""
+        found: Tensor = self.network.tower.encoder.layers[-1 - place].layer_norm1(self.inputs[place])
+        return found
 
     def project(self, place: int = 0) -> Projected:
         """Queries, keys and values of the last block (0), of the one before (1), and so on."""
+        return self.heads_of(self.inputs[place], place)
+
+    def heads_of(self, tokens: Tensor, place: int = 0) -> Projected:
+        """Queries, keys and values that a block makes of tokens (windows, tokens, width)."""
         block = self.network.tower.encoder.layers[-1 - place]
-        normed = block.layer_norm1(self.inputs[place])
+        normed = block.layer_norm1(tokens)
         heads = [
             layer(normed).reshape(*normed.shape[:2], self.network.heads, -1).transpose(1, 2)
             for layer in (block.self_attn.q_proj, block.self_attn.k_proj, block.self_attn.v_proj)
@@ -187,6 +207,12 @@ class ClipFeatures:
         attention = self.network.tower.encoder.layers[-1].self_attn
         keys = attention.out_proj(self.project().keys.transpose(1, 2).flatten(2))
         return self._on_grid(keys[:, 1:].float())
+
+    def patch_pixels(self) -> Tensor:
+        """What the tower saw of every window (windows, 3, height, width), without what is no whole patch."""
+        pixels = torch.from_numpy(normalised(self.image, self.tiling.size, self.network.rule))
+        rows, columns = (count * self.network.patch for count in self.grid)
+        return cut_windows(pixels[None], self.tiling)[:, :, :rows, :columns].to(self.inputs[0].device)
 
     def text(self, vocabulary: Vocabulary) -> list[Tensor]:
         """Unit vectors (names, width) of every position."""

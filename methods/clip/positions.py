@@ -16,13 +16,18 @@ def position_table(weights: Tensor, grid: tuple[int, int], rule: str) -> Tensor:
 
     scaled: bicubic with scale_factor = (n + 0.1) / side, which torch takes for the coordinates; as it is wherever the
     count of places is the table's own, whatever the shape (SCLIP, NACLIP, ClearCLIP and those that follow them).
-    antialiased: bicubic to the size, with antialiasing (GEM). bilinear: to the size, of a table rounded to half
-    precision (CLIPer). `library` is transformers' own way, bicubic to the size, and not made here.
+    antialiased: bicubic to the size, with antialiasing (GEM). bilinear: to the size, then rounded to half precision
+    (CLIPer). `library` is transformers' own way, bicubic to the size, and not made here.
     """
+    table = _table(weights, grid, rule)
+    return table.half().to(weights.dtype) if rule == "bilinear" else table
+
+
+def _table(weights: Tensor, grid: tuple[int, int], rule: str) -> Tensor:
     side = round((len(weights) - 1) ** 0.5)
     if grid == (side, side) or (rule == "scaled" and grid[0] * grid[1] == side**2):
-        return weights.half().to(weights.dtype) if rule == "bilinear" else weights
-    square = (weights.half() if rule == "bilinear" else weights)[1:].float().T.reshape(1, -1, side, side)
+        return weights
+    square = weights[1:].float().T.reshape(1, -1, side, side)
     if rule == "scaled":
         factors = ((grid[0] + 0.1) / side, (grid[1] + 0.1) / side)
         resized = F.interpolate(square, scale_factor=factors, mode="bicubic")

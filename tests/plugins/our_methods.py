@@ -5,7 +5,9 @@ WINDOWS = ("resize=96", "window=64", "stride=32")
 CLIPS = {
     "plain_clip:CLIP": (), "maskclip:MaskCLIP": ("key_smoothing=true", "prompt_denoising=true"),
     "clearclip:ClearCLIP": WINDOWS, "sclip:SCLIP": WINDOWS, "naclip:NACLIP": WINDOWS,
-    "gem:GEM": ("resize=96", "depth=3"),
+    "gem:GEM": ("resize=96", "depth=3"), "scclip:SCCLIP": (*WINDOWS, "middle=2", "early=3"),
+    "sfp:SFP": (*WINDOWS, "middle=2", "early=3"), "resclip:ResCLIP": (*WINDOWS, "rcs_blocks=[2,3]"),
+    "fused_clip:FusedCLIP": ("resize=96", "depth=4", "background=[sky]"),
 }  # fmt: skip
 DIFFUSION = {
     "stableseg:StableSeg": ("refine=samap",), "controls:WrongPrompt": ("timestep=100",),

@@ -17,6 +17,8 @@ from harness.contracts import DataError
 PUBLISHED = (
     ("pascal_voc", "own", 20, "e5514fa221bd9217"),
     ("pascal_voc", "sclip", 20, "03f221c4e407543d"),
+    ("pascal_voc", "clearclip", 20, "ad321aed7503dcc7"),
+    ("pascal_voc", "sfp", 20, "0aae34184364d424"),
     ("pascal_voc", "maskclip", 20, "c7d60e64fff0d2da"),
     ("pascal_voc", "cat_seg", 20, "e5514fa221bd9217"),
     ("pascal_context", "own", 59, "a1f576d93f4c4028"),
@@ -29,6 +31,7 @@ PUBLISHED = (
     ("ade20k", "sclip", 150, "54de501704dd728c"),
     ("cityscapes", "own", 19, "7372894f337ec984"),
     ("cityscapes", "sclip", 19, "fd246b97d94b4cc6"),
+    ("cityscapes", "sfp", 19, "dcb8dfa619b1f5b9"),
     ("foodpix", "own", 102, "a71226ea4e3a033e"),
     ("foodseg", "own", 103, "084c16fc44006805"),
     ("coco_stuff", "own", 171, "0ae624b3312f240a"),
@@ -178,7 +181,7 @@ def test_files_that_are_no_names(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_unknown_name_sets() -> None:
-    with pytest.raises(DataError, match="has no name set 'scilp'; it has own, cat_seg, maskclip, sclip, or give"):
+    with pytest.raises(DataError, match=r"has no name set .scilp.; it has own, .*maskclip, sclip, sfp, or give"):
         PascalVOC(root="x").names("scilp")
     with pytest.raises(DataError, match="cannot be read"):
         PascalVOC(root="x").names("nowhere/names.yaml")

@@ -19,7 +19,8 @@ from harness.protocol.views import queries, tiling
 from methods.sclip import SCLIP
 
 ALIKE = 0.999  # of the pixels; all of them on the machines that were tried, the rest is for another one's rounding
-CASES = [(name, case) for name, cases in (("decide_sclip", 9), ("decide_naclip", 6)) for case in range(cases)]
+COUNTS = {"decide_sclip": 9, "decide_naclip": 6, "decide_trident": 4}
+CASES = [(name, case) for name, cases in COUNTS.items() for case in range(cases)]
 
 
 def offered(class_of_query: np.ndarray) -> tuple[Offer, list[int]]:

@@ -10,10 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from harness.contracts import Query
+from harness.contracts import MethodError, ProtocolSettings, Query
 from harness.recipes.loading import build
 from methods.clearclip import ClearCLIP
 from methods.cliper import CLIPer
+from methods.fused_clip import FusedCLIP
 from methods.stableseg import StableSeg
 
 SETTINGS: dict[str, Any] = {"model": "shapes", "resize": 64, "window": None, "stride": None}
@@ -75,3 +76,24 @@ def test_any_refiner_can_stand_in(small_model: str, seen: SimpleNamespace) -> No
         found = method.read(features, seen.query.vocabulary)
         assert found.shape == (2, 16, 24)
         assert torch.isfinite(found).all()
+
+
+def test_the_scores_of_another_reader_are_spread(small_model: str, seen: SimpleNamespace) -> None:
+    fused = "methods.fused_clip:FusedCLIP(model=shapes, resize=64, depth=4, background=[sky])"
+    inner = FusedCLIP("shapes", resize=64, depth=4, background=("sky",))
+    method = CLIPer(**SETTINGS, diffusion=small_model, size=(32, 48), timestep=TIMESTEP, scores=fused)
+    assert set(method.passes()) == {inner.clip_pass, method.diffusion_pass} and method.idle == ("positions",)
+    ((_, (held,)),) = build(inner.clip_pass.backbone).run([seen.query], inner.passes())
+    features = {inner.clip_pass: held, method.diffusion_pass: seen.features[method.diffusion_pass]}
+    scores = inner.read({inner.clip_pass: held}, seen.query.vocabulary)
+    large = F.interpolate(scores[None], size=(16, 24), mode="bilinear", align_corners=False)[0]
+    wanted = method.refiner.refine(large, seen.features[method.diffusion_pass])
+    torch.testing.assert_close(method.read(features, seen.query.vocabulary), wanted)
+    asked = CLIPer("shapes", diffusion=small_model, scores="methods.fused_clip:FusedCLIP(model=shapes)")
+    cut = asked.resolved(ProtocolSettings("all", resize="short", size=48))["scores"]
+    assert cut == "methods.fused_clip:FusedCLIP(model=shapes, resize=shown, window=null, stride=null)"
+
+
+def test_what_gives_no_scores_is_refused(small_model: str) -> None:
+    with pytest.raises(MethodError, match="CLIPer spreads the scores of a reader"):
+        CLIPer(diffusion=small_model, scores="methods.controls:OneClass").passes()

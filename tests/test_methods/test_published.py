@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +17,21 @@ from harness.contracts import Vocabulary
 from methods.clearclip import ClearCLIP
 from methods.clip import ClipReader
 from methods.clip.network import ClipFeatures
+from methods.clip.text import TextBank
 from methods.daam import DAAM
 from methods.diffusion.attention import Wanted, layers_of, probabilities, reading
 from methods.diffusion.features import DiffusionFeatures
 from methods.diffusion.layers import select
+from methods.fused_clip import FusedCLIP
 from methods.gem import GEM
 from methods.maskclip import MaskCLIP
 from methods.naclip import NACLIP
 from methods.pamr import affinities, spread
 from methods.plain_clip import CLIP, query_key
+from methods.resclip import ResCLIP, same_word
+from methods.scclip import SCCLIP, local_outlier_factor
 from methods.sclip import SCLIP
+from methods.sfp import SFP
 
 AS_SHOWN: dict[str, Any] = {"resize": "shown", "window": None, "stride": None, "positions": "authors"}
 CLOSE = 2e-6  # of a unit embedding, between two programs in single precision
@@ -44,7 +50,7 @@ HEADS: dict[str, ClipReader] = {
     "naclip": NACLIP(**AS_SHOWN), "naclip_std2": NACLIP(std=2.0, **AS_SHOWN), "qk_reduced": Reduced(**AS_SHOWN),
     "maskclip_value": MaskCLIP(form="value", **AS_SHOWN), "maskclip_plain": MaskCLIP(**AS_SHOWN),
     "gem": GEM(depth=7, **AS_SHOWN), "gem_depth4_iter2": GEM(depth=4, iterations=2, **AS_SHOWN),
-    "gem_temp": GEM(depth=7, inverse_temperature=0.5, **AS_SHOWN),
+    "gem_temp": GEM(depth=7, inverse_temperature=0.5, **AS_SHOWN), "scclip": SCCLIP(**AS_SHOWN), "sfp": SFP(**AS_SHOWN),
 }  # fmt: skip
 
 
@@ -59,6 +65,49 @@ def test_a_head_gives_the_authors_embeddings_at_any_size(name: str) -> None:
     for place, image in enumerate(images(name)):
         (found,) = HEADS[name].embeddings(seen(HEADS[name], image))
         np.testing.assert_allclose(found.numpy(), arrays(name)[f"embedding{place}"], rtol=0, atol=CLOSE)
+
+
+@pytest.mark.parametrize("reader", [SCCLIP(**AS_SHOWN), SFP(**AS_SHOWN)], ids=["scclip", "sfp"])
+def test_the_tokens_that_are_mended_are_the_authors(reader: SCCLIP) -> None:
+    name = "sfp" if isinstance(reader, SFP) else "scclip"
+    for place, image in enumerate(images(name)):
+        features = seen(reader, image)
+        (odd,) = reader.outliers(features)
+        assert odd.nonzero().flatten().tolist() == sorted(arrays(name)[f"outliers{place}"].tolist())
+        if name == "scclip":
+            (found,) = local_outlier_factor(features.inputs[0][:, 1:])
+            np.testing.assert_allclose(found.numpy(), arrays(name)[f"lof{place}"], rtol=0, atol=CLOSE)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_resclips_two_answers(place: int) -> None:
+    """The authors round S to half precision: 2e-5 of a unit embedding."""
+    reader, held = ResCLIP(**AS_SHOWN), arrays("resclip")
+    features = seen(reader, images("resclip")[place])
+    first = features.scores(reader.embeddings(features), vocabulary(), plane_a_word=True)
+    words = reader.patch_words(first, features, vocabulary())
+    assert words.reshape(features.grid).tolist() == held[f"patch_class{place}"].tolist()
+    (found,) = reader.answer(features, reader.residual(features), same_word(words, reader.std))
+    np.testing.assert_allclose(found.numpy(), held[f"embedding{place}"], rtol=0, atol=4e-5)
+    scores = reader.read({reader.clip_pass: features}, vocabulary())
+    np.testing.assert_allclose(scores.numpy(), features.scores(found[None], vocabulary())[0].numpy(), atol=1e-7)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_clipers_fused_attention(place: int) -> None:
+    held, network = arrays("cliper_clip"), clip_network()
+    text = torch.from_numpy(np.concatenate([held["foreground"], held["background"]]))
+    reader = FusedCLIP(background=("3", "4"), **AS_SHOWN)
+    features = seen(reader, images("cliper_clip")[place])
+    features.network = copy(network)
+    features.network.text = TextBank(lambda sentences: text[[int(sentence) for sentence in sentences]])
+    *_, (last, mix) = reader.answers(features)
+    np.testing.assert_allclose(mix.mean(dim=1)[0, 1:, 1:].numpy(), held[f"attention{place}"], rtol=0, atol=CLOSE)
+    unit = torch.nn.functional.normalize(torch.from_numpy(held[f"feature_last{place}"][1:]), dim=-1)
+    np.testing.assert_allclose(last[0].flatten(0, 1).numpy(), unit.numpy(), rtol=0, atol=CLOSE)
+    names = Vocabulary((("0",), ("1",), ("2",)), templates=("{}",))
+    found = reader.read({reader.clip_pass: features}, names)
+    np.testing.assert_allclose(found.numpy(), held[f"seg{place}"], rtol=0, atol=1e-5)  # a softmax of 100 times a cosine
 
 
 @pytest.mark.parametrize("name", ["sclip", "gem"])
