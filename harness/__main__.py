@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import sys
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass
 from rich.table import Table
 from rich.text import Text
 
-from harness import catalogue
+from harness import catalogue, completion
 from harness.errors import nearest
 from harness.foreign.calls import leave
 from results.tables.terminal import console_for_output
@@ -19,7 +20,10 @@ from results.tables.terminal import console_for_output
 
 @dataclass(frozen=True)
 class Verb:
-    """A module with `main(arguments) -> exit code`. first: arguments that come before those that are given."""
+    """A module with `main(arguments) -> exit code` and the `parser()` of what it takes.
+
+    first: arguments that come before those that are given.
+    """
 
     module: str
     words: str
@@ -32,6 +36,7 @@ VERBS: Mapping[str, Verb] = {
         "harness.sweep", "what a sweep would do, what is shared, what is stored, how long it takes", ("--plan",)
     ),
     "list": Verb("harness.__main__", "methods, benchmarks, presets or estimators that there are"),
+    "new": Verb("harness.starting", "a method, reader or data set that runs as it stands, its test and its grid"),
     "check": Verb("harness.checks.__main__", "whether a method or a data set keeps its promises"),
     "tags": Verb("harness.tags", "what a tagger sees in every image of a data set, frozen in a file"),
     "leaderboard": Verb("results.leaderboard", "the tables again, from stored rows"),
@@ -40,7 +45,10 @@ VERBS: Mapping[str, Verb] = {
     "figures": Verb("results.figures", "images beside truths and predictions, as one picture"),
     "merge": Verb("results.merge", "results folders into one"),
     "verify": Verb("results.verify", "whether stored rows are what was written"),
+    "ledger": Verb("results.ledger", "published numbers beside those of a results folder"),
+    "completion": Verb("harness.__main__", "what makes a shell complete verbs and options: bash, zsh or tcsh"),
 }
+OWN = {"list", "completion"}  # verbs that are done here
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in VERBS:
         print(f"there is no verb {name!r}{nearest(name, VERBS)} (verbs: {', '.join(VERBS)})", file=sys.stderr)
         return 2
-    if name == "list":
-        return _list(rest)
+    if name in OWN:
+        return {"list": _list, "completion": _completion}[name](rest)
     verb = VERBS[name]
     code: int = importlib.import_module(verb.module).main([*verb.first, *rest])
     return code
@@ -83,6 +91,30 @@ def _list(given: Sequence[str]) -> int:
     else:
         _print("", {one.name: one.words for one in entries})
     return 0
+
+
+def _completion(given: Sequence[str]) -> int:
+    """`completion SHELL`: the script that a shell reads at its start."""
+    shells = ", ".join(completion.SHELLS)
+    if list(given) not in [[one] for one in completion.SHELLS]:
+        told = f"stableseg completion SHELL ({shells}); then, for bash: {completion.HOW}"
+        asks = not given or given[0] in ("-h", "--help")
+        print(told if asks else f"there is no completion for {' '.join(given)!r} (shells: {shells})",
+              file=sys.stdout if asks else sys.stderr)  # fmt: skip
+        return 0 if given and asks else 2
+    parsers = {name: (verb.words, _parser(name, verb)) for name, verb in VERBS.items()}
+    print(completion.script("stableseg", parsers, given[0]))
+    return 0
+
+
+def _parser(name: str, verb: Verb) -> argparse.ArgumentParser:
+    """What a verb takes."""
+    if name not in OWN:
+        known: argparse.ArgumentParser = importlib.import_module(verb.module).parser()
+        return known
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=list(catalogue.KINDS) if name == "list" else completion.SHELLS)
+    return parser
 
 
 def _print(head: str, lines: Mapping[str, str]) -> None:

@@ -262,7 +262,8 @@ def _commit() -> str | None:
     return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(
         prog="python -m harness.sweep",
         description="Run a grid of methods and benchmarks and rank them. What is stored already is not run again.",
@@ -291,9 +292,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--partial", action="store_true", help="rank runs with failed or missing images too")
     parser.add_argument("--no-report", action="store_true", help="write no tables/, ledger.csv and report/")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    known = parser()
+    options = known.parse_args(arguments)
     if options.json and not options.plan:
-        parser.error("--json goes with --plan")
+        known.error("--json goes with --plan")
     return options
 
 

@@ -35,8 +35,8 @@ from harness.work import arithmetic
 T = TypeVar("T")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 written, 2 the command makes no sense or an image has no tags."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m harness.tags", description=__doc__)
     parser.add_argument("grid", type=Path)
     parser.add_argument("benchmark", help="a benchmark of the grid, by its name")
@@ -44,7 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tagger", metavar="MODULE:CLASS", help="default: the protocol's, or the built-in one")
     add_settings(parser, "--with", "settings", "the tagger")
     parser.add_argument("--limit", type=int, help="only the first images")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 written, 2 the command makes no sense or an image has no tags."""
+    options = parser().parse_args(arguments)
     try:
         loading.refuse_foreign_packages()
         with interrupts.listening():

@@ -49,7 +49,7 @@ class YamlText:
 
     def error(self, where: Where, sentence: str) -> GridError:
         """A GridError that names the line of a value, or of what would have held it."""
-        for end in range(len(where), 0, -1):
+        for end in range(len(where), -1, -1):
             if where[:end] in self.elsewhere:
                 return GridError(f"{self.elsewhere[where[:end]]}: {bounded(sentence)}")
         while where and where not in self.lines:
@@ -63,7 +63,11 @@ def read_yaml(path: Path, called: str = "") -> YamlText:
     called: how sentences name the file (else by its name alone).
     """
     called = called or path.name
-    text = _text(path, called)
+    return read_text(_text(path, called), called)
+
+
+def read_text(text: str, called: str) -> YamlText:
+    """The content of a text; GridError as for a file, which sentences call so."""
     try:
         root = _composed(text, called)
     except yaml.reader.ReaderError as error:

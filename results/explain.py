@@ -26,17 +26,23 @@ def _of_another_grid(options: argparse.Namespace) -> bool:
     return len(options.words) == 1 and table is not None and options.words[0] not in table.run_ids
 
 
-@door
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the receipt of a number; 0 done, 2 with one sentence when that cannot be."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m results.explain", description=main.__doc__)
     parser.add_argument("words", nargs="+", metavar="TABLE ROW COLUMN | RUN", help="a table's cell, or a run's id")
     parser.add_argument("--results", type=expanded, default="runs", metavar="DIR", help="the folder (default: runs)")
     parser.add_argument("--partial", action="store_true", help="runs with missing or failed images have numbers too")
     parser.add_argument("--grid", type=expanded, metavar="FILE", help="write the grid that computes this run again")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@door
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the receipt of a number; 0 done, 2 with one sentence when that cannot be."""
+    known = parser()
+    options = known.parse_args(arguments)
     if len(options.words) not in (1, 3):
-        parser.error("name a TABLE, a ROW and a COLUMN, or one RUN")
+        known.error("name a TABLE, a ROW and a COLUMN, or one RUN")
     try:
         evidence = gather(Store.open(options.results, create=False), options.partial, _of_another_grid(options))
         run_id, sections = explain(evidence, options.words)

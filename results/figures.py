@@ -18,16 +18,21 @@ from results.pictures.figures import comparison, room_of, timestep_strip, write_
 from results.tables.evidence import gather
 
 
-@door
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw comparison and timestep strip of a results folder; 0 done, 2 with one sentence when that cannot be."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m results.figures", description=main.__doc__)
     parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
     parser.add_argument("--out", type=expanded, metavar="DIR", help="for the pictures (default: DIR/figures)")
     parser.add_argument("--benchmark", metavar="NAME", help="the benchmark (default: the first with kept label maps)")
     parser.add_argument("--runs", metavar="ID", nargs="+", default=[], help="the columns (default: the first in rank)")
     parser.add_argument("--images", metavar="ID", nargs="+", default=[], help="the rows (default: the first kept)")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@door
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw comparison and timestep strip of a results folder; 0 done, 2 with one sentence when that cannot be."""
+    options = parser().parse_args(arguments)
     try:
         store = Store.open(options.folder, create=False)
         # Ranks decide only the order of columns, so runs with holes may take part.

@@ -17,15 +17,20 @@ from results.tables.leaderboard import build_board, write_board
 from results.tables.terminal import print_leaderboard
 
 
-@door
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Rebuild the CSV files of a results folder; 0 done, 2 with one sentence when that cannot be."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m results.leaderboard", description=main.__doc__)
     parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
     parser.add_argument("--partial", action="store_true", help="rank runs with missing or failed images too")
     parser.add_argument("--all", action="store_true", help="show every stored run, not only those of the last grid")
     parser.add_argument("--pairs", action="store_true", help="compare all pairs of runs, not only each with the best")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@door
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rebuild the CSV files of a results folder; 0 done, 2 with one sentence when that cannot be."""
+    options = parser().parse_args(arguments)
     try:
         store = Store.open(options.folder, create=False)
         board = build_board(store, options.partial, options.all)

@@ -18,15 +18,20 @@ from results.tables.evidence import gather
 from results.tables.ledger import TOLERANCE, load, verdicts, write_ledger
 
 
-@door
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Set published numbers beside those of a results folder; 0 done, 2 with one sentence when that cannot be."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m results.ledger", description=main.__doc__)
     parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
     parser.add_argument("--ledger", type=expanded, metavar="FILE", action="append", default=[], help="more numbers")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, metavar="POINTS", help="still the same number")
     parser.add_argument("--partial", action="store_true", help="compare runs with missing or failed images too")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@door
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Set published numbers beside those of a results folder; 0 done, 2 with one sentence when that cannot be."""
+    options = parser().parse_args(arguments)
     try:
         store = Store.open(options.folder, create=False)
         found = verdicts(gather(store, options.partial), load(store.folder, options.ledger), options.tolerance)

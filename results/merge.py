@@ -230,13 +230,18 @@ def _place(recipe: RunRecipe) -> tuple[str, ...]:
     return (recipe.benchmark_name, recipe.protocol_text, recipe.method_name, recipe.variant)
 
 
-@door
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Join results folders; 0 done, 2 with one sentence when that cannot be, 3 when rows contradict each other."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m results.merge", description=main.__doc__)
     parser.add_argument("folders", type=expanded, metavar="DIR", nargs="+", help="results folders of sweeps")
     parser.add_argument("--into", type=expanded, metavar="DIR", required=True, help="the folder that receives all")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@door
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Join results folders; 0 done, 2 with one sentence when that cannot be, 3 when rows contradict each other."""
+    options = parser().parse_args(arguments)
     try:
         sources = [Store.open(folder, create=False) for folder in options.folders]
         brought = merge(sources, Store(options.into))

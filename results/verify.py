@@ -217,13 +217,18 @@ def _free(path: Path) -> Path:
     return path if not path.exists() else next(one for one in taken if not one.exists())
 
 
-@door
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify a results folder; 0 whole, 1 with the list of what is not, 2 with one sentence when there is none."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m results.verify", description=main.__doc__)
     parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
     parser.add_argument("--set-aside", action="store_true", help=f"move what is damaged into DIR/{ASIDE}/")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@door
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Verify a results folder; 0 whole, 1 with the list of what is not, 2 with one sentence when there is none."""
+    options = parser().parse_args(arguments)
     try:
         store = Store.open(options.folder, create=False)
         found = look_over(store)

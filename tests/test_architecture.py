@@ -20,13 +20,15 @@ SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes ar
     "harness/protocol/decision.py", "harness/work/arithmetic.py", "harness/work/lesson_masks.py",
     "harness/executors/cluster_fit.py",
 }  # fmt: skip
-DOORS = {  # stages and fits are the door's back rooms, catalogue that of `list`
+DOORS = {  # stages and fits are the door's back rooms, catalogue that of `list`; segmenting and running are Python's own
     "harness/sweep.py", "harness/stages.py", "harness/fits.py", "harness/checks/__main__.py",
-    "harness/catalogue.py", "harness/__main__.py",
+    "harness/catalogue.py", "harness/__main__.py", "harness/segmenting.py", "harness/running.py",
+    "harness/starting.py",
 }  # fmt: skip
 RIVER = (  # the rooms of the harness in the order in which values flow; none knows a later one
     "errors", "contracts", "yaml_lines", "foreign", "recipes", "protocol", "grid", "planning", "work", "learning",
-    "executors", "progress", "checks", "tags", "fits", "stages", "sweep", "catalogue", "__main__",
+    "executors", "progress", "checks", "tags", "fits", "stages", "sweep", "running", "segmenting",
+    "starting", "catalogue", "completion", "__main__",
 )  # fmt: skip
 RESULTS = ("folder", "counts", "tables", "pictures", "report")  # likewise; the commands beside them come last
 VAGUE = {"utils", "common", "helpers", "base", "misc", "tools", "stuff"}
@@ -215,7 +217,7 @@ def test_the_check_can_fail(wall: Wall) -> None:
 
 
 SAME_ON_PURPOSE = {  # what a command is started by, a gate is asked for, and reads a folder of truths or of predictions
-    "main", "add_arguments", "run", "Folder",
+    "main", "parser", "add_arguments", "run", "Folder",
 }  # fmt: skip
 
 

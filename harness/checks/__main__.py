@@ -33,16 +33,21 @@ class Check(Protocol):
 CHECKS: tuple[Check, ...] = (benchmark_gate, method_gate)
 
 
-@door
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 sound, 1 something is off, 2 the command makes no sense."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m harness.checks", description=__doc__)
     kinds = parser.add_subparsers(required=True, metavar="KIND")
     for check in CHECKS:
         kind = kinds.add_parser(check.NAME, help=check.HELP, description=check.HELP)
         check.add_arguments(kind)
         kind.set_defaults(run=check.run, sheet=sheet_of_samples)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@door
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 sound, 1 something is off, 2 the command makes no sense."""
+    options = parser().parse_args(arguments)
     try:
         loading.refuse_foreign_packages()
         with interrupts.listening():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
@@ -118,16 +118,32 @@ INNER: Mapping[str, tuple[str, type[Form]]] = {
 }
 
 
+class ProtocolAlone(Form):
+    """No grid, but a protocol, with nothing beside it that could change it."""
+
+    protocol: OwnProtocol = Field(default_factory=ProtocolForm)
+    methods: ClassVar[Sequence[MethodForm]] = ()
+    benchmarks: ClassVar[Sequence[BenchmarkForm]] = ()
+
+
+Whole = TypeVar("Whole", GridForm, ProtocolAlone)
+
+
 def check_form(source: YamlText) -> GridForm:
     """The form of a file; a GridError for the first thing that is wrong, unknown keys before missing ones."""
-    try:
-        form = GridForm.model_validate(source.data)
-    except ValidationError as error:
-        raise _first(source, error.errors(include_url=False)) from None
+    form = checked(source, GridForm)
     _refuse_twice(source, "methods", form.methods)
     _refuse_twice(source, "benchmarks", form.benchmarks)
     _refuse_twice(source, "tables", form.tables)
     return form
+
+
+def checked(source: YamlText, form: type[Whole]) -> Whole:
+    """Values in their form; a GridError for the first thing that is wrong with one of them."""
+    try:
+        return form.model_validate(source.data)
+    except ValidationError as error:
+        raise _first(source, error.errors(include_url=False)) from None
 
 
 def _first(source: YamlText, errors: list[Any]) -> GridError:

@@ -16,7 +16,7 @@ from typing import Any
 from harness.contracts import ProtocolSettings
 from harness.errors import GridError, nearest
 from harness.grid.combinations import Combination
-from harness.grid.form import GridForm, MethodForm
+from harness.grid.form import GridForm, MethodForm, ProtocolAlone
 from harness.grid.protocol_form import AXES, ChosenOf, ProtocolForm, Value, Written
 from harness.protocol import presets
 from harness.protocol.rules import SCALED, THRESHOLDED, WORDED, effective
@@ -73,12 +73,17 @@ class RunProtocol:
 
 
 class Protocols:
-    """The protocols of a grid's runs. GridError, with the line, for the first thing that is wrong with what is said."""
+    """The protocols of a grid's runs. GridError, with the line, for the first thing that is wrong with what is said.
 
-    def __init__(self, source: YamlText, form: GridForm, folder: str, benchmarks: Sequence[Combination]) -> None:
+    whole: what the grid says by itself, one for each value of what is an axis of it.
+    """
+
+    def __init__(
+        self, source: YamlText, form: GridForm | ProtocolAlone, folder: str, benchmarks: Sequence[Combination]
+    ) -> None:
         self._source, self._folder = source, folder
         self._whole = self._said(form.protocol, ("protocol",), "the grid")
-        self._settled(self._whole)
+        self.whole = self._settled(self._whole)
         self._places = {
             one.name: self._said(one.protocol, ("benchmarks", number, "protocol"), f"the benchmark {one.name!r}")
             for number, one in enumerate(form.benchmarks)

@@ -29,27 +29,34 @@ the file is put at the end of the import path, so that `use: my_method:Mine` fin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness import yaml_lines
+from harness.contracts import ProtocolSettings
+from harness.errors import GridError
 from harness.grid.cells import Cell, CellChoice, ClusterSettings, Grid
-from harness.grid.form import check_form
+from harness.grid.form import ProtocolAlone, check_form, checked
 from harness.grid.multiplying import Maker
 from harness.grid.overrides import overridden
+from harness.grid.protocol_layers import Protocols
+from harness.grid.python_values import as_text
 from harness.recipes import loading
 
-__all__ = ["Cell", "CellChoice", "ClusterSettings", "Grid", "read_grid"]
+__all__ = ["Cell", "CellChoice", "ClusterSettings", "Grid", "read_grid", "read_protocol"]
 
 
-def read_grid(path: str | Path, changes: Sequence[str] = ()) -> Grid:
-    """The grid in a file; GridError, with file and line, for whatever is wrong with it.
+def read_grid(given: str | Path | Mapping[str, Any], changes: Sequence[str] = ()) -> Grid:
+    """The grid in a file, or of a program's own values; GridError, with file and line, for whatever is wrong with it.
 
-    changes: `key=value`, in place of what the file says (see harness.grid.overrides).
+    Values take the place of a file in the folder that one works in. changes: `key=value`, in place of what the file
+    says (see harness.grid.overrides).
     """
-    source = overridden(yaml_lines.read_yaml(Path(path)), changes)
+    written = as_text(given) if isinstance(given, Mapping) else yaml_lines.read_yaml(Path(given))
+    source = overridden(written, changes)
     form = check_form(source)
-    folder = str(Path(path).absolute().parent)
+    folder = str(Path.cwd() if isinstance(given, Mapping) else Path(given).absolute().parent)
     loading.add_folder(folder)
     maker = Maker(source, form, folder)
     cells = tuple(maker.cells())
@@ -57,3 +64,12 @@ def read_grid(path: str | Path, changes: Sequence[str] = ()) -> Grid:
     keep = wanted if isinstance(wanted, int) else tuple(wanted)
     tables = maker.tables()
     return Grid(form.name, folder, cells, form.batch, ClusterSettings(**dict(form.cluster)), keep, tables)
+
+
+def read_protocol(given: str | Mapping[str, Any]) -> ProtocolSettings:
+    """One protocol, as a grid says it under `protocol:`: a preset or fields. GridError for what is wrong with it."""
+    source = as_text({"protocol": given})
+    first, *others = Protocols(source, checked(source, ProtocolAlone), str(Path.cwd()), ()).whole
+    if others or first.choice is not None:
+        raise GridError("protocol: a list of values, or a choice of them, makes several protocols; give one value")
+    return first.settings

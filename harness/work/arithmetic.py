@@ -9,6 +9,8 @@ the same.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -26,6 +28,19 @@ def prepare_torch(threads: int | None) -> None:
     torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
     if threads:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def as_in_a_worker() -> Iterator[None]:
+    """Meanwhile torch computes as in a worker, in a process that is somebody else's."""
+    prepare_environment(None)
+    import torch
+
+    before = torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.set_flags(*before)  # type: ignore[no-untyped-call]
 
 
 def _has_avx512() -> bool:

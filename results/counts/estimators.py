@@ -79,6 +79,11 @@ def class_dice(counts: ClassCounts) -> NDArray[np.float64]:
     return ratio(2 * counts.intersection, counts.predicted + counts.labelled)
 
 
+def class_accuracy(counts: ClassCounts) -> NDArray[np.float64]:
+    """I_c / L_c, NaN for a class that is not labelled."""
+    return ratio(counts.intersection, counts.labelled)
+
+
 def class_f_score(counts: ClassCounts) -> NDArray[np.float64]:
     """mmseg's F1 by class: NaN, not 0, for a class without a true positive."""
     precision = ratio(counts.intersection, counts.predicted)
@@ -108,7 +113,7 @@ def pixel_accuracy(counts: ClassCounts) -> float | None:
 
 def mean_accuracy(counts: ClassCounts) -> float | None:
     """mmseg's mAcc: the mean of I_c / L_c over labelled classes."""
-    return _mean(ratio(counts.intersection, counts.labelled))
+    return _mean(class_accuracy(counts))
 
 
 def frequency_weighted_iou(counts: ClassCounts) -> float | None:

@@ -21,12 +21,14 @@ _INK: Rgb = (22, 33, 42)
 class Figure:
     """Panels in rows, a heading (one or two lines) a column, and the classes with their colours.
 
-    All panels of a row have one size; it is (width, height) = (PANEL, heights[row]).
+    All panels of a row have one size; it is (width, height) = (panel, heights[row]). head: what headings are given.
     """
 
     headings: tuple[str, ...]
     panels: tuple[tuple[Pillow.Image, ...], ...]
     legend: tuple[tuple[str, Rgb], ...]
+    panel: int = PANEL
+    head: int = HEAD
 
     @property
     def heights(self) -> list[int]:
@@ -35,18 +37,18 @@ class Figure:
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the whole."""
-        width = len(self.headings) * (PANEL + GAP) + GAP
+        width = len(self.headings) * (self.panel + GAP) + GAP
         return width, self.legend_top + (TEXT + 8) * len(self.legend_lines()) + GAP
 
     @property
     def legend_top(self) -> int:
-        return HEAD + sum(height + GAP for height in self.heights) + GAP
+        return self.head + sum(height + GAP for height in self.heights) + GAP
 
     def corners(self) -> list[tuple[int, int, Pillow.Image]]:
         """(left, top, panel) of every panel."""
-        placed, top = [], HEAD
+        placed, top = [], self.head
         for row in self.panels:
-            placed += [(GAP + n * (PANEL + GAP), top, panel) for n, panel in enumerate(row)]
+            placed += [(GAP + n * (self.panel + GAP), top, panel) for n, panel in enumerate(row)]
             top += row[0].height + GAP
         return placed
 
@@ -56,7 +58,7 @@ class Figure:
         left = GAP
         for name, rgb in self.legend:
             width = round(_font().getlength(name)) + TEXT + 24
-            if lines[-1] and left + width > len(self.headings) * (PANEL + GAP):
+            if lines[-1] and left + width > len(self.headings) * (self.panel + GAP):
                 lines.append([])
                 left = GAP
             lines[-1].append((left, name, rgb))
@@ -69,13 +71,20 @@ class Figure:
         for n, heading in enumerate(self.headings):
             lines = heading.split("\n")[:2]
             for place, line in enumerate(lines):
-                top = HEAD - (len(lines) - place) * (TEXT + 5)
-                placed.append((GAP + n * (PANEL + GAP), top, _cut(line)))
+                top = self.head - (len(lines) - place) * (TEXT + 5)
+                placed.append((GAP + n * (self.panel + GAP), top, _cut(line, self.panel)))
         return placed
 
 
 def to_png(figure: Figure) -> bytes:
     """The figure as PNG."""
+    stream = io.BytesIO()
+    drawn(figure).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def drawn(figure: Figure) -> Pillow.Image:
+    """The figure as one picture."""
     sheet = Pillow.new("RGB", figure.size, (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
     for left, top, text in figure.heading_lines():
@@ -87,9 +96,7 @@ def to_png(figure: Figure) -> bytes:
         for left, name, rgb in line:
             draw.rectangle((left, top + 2, left + TEXT, top + 2 + TEXT), rgb)
             draw.text((left + TEXT + 6, top), name, _INK, _font())
-    stream = io.BytesIO()
-    sheet.save(stream, "PNG")
-    return stream.getvalue()
+    return sheet
 
 
 def to_svg(figure: Figure) -> str:
@@ -121,8 +128,8 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(TEXT)
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, width: int) -> str:
     """Text that fits over a panel."""
-    while text and _font().getlength(text) > PANEL:
+    while text and _font().getlength(text) > width:
         text = text.removesuffix("…")[:-1] + "…"
     return text

@@ -13,16 +13,21 @@ from results.door import door
 from results.folder.store import Store
 
 
-@door
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report of a results folder; 0 done, 2 with one sentence when that cannot be."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m results.report", description=main.__doc__)
     parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
     parser.add_argument("--partial", action="store_true", help="rank runs with missing or failed images too")
     parser.add_argument("--all", action="store_true", help="show every stored run, not only those of the last grid")
     parser.add_argument("--ledger", type=expanded, metavar="FILE", action="append", default=[], help="more numbers")
     parser.add_argument("--pairs", action="store_true", help="show differences of all pairs, not only from the best")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@door
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the report of a results folder; 0 done, 2 with one sentence when that cannot be."""
+    options = parser().parse_args(arguments)
     try:
         store = Store.open(options.folder, create=False)
         path = report.write_report(store, options.partial, options.all, options.ledger, options.pairs)

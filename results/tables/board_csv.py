@@ -18,12 +18,18 @@ COLUMNS = (
     "best_there", "official_images", "seeds", "seed_mean", "seed_sd",
     "unverified", "supervision",
 )  # fmt: skip
+SAME_NAME = "with."  # before a setting that is called like another column
 PAIRS = ("benchmark", "protocol", "better", "worse", "difference", "low", "high", "p")
 
 
 def leaderboard_csv(board: Leaderboard) -> str:
-    """The text of leaderboard.csv."""
-    return _csv([COLUMNS, *(_line(board, entry) for entry in board.entries)])
+    """The text of leaderboard.csv. Behind its own columns stands every setting of every method, empty for others."""
+    place = {run_id: n for n, run_id in enumerate(board.run_ids)}
+    ordered = sorted(board.entries, key=lambda entry: place[entry.run_id])
+    settings = list(dict.fromkeys(name for entry in ordered for name in entry.settings))
+    head = [f"{SAME_NAME}{name}" if name in COLUMNS else name for name in settings]
+    lines = [[*_line(board, entry), *map(entry.settings.get, settings)] for entry in board.entries]
+    return _csv([[*COLUMNS, *head], *lines])
 
 
 def _line(board: Leaderboard, e: Entry) -> list[object]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from harness.contracts import WIDE_IGNORED
+from harness.contracts import WIDE_IGNORED, FrozenDict
 from harness.errors import StoreError
 from results.counts import estimators, seeds
 from results.counts.standings import Place, Rivals, Standings, stand
@@ -24,6 +24,7 @@ from results.folder.recipes import RunRecipe
 from results.folder.store import Store
 from results.tables.board_csv import leaderboard_csv, matrix_csv, pairs_csv
 from results.tables.ranking import Entry, Leaderboard, order_of, percent, place_of, ranked
+from results.tables.spec import setting_in_words
 
 __all__ = ["Entry", "Leaderboard", "build_board", "leaderboard_csv", "matrix_csv", "percent", "write_board"]
 
@@ -133,6 +134,7 @@ def _entry(recipe: RunRecipe, benchmark: str, images: pl.DataFrame, confusion: p
         run_id=recipe.run_id,
         official=recipe.official_images,
         supervision=recipe.supervision,
+        settings=FrozenDict((name, setting_in_words(one)) for name, one in recipe.method.get("settings", {}).items()),
     )
 
 

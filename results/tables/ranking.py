@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from harness.contracts import FrozenDict
 from results.counts.seeds import SeedSpread
 from results.counts.standings import TOO_FEW, Place, Standing, Standings
 
@@ -19,6 +20,7 @@ class Entry:
     unverified: images whose rows do not say of which data they are. disputed: images that were not the same for another
     run of the benchmark. supervision: what a method's learning rests on besides images, and on how few.
     apart: the fields of its protocol that are other ones for other runs of the table, in words; empty where none is.
+    settings: of its method, by name, in words.
     """
 
     rank: int | None
@@ -40,6 +42,7 @@ class Entry:
     disputed: int = 0
     supervision: str = ""
     apart: str = ""
+    settings: Mapping[str, str] = FrozenDict()
 
     @property
     def complete(self) -> bool:
