@@ -1,4 +1,4 @@
-"""Small runs of everything that is ours flow through the door; their counts, and the modules they entered, flow out.
+"""Small runs of everything that is ours flow through Python's door; their counts, and the modules entered, flow out.
 
 They are what says that a changed module still counts as before: methods of every family on two drawn images, every
 reader on a drawn tree of files, every background rule. What is learned is learned in a few steps.
@@ -18,13 +18,12 @@ from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
-import yaml
-from in_process import door
+from in_process import as_it_was
 from our_methods import OURS
 from tiny_resnet import write_resnet
 
+import harness
 from harness.checks.with_words import settings_of_words
-from results.folder.store import Store
 
 ROOT = Path(__file__).parents[2]
 COUNTS = ROOT / "tests" / "golden_counts.json"
@@ -188,10 +187,10 @@ def _counted(
     """The counts of one grid, by `grid: method variant benchmark`."""
     grid = {"name": name, "methods": methods, "benchmarks": benchmarks, "protocol": protocol, "batch": 2,
             "exclude": exclude or []}  # fmt: skip
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(grid))
-    answer = door(f"{name}.yaml", "--results", f"{name}-runs", cwd=folder)
-    assert answer.returncode == 0, answer.stderr
-    store = Store.open(folder / f"{name}-runs", create=False)
+    with as_it_was(folder):
+        board = harness.run_grid(grid, folder / f"{name}-runs", local=True, report=False, quiet=True)
+    assert set(board.rows["status"]) == {"ok"}, set(board.rows["error"])
+    store = board.evidence.store
     asked = store.table()
     assert asked is not None
     found: Counts = {}
