@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from results.door import door
 from results.folder.store import Store
 from results.tables.evidence import gather
-from results.tables.ledger import TOLERANCE, load, verdicts, write_ledger
+from results.tables.ledger import TOLERANCE, published_numbers, verdicts, write_ledger
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         store = Store.open(options.folder, create=False)
-        found = verdicts(gather(store, options.partial), load(store.folder, options.ledger), options.tolerance)
+        found = verdicts(
+            gather(store, options.partial), published_numbers(store.folder, options.ledger), options.tolerance
+        )
         path = write_ledger(found, store.folder)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)

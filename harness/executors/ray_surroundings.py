@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-import harness
 from harness.errors import ClusterError
 
 LONGEST_ADDRESS = 80  # letters of it that are shown
@@ -115,7 +114,7 @@ def _locked(folder: Path) -> IO[bytes]:
 def worker_environment(threads: int, folder: str | None, gpus: bool) -> dict[str, str]:
     """What worker processes are given: where our packages are, how many threads they may use, which GPUs they see."""
     known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    checkout = str(Path(harness.__file__).resolve().parents[1])
+    checkout = str(Path(__file__).resolve().parents[2])
     paths = [path for path in (checkout, folder, *known) if path]
     threading_variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     values = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), **dict.fromkeys(threading_variables, str(threads))}

@@ -131,14 +131,14 @@ Whole = TypeVar("Whole", GridForm, ProtocolAlone)
 
 def check_form(source: YamlText) -> GridForm:
     """The form of a file; a GridError for the first thing that is wrong, unknown keys before missing ones."""
-    form = checked(source, GridForm)
+    form = validated(source, GridForm)
     _refuse_twice(source, "methods", form.methods)
     _refuse_twice(source, "benchmarks", form.benchmarks)
     _refuse_twice(source, "tables", form.tables)
     return form
 
 
-def checked(source: YamlText, form: type[Whole]) -> Whole:
+def validated(source: YamlText, form: type[Whole]) -> Whole:
     """Values in their form; a GridError for the first thing that is wrong with one of them."""
     try:
         return form.model_validate(source.data)

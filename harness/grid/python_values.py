@@ -25,10 +25,10 @@ def as_text(given: Mapping[str, Any]) -> YamlText:
     """
     plain = {key: _plain(value, (key,)) for key, value in given.items()}
     text = read_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), "the grid")
-    return YamlText(text.file, text.data, text.lines, {where: spelled(where) for where in text.lines})
+    return YamlText(text.file, text.data, text.lines, {where: way_in_words(where) for where in text.lines})
 
 
-def spelled(where: Where) -> str:
+def way_in_words(where: Where) -> str:
     """A way in words: `methods[0].with.timestep`; `the grid` for the whole."""
     steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in where]
     return "".join(steps).removeprefix(".") or "the grid"
@@ -42,7 +42,7 @@ def _plain(value: Any, where: Where) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Mapping | list | tuple) and len(where) > _DEEPEST:
-        raise GridError(f"{spelled(where[:5])}: it is nested too deep; does it hold itself?")
+        raise GridError(f"{way_in_words(where[:5])}: it is nested too deep; does it hold itself?")
     if isinstance(value, Mapping):
         return {key: _plain(one, (*where, str(key))) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -55,14 +55,14 @@ def _plain(value: Any, where: Where) -> Any:
     if not isinstance(value, Real):
         kind = bounded(type(value).__name__)
         said = f"something of type {kind} cannot stand in a grid; give text, numbers, lists, mappings, paths or classes"
-    raise GridError(f"{spelled(where)}: {said}")
+    raise GridError(f"{way_in_words(where)}: {said}")
 
 
 def _address(cls: type, where: Where) -> str:
     if cls.__module__ == "__main__" or "." in cls.__qualname__:
         name = bounded(cls.__name__)
         raise GridError(
-            f"{spelled(where)}: no worker can import the class {name} from where it is defined; save it in a file "
+            f"{way_in_words(where)}: no worker can import the class {name} from where it is defined; save it in a file "
             f"(in a notebook: `%%writefile my_method.py`), and name it 'my_method:{name}'"
         )
     return address(cls)

@@ -37,7 +37,7 @@ from harness import yaml_lines
 from harness.contracts import ProtocolSettings
 from harness.errors import GridError
 from harness.grid.cells import Cell, CellChoice, ClusterSettings, Grid
-from harness.grid.form import ProtocolAlone, check_form, checked
+from harness.grid.form import ProtocolAlone, check_form, validated
 from harness.grid.multiplying import Maker
 from harness.grid.overrides import overridden
 from harness.grid.protocol_layers import Protocols
@@ -69,7 +69,7 @@ def read_grid(given: str | Path | Mapping[str, Any], changes: Sequence[str] = ()
 def read_protocol(given: str | Mapping[str, Any]) -> ProtocolSettings:
     """One protocol, as a grid says it under `protocol:`: a preset or fields. GridError for what is wrong with it."""
     source = as_text({"protocol": given})
-    first, *others = Protocols(source, checked(source, ProtocolAlone), str(Path.cwd()), ()).whole
+    first, *others = Protocols(source, validated(source, ProtocolAlone), str(Path.cwd()), ()).whole
     if others or first.choice is not None:
         raise GridError("protocol: a list of values, or a choice of them, makes several protocols; give one value")
     return first.settings

@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 
 from harness.contracts import WIDE_IGNORED
 from results.pictures.colours import colour, over, paint_labels
-from results.pictures.sheet import TEXT, Figure, drawn
+from results.pictures.sheet import TEXT, Figure, as_picture
 
 _NARROWEST = 320  # pixels: smaller pictures are enlarged, so that a legend fits below
 
@@ -28,4 +28,4 @@ def overlay(image: NDArray[np.uint8], label_map: NDArray[np.integer[Any]], names
     seen = [n for n in np.unique(label_map).tolist() if n >= 0]
     legend = tuple((names[n], colour(n + 1)) for n in seen)
     picture = over(large, paint_labels(numbers, background=False))
-    return drawn(Figure(("",), ((picture,),), legend, panel=large.width, head=TEXT // 2))
+    return as_picture(Figure(("",), ((picture,),), legend, panel=large.width, head=TEXT // 2))

@@ -79,11 +79,11 @@ class Figure:
 def to_png(figure: Figure) -> bytes:
     """The figure as PNG."""
     stream = io.BytesIO()
-    drawn(figure).save(stream, "PNG")
+    as_picture(figure).save(stream, "PNG")
     return stream.getvalue()
 
 
-def drawn(figure: Figure) -> Pillow.Image:
+def as_picture(figure: Figure) -> Pillow.Image:
     """The figure as one picture."""
     sheet = Pillow.new("RGB", figure.size, (255, 255, 255))
     draw = ImageDraw.Draw(sheet)

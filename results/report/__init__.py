@@ -57,7 +57,7 @@ def write_report(
     specs = matrices.declared(store)
     for sentence in matrices.without_estimator(specs):
         print(sentence, file=sys.stderr)
-    published = ledger.load(store.folder, ledgers)
+    published = ledger.published_numbers(store.folder, ledgers)
     built = [ledger.as_published(matrices.build_matrix(evidence, spec), published) for spec in specs]
     formats.write_tables(built, store.folder)
     ledger.write_ledger(ledger.verdicts(evidence, published), store.folder)

@@ -55,7 +55,7 @@ class LedgerVerdict:
     text: str
 
 
-def load(folder: Path | None = None, files: Iterable[str | Path] = ()) -> list[Published]:
+def published_numbers(folder: Path | None = None, files: Iterable[str | Path] = ()) -> list[Published]:
     """The shipped numbers, those in the folder's `ledger/`, and those in the files named. StoreError names the line."""
     own = sorted((folder / "ledger").glob("*.csv")) if folder else []
     return [one for path in (SHIPPED, *own, *map(Path, files)) for one in _read(path)]

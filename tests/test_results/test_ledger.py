@@ -114,7 +114,7 @@ def test_a_declared_table_says_which_number_is_meant(evidence: Evidence) -> None
 def test_the_files_of_a_user(toys: Store, evidence: Evidence, ours: float, tmp_path: Path) -> None:
     (tmp_path / "ledger").mkdir()
     (tmp_path / "ledger" / "mine.csv").write_text(HEAD + f"me,1,clip,,toys,{ours:.2f},Present,ignored,val,\n", "utf-8")
-    (found,) = [v for v in ledger.verdicts(evidence, ledger.load(tmp_path)) if v.published.source == "me"]
+    (found,) = [v for v in ledger.verdicts(evidence, ledger.published_numbers(tmp_path)) if v.published.source == "me"]
     assert found.text.startswith("reproduced within 0.")
     lines = list(csv.DictReader(io.StringIO(ledger.ledger_csv([found]))))
     assert lines[0]["ours"] == f"{ours:.4f}" and lines[0]["run_id"] == found.run_id
@@ -133,11 +133,11 @@ def test_a_bad_file_is_refused_in_one_sentence(tmp_path: Path, content: str, sen
     path = tmp_path / "bad.csv"
     path.write_text(content)
     with pytest.raises(StoreError, match=sentence):
-        ledger.load(files=[path])
+        ledger.published_numbers(files=[path])
 
 
 def test_the_shipped_ledger_holds_the_poster() -> None:
-    shipped = ledger.load()
+    shipped = ledger.published_numbers()
     poster = {(p.table, p.method, p.variant, p.dataset): p for p in shipped if p.source == "stableseg-poster"}
     assert len(poster) == 40 and len(shipped) > 400
     assert poster["2 SAR", "StableSeg", "SAMap", "FoodPix"].miou == 65.4

@@ -89,7 +89,7 @@ def evidence(store: Store) -> Evidence:
 
 def built(evidence: Evidence, **content: Any) -> Matrix:
     spec = TableSpec.from_dict({"name": "t", "rows": "method", **content})
-    return ledger.as_published(matrices.build_matrix(evidence, spec), ledger.load(evidence.store.folder))
+    return ledger.as_published(matrices.build_matrix(evidence, spec), ledger.published_numbers(evidence.store.folder))
 
 
 def test_ranks_groups_and_differences_stay_within_a_protocol(evidence: Evidence) -> None:
