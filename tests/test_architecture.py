@@ -20,7 +20,7 @@ SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes ar
     "harness/protocol/decision.py", "harness/work/arithmetic.py", "harness/work/lesson_masks.py",
     "harness/executors/cluster_fit.py",
 }  # fmt: skip
-DOORS = {  # stages and fits are the door's back rooms, catalogue that of `list`; segmenting and running are Python's own
+DOORS = {  # stages and fits are the door's back rooms, catalogue that of `list`; segmenting and running are for Python
     "harness/sweep.py", "harness/stages.py", "harness/fits.py", "harness/checks/__main__.py",
     "harness/catalogue.py", "harness/__main__.py", "harness/segmenting.py", "harness/running.py",
     "harness/starting.py",
