@@ -39,6 +39,7 @@ VERBS: Mapping[str, Verb] = {
     "new": Verb("harness.starting", "a method, reader or data set that runs as it stands, its test and its grid"),
     "check": Verb("harness.checks.__main__", "whether a method or a data set keeps its promises"),
     "tags": Verb("harness.tags", "what a tagger sees in every image of a data set, frozen in a file"),
+    "status": Verb("harness.status", "how a sweep stands: how far, how fast, time left, workers, failures"),
     "leaderboard": Verb("results.leaderboard", "the tables again, from stored rows"),
     "report": Verb("results.report.__main__", "the report again: intervals, groups, curves, confusions, images"),
     "explain": Verb("results.explain", "what stands behind one number"),

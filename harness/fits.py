@@ -51,8 +51,10 @@ class Fits:
         watched: dict[str, FitProgress] = {}
 
         def begin(job: FitJob) -> None:
-            watched[job.artefact_id] = FitProgress(planned[job.artefact_id], self.console)
-            watched[job.artefact_id].begin()
+            fit = planned[job.artefact_id]
+            self.store.event({"event": "fit begun", "artefact": fit.artefact_id, "method": _named(fit)})
+            watched[fit.artefact_id] = FitProgress(fit, self.console)
+            watched[fit.artefact_id].begin()
 
         try:
             for job, error in self.executor.fit(jobs, begin):

@@ -35,6 +35,7 @@ class Progress:
         self._miou, self._console, self._now = miou, console, now
         self._started = self._said = now()
         self._done = self._failed = 0
+        self._loaded: tuple[float, int] | None = None  # when the first batch came, after networks were opened; its rows
         self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Progress:
@@ -52,22 +53,24 @@ class Progress:
         """Take in one batch."""
         self._done += len(done.rows)
         self._failed += sum(row.status != "ok" for row in done.rows)
+        self._loaded = self._loaded or (self._now(), self._done)
         if not self._console.is_terminal and self._now() - self._said >= LINE_EVERY:
             self._said = self._now()
             self._console.print(self._line(), highlight=False, soft_wrap=True)
 
     def _line(self) -> str:
-        spent = max(self._now() - self._started, 1e-9)
-        rate = self._done / spent
-        left = clock((self._total - self._done) / rate) if rate else "unknown"
+        rate = self._rate()
+        pace = f", {rate:.1f} a second, {clock((self._total - self._done) / rate)} left" if rate else ""
         share = 100 * self._done / self._total if self._total else 100.0
         alike = len({run.protocol for run in self._runs}) == 1  # runs of two protocols have no best
         best = max(((value, run) for run, value in self._values() if alike), key=lambda pair: pair[0], default=None)
         leader = f"; best so far {label(best[1])} {100 * best[0]:.1f}" if best else ""
-        return (
-            f"{self._done} of {self._total} image results ({share:.0f} %), {rate:.1f} a second, {left} left, "
-            f"{self._failed} failed{leader}"
-        )
+        return f"{self._done} of {self._total} image results ({share:.0f} %){pace}, {self._failed} failed{leader}"
+
+    def _rate(self) -> float:
+        """Image results a second, what came before the first batch apart: opening networks says nothing of images."""
+        since, before = self._loaded or (self._started, 0)
+        return (self._done - before) / max(self._now() - since, 1e-9)
 
     def _values(self) -> list[tuple[Run, float]]:
         valued = [(run, self._miou(run.run_id)) for run in self._runs]

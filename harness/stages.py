@@ -99,8 +99,8 @@ class Desk:
         rows, counted = _KEEPERS[type(purpose)](self, done, wanted, first)
         spent = {"encodings": done.encodings, "passes": done.passes, "seconds": done.seconds}
         kept = {"event": "batch", "shard": done.shard_id, "batch": done.index, "rows": len(rows), "kind": purpose.kind}
-        errors = sorted({row.error for row in wanted if row.error})
-        self.writer.append(rows, {**kept, **spent, "errors": errors})
+        errors, failed = sorted({row.error for row in wanted if row.error}), sum(row.status != "ok" for row in wanted)
+        self.writer.append(rows, {**kept, **spent, "done": len(wanted), "failed": failed, "errors": errors})
         return counted
 
     def _keep_scores(self, done: BatchDone, rows: list[Row], planned: PlannedRun) -> Kept:

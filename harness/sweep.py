@@ -31,8 +31,10 @@ from harness.planning import plan as plans
 from harness.planning import report as plan_report
 from harness.planning.plan import Plan
 from harness.progress import Progress
+from harness.pulse import Pulse
 from harness.recipes import identity, loading
 from results.door import door
+from results.folder import lock
 from results.folder.store import Store
 from results.folder.writer import Writer
 from results.tables import leaderboard, overview
@@ -67,13 +69,20 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
     if options.plan:
         return _show_plan(options, grid, console)
     store = Store.open(options.results)
+    with Pulse(store.event) as pulse:
+        code = pulse.code = _swept(options, grid, store, pulse, console)
+    return code
+
+
+def _swept(options: argparse.Namespace, grid: grids.Grid, store: Store, pulse: Pulse, console: Console) -> int:
+    """What is missing is done and ranked; the exit code."""
     with store.writer() as writer:
         plan = _plan(options, grid, store)
         _tell_of_before(store, console)
-        _do(plan, store, writer, options, grid, console)
+        _do(plan, store, writer, options, grid, pulse, console)
         while (again := _plan_again(plan, options, grid, store)) is not plan:
             plan = again
-            _do(plan, store, writer, options, grid, console)
+            _do(plan, store, writer, options, grid, pulse, console)
     if len(plan.waiting) == len(plan.runs):  # no run is known yet: there is no table
         return _verdict(plan, store, ())
     board = leaderboard.build_board(store, partial=options.partial)
@@ -85,7 +94,13 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
 
 
 def _do(
-    plan: Plan, store: Store, writer: Writer, options: argparse.Namespace, grid: grids.Grid, console: Console
+    plan: Plan,
+    store: Store,
+    writer: Writer,
+    options: argparse.Namespace,
+    grid: grids.Grid,
+    pulse: Pulse,
+    console: Console,
 ) -> None:
     """Set aside what changed, say what is to be done, and do it."""
     stages.set_changed_aside(store, writer, plan)
@@ -93,6 +108,9 @@ def _do(
     for line in plan_report.plan_summary(plan, overview.seconds_per_image(store), _workers(options, grid)):
         console.print(line, highlight=False)
     if plan.stages:
+        cost = asdict(plan.cost)
+        what = {"name": plan.name, "runs": len(plan.runs), "images": plan.images_missing, **cost}
+        pulse.start({**what, "by": lock.myself()})
         _run(plan, store, writer, options, grid, console)
 
 
@@ -151,8 +169,6 @@ def _run(
     """Do what is missing; what counts for the tables is shown as it comes."""
     background = [planned.run.run_id for planned in plan.runs if planned.run.protocol.background != "ignored"]
     scores = overview.scores_so_far(store, [planned.run.run_id for planned in plan.runs], background)
-    cost = asdict(plan.cost)
-    store.event({"event": "sweep", "name": plan.name, "runs": len(plan.runs), "images": plan.images_missing, **cost})
     with closing(_executor(options, grid, store)) as executor, Progress(plan, scores.miou, console) as progress:
         fits = Fits(store, executor, console, grid.folder, _around())
         desk = stages.Desk(store, writer, executor, console, fits, plan.data)

@@ -42,34 +42,38 @@ class FitProgress:
         self._notice()
         if done:
             spent = clock(time.monotonic() - self._began)
-            self._console.print(f"fit {self._name}: done in {spent}{self._last()}", highlight=False, soft_wrap=True)
+            self._console.print(
+                f"fit {self._name}: done in {spent}{curve_end(self._fit.folder)}", highlight=False, soft_wrap=True
+            )
 
     def _watch(self) -> None:
         while not self._over.wait(EVERY):
             self._notice()
-            if said := self._last():
+            if said := curve_end(self._fit.folder):
                 self._console.print(f"fit {self._name}{said}", highlight=False, soft_wrap=True)
 
     def _notice(self) -> None:
         """What the learner has to say, each once."""
-        notices = [str(line["notice"]) for line in self._curve() if "notice" in line]
+        notices = [str(line["notice"]) for line in curve(self._fit.folder) if "notice" in line]
         for notice in notices[self._noticed :]:
             self._console.print(f"fit {self._name} {notice}", highlight=False, markup=False, soft_wrap=True)
         self._noticed = len(notices)
 
-    def _curve(self) -> list[dict[str, Any]]:
-        """What is written so far."""
-        try:
-            lines = (Path(self._fit.folder) / "curve.jsonl").read_text(encoding="utf-8").splitlines()
-            return [json.loads(line) for line in lines]
-        except (OSError, ValueError):
-            return []
 
-    def _last(self) -> str:
-        """The end of the curve in words; an empty text before there is one."""
-        found = [line for line in self._curve() if "notice" not in line]
-        words = []
-        for key in ("loss", "validation_miou"):
-            if known := [line for line in found if key in line]:
-                words.append(f"{key.replace('_', ' ')} {known[-1][key]:.3f}")
-        return f": step {found[-1]['step']} of {found[-1]['steps']}, {', '.join(words)}" if words else ""
+def curve(folder: str | Path) -> list[dict[str, Any]]:
+    """The lines that a training has written so far, below the folder of its artefact."""
+    try:
+        lines = (Path(folder) / "curve.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+    except (OSError, ValueError):
+        return []
+
+
+def curve_end(folder: str | Path) -> str:
+    """The end of the curve in words; an empty text before there is one."""
+    found = [line for line in curve(folder) if "notice" not in line]
+    words = []
+    for key in ("loss", "validation_miou"):
+        if known := [line for line in found if key in line]:
+            words.append(f"{key.replace('_', ' ')} {known[-1][key]:.3f}")
+    return f": step {found[-1]['step']} of {found[-1]['steps']}, {', '.join(words)}" if words else ""

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def _create(path: Path) -> None:
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(_myself(), file)
+            json.dump(myself(), file)
             file.flush()
             os.fsync(file.fileno())
     except OSError:
@@ -51,7 +51,7 @@ def release(folder: Path) -> None:
     """Give the lock back, if it is still ours."""
     path = folder / LOCK
     with _guard(folder):
-        if _owner(path) == _myself():
+        if _owner(path) == myself():
             path.unlink()
 
 
@@ -73,7 +73,8 @@ def _guard(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _myself() -> dict[str, object]:
+def myself() -> dict[str, object]:
+    """This process, so that others can tell whether it lives."""
     here = {"host": socket.gethostname(), "namespace": _namespace()}
     return {**here, "pid": os.getpid(), "started": _started(os.getpid())}
 
@@ -99,20 +100,23 @@ def _is_stale(owner: dict[str, object]) -> bool:
 
     What cannot be judged from here counts as alive: another host, another PID namespace, a number no process can have.
     """
-    if not owner:
-        return True
-    pid, here = owner.get("pid"), _myself()
+    return not owner or lives(owner) is False
+
+
+def lives(owner: Mapping[str, object]) -> bool | None:
+    """Whether a process lives that was written down by `myself`; None where that cannot be seen from here."""
+    pid, here = owner.get("pid"), myself()
     if owner.get("host") != here["host"] or owner.get("namespace", here["namespace"]) != here["namespace"]:
-        return False
+        return None
     if not isinstance(pid, int) or not 0 < pid < _PIDS:
-        return False
+        return None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return True
+        return False
     except PermissionError:
         pass
-    return owner.get("started") != _started(pid)
+    return owner.get("started") == _started(pid)
 
 
 def _namespace() -> str | None:

@@ -1,0 +1,164 @@
+"""A results folder flows in; how its last sweep stands flows out: while it runs, after its end, or when it has died.
+
+`python -m harness.status DIR` reads events alone, so that it costs the sweep nothing and can be asked from any machine
+that sees the folder. Exit code 0; 2 where no sweep ever began.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from harness.contracts import expanded
+from harness.errors import StoreError
+from harness.foreign.calls import leave
+from harness.learning.fit_progress import curve_end
+from harness.planning.report import clock
+from results.door import door
+from results.folder import artefacts, lock
+from results.folder.course import SweepCourse, course_of
+from results.folder.store import Store
+from results.tables.terminal import console_for_output
+
+SHOWN = 10  # errors, and workers that were lost
+ENDS = {0: "done", 2: "ended: the input was at fault", 3: "ended with failed or missing images", 130: "interrupted"}
+
+
+@door
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _arguments(arguments)
+    if not options.follow:
+        _show(options.folder, options.json, console_for_output())
+        return 0
+    console = console_for_output()
+    with Live(console=console, auto_refresh=False) as live:
+        while not (told := _told(options.folder))["over"]:
+            live.update(Text("\n".join(_lines(told))), refresh=True)
+            time.sleep(options.every)
+        live.update(Text("\n".join(_lines(told))), refresh=True)
+    return 0
+
+
+def _show(folder: Path, as_json: bool, console: Console) -> None:
+    told = _told(folder)
+    if as_json:
+        print(json.dumps(told, indent=2))
+    else:
+        console.print("\n".join(_lines(told)), highlight=False, markup=False, soft_wrap=True)
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    """All that is known now, as JSON values. StoreError where no sweep ever began."""
+    course = course_of(Store.open(folder, create=False).events())
+    if course is None:
+        raise StoreError(f"No sweep has begun in {folder} yet: `python -m harness.sweep GRID --results {folder}` does.")
+    now = datetime.now(UTC)
+    state = _state(course, now)
+    return {
+        "name": course.name, "state": state, "over": state not in ("running", "silent"), "exit": course.exit,
+        "by": dict(course.by), "started": course.started.isoformat(), "heard": course.heard.isoformat(),
+        "seconds": ((course.heard if course.ended else now) - course.started).total_seconds(),
+        "wanted": course.wanted, "done": course.done, "failed": course.failed, "rate": course.rate(now),
+        "seconds_left": course.left(now), "errors": dict(course.errors.most_common()),
+        "workers": [{**one.about, "worker": one.number, "lost": one.lost} for one in course.workers.values()],
+        "fits": {
+            artefact: {**fit, "curve": curve_end(artefacts.artefact_path(folder, artefact)).removeprefix(": ")}
+            for artefact, fit in course.fits.items()
+        },
+    }  # fmt: skip
+
+
+def _state(course: SweepCourse, now: datetime) -> str:
+    """`running`, `ended`, `died` (its process is known to be gone), or `silent`: nothing was heard for minutes."""
+    if course.ended or not course.by:  # a sweep of before said neither who it was nor that it ended
+        return "ended"
+    lives = lock.lives(course.by)
+    if lives is None:
+        return "silent" if course.is_silent(now) else "running"
+    return "running" if lives else "died"
+
+
+def _lines(told: dict[str, Any]) -> list[str]:
+    """For people; the time that is left comes first."""
+    return [*_head(told), *_of_fits(told), *_of_workers(told["workers"]), *_of_errors(told["errors"])]
+
+
+def _head(told: dict[str, Any]) -> Iterator[str]:
+    left, rate = told["seconds_left"], told["rate"]
+    spent = f"{clock(told['seconds'])} since it began"
+    if told["state"] in ("running", "silent"):
+        yield f"{clock(left) if left is not None else 'unknown time'} left for images; {spent}"
+    else:
+        yield f"{ENDS.get(told['exit'], 'ended') if told['state'] == 'ended' else 'died without a word'}; {spent}"
+    share = 100 * told["done"] / told["wanted"] if told["wanted"] else 100.0
+    at = f", {rate:.1f} a second" if rate is not None else ""
+    done = f"{told['done']} of {told['wanted']} image results ({share:.0f} %)"
+    yield f"{told['name']}: {done}{at}, {told['failed']} failed"
+    heard = clock((datetime.now(UTC) - datetime.fromisoformat(told["heard"])).total_seconds())
+    by = told["by"]
+    where = f"process {by.get('pid')} on {by.get('host')}" if by else "its process is not known"
+    silent = "; it said nothing for minutes: it has died, or cannot write" if told["state"] == "silent" else ""
+    yield f"{where}; last heard of {heard} ago{silent}"
+
+
+def _of_fits(told: dict[str, Any]) -> Iterator[str]:
+    for fit in told["fits"].values():
+        said = fit["error"] if fit["state"] == "failed" else fit["curve"]
+        yield f"fit {fit['method']}: {fit['state']}{said and f', {said}'}"
+
+
+def _of_workers(workers: Sequence[dict[str, Any]]) -> Iterator[str]:
+    living = [one for one in workers if not one["lost"]]
+    for one in living:
+        gpu = f", GPU {one['gpu']}" if one.get("gpu") else ""
+        yield f"worker {one['worker']}: process {one.get('pid')} on {one.get('host')}{gpu}"
+    lost = [one for one in workers if one["lost"]]
+    for one in lost[-SHOWN:]:
+        yield f"worker {one['worker']} on {one.get('host')} was lost: {one['lost']}"
+    if len(lost) > SHOWN:
+        yield f"... and {len(lost) - SHOWN} lost before"
+
+
+def _of_errors(errors: dict[str, int]) -> Iterator[str]:
+    for error, batches in list(errors.items())[:SHOWN]:
+        yield f"in {batches} batch{'es' * (batches != 1)}: {error}"
+    if len(errors) > SHOWN:
+        yield f"... and {len(errors) - SHOWN} other errors; --json has all"
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.status",
+        description="How the last sweep of a results folder stands: how far, how fast, time left, workers, failures.",
+    )
+    parser.add_argument("folder", type=expanded, metavar="DIR", help="a results folder, also while a sweep writes it")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="as JSON")
+    how.add_argument("--follow", action="store_true", help="until it ends")
+    parser.add_argument("--every", type=_seconds, default=2.0, metavar="S", help="seconds between looks (default: 2)")
+    return parser.parse_args(arguments)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} are no seconds from 0.1 to 3600")
+    return seconds
+
+
+if __name__ == "__main__":
+    leave(main(sys.argv[1:]))

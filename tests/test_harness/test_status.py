@@ -1,0 +1,120 @@
+"""How a sweep stands, told from events alone: at work, at its end, killed, or out of sight."""
+
+from __future__ import annotations
+
+import json
+import signal
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_chain import CHAIN, door, met, start
+
+from harness import status
+from harness.pulse import Pulse
+from results.folder import lock
+from results.folder.course import course_of
+from results.folder.store import Store
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def told(folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> Any:
+    capsys.readouterr()
+    assert status.main([str(folder), *more]) == 0
+    said = capsys.readouterr().out
+    return json.loads(said) if "--json" in more else said
+
+
+def at(seconds: float, kind: str, **content: Any) -> dict[str, Any]:
+    return {"time": (BEGAN + timedelta(seconds=seconds)).isoformat(), "event": kind, **content}
+
+
+def test_a_chain_that_is_killed_and_goes_on_is_told_at_every_stop(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "grid.yaml").write_text(CHAIN)
+    driver = start(tmp_path, "--local", wish="kill at fit 4")
+    driver.join()
+    assert driver.exitcode == -signal.SIGKILL and met()
+    died = told(tmp_path / "runs", capsys, "--json")
+    assert died["state"] == "died" and died["over"] and died["exit"] is None and 0 < died["done"] < died["wanted"]
+    assert [(fit["method"], fit["state"]) for fit in died["fits"].values()] == [("Plus", "at work")]
+    assert "died without a word" in told(tmp_path / "runs", capsys)
+    assert door(tmp_path) == 0
+    ended = told(tmp_path / "runs", capsys, "--json")
+    assert (ended["state"], ended["exit"], ended["failed"]) == ("ended", 0, 0)
+    assert ended["done"] == ended["wanted"] > 0 and ended["wanted"] < died["wanted"]  # what the first had stored stays
+    assert {fit["state"] for fit in ended["fits"].values()} == {"done"} and len(ended["fits"]) == 3
+    assert told(tmp_path / "runs", capsys).startswith("done; ")
+    before = told(tmp_path / "runs", capsys, "--json")
+    assert door(tmp_path) == 0  # nothing to do, nothing to tell
+    assert told(tmp_path / "runs", capsys, "--json") == before
+
+
+def test_the_time_left_rests_on_images_and_neither_on_loading_nor_on_fits() -> None:
+    """Ten minutes of loading, two images a second, a fit of an hour, then four a second."""
+    events = [at(0, "sweep", images=1000, by={"pid": 1}), at(1, "worker_ready", worker=1, host="a", gpu="0")]
+    events += [at(600 + 10 * n, "batch", rows=20, failed=n % 2, errors=["no"] * (n % 2)) for n in range(5)]
+    course = course_of(events)
+    assert course is not None and course.rate(course.heard) == 2.0 and course.left(course.heard) == 450.0
+    assert course.rate(course.heard + timedelta(seconds=40)) == 1.0  # it stands still
+    assert course.failed == 2 and course.errors == {"no": 2}
+    events += [at(650, "fit begun", artefact="x", method="M"), at(4250, "fit", artefact="x", method="M")]
+    course = course_of(events)
+    assert course is not None and course.rate(course.heard) is None and course.left(course.heard) is None
+    events += [at(4260 + 10 * n, "batch", rows=40) for n in range(3)]
+    course = course_of(events)
+    assert course is not None and course.rate(course.heard) == 4.0 and course.left(course.heard) == (1000 - 220) / 4
+
+
+def test_what_is_planned_again_is_added_and_another_sweep_begins_anew() -> None:
+    first = {"pid": 1}
+    events = [at(0, "sweep", images=10, by=first), at(1, "batch", rows=10), at(2, "sweep", images=5, by=first)]
+    course = course_of(events)
+    assert course is not None and (course.wanted, course.done) == (15, 10)
+    course = course_of([*events, at(3, "sweep", images=5, by={"pid": 2})])
+    assert course is not None and (course.wanted, course.done) == (5, 0)
+    course = course_of([*events, at(3, "end", exit=3), at(4, "sweep", images=7, by=first)])
+    assert course is not None and (course.wanted, course.done, course.ended) == (7, 0, False)
+    assert course_of([at(0, "merged", rows=3)]) is None
+
+
+@pytest.mark.parametrize(("error", "code"), [(None, 3), (KeyboardInterrupt, 130), (ValueError, 1)])
+def test_the_end_says_how(error: type[BaseException] | None, code: int, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "runs")
+    try:
+        with Pulse(store.event, beat=0.01) as pulse:
+            pulse.start({"images": 4, "by": lock.myself()})
+            while not any(event["event"] == "beat" for event in store.events()):
+                pass
+            pulse.code = 3
+            if error is not None:
+                raise error
+    except (KeyboardInterrupt, ValueError):
+        assert error is not None
+    assert [event["event"] for event in store.events() if event["event"] != "beat"] == ["sweep", "end"]
+    assert store.events()[-1]["exit"] == code
+
+
+def test_a_sweep_on_another_host_is_silent_when_nothing_was_heard_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(tmp_path / "runs")
+    store.event({"event": "sweep", "images": 4, "by": {**lock.myself(), "host": "elsewhere"}})
+    store.event({"event": "worker_ready", "worker": 1, "host": "one", "pid": 7, "gpu": "3"})
+    store.event({"event": "worker_lost", "worker": 2, "kind": "oom", "reason": "too much"})
+    assert told(store.folder, capsys, "--json")["state"] == "running"
+    shown = told(store.folder, capsys)
+    assert "worker 1: process 7 on one, GPU 3" in shown and "worker 2 on None was lost: oom: too much" in shown
+    monkeypatch.setattr("results.folder.course.BEAT_MISSED", -1.0)
+    assert told(store.folder, capsys, "--json")["state"] == "silent" and "said nothing" in told(store.folder, capsys)
+
+
+def test_a_folder_without_a_sweep_has_its_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status.main([str(tmp_path / "none")]) == 2
+    Store.open(tmp_path / "runs")
+    assert status.main([str(tmp_path / "runs")]) == 2
+    said = capsys.readouterr().err
+    assert "No sweep has begun in" in said and "none" in said
