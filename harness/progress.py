@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -36,6 +36,7 @@ class Progress:
         self._started = self._said = now()
         self._done = self._failed = 0
         self._loaded: tuple[float, int] | None = None  # when the first batch came, after networks were opened; its rows
+        self._start = ""  # what the start is at
         self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Progress:
@@ -49,6 +50,13 @@ class Progress:
         if self._console.is_terminal:
             self._live.stop()
 
+    def note(self, event: Mapping[str, Any]) -> None:
+        """What happens before the first batch comes, which may take minutes; later the batches speak."""
+        said = _starting(event) if self._loaded is None else ""
+        if said and not self._console.is_terminal:
+            self._console.print(said, highlight=False, soft_wrap=True)
+        self._start = said or self._start
+
     def update(self, done: BatchDone) -> None:
         """Take in one batch."""
         self._done += len(done.rows)
@@ -60,12 +68,14 @@ class Progress:
 
     def _line(self) -> str:
         rate = self._rate()
-        pace = f", {rate:.1f} a second, {clock((self._total - self._done) / rate)} left" if rate else ""
+        left = f"{clock((self._total - self._done) / rate)} left; " if rate else ""
+        pace = f", {rate:.1f} a second" if rate else ""
         share = 100 * self._done / self._total if self._total else 100.0
         alike = len({run.protocol for run in self._runs}) == 1  # runs of two protocols have no best
         best = max(((value, run) for run, value in self._values() if alike), key=lambda pair: pair[0], default=None)
         leader = f"; best so far {label(best[1])} {100 * best[0]:.1f}" if best else ""
-        return f"{self._done} of {self._total} image results ({share:.0f} %){pace}, {self._failed} failed{leader}"
+        done = f"{self._done} of {self._total} image results ({share:.0f} %){pace}, {self._failed} failed{leader}"
+        return f"{left}{done}"
 
     def _rate(self) -> float:
         """Image results a second, what came before the first batch apart: opening networks says nothing of images."""
@@ -81,7 +91,19 @@ class Progress:
         for run, value in sorted(self._values(), key=lambda pair: -pair[1])[:RUNS_SHOWN]:
             grid.add_row(Text(label(run)), Text(run.benchmark_name), Text(f"{100 * value:.1f} mIoU"))
         bar = ProgressBar(total=max(self._total, 1), completed=self._done, width=60)
-        return Group(bar, Text(self._line()), grid)
+        start = Text(self._start) if self._start and self._loaded is None else Text("")
+        return Group(bar, Text(self._line()), start, grid)
+
+
+def _starting(event: Mapping[str, Any]) -> str:
+    kind, most = event.get("event"), event.get("at_most")
+    if kind == "workers":
+        kinds = "on a GPU each, or a share of one" if event.get("gpus") else f"with {event.get('threads')} threads each"
+        return f"starting up to {most} worker{'s' * (most != 1)} {kinds}"
+    if kind == "worker_ready":
+        where = f" on {event['host']}" if event.get("host") else ""
+        return f"worker {event.get('worker')}{where} is there and opens its networks"
+    return ""
 
 
 def label(run: Run) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 import results as known
 from harness import sweep
@@ -50,7 +47,7 @@ def run_grid(
     options.partial, options.no_report = partial, not report
     with interrupts.listening():
         loading.refuse_foreign_packages()
-        sweep.sweep(options, Console(file=io.StringIO()) if quiet else console_for_output())
+        sweep.sweep(options, console_for_output(quiet))
     return known.load(options.results, partial)
 
 

@@ -37,7 +37,7 @@ ENDS = {0: "done", 2: "ended: the input was at fault", 3: "ended with failed or 
 @door
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = _arguments(arguments)
+    options = parser().parse_args(arguments)
     if not options.follow:
         _show(options.folder, options.json, console_for_output())
         return 0
@@ -137,7 +137,8 @@ def _of_errors(errors: dict[str, int]) -> Iterator[str]:
         yield f"... and {len(errors) - SHOWN} other errors; --json has all"
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(
         prog="python -m harness.status",
         description="How the last sweep of a results folder stands: how far, how fast, time left, workers, failures.",
@@ -147,7 +148,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     how.add_argument("--json", action="store_true", help="as JSON")
     how.add_argument("--follow", action="store_true", help="until it ends")
     parser.add_argument("--every", type=_seconds, default=2.0, metavar="S", help="seconds between looks (default: 2)")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _seconds(text: str) -> float:

@@ -8,7 +8,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import cache
@@ -37,7 +37,7 @@ from results.door import door
 from results.folder import lock
 from results.folder.store import Store
 from results.folder.writer import Writer
-from results.tables import leaderboard, overview
+from results.tables import changes, leaderboard, overview
 from results.tables.terminal import console_for_output, print_leaderboard
 
 DONE, INCOMPLETE, INTERRUPTED = 0, 3, 130  # and 2, the user's input: HarnessError.exit_code
@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with interrupts.listening():
             loading.refuse_foreign_packages()
-            return sweep(_arguments(arguments), console_for_output())
+            options = _arguments(arguments)
+            return sweep(options, console_for_output(options.quiet))
     except HarnessError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -76,8 +77,10 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
 
 def _swept(options: argparse.Namespace, grid: grids.Grid, store: Store, pulse: Pulse, console: Console) -> int:
     """What is missing is done and ranked; the exit code."""
+    before = _table_of_before(store, grid)
     with store.writer() as writer:
-        plan = _plan(options, grid, store)
+        with console.status(f"planning {grid.name}: methods, data sets, what is stored"):
+            plan = _plan(options, grid, store)
         _tell_of_before(store, console)
         _do(plan, store, writer, options, grid, pulse, console)
         while (again := _plan_again(plan, options, grid, store)) is not plan:
@@ -88,9 +91,17 @@ def _swept(options: argparse.Namespace, grid: grids.Grid, store: Store, pulse: P
     board = leaderboard.build_board(store, partial=options.partial)
     files = leaderboard.write_board(board, store.folder)
     print_leaderboard(board, console)
+    for line in changes.changes(before, board):
+        console.print(line, highlight=False, markup=False)
     report = [] if options.no_report else [_report(store, options.partial)]
     console.print(*(f"\n{path}" for path in (*files, *report)), sep="", highlight=False, soft_wrap=True)
     return _verdict(plan, store, board.disputes)
+
+
+def _table_of_before(store: Store, grid: grids.Grid) -> changes.Before:
+    """The leaderboard of an earlier sweep of this grid, if the folder holds one."""
+    table = store.table()
+    return changes.read_before(store.folder / "leaderboard.csv") if table and table.name == grid.name else {}
 
 
 def _do(
@@ -169,7 +180,13 @@ def _run(
     """Do what is missing; what counts for the tables is shown as it comes."""
     background = [planned.run.run_id for planned in plan.runs if planned.run.protocol.background != "ignored"]
     scores = overview.scores_so_far(store, [planned.run.run_id for planned in plan.runs], background)
-    with closing(_executor(options, grid, store)) as executor, Progress(plan, scores.miou, console) as progress:
+    progress = Progress(plan, scores.miou, console)
+
+    def tell(event: dict[str, object]) -> None:
+        store.event(event)
+        progress.note(event)
+
+    with closing(_executor(options, grid, tell)) as executor, progress:
         fits = Fits(store, executor, console, grid.folder, _around())
         desk = stages.Desk(store, writer, executor, console, fits, plan.data)
         for done, rows in desk.work(plan, grid.cluster.shard_batches):
@@ -177,7 +194,7 @@ def _run(
             progress.update(done)
 
 
-def _executor(options: argparse.Namespace, grid: grids.Grid, store: Store) -> Executor:
+def _executor(options: argparse.Namespace, grid: grids.Grid, tell: Callable[[dict[str, object]], None]) -> Executor:
     worker = Recipe.of("harness.work.worker:ShardWorker", folder=grid.folder)
     if options.local:
         return LocalExecutor(worker)
@@ -191,7 +208,7 @@ def _executor(options: argparse.Namespace, grid: grids.Grid, store: Store) -> Ex
         threads=cluster.threads,
         gpus_per_worker=cluster.gpus_per_worker,
         stall_seconds=cluster.stall_seconds,
-        on_event=store.event,
+        on_event=tell,
     )
 
 
@@ -308,6 +325,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--partial", action="store_true", help="rank runs with failed or missing images too")
     parser.add_argument("--no-report", action="store_true", help="write no tables/, ledger.csv and report/")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but what went wrong, on standard error")
     return parser
 
 
@@ -316,6 +334,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = known.parse_args(arguments)
     if options.json and not options.plan:
         known.error("--json goes with --plan")
+    if options.quiet and options.plan:
+        known.error("--plan is there to be read; it goes without --quiet")
     return options
 
 

@@ -21,9 +21,12 @@ _BAR = 16
 _PIPED = 120  # columns when nobody says how many there are
 
 
-def console_for_output() -> Console:
-    """A console on standard output; a pipe gets a fixed width, so that a log reads like a terminal."""
-    console = Console(file=sys.stdout, highlight=False)  # named, so that its encoding is seen
+def console_for_output(quiet: bool = False) -> Console:
+    """A console on standard output; a pipe gets a fixed width, so that a log reads like a terminal.
+
+    quiet: whatever is printed on it is dropped. NO_COLOR and COLUMNS are heeded, as by all that rich draws.
+    """
+    console = Console(file=sys.stdout, highlight=False, quiet=quiet)  # named, so that its encoding is seen
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _PIPED
     return console
