@@ -16,6 +16,7 @@ from pathlib import Path
 
 from harness.protocol import presets
 from results.counts.estimators import SCORES
+from results.tables.scores import FROM_ROWS
 
 ROLES: Mapping[str, tuple[frozenset[str], ...]] = {  # package -> sets of verbs, one of which a class has
     "methods": (frozenset({"segment"}), frozenset({"passes", "read"}), frozenset({"fit", "fitted"})),
@@ -48,7 +49,7 @@ def protocols() -> list[Listed]:
 
 def estimators() -> list[Listed]:
     """Columns of the tables; one of your own is named by its address."""
-    return [Listed(name, _first_sentence(one.__doc__ or "")) for name, one in SCORES.items()]
+    return [Listed(name, _first_sentence(one.__doc__ or "")) for name, one in {**SCORES, **FROM_ROWS}.items()]
 
 
 KINDS: Mapping[str, Callable[[], list[Listed]]] = {

@@ -64,7 +64,8 @@ def ratio(part: Counts | NDArray[np.float64], whole: Counts | NDArray[np.float64
     return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
 
 
-def _mean(values: NDArray[np.float64]) -> float | None:
+def mean_of(values: NDArray[np.float64]) -> float | None:
+    """The mean of those that are defined, which no order of them changes in a bit."""
     defined = values[~np.isnan(values)]
     return math.fsum(defined) / defined.size if defined.size else None
 
@@ -93,27 +94,27 @@ def class_f_score(counts: ClassCounts) -> NDArray[np.float64]:
 
 def miou(counts: ClassCounts) -> float | None:
     """mmseg's mIoU: classes that are neither labelled nor predicted are left out."""
-    return _mean(class_iou(counts))
+    return mean_of(class_iou(counts))
 
 
 def miou_gt_present(counts: ClassCounts) -> float | None:
     """The mean over labelled classes only (detectron2)."""
-    return _mean(class_iou(counts)[counts.labelled > 0])
+    return mean_of(class_iou(counts)[counts.labelled > 0])
 
 
 def miou_all_zero(counts: ClassCounts) -> float | None:
     """The mean over all classes, an absent one counting 0 (the ADE20K server)."""
-    return _mean(np.nan_to_num(class_iou(counts))) if counts.labelled.any() else None
+    return mean_of(np.nan_to_num(class_iou(counts))) if counts.labelled.any() else None
 
 
 def pixel_accuracy(counts: ClassCounts) -> float | None:
     """mmseg's aAcc: the share of the scored pixels that are right."""
-    return _mean(ratio(counts.intersection.sum(keepdims=True), counts.labelled.sum(keepdims=True)))
+    return mean_of(ratio(counts.intersection.sum(keepdims=True), counts.labelled.sum(keepdims=True)))
 
 
 def mean_accuracy(counts: ClassCounts) -> float | None:
     """mmseg's mAcc: the mean of I_c / L_c over labelled classes."""
-    return _mean(class_accuracy(counts))
+    return mean_of(class_accuracy(counts))
 
 
 def frequency_weighted_iou(counts: ClassCounts) -> float | None:
@@ -124,12 +125,28 @@ def frequency_weighted_iou(counts: ClassCounts) -> float | None:
 
 def mean_dice(counts: ClassCounts) -> float | None:
     """mmseg's mDice."""
-    return _mean(class_dice(counts))
+    return mean_of(class_dice(counts))
 
 
 def mean_f_score(counts: ClassCounts) -> float | None:
     """mmseg's mFscore, which leaves out classes without a true positive and so can exceed mDice."""
-    return _mean(class_f_score(counts))
+    return mean_of(class_f_score(counts))
+
+
+def worst_class_iou(counts: ClassCounts) -> float | None:
+    """The lowest IoU of a labelled class."""
+    labelled = class_iou(counts)[counts.labelled > 0]
+    return float(labelled.min()) if labelled.size else None
+
+
+def worst_decile_miou(counts: ClassCounts) -> float | None:
+    """The mean over the tenth of the labelled classes that come off worst."""
+    return worst_decile(class_iou(counts)[counts.labelled > 0])
+
+
+def worst_decile(values: NDArray[np.float64]) -> float | None:
+    """The mean of the lowest tenth of some numbers, at least of one."""
+    return mean_of(np.sort(values)[: -(-values.size // 10)])
 
 
 SCORES: dict[str, Callable[[ClassCounts], float | None]] = {
@@ -141,6 +158,8 @@ SCORES: dict[str, Callable[[ClassCounts], float | None]] = {
     "frequency_weighted_iou": frequency_weighted_iou,
     "mean_dice": mean_dice,
     "mean_f_score": mean_f_score,
+    "worst_class_iou": worst_class_iou,
+    "worst_decile_miou": worst_decile_miou,
 }
 
 
@@ -199,7 +218,7 @@ def counts_of(confusion: pl.DataFrame, classes: int, background: bool) -> ClassC
 
 def image_miou(values: Iterable[float | None]) -> float | None:
     """The mean of the images' own mIoUs; undefined ones are left out. The order of the images changes no bit."""
-    return _mean(np.array([v for v in values if v is not None], np.float64))
+    return mean_of(np.array([v for v in values if v is not None], np.float64))
 
 
 def with_shares(confusion: pl.DataFrame) -> pl.DataFrame:

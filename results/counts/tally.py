@@ -32,7 +32,7 @@ def tally(chunks: Iterable[pl.DataFrame], background: Collection[str] = ()) -> T
     """Sum rows up, chunk by chunk; `background` names the runs for which class 0 is scored."""
     confusions, images = [_EMPTY_CONFUSION], [_EMPTY_IMAGES]
     for chunk in chunks:
-        overlaps = _overlaps(chunk, background)
+        overlaps = overlap_lines(chunk, background)
         confusions.append(overlaps.group_by(_PAIR).agg(pl.col("pixels").sum()))
         if len(confusions) > _PILE:
             confusions = [pl.concat(confusions).group_by(_PAIR).agg(pl.col("pixels").sum())]
@@ -54,7 +54,7 @@ _EMPTY_IMAGES = pl.DataFrame(
 )  # fmt: skip
 
 
-def _overlaps(chunk: pl.DataFrame, background: Collection[str]) -> pl.DataFrame:
+def overlap_lines(chunk: pl.DataFrame, background: Collection[str]) -> pl.DataFrame:
     """One line an overlap: run_id, image (the row's position), true, predicted, pixels; unscored truth left out."""
     with_background = pl.col("run_id").is_in(list(background))
     no_class = pl.lit(WIDE_IGNORED, pl.UInt16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 import polars as pl
@@ -11,6 +12,7 @@ import polars as pl
 from results.counts import estimators, significance
 from results.counts.estimators import ClassCounts
 from results.counts.image_effects import ImageEffects
+from results.counts.presence import PresenceCounts, presence
 from results.counts.significance import Group
 from results.counts.standings import Standing, Standings
 from results.counts.tally import tally
@@ -77,6 +79,13 @@ class Evidence:
         """I, L and P by class of one run."""
         recipe = self.recipes[run_id]
         return estimators.counts_of(self.confusions[run_id], len(recipe.classes), recipe.scores_background)
+
+    @cached_property
+    def presence(self) -> Mapping[str, PresenceCounts]:
+        """By run, in how many images each class is and is seen; the folder is read once more for it."""
+        background = [run_id for run_id, recipe in self.recipes.items() if recipe.scores_background]
+        classes = {run_id: len(recipe.classes) for run_id, recipe in self.recipes.items()}
+        return presence(self.store.chunks(self.recipes), classes, background)
 
     def entry(self, run_id: str) -> Entry:
         """The run's line in the leaderboard."""

@@ -21,6 +21,7 @@ from results.tables import matrices, significance_words
 from results.tables.evidence import Evidence
 from results.tables.leaderboard import Entry
 from results.tables.matrices import Matrix, TableCell
+from results.tables.scores import score
 
 Section = tuple[str, list[str]]
 
@@ -29,10 +30,10 @@ def receipt(evidence: Evidence, run_id: str, value: str = "miou") -> list[Sectio
     """All that stands behind a run's number, as titled lines."""
     recipe, entry = evidence.recipes[run_id], evidence.entry(run_id)
     column = evidence.column_of(run_id)
-    number, undefined = matrices.score(evidence, run_id, value)
+    found = score(evidence, run_id, value)
     interval = column.interval(run_id) if value == "miou" else None
     beside = f", about 95 % interval {_range(interval)}" if interval else ""
-    words = [f"{value} = {undefined or _percent(number)}{beside}"]
+    words = [f"{value} = {found.why or _percent(found.value)}{beside}", *([found.note] if found.note else [])]
     words += significance_words.run_in_words(entry, column.standings)
     return [
         ("Number", words),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import StoreError, nearest
-from results.counts import estimators, seeds, strangers
+from results.counts import seeds, strangers
 from results.folder import protocols
 from results.folder.recipes import RunRecipe
 from results.folder.store import Store
@@ -15,6 +15,7 @@ from results.tables import averages
 from results.tables.cells import TableCell, with_groups
 from results.tables.evidence import Evidence, among
 from results.tables.ranking import Entry
+from results.tables.scores import Scored, score
 from results.tables.spec import VALUES, Key, TableSpec, setting_in_words
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "TableSpec",
     "build_matrix",
     "declared",
-    "score",
     "setting_in_words",
     "without_estimator",
 ]
@@ -123,20 +123,6 @@ def without_estimator(specs: Iterable[TableSpec]) -> list[str]:
     return told
 
 
-def score(evidence: Evidence, run_id: str, value: str) -> tuple[float | None, str]:
-    """A run's score 0..1, by its name in VALUES or a stranger's address; where it has none, with the reason."""
-    try:
-        if value == "image_miou":
-            number = evidence.entry(run_id).image_miou
-        elif value in VALUES:
-            number = estimators.SCORES[value](evidence.counts(run_id))
-        else:
-            number = strangers.estimated(value, evidence.counts(run_id))
-    except StoreError as error:
-        return None, str(error)
-    return number, "undefined" if number is None else ""
-
-
 def _absent(evidence: Evidence, spec: TableSpec) -> dict[Key, str]:
     """The columns of benchmarks that were not on the machine, and why, in a table that they belong to."""
     if spec.columns != ("benchmark",):
@@ -196,12 +182,12 @@ def _cell(
     entry = evidence.entry(run_id)
     missing = "" if entry.complete else _lacking(entry)
     shown = entry.complete or evidence.board.partial
-    value, undefined = score(evidence, run_id, spec.value) if shown else (None, "undefined")
+    found = score(evidence, run_id, spec.value) if shown else Scored(None, "undefined")
     interval = evidence.column_of(run_id).interval(run_id) if shown and spec.value == "miou" else None
     beside = entry.standing if shown and spec.value == "miou" and not entry.complete else None
     best = f"the best has {100 * beside.best_there:.1f} on those of both" if beside and not beside.whole else ""
-    note = "; ".join(words for words in (best, entry.part, entry.supervision) if words)
-    return TableCell(run_id, value, missing or undefined, interval=interval, note=note)
+    note = "; ".join(words for words in (best, found.note, entry.part, entry.supervision) if words)
+    return TableCell(run_id, found.value, missing or found.why, interval=interval, note=note)
 
 
 def _over_seeds(spec: TableSpec, cells: Sequence[TableCell]) -> TableCell:

@@ -19,7 +19,8 @@ from typing import Any
 from harness.errors import StoreError, nearest
 from results.counts import estimators, strangers
 
-VALUES = ("image_miou", *estimators.SCORES)
+OF_RUNS = ("image_miou", "worst_decile_image_miou", "presence_mcc", "oracle_naming", "oracle_grouping")  # see scores
+VALUES = (*OF_RUNS, *estimators.SCORES)
 Key = tuple[str, ...]
 
 

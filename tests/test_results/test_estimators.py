@@ -62,6 +62,8 @@ def test_the_hand_worked_fixture() -> None:
         "mean_dice": 0.535714285714,
         "mean_f_score": 0.803571428571,
         "frequency_weighted_iou": 0.5 * 0.75 + 0.5 * 0.6,
+        "worst_class_iou": 0.6,
+        "worst_decile_miou": 0.6,
     }
     assert set(expected) == set(estimators.SCORES)
     for name, value in expected.items():

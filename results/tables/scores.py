@@ -1,0 +1,103 @@
+"""A run and the name of a score go in; the number comes out, or why there is none, and what must be known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from harness.contracts import WIDE_IGNORED
+from harness.errors import StoreError
+from results.counts import estimators, oracles, presence, strangers
+from results.counts.oracles import Oracle, Pair
+from results.folder import keepsakes
+from results.folder.recipes import RunRecipe
+from results.tables.evidence import Evidence
+from results.tables.ranking import percent
+from results.tables.spec import OF_RUNS
+
+PRESENT = "the vocabulary told which classes are present, so there is nothing to know: offer `all`"
+NO_MAPS = "no label maps are kept: write `keep: {label_maps: 24}` into the grid"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A score, 0..1 but where its name says else; None with the reason. note: what must be known beside it."""
+
+    value: float | None
+    why: str = ""
+    note: str = ""
+
+
+def score(evidence: Evidence, run_id: str, value: str) -> Scored:
+    """A run's score by its name in VALUES, or by a stranger's address."""
+    try:
+        if value in FROM_ROWS:
+            found = FROM_ROWS[value](evidence, run_id)
+        elif value in estimators.SCORES:
+            found = Scored(estimators.SCORES[value](evidence.counts(run_id)))
+        else:
+            found = Scored(strangers.estimated(value, evidence.counts(run_id)))
+    except StoreError as error:
+        return Scored(None, str(error))
+    return Scored(None, "undefined") if found.value is None and not found.why else found
+
+
+def image_miou(evidence: Evidence, run_id: str) -> Scored:
+    """The mean over images of each one's own mIoU."""
+    return Scored(evidence.entry(run_id).image_miou)
+
+
+def worst_decile_image_miou(evidence: Evidence, run_id: str) -> Scored:
+    """The mean over the tenth of the images that come off worst, each by its own mIoU."""
+    own = evidence.images.filter(run_id=run_id)["image_miou"].drop_nulls()
+    return Scored(estimators.worst_decile(own.to_numpy()))
+
+
+def presence_mcc(evidence: Evidence, run_id: str) -> Scored:
+    """Whether a method knows that a class is absent: Matthews correlation over images by class, -1 to 1, its mean."""
+    if evidence.recipes[run_id].protocol.get("vocabulary", "present") == "present":
+        return Scored(None, PRESENT)
+    return Scored(estimators.mean_of(presence.matthews(evidence.presence[run_id])))
+
+
+def of_maps(oracle: Oracle, evidence: Evidence, run_id: str) -> Scored:
+    """mIoU over the kept label maps, of what an oracle makes of them."""
+    recipe = evidence.recipes[run_id]
+    pairs = _kept(evidence, recipe)
+    if not pairs:
+        return Scored(None, NO_MAPS)
+    count = partial(oracles.counted, classes=len(recipe.classes), background=recipe.scores_background)
+    found, plain = (estimators.miou(count(pairs, one)) for one in (oracle, oracles.as_it_is))
+    return Scored(found, note=f"over {len(pairs)} kept images, where mIoU is {percent(plain)[:-2]}")
+
+
+def oracle_naming(evidence: Evidence, run_id: str) -> Scored:
+    """mIoU over kept label maps, were every predicted region given its best name: what is lost is lost by grouping."""
+    return of_maps(oracles.named_by_oracle, evidence, run_id)
+
+
+def oracle_grouping(evidence: Evidence, run_id: str) -> Scored:
+    """mIoU over kept label maps, were every true region given the name most of it got: what is lost, by naming."""
+    return of_maps(oracles.drawn_by_oracle, evidence, run_id)
+
+
+FROM_ROWS: Mapping[str, Callable[[Evidence, str], Scored]] = {
+    one.__name__: one for one in (image_miou, worst_decile_image_miou, presence_mcc, oracle_naming, oracle_grouping)
+}
+assert tuple(FROM_ROWS) == OF_RUNS  # which a grid may name
+
+
+def _kept(evidence: Evidence, recipe: RunRecipe) -> list[Pair]:
+    """Truths, as they are scored, and predicted maps of the images whose maps are kept."""
+    folder, images = evidence.store.folder, evidence.images.filter(run_id=recipe.run_id, status="ok")["image_id"]
+    there = keepsakes.kept_label_maps(folder, {recipe.run_id: images}).get(recipe.run_id, {})
+    pairs = []
+    for image_id, path in there.items():
+        truth_path = keepsakes.picture_paths(folder, recipe.benchmark, image_id)[1]
+        if truth_path.exists():
+            truth = keepsakes.read_map(truth_path)
+            if not recipe.scores_background:
+                truth[truth == 0] = WIDE_IGNORED
+            pairs.append((truth, keepsakes.read_map(path)))
+    return pairs
