@@ -49,7 +49,7 @@ def presence(
         for run_id, count in present.select(keys).unique().group_by("run_id").len().iter_rows():
             if run_id in images:
                 images[run_id] += count
-    return {run_id: PresenceCounts(*sums[run_id], images=images[run_id]) for run_id in classes}
+    return {run_id: PresenceCounts(*sums[run_id], images[run_id]) for run_id in classes}
 
 
 def matthews(counts: PresenceCounts) -> NDArray[np.float64]:
