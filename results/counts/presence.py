@@ -49,7 +49,9 @@ def presence(
         for run_id, count in present.select(keys).unique().group_by("run_id").len().iter_rows():
             if run_id in images:
                 images[run_id] += count
-    return {run_id: PresenceCounts(*sums[run_id], images[run_id]) for run_id in classes}
+    return {
+        run_id: PresenceCounts(present, seen, both, images[run_id]) for run_id, (present, seen, both) in sums.items()
+    }
 
 
 def matthews(counts: PresenceCounts) -> NDArray[np.float64]:
