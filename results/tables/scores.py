@@ -13,7 +13,6 @@ from results.counts.oracles import Oracle, Pair
 from results.folder import keepsakes
 from results.folder.recipes import RunRecipe
 from results.tables.evidence import Evidence
-from results.tables.ranking import percent
 from results.tables.spec import OF_RUNS
 
 PRESENT = "the vocabulary told which classes are present, so there is nothing to know: offer `all`"
@@ -69,7 +68,8 @@ def of_maps(oracle: Oracle, evidence: Evidence, run_id: str) -> Scored:
         return Scored(None, NO_MAPS)
     count = partial(oracles.counted, classes=len(recipe.classes), background=recipe.scores_background)
     found, plain = (estimators.miou(count(pairs, one)) for one in (oracle, oracles.as_it_is))
-    return Scored(found, note=f"over {len(pairs)} kept images, where mIoU is {percent(plain)[:-2]}")
+    beside = "undefined" if plain is None else f"{100 * plain:.2f}"
+    return Scored(found, note=f"over {len(pairs)} kept images, where mIoU is {beside}")
 
 
 def oracle_naming(evidence: Evidence, run_id: str) -> Scored:
