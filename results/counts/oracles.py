@@ -42,7 +42,7 @@ def drawn_by_oracle(truth: WideTruth, predicted: WideTruth) -> WideTruth:
     return np.where(inside, best[regions], predicted).astype(np.uint16)
 
 
-def counted(pairs: Iterable[Pair], oracle: Oracle, classes: int, background: bool) -> ClassCounts:
+def counts_under(pairs: Iterable[Pair], oracle: Oracle, classes: int, background: bool) -> ClassCounts:
     """I, L and P by class over images, of what an oracle makes of them."""
     first = BACKGROUND if background else BACKGROUND + 1
     total = np.zeros((3, classes + 1 - first), np.int64)

@@ -42,48 +42,52 @@ def score(evidence: Evidence, run_id: str, value: str) -> Scored:
     return Scored(None, "undefined") if found.value is None and not found.why else found
 
 
-def image_miou(evidence: Evidence, run_id: str) -> Scored:
+def _image_miou(evidence: Evidence, run_id: str) -> Scored:
     """The mean over images of each one's own mIoU."""
     return Scored(evidence.entry(run_id).image_miou)
 
 
-def worst_decile_image_miou(evidence: Evidence, run_id: str) -> Scored:
+def _worst_decile_image_miou(evidence: Evidence, run_id: str) -> Scored:
     """The mean over the tenth of the images that come off worst, each by its own mIoU."""
     own = evidence.images.filter(run_id=run_id)["image_miou"].drop_nulls()
     return Scored(estimators.worst_decile(own.to_numpy()))
 
 
-def presence_mcc(evidence: Evidence, run_id: str) -> Scored:
+def _presence_mcc(evidence: Evidence, run_id: str) -> Scored:
     """Whether a method knows that a class is absent: Matthews correlation over images by class, -1 to 1, its mean."""
     if evidence.recipes[run_id].protocol.get("vocabulary", "present") == "present":
         return Scored(None, PRESENT)
     return Scored(estimators.mean_of(presence.matthews(evidence.presence[run_id])))
 
 
-def of_maps(oracle: Oracle, evidence: Evidence, run_id: str) -> Scored:
+def _of_maps(oracle: Oracle, evidence: Evidence, run_id: str) -> Scored:
     """mIoU over the kept label maps, of what an oracle makes of them."""
     recipe = evidence.recipes[run_id]
     pairs = _kept(evidence, recipe)
     if not pairs:
         return Scored(None, NO_MAPS)
-    count = partial(oracles.counted, classes=len(recipe.classes), background=recipe.scores_background)
+    count = partial(oracles.counts_under, classes=len(recipe.classes), background=recipe.scores_background)
     found, plain = (estimators.miou(count(pairs, one)) for one in (oracle, oracles.as_it_is))
     beside = "undefined" if plain is None else f"{100 * plain:.2f}"
     return Scored(found, note=f"over {len(pairs)} kept images, where mIoU is {beside}")
 
 
-def oracle_naming(evidence: Evidence, run_id: str) -> Scored:
+def _oracle_naming(evidence: Evidence, run_id: str) -> Scored:
     """mIoU over kept label maps, were every predicted region given its best name: what is lost is lost by grouping."""
-    return of_maps(oracles.named_by_oracle, evidence, run_id)
+    return _of_maps(oracles.named_by_oracle, evidence, run_id)
 
 
-def oracle_grouping(evidence: Evidence, run_id: str) -> Scored:
+def _oracle_grouping(evidence: Evidence, run_id: str) -> Scored:
     """mIoU over kept label maps, were every true region given the name most of it got: what is lost, by naming."""
-    return of_maps(oracles.drawn_by_oracle, evidence, run_id)
+    return _of_maps(oracles.drawn_by_oracle, evidence, run_id)
 
 
 FROM_ROWS: Mapping[str, Callable[[Evidence, str], Scored]] = {
-    one.__name__: one for one in (image_miou, worst_decile_image_miou, presence_mcc, oracle_naming, oracle_grouping)
+    "image_miou": _image_miou,
+    "worst_decile_image_miou": _worst_decile_image_miou,
+    "presence_mcc": _presence_mcc,
+    "oracle_naming": _oracle_naming,
+    "oracle_grouping": _oracle_grouping,
 }
 assert tuple(FROM_ROWS) == OF_RUNS  # which a grid may name
 

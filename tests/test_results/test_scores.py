@@ -92,7 +92,7 @@ TRUTH = np.array([[1, 1, 1, 2, 2, 2, NONE],
 
 
 def miou_of(oracle: oracles.Oracle, predicted: NDArray[np.uint16]) -> float | None:
-    return estimators.miou(oracles.counted([(TRUTH, predicted)], oracle, 3, background=False))
+    return estimators.miou(oracles.counts_under([(TRUTH, predicted)], oracle, 3, background=False))
 
 
 def test_regions_that_are_right_under_wrong_names_are_all_that_naming_costs() -> None:
