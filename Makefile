@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process more than cores, five at most: one of them often waits for Ray.
 PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(5, 1 + (os.cpu_count() or 1)))")
 
-.PHONY: venv demo test lint types models damages grids schedules versions chromium clean
+.PHONY: venv demo test lint types models damages grids schedules versions pages site chromium clean
 
 venv: .venv/installed
 
@@ -48,6 +48,14 @@ schedules: venv
 # Brings the versions of what lies between an image and its counts in step with the sources (docs/what_is_in_an_id.md).
 versions: venv
 	$(BIN)/python tests/renew_versions.py $(if $(RAISE),--raise $(RAISE))
+
+# What docs/grid.md says of the keys of a grid, from its form.
+pages: venv
+	$(BIN)/python -m harness.grid.form_page
+
+# The site, as files below .cache/site; `.venv/bin/python -m mkdocs serve` shows it while you write.
+site: venv
+	$(BIN)/python -m mkdocs build
 
 clean:
 	rm -rf .venv .cache runs

@@ -29,81 +29,107 @@ Settings = dict[str, Any]
 
 
 class ItemForm(Form):
-    """One entry of `methods:` or `benchmarks:`. protocol: what it says of the protocol of its runs."""
+    """One entry of `methods:` or `benchmarks:`."""
 
     name: Name
+    """How tables call it; each name once."""
     use: str
+    """The address `module:Class`: ours, of a file beside the grid, or of an installed package."""
     settings: Settings = Field(default_factory=dict, alias="with")
+    """Its settings. A list is an axis, a run for each value; where a setting is itself a list, a list of lists is."""
     protocol: OwnProtocol | None = None
+    """What is said here of the protocol of its runs goes before what the grid says."""
     exclude: list[Settings] = Field(default_factory=list)
+    """Combinations of its own settings that are left out; a key that is not named matches everything."""
 
 
 class MethodForm(ItemForm):
-    """One entry of `methods:`. process: `shared` with others, or `own` for one that changes what others rest on.
-
-    protocols: by name of a benchmark, what it says of the protocol there alone.
-    """
+    """One entry of `methods:`."""
 
     protocols: dict[str, OwnProtocol] = Field(default_factory=dict)
+    """By the name of a benchmark: what is said of the protocol there alone."""
     process: Literal["shared", "own"] = "shared"
+    """`own` is for a method that changes what others rest on, or crashes; in no id."""
 
 
 class BenchmarkForm(ItemForm):
-    """One entry of `benchmarks:`. train: settings in place of its own that make it the train split of learners.
-
-    train_overlap: the share of the scored images that may be in that split too.
-    """
+    """One entry of `benchmarks:`."""
 
     train: Settings | None = None
+    """Settings in place of its own that make it the train split, for learners and for values that are chosen."""
     train_overlap: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    """The share of the scored images that may be in the train split too."""
 
 
 class ExcludeForm(Form):
     """One entry of the grid's own `exclude:`; what is left out matches everything."""
 
     method: str | None = None
+    """The name of a method."""
     benchmark: str | None = None
+    """The name of a benchmark."""
     settings: Settings = Field(default_factory=dict, alias="with")
+    """Settings of the method, or of the benchmark."""
 
 
 class IncludeForm(Form):
     """One entry of `include:`: one more combination."""
 
     method: str
+    """The name of a method."""
     benchmark: str
+    """The name of a benchmark."""
     settings: Settings = Field(default_factory=dict, alias="with")
+    """The method's settings in this one combination, a value each."""
 
 
 class ClusterForm(Form):
-    """`cluster:`; see grid.ClusterSettings."""
+    """`cluster:`, where and with how much the grid is computed; none of it can change a pixel."""
 
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_WORKERS)] = "auto"
+    """How many at most; `auto` is one a GPU, or as the CPUs allow."""
     address: Name | None = None
+    """A running Ray cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; without it a Ray of the sweep's own."""
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
+    """Of each worker on CPUs; without it a worker's share of them."""
     gpus_per_worker: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """The share of a GPU that each worker asks for; 0: GPUs are not used."""
     shard_batches: Annotated[int, Field(ge=1)] | None = None
+    """How many batches a worker is given at a time."""
     stall_seconds: Annotated[float, Field(gt=0)] | None = None
+    """How long a worker may say nothing before its work is given to another one."""
 
 
 class KeepForm(Form):
-    """`keep:` what is kept for people to look at: label maps of so many images of each benchmark, or of those named."""
+    """`keep:`, what is kept for people to look at."""
 
     label_maps: Annotated[int, Field(ge=0)] | list[str] = 0
+    """Label maps of so many images of each benchmark, the same ones for all runs, or of the images named."""
 
 
 class GridForm(Form):
     """The whole file."""
 
     name: Name
+    """What the grid is called, in reports and logs."""
     methods: list[MethodForm] = Field(min_length=1)
+    """What is compared."""
     benchmarks: list[BenchmarkForm] = Field(min_length=1)
+    """The data sets on which it is compared."""
     exclude: list[ExcludeForm] = Field(default_factory=list)
+    """Combinations that are left out."""
     include: list[IncludeForm] = Field(default_factory=list)
+    """Combinations that are added to those that the axes make."""
     protocol: OwnProtocol = Field(default_factory=ProtocolForm)
+    """What is offered to the methods and how scores become label maps, for all runs that say nothing else."""
     cluster: ClusterForm = Field(default_factory=ClusterForm)
+    """Where it is computed."""
     batch: int = Field(default=8, ge=1, le=LARGEST_BATCH)
+    """How many images go through a network together; in every id."""
     keep: KeepForm = Field(default_factory=KeepForm)
+    """What is kept for people to look at."""
     tables: list[TableForm] = Field(default_factory=list)
+    """Comparison tables besides the one of all runs."""
 
 
 INNER: Mapping[str, tuple[str, type[Form]]] = {

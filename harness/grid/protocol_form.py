@@ -58,7 +58,9 @@ class ChosenForm(Form):
     """A value that is chosen on the train split: by which rule, and of which values."""
 
     choose: Literal["best_miou"]
+    """The rule: the value under which the method's mIoU on the train split is best."""
     of: list[Level] = Field(min_length=2)
+    """The values."""
 
 
 class PositiveChosenForm(ChosenForm):
@@ -94,13 +96,16 @@ class TaggerForm(Form):
     """`tagger:` of a protocol; lists in `with` are values, not axes."""
 
     use: str
+    """The address of a class with `tags(image, vocabulary)`."""
     settings: dict[str, Any] = Field(default_factory=dict, alias="with")
+    """Its settings; a list is a value, no axis."""
 
 
 class TagsForm(Form):
     """`vocabulary:` of a protocol where a file says which classes an image is offered."""
 
     file: str
+    """Written by `python -m harness.tags`, or image ids with lists of words; relative to the grid."""
 
 
 Offered = Annotated[
@@ -112,32 +117,51 @@ Offered = Annotated[
 class ProtocolForm(Form):
     """`protocol:`, a mapping or the name of a preset; what is left out is the preset's, or the default.
 
-    See contracts.ProtocolSettings. A list for one of AXES is an axis. templates: sentences, or a .txt file with one a
-    line. names: a name set, or a .yaml or .json file; files lie relative to the grid.
+    A list is an axis for `threshold`, `power`, `logit_scale` and `area_thd`; files lie relative to the grid.
     """
 
     preset: str | None = None
+    """A published protocol (`stableseg list presets`); the other keys change it."""
     vocabulary: Offered = "present"
+    """The names offered: `all`, those `present` in the truth, those `predicted` by the tagger, or those of a file."""
     tagger: TaggerForm | None = None
+    """Who predicts the names; without it `methods.clip_tagger:ClipTagger`."""
     background: Literal["ignored", "class", "constant", "power", "hinge_power", "prompts", "prompts_constant"] = (
         "ignored"
     )
+    """By which rule a pixel is background; `ignored`: pixels of truth 0 are not scored."""
     threshold: Levels = 0.5
+    """Of the rules `constant`, `hinge_power` and `prompts_constant`."""
     power: PositiveLevels = 2.0
+    """Of the rule `power`."""
     background_names: list[Word] = Field(default_factory=list, min_length=1)
+    """Words that are offered for the background under `class`; without it `background`."""
     context: list[Word] = Field(default_factory=list, min_length=1)
+    """Words offered beside the classes under `prompts` and `prompts_constant`, each a position of its own."""
     scale: Literal["minmax", "softmax", "none"] = "minmax"
+    """How scores become comparable with a background's: over the image a class, over the classes, or not at all."""
     logit_scale: PositiveLevels = 100.0
+    """What scores are multiplied by before `softmax`."""
     area_thd: Shares = 0.0
+    """Classes that are best at no more than this share of the pixels are left out."""
     resize: Literal["none", "short", "long", "box", "stretch"] = "none"
+    """How an image is shown: a side brought to `size`, as large as fits into a `box`, stretched to it, or as it is."""
     size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
+    """Pixels: one side, or [height, width]."""
     longest: int = Field(default=0, ge=0, le=LARGEST_SIDE)
+    """With `short`: the bound of the long side; 0 is none."""
     resampling: Literal["pillow", "cv2"] = "pillow"
+    """How images are resized: as Pillow does it, or as OpenCV does."""
     window: int = Field(default=0, ge=0, le=LARGEST_SIDE)
+    """Side of square windows of the resized image, in pixels; 0: the whole image."""
     stride: int = Field(default=0, ge=0, le=LARGEST_SIDE)
+    """From window to window, in pixels."""
     void_counts: bool = False
+    """Whether what is predicted where nothing is scored counts as wrong, as in forks of mmseg on labels of 16 bits."""
     names: Word = naming.OWN
+    """The benchmark's `own` names, a name set that it has published, or a .yaml or .json file."""
     templates: Templates = Field(default_factory=list)
+    """Sentences with one `{}`, or a .txt file with one a line; without it `a photo of a {}`."""
 
 
 def preset_named(value: object) -> object:

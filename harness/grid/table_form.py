@@ -39,23 +39,27 @@ def check_value(value: str, folder: str) -> None:
 
 
 class TableForm(Form):
-    """One entry of `tables:`. rows, columns: method, variant, benchmark or settings; where: which runs are in it.
-    value: a score by name, or the address `module:function` of an estimator.
-
-    seeds: whether runs that differ in their seed alone are lines of their own, or one line with mean and spread.
-    average: whether there is a last column with the mean over the data sets; the columns must be `benchmark`.
-    published: tables of the ledger, or their sources, the first that fits before the others. as_published: whether runs
-    of different protocols stand side by side, unranked, each beside its printed number.
-    """
+    """One entry of `tables:`."""
 
     name: TableName
+    """Of its files: letters, digits, - and _."""
     rows: Names
+    """`method`, `variant`, `benchmark` or a setting; a list joins several."""
     columns: Names = "benchmark"
+    """The same."""
     value: Value = "miou"
+    """A score by name (`stableseg list estimators`), or the address `module:function` of an estimator."""
     caption: str = ""
+    """The sentence above the table."""
     where: dict[str, Any] = Field(default_factory=dict)
+    """Which runs are in it: a value or several of `method`, `variant`, `benchmark` or a setting, in the rows' order."""
     labels: dict[str, str] = Field(default_factory=dict)
+    """What is printed in place of a value."""
     published: Names | None = None
+    """Tables of the ledger, or their sources: their numbers stand beside ours. Of several the first that fits."""
     seeds: Literal["apart", "together"] = "apart"
+    """Whether runs that differ in their seed alone are lines of their own, or one with mean and spread."""
     average: bool = False
+    """Whether there is a last column with the mean over the data sets; the columns must be `benchmark`."""
     as_published: bool = False
+    """Whether runs of different protocols stand side by side, unranked, each beside its printed number."""

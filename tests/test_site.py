@@ -1,0 +1,293 @@
+"""The site: it is built strictly, no link leads nowhere, and what its pages tell to type is typed.
+
+A block is run here, or by another file (ELSEWHERE), or says in its first line what it needs that a test has not
+(`# needs: a GPU`); then it is parsed, and so is every command of ours in it.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from in_process import as_it_was, call
+from PIL import Image
+
+from benchmarks.shapes import Shapes
+from harness import __main__ as command
+from harness.grid import form_page
+from harness.grid import reading as grids
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = {path.relative_to(DOCS).as_posix(): path.read_text("utf-8") for path in sorted(DOCS.rglob("*.md"))}
+WALKED = ("tour.md", "api.md", "grid.md")  # run here, from the first block to the last
+ELSEWHERE = {  # page -> the test that runs its code and its commands
+    "extending.md": "test_extending.py",
+    "report.md": "test_results/test_stranger_estimator.py",
+    "benchmarks/add_a_benchmark.md": "test_benchmarks/test_benchmark_docs.py",
+    "methods/add_a_method.md": "test_methods/test_method_docs.py",
+    "methods/predictions.md": "test_methods/test_predictions.py",
+}
+LANGUAGES = {"bash", "python", "yaml", "toml", "text", ""}
+NEEDS = re.compile(r"\A(?:#!.*\n)?# needs: \w+")
+OURS = re.compile(r"(?:python -u? ?-m |stableseg )(.*)")
+
+
+class Block(NamedTuple):
+    """Code on a page."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+    @property
+    def needs(self) -> bool:
+        """Whether it says that a test cannot run it."""
+        return NEEDS.match(self.text) is not None
+
+
+def blocks(page: str) -> list[Block]:
+    """In order; a fence that is not closed is found by the strict pairing."""
+    found = re.finditer(r"^```([^\n]*)\n(.*?)^```$", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    return [Block(page, PAGES[page][: one.start()].count("\n") + 1, one[1], one[2]) for one in found]
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+
+
+def named(block: Block) -> str:
+    return f"{block.page}:{block.line}"
+
+
+def of(*languages: str) -> list[Any]:
+    return [pytest.param(block, id=named(block)) for block in BLOCKS if block.language in languages]
+
+
+# The pages and their links
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site"))
+    assert config.strict and not yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8")).get("plugins")
+    build(config)
+    for page in PAGES:
+        path = Path(page).with_suffix("") if Path(page).name not in ("README.md", "index.md") else Path(page).parent
+        assert (tmp_path / "site" / path / "index.html").is_file(), page
+
+
+def test_a_dead_link_a_dead_anchor_and_a_page_without_a_place_are_warnings(tmp_path: Path) -> None:
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+    from mkdocs.exceptions import Abort
+
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# A\n\n[there](b.md#here)\n")
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8")) | {"nav": [{"A": "index.md"}, {"B": "b.md"}]}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(settings))
+    for text, whole in (("# B\n\n## Here\n", True), ("# B\n", False), (None, False)):
+        (tmp_path / "docs" / "b.md").unlink(missing_ok=True)
+        if text is not None:
+            (tmp_path / "docs" / "b.md").write_text(text)
+        config = load_config(str(tmp_path / "mkdocs.yml"), site_dir=str(tmp_path / "site"))
+        if whole:
+            build(config)
+        else:
+            with pytest.raises(Abort):
+                build(config)
+
+
+def anchors(text: str) -> set[str]:
+    """Of the headings, as repositories' own pages make them: mkdocs makes its own."""
+    bare = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    heads = re.findall(r"^#+ (.*)$", bare, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", [*PAGES, "../README.md", "../CONTRIBUTING.md"])
+def test_links_lead_somewhere_for_who_reads_the_repository(page: str) -> None:
+    here = DOCS / page
+    for link in re.findall(r"\]\(([^)\s]+)\)", here.read_text("utf-8")):
+        if re.match(r"https?://", link):
+            continue
+        place, _, anchor = link.partition("#")
+        target = (here.parent / place).resolve() if place else here.resolve()
+        assert target.exists(), f"{page} links {link}"
+        if anchor:
+            assert anchor in anchors(target.read_text("utf-8")), f"{page} links {link}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_reads_the_same_in_other_renderers(page: str) -> None:
+    """One title, and lists, tables and fences that begin after an empty line: Python-Markdown needs it."""
+    bare = re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    assert len(re.findall(r"^# ", bare, flags=re.MULTILINE)) == 1 and bare.startswith("# ")
+    lines = bare.splitlines()
+    for before, line in pairwise(lines):
+        for start in (r"- |\* |\d+\. ", r"\|"):
+            begins = re.match(start, line) and before.strip() and not re.match(rf"{start}|  ", before)
+            assert not begins, f"{page}: an empty line is missing before {line!r}"
+    assert PAGES[page].count("\n```") % 2 == 0 and {block.language for block in blocks(page)} <= LANGUAGES
+
+
+def test_the_page_of_the_grid_is_the_forms_and_every_key_is_explained() -> None:
+    assert form_page.page(PAGES["grid.md"]) == PAGES["grid.md"], "run `make pages`"
+
+
+def test_a_key_without_words_is_told() -> None:
+    class Silent(form_page.Form):
+        key: int = 1
+
+    with pytest.raises(LookupError, match="Silent says nothing below key"):
+        form_page.told(Silent)
+
+
+def test_decisions_are_all_listed() -> None:
+    listed = re.findall(r"\[(.*)\]\((.*)\)", PAGES["decisions/README.md"])
+    there = [page for page in PAGES if re.match(r"decisions/\d", page)]
+    assert listed == [(PAGES[page].partition("\n")[0].partition(". ")[2], Path(page).name) for page in there]
+
+
+def test_the_citation_says_what_the_project_says() -> None:
+    import tomllib
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert {"cff-version", "message", "title", "authors"} <= set(cited) and cited["type"] == "software"
+
+
+# What they tell to type
+
+
+def test_every_block_has_somebody_who_runs_it() -> None:
+    for page, file in ELSEWHERE.items():
+        assert f'"{Path(page).stem}' in (ROOT / "tests" / file).read_text("utf-8"), f"{file} does not read {page}"
+    idle = [
+        named(block) for block in BLOCKS
+        if block.language in ("bash", "python") and not block.needs and block.page not in (*WALKED, *ELSEWHERE)
+    ]  # fmt: skip
+    assert not idle, f"run by no test, and without `# needs: ...`: {idle}"
+
+
+@pytest.mark.parametrize("block", of("python"))
+def test_code_is_code(block: Block) -> None:
+    compile(block.text, named(block), "exec", ast.PyCF_ONLY_AST)
+
+
+@pytest.mark.parametrize("block", of("bash"))
+def test_commands_are_commands(block: Block) -> None:
+    """The shell reads them, and whatever of them is ours is known to its parser."""
+    subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
+    for words in ours(block):
+        if words[0] in command.VERBS:
+            verb = command.VERBS[words[0]]
+            parser, given = command._parser(words[0], verb), [*verb.first, *words[1:]]
+        else:
+            package = importlib.util.find_spec(words[0])
+            assert package is not None, words
+            module = importlib.import_module(f"{words[0]}.__main__" if package.submodule_search_locations else words[0])
+            if not hasattr(module, "parser"):
+                continue
+            parser, given = module.parser(), words[1:]
+        parser.parse_args(given)
+
+
+def ours(block: Block) -> Iterator[list[str]]:
+    """Commands of ours: the module, or the verb, and the arguments."""
+    for line in block.text.replace("\\\n", " ").splitlines():
+        if found := OURS.search(line):
+            words = shlex.split(found[1], comments=True)
+            if words[0].split(".")[0] in ("harness", "results", "methods", "perf", *command.VERBS):
+                yield words
+
+
+@pytest.mark.parametrize("block", of("yaml"))
+def test_grid_lines_are_read_as_a_grid(block: Block, tmp_path: Path) -> None:
+    if block.page in ("data/README.md",):
+        return  # a file of names
+    whole = completed(block)
+    for module, cls in re.findall(r"\b((?:my|wide)_\w+):([A-Z]\w+)", block.text):
+        (tmp_path / f"{module}.py").write_text(STUB.format(cls))
+    (tmp_path / "my_scores.py").write_text("def worst_class(counts): return None\n")
+    for folder in ("their_predictions", "their_scores"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.png").write_bytes(b"")
+    (tmp_path / "imagenet80.txt").write_text("a photo of a {}.\n")
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
+    with as_it_was(tmp_path):
+        assert grids.read_grid(tmp_path / "grid.yaml").cells
+
+
+STUB = """
+from dataclasses import dataclass
+from typing import Any
+
+@dataclass(frozen=True)
+class {}:
+    class_index: int = 0
+    sharpness: float = 1.0
+    timestep: int = 1
+    root: str = ""
+    classes = ("a", "b")
+
+    def segment(self, image, vocabulary): ...
+    def ids(self): ...
+    def load(self, image_id): ...
+"""
+
+
+def completed(block: Block) -> dict[str, Any]:
+    """A grid around the lines that a page shows."""
+    found = yaml.safe_load(block.text)
+    if isinstance(found, list):
+        kind = "tables" if "rows" in found[0] else "methods"
+        found = {kind: found}
+    stableseg = {"name": "StableSeg", "use": "methods.stableseg:StableSeg"}
+    methods = found.get("methods", [stableseg])
+    teachers = {one["with"]["teacher"] for one in methods if "teacher" in one.get("with", {})}
+    more = [stableseg | {"name": name} for name in sorted(teachers - {one["name"] for one in methods})]
+    shapes = {"name": "Shapes", "use": "benchmarks.shapes:Shapes", "train": {"split": "train"}}
+    return {"name": "page", "benchmarks": [shapes]} | found | {"methods": more + methods}
+
+
+@pytest.mark.parametrize("page", WALKED)
+def test_a_page_is_walked_from_the_first_block_to_the_last(page: str, tmp_path: Path) -> None:
+    """Files are saved as their first line says, code is run, commands are typed, and what is shown was printed."""
+    Image.fromarray(Shapes(images=2).load("mixed-000000").image).save(tmp_path / "street.jpg")
+    space: dict[str, Any] = {}
+    told = ""
+    for block in blocks(page):
+        if block.needs:
+            continue
+        if block.language == "yaml" and (file := re.match(r"# (\w+\.yaml)\n", block.text)):
+            (tmp_path / file[1]).write_text(block.text)
+        elif block.language == "python":
+            with as_it_was(tmp_path):
+                exec(block.text, space)
+        elif block.language == "bash":
+            for words in ours(block):
+                lean = ["--no-report"] if words[0] == "sweep" else []
+                answer = call(command.main, *words, *lean, cwd=tmp_path)
+                assert answer.returncode == 0, (named(block), words, answer.stdout, answer.stderr)
+                told += answer.stdout
+        elif block.language == "text":
+            for line in filter(None, map(shape, block.text.splitlines())):
+                assert line in set(map(shape, told.splitlines())), f"{named(block)}: {line}"
+
+
+def shape(line: str) -> str:
+    """A line of output with every number as 0: machines differ in last digits, and so do ranks of equals."""
+    return " ".join(re.sub(r"\d+(\.\d+)?", "0", line).replace("━", "").split())
