@@ -19,9 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from in_process import as_it_was, call
-from PIL import Image
 
-from benchmarks.shapes import Shapes
 from harness import __main__ as command
 from harness.grid import form_page
 from harness.grid import reading as grids
@@ -29,8 +27,9 @@ from harness.grid import reading as grids
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text("utf-8") for path in sorted(DOCS.rglob("*.md"))}
-WALKED = ("tour.md", "api.md", "grid.md")  # run here, from the first block to the last
+WALKED = ("tour.md", "grid.md")  # run here, from the first block to the last
 ELSEWHERE = {  # page -> the test that runs its code and its commands
+    "api.md": "test_python_api.py",
     "extending.md": "test_extending.py",
     "report.md": "test_results/test_stranger_estimator.py",
     "benchmarks/add_a_benchmark.md": "test_benchmarks/test_benchmark_docs.py",
@@ -266,14 +265,13 @@ def completed(block: Block) -> dict[str, Any]:
 @pytest.mark.parametrize("page", WALKED)
 def test_a_page_is_walked_from_the_first_block_to_the_last(page: str, tmp_path: Path) -> None:
     """Files are saved as their first line says, code is run, commands are typed, and what is shown was printed."""
-    Image.fromarray(Shapes(images=2).load("mixed-000000").image).save(tmp_path / "street.jpg")
     space: dict[str, Any] = {}
     told = ""
     for block in blocks(page):
         if block.needs:
             continue
         if block.language == "yaml" and (file := re.match(r"# (\w+\.yaml)\n", block.text)):
-            (tmp_path / file[1]).write_text(block.text)
+            (tmp_path / file[1]).write_text(block.text.replace("images: 12", "images: 2"))
         elif block.language == "python":
             with as_it_was(tmp_path):
                 exec(block.text, space)
@@ -289,5 +287,5 @@ def test_a_page_is_walked_from_the_first_block_to_the_last(page: str, tmp_path: 
 
 
 def shape(line: str) -> str:
-    """A line of output with every number as 0: machines differ in last digits, and so do ranks of equals."""
-    return " ".join(re.sub(r"\d+(\.\d+)?", "0", line).replace("━", "").split())
+    """A line of output with every number as 0, since fewer images are swept here, and without bars."""
+    return " ".join(re.sub(r"\d+(\.\d+)?", "0", re.sub("[━─╸]+", "", line)).split())
