@@ -142,7 +142,7 @@ def test_a_page_reads_the_same_in_other_renderers(page: str) -> None:
 
 
 def test_the_page_of_the_grid_is_the_forms_and_every_key_is_explained() -> None:
-    assert form_page.page(PAGES["grid.md"]) == PAGES["grid.md"], "run `make pages`"
+    assert form_page.grid_page(PAGES["grid.md"]) == PAGES["grid.md"], "run `make pages`"
 
 
 def test_a_key_without_words_is_told() -> None:
@@ -150,7 +150,7 @@ def test_a_key_without_words_is_told() -> None:
         key: int = 1
 
     with pytest.raises(LookupError, match="Silent says nothing below key"):
-        form_page.told(Silent)
+        form_page.words_of_keys(Silent)
 
 
 def test_decisions_are_all_listed() -> None:

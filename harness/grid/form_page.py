@@ -31,7 +31,7 @@ _KINDS = {"string": "text", "boolean": "`true` or `false`", "object": "a mapping
 MARK = "<!-- Below this line everything is made from the form: `make pages`. -->"
 
 
-def page(head: str) -> str:
+def grid_page(head: str) -> str:
     """The page: its head, as people wrote it, and the tables."""
     schema = grids.GridForm.model_json_schema(by_alias=True)
     forms = {form.__name__: form for several in SECTIONS.values() for form in several}
@@ -51,7 +51,7 @@ def page(head: str) -> str:
 
 
 def _table(form: type[Form], schema: Mapping[str, Any], places: Mapping[str, str]) -> Iterable[str]:
-    words = told(form)
+    words = words_of_keys(form)
     yield "| key | value | default | |"
     yield "|---|---|---|---|"
     for name, field in form.model_fields.items():
@@ -61,7 +61,7 @@ def _table(form: type[Form], schema: Mapping[str, Any], places: Mapping[str, str
         yield f"| `{key}` | {value} | {default} | {words[name]} |"
 
 
-def told(form: type[Form]) -> dict[str, str]:
+def words_of_keys(form: type[Form]) -> dict[str, str]:
     """What stands below each field of a form, or of those that it is made from. LookupError where nothing does."""
     found: dict[str, str] = {}
     for cls in reversed(form.__mro__[: form.__mro__.index(Form)]):
@@ -119,7 +119,7 @@ def _anchor(heading: str) -> str:
 
 def main() -> int:
     """Write the page anew."""
-    PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")
+    PAGE.write_text(grid_page(PAGE.read_text("utf-8")), "utf-8")
     return 0
 
 
