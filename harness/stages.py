@@ -127,6 +127,8 @@ class Desk:
     def _remember(self, done: BatchDone, planned: PlannedRun) -> None:
         """Where the images came from, before the rows that rest on them are stored."""
         data = self.data.get(planned.run.benchmark)
+        if data is not None and (said := data.unseen(done.origins)):
+            self._tell([said])
         if data is not None and (news := data.news(done.origins)):
             origins.remember(self.store.folder, data.key, news)
 

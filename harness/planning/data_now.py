@@ -70,6 +70,11 @@ class DataNow:
         self.known |= {origin.image_id: origin for origin in found}
         return found
 
+    def unseen(self, origins: Iterable[Origin]) -> str:
+        """What to say where nobody would notice that the images change; empty where their files are known."""
+        first = next(iter(origins), None)
+        return "" if first is None else self._source.unseen(first)
+
     def _stands(self, image_id: str) -> bool:
         """Whether what is remembered of an image holds, as its files are what they were; then its digest is known."""
         try:

@@ -123,6 +123,7 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
         done = sum(not one.missing for one in plan.trials)
         lines.append(f"{len(plan.trials)} runs on train splits choose protocols, {done} of them stored.")
     lines += [f"Left out: {one.benchmark}{one.method and f', {one.method}'}: {one.why}." for one in plan.left_out]
+    lines += filter(None, (data.unseen(data.known.values()) for data in plan.data.values()))
     lines += [_not_in_id(use, clauses) for use, clauses in plan.unstamped.items()]
     seconds = estimate(plan, timings, workers)
     if plan.images_missing and seconds is not None:

@@ -8,13 +8,17 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from harness.contracts import IGNORED, MOST_CLASSES, WIDE_IGNORED, DataError, Sample, widened
 from harness.contracts.facts import digest
 from harness.errors import HarnessError, bounded, in_words
+from harness.foreign import interrupts
+
+T = TypeVar("T")
 
 CONTRACT = "broken contract"  # the kind under which the gate counts it
 LONGEST = 1000  # characters of an id, or of a class's name
@@ -52,10 +56,7 @@ def ids_of(benchmark: Any, called: str) -> tuple[str, ...]:
 
 def official_of(benchmark: object, called: str) -> int | None:
     """How many images a data set has by its own account (`expected_images`), where it says so."""
-    try:
-        number = getattr(benchmark, "expected_images", None)
-    except Exception as error:
-        raise BrokenContract(f"{called}: expected_images cannot be had: {in_words(error)}") from error
+    number = _answer(called, "expected_images", lambda: getattr(benchmark, "expected_images", None))
     if number is None or (isinstance(number, int) and number > 0 and not isinstance(number, bool)):
         return number
     raise BrokenContract(
@@ -69,10 +70,7 @@ def clusters_of(benchmark: Any, image_ids: Sequence[str], called: str) -> dict[s
         return None
     clusters: dict[str, list[str]] = {}
     for image_id in image_ids:
-        try:
-            cluster = benchmark.cluster_of(image_id)
-        except Exception as error:
-            raise BrokenContract(f"{called}: cluster_of({image_id!r}) cannot be had: {in_words(error)}") from error
+        cluster = _answer(called, f"cluster_of({image_id!r})", partial(benchmark.cluster_of, image_id))
         if fault := next(_about_words([cluster]), None):
             raise BrokenContract(f"{called}: cluster_of({image_id!r}) {fault}")
         clusters.setdefault(str(cluster), []).append(image_id)
@@ -123,18 +121,28 @@ def checked_sample(sample: object, image_id: str, classes: int) -> Sample:
 
 
 def _sound(benchmark: Any, verb: str, about: Callable[[Any], Iterator[str]], called: str) -> tuple[str, ...]:
-    """What a benchmark answers, as plain texts. Whatever it raises becomes a BrokenContract."""
-    try:
+    """What a benchmark answers, as plain texts."""
+
+    def asked() -> tuple[str | None, tuple[str, ...]]:
         given = benchmark.classes if verb == "classes" else benchmark.ids()
         fault = next(about(given), None)
-        words = () if fault else tuple([str(word) for word in given])
-    except HarnessError:
-        raise
-    except Exception as error:
-        raise BrokenContract(f"{called}: {verb} cannot be had: {in_words(error)}") from error
+        return fault, () if fault else tuple([str(word) for word in given])
+
+    fault, words = _answer(called, verb, asked)
     if fault:
         raise BrokenContract(f"{called}: {verb} {fault}")
     return words
+
+
+def _answer(called: str, verb: str, ask: Callable[[], T]) -> T:
+    """What a benchmark answers. Whatever else it raises, an exit of the process too, becomes a BrokenContract."""
+    try:
+        return ask()
+    except HarnessError:
+        raise
+    except BaseException as raised:
+        error = interrupts.foreign(raised)
+        raise BrokenContract(f"{called}: {verb} cannot be had: {in_words(error)}") from error
 
 
 def _about_words(words: Collection[Any]) -> Iterator[str]:

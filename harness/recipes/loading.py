@@ -168,8 +168,10 @@ def passes_of(reader: object) -> dict[Pass, Parts]:
 
     def declared() -> dict[Pass, Parts]:
         passes = dict(cast(Reader, reader).passes())
-        if not all(isinstance(request.backbone, Recipe) for request in passes):
-            raise TypeError("the backbone of a pass must be a Recipe")
+        for request in passes:
+            if not isinstance(getattr(request, "backbone", None), Recipe):
+                raise TypeError("the `backbone` of a pass must be a Recipe")
+            hash(request.encoding)  # passes are put into one encoding by it
         return passes
 
     return ask(reader, "passes", declared)

@@ -65,7 +65,7 @@ def files_named(
     hints = hints_of(cls)
     for name, value in settings.items():
         declared = _is_path(hints.get(name))
-        for text in _texts(value):
+        for text in texts_of(value):
             path = None if text in found else _place(text, folder, Path, declared)
             if path is not None and path.is_file():
                 found[text] = digest_of_file(path)
@@ -80,14 +80,14 @@ def holds_model(folder: Path) -> bool:
         return any(one.name in MODEL_NAMES or PurePath(one.name).suffix.lower() in MODEL_SUFFIXES for one in entries)
 
 
-def _texts(value: object) -> Iterator[str]:
+def texts_of(value: object) -> Iterator[str]:
     """All texts in a plain value, and the values in a text such as `module:Class(checkpoint=w.npy)`."""
     if isinstance(value, str):
         yield value
         yield from (found.strip("\"'") for _, found in _IN_CALL.findall(value) if "(" in value)
-    elif isinstance(value, tuple | list):
-        for one in value:
-            yield from _texts(one)
+    elif isinstance(value, tuple | list | Mapping):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_of(one)
 
 
 def _looks_like_path(text: str) -> bool:

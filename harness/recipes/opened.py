@@ -1,7 +1,8 @@
 """A piece of code runs; the files that it opened for reading flow out, each as it was when it was opened.
 
-Python tells of every file that it opens (an audit event). What a library in another language opens by itself is not
-told: of such a benchmark no file is known, and it should name its files itself (see harness.contracts).
+Python tells of every file that it opens, and sqlite3 of its data bases (audit events). What a library in another
+language, or another process, opens by itself is not told: of such a benchmark no file is known, and it should name its
+files itself (see harness.contracts).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from harness.contracts import Mark
 
 _CODE = (".py", ".pyc", ".pyd", ".so", ".pth")  # what imports open; code has stamps of its own
+_OPENING = ("open", "sqlite3.connect")
 _MACHINE = ("/proc/", "/sys/", "/dev/")
 _ear = threading.local()
 _lock = threading.Lock()
@@ -57,15 +59,16 @@ def _hook() -> None:
 
 
 def _hear(event: str, arguments: tuple[Any, ...]) -> None:
-    if event != "open":
+    if event not in _OPENING:
         return
     marks = getattr(_ear, "marks", None)
     if marks is None:
         return
     try:
-        name, _, flags = arguments
-        if isinstance(name, str | bytes | os.PathLike) and flags & os.O_ACCMODE == os.O_RDONLY:
-            path = os.path.abspath(os.fsdecode(name))
+        name, *more = arguments
+        reads = event != "open" or more[1] & os.O_ACCMODE == os.O_RDONLY
+        if isinstance(name, str | bytes | os.PathLike) and reads:
+            path = os.path.abspath(os.fsdecode(name).removeprefix("file:").partition("?")[0])
             if path not in marks and not path.endswith(_CODE) and not path.startswith(_MACHINE):
                 marks[path] = mark_of(path)
     except Exception:  # whoever opens a file must never see an error of ours

@@ -11,8 +11,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from harness.contracts import Benchmark, Mark, NamesFiles, Origin, Recipe, Sample, narrowed
+from harness.contracts import Benchmark, DataError, Mark, NamesFiles, Origin, Recipe, Sample, narrowed
 from harness.recipes import loading
+from harness.recipes.named_files import texts_of
 from harness.recipes.opened import Marks, mark_of, opened
 
 _BYTES = 16
@@ -21,6 +22,7 @@ _READERS = {
     "scipy": "scipy", "skimage": "scikit-image", "tifffile": "tifffile", "torchvision": "torchvision",
 }  # fmt: skip
 _MOST = 100  # files that are behind all images; of more, say the parts of a large archive, the last ones
+_kept: dict[str, Marks] = {}  # by benchmark: what is opened once a process, by whichever object comes first
 _DOUBTS = 3  # images that may be loaded again in vain: some simply have fewer files than others
 
 
@@ -53,8 +55,9 @@ class DataSource:
     """A benchmark and what is known of its files.
 
     Where it names them (`files`), they are those. Else they are what loading an image opened, and what all images may
-    rest on: files that were opened while the benchmark was made and asked for classes and ids, and those that an
-    earlier image opened and does not open again when it is loaded again (a list or an archive that is kept).
+    rest on: files that its settings name, those that were opened while the benchmark was made and asked for classes and
+    ids, and those that an earlier image opened and does not open again when it is loaded again (a list or an archive
+    that is kept).
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -63,23 +66,41 @@ class DataSource:
         self._own: dict[str, Marks] = {}
         self._last: tuple[str, Marks] | None = None
         self._fruitless = 0
-        self._shared: Marks = {}
+        texts = texts_of(tuple(recipe.as_dict().values()))
+        self._places = [text for text in texts if os.path.isabs(text) and os.path.exists(text)]
+        self._once = _kept.setdefault(repr(recipe), {})
+        named = {path: mark_of(path) for path in map(os.path.abspath, self._places) if os.path.isfile(path)}
+        self._shared: Marks = {**self._once, **named}
         with self.asked():
             self.benchmark: Benchmark = loading.build(recipe)
         self.names_files = callable(getattr(self.benchmark, "files", None))
+
+    def unseen(self, origin: Origin) -> str:
+        """What to say where an image rests on no file that is known, though the benchmark was told a place."""
+        told = self.names_files or origin.files or callable(getattr(self.benchmark, "fingerprint", None))
+        if told or not self._places:
+            return ""
+        return (
+            f"No file was seen behind the images of {self.use}, which is given {self._places[0]}: if they change, "
+            "nobody will notice. Let it say its files (`files(image_id)`), or what stands for them (`fingerprint()`)."
+        )
 
     @contextmanager
     def asked(self) -> Iterator[None]:
         """While the benchmark is asked for its classes or ids: what it opens then is behind every image."""
         with opened() as marks:
             yield
+        self._once |= marks
         self._shared |= marks
 
     def named(self, image_id: str) -> tuple[str, ...] | None:
         """The files that the benchmark names for an image, as absolute paths; None where it names none for any."""
         if not self.names_files:
             return None
-        paths = [os.fspath(path) for path in cast(NamesFiles, self.benchmark).files(image_id)]
+        given = cast(NamesFiles, self.benchmark).files(image_id)
+        if isinstance(given, str | bytes | os.PathLike):  # letter by letter no path would be one
+            raise DataError(f"files({image_id!r}) gives one path, {given!r}; it must give a list of paths")
+        paths = [os.fspath(path) for path in given]
         return tuple([path if os.path.isabs(path) else os.path.abspath(path) for path in paths])
 
     def load(self, image_id: str, check: Callable[[Any], Sample]) -> tuple[Sample, Origin]:

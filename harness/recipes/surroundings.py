@@ -33,13 +33,16 @@ class Reached:
     """What some modules rest on.
 
     house: ours, by name. own: a stranger's by name, each with what its source says. installed: the top-level names of
-    other distributions. unstamped: what cannot be known of it, a clause each.
+    other distributions. unstamped: what cannot be known of it, a clause each. documented: like own, docstrings
+    included; reads_docs: whether one of them reads docstrings at run time, so that they can change what it answers.
     """
 
     house: set[str] = field(default_factory=set)
     own: dict[str, str] = field(default_factory=dict)
     installed: set[str] = field(default_factory=set)
     unstamped: list[str] = field(default_factory=list)
+    documented: dict[str, str] = field(default_factory=dict)
+    reads_docs: bool = False
 
 
 def reached(roots: Iterable[str], top: str) -> Reached:
@@ -58,6 +61,8 @@ def reached(roots: Iterable[str], top: str) -> Reached:
             queue += [name.rpartition(".")[0]] if "." in name else []
             queue += wanted
     found.unstamped.sort()
+    if found.reads_docs:
+        found.own.update(found.documented)
     return found
 
 
@@ -95,7 +100,7 @@ def is_settled(name: str) -> bool:
 def source_text(path: Path) -> SourceText:
     """What the source file says; of a compiled one the digest of its bytes."""
     text = path.read_bytes()
-    return parsed(text) if path.suffix in _SOURCES else SourceText(f"bytes-{hashed(text)}")
+    return parsed(text) if path.suffix in _SOURCES else SourceText(digest := f"bytes-{hashed(text)}", documented=digest)
 
 
 def modules_named(source: SourceText, name: str, package: bool) -> Iterator[str]:
@@ -128,7 +133,8 @@ def _visit(name: str, own: str, found: Reached) -> Iterable[str] | None:
         found.installed.add(top)
         return None
     source = source_text(path)
-    found.own[name] = source.digest
+    found.own[name], found.documented[name] = source.digest, source.documented
+    found.reads_docs |= source.reads_docs
     _note_files(name, path, source, found)
     return modules_named(source, name, path.name.startswith("__init__."))
 

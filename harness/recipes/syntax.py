@@ -1,7 +1,7 @@
 """The text of a Python file flows in; a digest of what it says, and the modules and files it names, flow out.
 
-Nothing is run. Comments, docstrings, layout and what only a type checker reads do not count, and the digest is the same
-under every Python from 3.11 on.
+Nothing is run. Comments, layout and what only a type checker reads do not count, docstrings where somebody reads them
+at run time, and the digest is the same under every Python from 3.11 on.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,6 +19,7 @@ _FILE = re.compile(r"[\w-][\w ./-]*\.\w+")
 _UNSAID = ("ctx", "kind", "type_comment", "type_ignores")  # repeated elsewhere in the tree, or for type checkers
 _IMPORTERS = ("import_module", "__import__", "importlib.import_module", "importlib.__import__")
 _RUNNERS = ("eval", "exec", "spec_from_file_location", "run_path", "run_module", "SourceFileLoader")
+_DOCS = ("__doc__", "getdoc", "getsource", "getsourcelines", "cleandoc")  # who asks for docstrings
 DIGITS = 16
 
 
@@ -36,6 +37,7 @@ class SourceText:
     """What a file says. addresses: modules of `module:Class` texts. files: texts that may name a file beside it.
 
     hidden: lines with code that is found only at run time. places: whether it asks where it lies (`__file__`).
+    documented: the digest with its docstrings; reads_docs: whether it asks for docstrings, its own or others'.
     """
 
     digest: str
@@ -44,6 +46,8 @@ class SourceText:
     files: tuple[str, ...] = ()
     hidden: tuple[int, ...] = ()
     places: bool = False
+    documented: str = ""
+    reads_docs: bool = False
 
 
 def hashed(content: bytes) -> str:
@@ -55,11 +59,14 @@ def hashed(content: bytes) -> str:
 def parsed(text: bytes) -> SourceText:
     """What a file's bytes say; of one that is no Python, the digest of its bytes."""
     try:
-        said: list[str] = []
+        tree = ast.parse(text)
+        unread = _is_unread(tree)
+        said, whole = list[str](), list[str]()
         nodes: list[ast.AST] = []
-        _spell(ast.parse(text), said, nodes)
+        _spell(tree, said, nodes, lambda line: _is_text(line) or unread(line))
+        _spell(tree, whole, [], unread)
     except (SyntaxError, ValueError, RecursionError):
-        return SourceText(f"bytes-{hashed(text)}")
+        return SourceText(f"bytes-{hashed(text)}", documented=f"bytes-{hashed(text)}")
     texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return SourceText(
         hashed(" ".join(said).encode()),
@@ -68,17 +75,46 @@ def parsed(text: bytes) -> SourceText:
         tuple(sorted(text for text in texts if len(text) < 200 and _FILE.fullmatch(text))),
         tuple(sorted({node.lineno for node in nodes if isinstance(node, ast.Call) and _is_hidden(node)})),
         any(isinstance(node, ast.Name) and node.id == "__file__" for node in nodes),
+        hashed(" ".join(whole).encode()),
+        any(_name_of(node) in _DOCS for node in nodes) or any(text in _DOCS for text in texts),
     )
 
 
-def _is_note(line: ast.AST) -> bool:
-    if isinstance(line, ast.Expr):
-        return isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
-    return isinstance(line, ast.If) and not line.orelse and _name_of(line.test) == "TYPE_CHECKING"
+def _is_text(line: ast.AST) -> bool:
+    """Whether a line is a text that stands alone: a docstring, or as good as a comment."""
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
 
 
-def _spell(value: Any, said: list[str], nodes: list[ast.AST]) -> None:
-    """A tree as text, and its nodes, without texts that stand alone (docstrings) and what is for type checkers only.
+def _is_unread(tree: ast.Module) -> Callable[[ast.AST], bool]:
+    """Whether a line of this file is never run: `if TYPE_CHECKING:`, where that is typing's name and nothing else."""
+    aliases = [
+        (getattr(node, "module", ""), alias)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    ]
+    typings = [where == "typing" for where, alias in aliases if (alias.asname or alias.name) == "TYPE_CHECKING"]
+    stored = any(
+        isinstance(node, ast.Name) and node.id in ("TYPE_CHECKING", "typing") and isinstance(node.ctx, ast.Store)
+        for node in ast.walk(tree)
+    )
+    named = bool(typings) and all(typings) and not stored
+    modules = [alias.name for where, alias in aliases if not where and not alias.asname]
+    of_module = "typing" in modules and not stored
+
+    def unread(line: ast.AST) -> bool:
+        if not isinstance(line, ast.If) or line.orelse:
+            return False
+        test = line.test
+        if isinstance(test, ast.Attribute):
+            return of_module and test.attr == "TYPE_CHECKING" and _name_of(test.value) == "typing"
+        return named and isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+
+    return unread
+
+
+def _spell(value: Any, said: list[str], nodes: list[ast.AST], left_out: Callable[[ast.AST], bool]) -> None:
+    """A tree as text, and its nodes, without those lines of a block that are left out.
 
     ast.dump will not do: it spells fields that are empty, or new in a Python, differently.
     """
@@ -89,13 +125,13 @@ def _spell(value: Any, said: list[str], nodes: list[ast.AST]) -> None:
             held = getattr(value, name, None)
             if held is not None and held != [] and name not in _UNSAID:
                 said.append(name)
-                _spell(held, said, nodes)
+                _spell(held, said, nodes, left_out)
         said.append(")")
     elif isinstance(value, list):
         said.append("[")
         for one in value:
-            if not _is_note(one):
-                _spell(one, said, nodes)
+            if not left_out(one):
+                _spell(one, said, nodes, left_out)
         said.append("]")
     else:
         said.append(ascii(value))

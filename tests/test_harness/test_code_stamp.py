@@ -98,6 +98,28 @@ def test_what_is_not_imported_does_not_count(stranger: Callable[..., Code]) -> N
     assert stranger(other="X = 2\n").source == first.source
 
 
+@pytest.mark.parametrize(
+    "reads", ["int(__doc__)", "int(Mine.__doc__)", "getattr(Mine, '__doc__')", "inspect.getdoc(Mine)"]
+)
+def test_docstrings_that_are_read_count_in_all_of_a_plug_ins_modules(stranger: Callable[..., Code], reads: str) -> None:
+    """A prompt in a docstring changes pixels, wherever it is read; of one that nobody reads nothing changes."""
+    plug = f'"""1"""\nimport inspect, my_helper\n{MINE}\n    def answer(self): return {reads}\n'
+    first = stranger(plug=plug, my_helper='"""a"""\nX = 1\n')
+    assert stranger(my_helper='"""b"""\nX = 1\n').source != first.source
+    plain = stranger(plug=f'"""1"""\nimport my_helper\n{MINE}')
+    assert stranger(plug=f'"""2"""\nimport my_helper\n{MINE}', my_helper="X = 1\n").source == plain.source
+
+
+@pytest.mark.parametrize(
+    "head", ["TYPE_CHECKING = True\n", "from other import TYPE_CHECKING\n", "import typing\ntyping = Mock()\n"]
+)
+def test_a_name_that_is_not_typings_hides_no_code(stranger: Callable[..., Code], head: str) -> None:
+    test = "typing.TYPE_CHECKING" if "typing" in head else "TYPE_CHECKING"
+    plug = f"{head}if {test}:\n    VALUE = 1\n{MINE}"
+    first = stranger(plug=f"class Mock: TYPE_CHECKING = True\n{plug}", other="TYPE_CHECKING = True\n")
+    assert stranger(plug=f"class Mock: TYPE_CHECKING = True\n{plug.replace('= 1', '= 2')}").source != first.source
+
+
 def test_the_stamp_is_the_same_wherever_the_files_lie(stranger: Callable[..., Code], tmp_path: Path) -> None:
     plug = f"import pack.inner\n{MINE}"
     here = stranger(plug=plug, pack__slash____init__="", pack__slash__inner="X = 1\n")

@@ -15,6 +15,11 @@ import numpy as np
 from harness.contracts import Recipe
 
 P = namedtuple("P", "backbone encoding")
+Half = namedtuple("Half", "backbone")
+
+class Open:
+    __hash__ = None
+    def __eq__(self, other): return True
 
 @dataclass(frozen=True)
 class Net:
@@ -48,8 +53,36 @@ CASES = {
     "models_to_fetch(self): return 7": "its models_to_fetch() cannot be told: TypeError",
     "check_passes(self, passes): raise ZeroDivisionError": "its check_passes() cannot be told: ZeroDivisionError",
     "passes(self): return [1]": "its passes cannot be told: TypeError",
-    "passes(self): return {P('plug:Net', 0): frozenset()}": "the backbone of a pass must be a Recipe",
+    "passes(self): return {P('plug:Net', 0): frozenset()}": "the `backbone` of a pass must be a Recipe",
+    "passes(self): return {Half(1): frozenset()}": "the `backbone` of a pass must be a Recipe",
+    "passes(self): return {Half(Recipe.of('plug:Net')): frozenset()}": "no attribute 'encoding'",
+    "passes(self): return {P(Recipe.of('plug:Net'), Open()): frozenset()}": "unhashable type: 'Open'",
 }
+OF_BENCHMARKS = {
+    "ids": "Toys: ids() cannot be had: it ended with SystemExit: 0",
+    "classes": "Toys: classes cannot be had: it ended with SystemExit: 0",
+    "expected_images": "Toys: expected_images cannot be had: it ended with SystemExit: 0",
+    "cluster_of": "Toys: cluster_of('0') cannot be had: it ended with SystemExit: 0",
+}
+TOYS = """
+import sys
+import numpy as np
+from harness.contracts import Sample
+
+ENDS = "VERB"
+def said(verb, answer):
+    return sys.exit(0) if verb == ENDS else answer
+
+class Toys:
+    version = 1
+    @property
+    def classes(self): return said("classes", ("red", "green"))
+    @property
+    def expected_images(self): return said("expected_images", 2)
+    def ids(self): return said("ids", ["0", "1"])
+    def cluster_of(self, image_id): return said("cluster_of", "all")
+    def load(self, image_id): return Sample(image_id, np.zeros((4, 5, 3), np.uint8), np.ones((4, 5), np.uint8))
+"""
 
 
 @pytest.mark.parametrize("verb", CASES)
@@ -59,6 +92,20 @@ def test_what_a_plug_in_cannot_tell_is_a_sentence(tmp_path: Path, verb: str) -> 
     answer = door("grid.yaml", "--plan", cwd=tmp_path)
     assert answer.returncode == 2 and CASES[verb] in answer.stderr, answer
     assert len(answer.stderr.splitlines()) == 1 and len(answer.stderr) < 1000
+
+
+@pytest.mark.parametrize("verb", OF_BENCHMARKS)
+def test_a_benchmark_that_ends_the_process_is_a_sentence(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "plug.py").write_text(TOYS.replace("VERB", verb))
+    grid = GRID.replace("plug:Mine", "toy_world:Flat").replace(
+        'Shapes, use: "benchmarks.shapes:Shapes", with: {images: 4}', 'Toys, use: "plug:Toys"'
+    )
+    (tmp_path / "grid.yaml").write_text(grid)
+    for more in (["--plan"], []):
+        answer = door("grid.yaml", *more, cwd=tmp_path)
+        assert answer.returncode == 2 and OF_BENCHMARKS[verb] in answer.stderr, answer
+    (tmp_path / "plug.py").write_text(TOYS)
+    assert door("grid.yaml", "--plan", "--results", "other", cwd=tmp_path).returncode == 0
 
 
 def test_a_plug_in_whose_code_cannot_be_stamped_is_named_by_plan_and_sweep(tmp_path: Path) -> None:
