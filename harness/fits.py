@@ -122,7 +122,7 @@ class Fits:
         except Exception as failure:
             self.give_up(fit, in_words(failure))
             return
-        samples = behind(self.store.samples()(fit.labels.run.run_id), fit.image_ids)
+        samples = behind(self.store.held().samples(fit.labels.run.run_id), fit.image_ids)
         content = {**card_of_fit(fit), "samples": samples, **self.around, **told}
         artefacts.finish(self.store.folder, fit.artefact_id, content)
         name = {"method": fit.method_name, "seconds": told["seconds"]}

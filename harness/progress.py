@@ -60,9 +60,9 @@ class Progress:
     def update(self, done: BatchDone) -> None:
         """Take in one batch."""
         self._done += len(done.rows)
-        self._failed += sum(row.status != "ok" for row in done.rows)
+        self._failed += len(done.rows) - int(done.rows.ok.sum())
         self._loaded = self._loaded or (self._now(), self._done)
-        if not self._console.is_terminal and self._now() - self._said >= LINE_EVERY:
+        if not self._live.is_started and self._now() - self._said >= LINE_EVERY:
             self._said = self._now()
             self._console.print(self._line(), highlight=False, soft_wrap=True)
 

@@ -10,28 +10,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
 from rich.console import Console
 
-from harness.contracts import BatchDone, Gathering, Labelling, Purpose, Recipe, Row, Scoring, Shard
+from harness.contracts import BatchDone, Gathering, Labelling, Purpose, Recipe, Rows, Scoring, Shard
 from harness.executors.seam import Executor
 from harness.fits import Fits
 from harness.planning.data_now import DataNow
 from harness.planning.overlap import overlap
 from harness.planning.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
 from results.folder import artefacts, keepsakes, origins
+from results.folder.held import Held
 from results.folder.store import Store
 from results.folder.writer import Writer
 from results.tables import overview
 
 
-def shelf(store: Store) -> Shelf:
-    """What a results folder holds besides the status of rows, for the plan."""
+def shelf(store: Store, held: Held) -> Shelf:
+    """What a results folder holds besides the status of rows, for the plan. held: what of rows is there."""
     return Shelf(
         has_map=partial(keepsakes.has_label_map, store.folder),
         has_gathered=partial(artefacts.has_gathered, store.folder),
         has_artefact=partial(artefacts.has_artefact, store.folder),
         artefacts=str(artefacts.artefacts(store.folder)),
-        samples=store.samples(),
+        samples=held.samples,
         origins=partial(origins.recall, store.folder),
         taught=partial(artefacts.taught, store.folder),
         miou=partial(overview.miou_of, store),
@@ -72,14 +74,16 @@ class Desk:
     signed: set[str] = field(default_factory=set)
     said: set[str] = field(default_factory=set)
 
-    def work(self, plan: Plan, shard_batches: int | None) -> Iterator[tuple[BatchDone, list[Row]]]:
+    def work(self, plan: Plan, shard_batches: int | None) -> Iterator[tuple[BatchDone, Rows]]:
         """Do the plan; every batch done, with those of its rows that count for the tables, as they come."""
         for stage in plan.stages:
             ready = self._ready(stage)
+            planned = {one.run.run_id: one for group in ready.groups for one in group}
             shards = [self._with_lessons(shard) for shard in plan.shards(shard_batches, ready)]
             for done in self.executor.run(shards) if shards else ():
                 self._tell(done.notices)
-                yield done, self._keep(done, ready)
+                if len(done.rows):
+                    yield done, self._keep(done, planned)
             self.writer.flush()
             self.fits.do([fit for fit in stage.fits if self._has_use(fit, plan)])
 
@@ -89,38 +93,39 @@ class Desk:
         scored = [one for one in asked if one.fit and one.fit.artefact_id == fit.artefact_id]
         return all([self._may_be_scored(planned) for planned in scored])
 
-    def _keep(self, done: BatchDone, stage: Stage) -> list[Row]:
-        planned = {one.run.run_id: one for group in stage.groups for one in group}
-        wanted = [row for row in done.rows if row.image_id in planned[row.run_id].missing]
-        self.fits.errors.update({row.run_id: row.error for row in wanted if row.error})
-        first = planned[done.rows[0].run_id]
+    def _keep(self, done: BatchDone, planned: Mapping[str, PlannedRun]) -> Rows:
+        wanted = _missed(done.rows, planned)
+        errors = {wanted.key(number)[0]: error for number, error in wanted.errors.items() if error}
+        self.fits.errors.update(errors)
+        first = planned[done.rows.runs[0]]
         self._remember(done, first)
         purpose = first.run.purpose  # of all runs of a shard
         rows, counted = _KEEPERS[type(purpose)](self, done, wanted, first)
         spent = {"encodings": done.encodings, "passes": done.passes, "seconds": done.seconds}
         kept = {"event": "batch", "shard": done.shard_id, "batch": done.index, "rows": len(rows), "kind": purpose.kind}
-        errors, failed = sorted({row.error for row in wanted if row.error}), sum(row.status != "ok" for row in wanted)
-        self.writer.append(rows, {**kept, **spent, "done": len(wanted), "failed": failed, "errors": errors})
+        said = sorted({error for error in wanted.errors.values() if error})
+        failed = len(wanted) - int(wanted.ok.sum())
+        self.writer.append(rows, {**kept, **spent, "done": len(wanted), "failed": failed, "errors": said})
         return counted
 
-    def _keep_scores(self, done: BatchDone, rows: list[Row], planned: PlannedRun) -> Kept:
+    def _keep_scores(self, done: BatchDone, rows: Rows, planned: PlannedRun) -> Kept:
         self._keep_labels(done, rows, planned)
         if done.pictures:
             keepsakes.keep_pictures(self.store.folder, planned.record["benchmark"], done.pictures)
         return rows, rows
 
-    def _keep_labels(self, _done: BatchDone, rows: list[Row], _planned: PlannedRun) -> Kept:
+    def _keep_labels(self, _done: BatchDone, rows: Rows, _planned: PlannedRun) -> Kept:
         self._sign(rows)
         keepsakes.keep_label_maps(self.store.folder, rows)
-        return rows, []
+        return rows, _NO_ROWS
 
-    def _keep_gathered(self, _done: BatchDone, rows: list[Row], _planned: PlannedRun) -> Kept:
+    def _keep_gathered(self, _done: BatchDone, rows: Rows, _planned: PlannedRun) -> Kept:
         artefacts.keep_gathered(self.store.folder, rows)
-        return [], []
+        return _NO_ROWS, _NO_ROWS
 
-    def _sign(self, rows: Sequence[Row]) -> None:
+    def _sign(self, rows: Rows) -> None:
         """This sweep's versions and commit, in the recipe of every run that it adds rows to."""
-        for run_id in {row.run_id for row in rows} - self.signed:
+        for run_id in {rows.runs[number] for number in set(rows.run.tolist())} - self.signed:
             self.store.sign(run_id, self.fits.around)
             self.signed.add(run_id)
 
@@ -130,7 +135,7 @@ class Desk:
         if data is not None and (said := data.unseen(done.origins)):
             self._tell([said])
         if data is not None and (news := data.news(done.origins)):
-            origins.remember(self.store.folder, data.key, news)
+            self.writer.remember(data.key, news)
 
     def _tell(self, notices: Sequence[str]) -> None:
         """Show what workers have to say, once however many of them say it."""
@@ -182,8 +187,18 @@ class Desk:
         return replace(shard, lessons={image_id: keepsakes.read_kept(mask(image_id)) for image_id in image_ids})
 
 
-Kept = tuple[list[Row], list[Row]]  # the rows that are stored, and those of them that count for tables
-_KEEPERS: Mapping[type[Purpose], Callable[[Desk, BatchDone, list[Row], PlannedRun], Kept]] = {
+def _missed(rows: Rows, planned: Mapping[str, PlannedRun]) -> Rows:
+    """Those of a batch's rows that were missing: another run of its shard may have missed more images."""
+    missing = [planned[run_id].missing for run_id in rows.runs]
+    if all(one.issuperset(rows.images) for one in missing):
+        return rows
+    missed = np.array([[image in one for image in rows.images] for one in missing])
+    return rows.only(missed[rows.run, rows.image])
+
+
+_NO_ROWS = Rows.of(())
+Kept = tuple[Rows, Rows]  # the rows that are stored, and those of them that count for tables
+_KEEPERS: Mapping[type[Purpose], Callable[[Desk, BatchDone, Rows, PlannedRun], Kept]] = {
     Scoring: Desk._keep_scores,
     Labelling: Desk._keep_labels,
     Gathering: Desk._keep_gathered,

@@ -8,7 +8,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import cache
@@ -29,12 +29,14 @@ from harness.grid import reading as grids
 from harness.grid.form import MOST_WORKERS
 from harness.planning import plan as plans
 from harness.planning import report as plan_report
-from harness.planning.plan import Plan
+from harness.planning.plan import Plan, PlannedRun
 from harness.progress import Progress
 from harness.pulse import Pulse
 from harness.recipes import identity, loading
+from results.counts.estimators import RunningScores
 from results.door import door
 from results.folder import lock
+from results.folder.held import Held
 from results.folder.store import Store
 from results.folder.writer import Writer
 from results.tables import changes, leaderboard, overview
@@ -80,12 +82,16 @@ def _swept(options: argparse.Namespace, grid: grids.Grid, store: Store, pulse: P
     before = _table_of_before(store, grid)
     with store.writer() as writer:
         with console.status(f"planning {grid.name}: methods, data sets, what is stored"):
-            plan = _plan(options, grid, store)
-        _tell_of_before(store, console)
-        _do(plan, store, writer, options, grid, pulse, console)
-        while (again := _plan_again(plan, options, grid, store)) is not plan:
+            held = store.held()
+            plan = _plan(options, grid, store, held)
+        _tell_of_before(store, held, console)
+        _do(plan, store, writer, held, options, grid, pulse, console)
+        while _may_change(plan):
+            held = store.held()
+            if (again := _plan_again(plan, options, grid, store, held)) is plan:
+                break
             plan = again
-            _do(plan, store, writer, options, grid, pulse, console)
+            _do(plan, store, writer, held, options, grid, pulse, console)
     if len(plan.waiting) == len(plan.runs):  # no run is known yet: there is no table
         return _verdict(plan, store, ())
     board = leaderboard.build_board(store, partial=options.partial)
@@ -108,15 +114,17 @@ def _do(
     plan: Plan,
     store: Store,
     writer: Writer,
+    held: Held,
     options: argparse.Namespace,
     grid: grids.Grid,
     pulse: Pulse,
     console: Console,
 ) -> None:
-    """Set aside what changed, say what is to be done, and do it."""
+    """Set aside what changed, say what is to be done, and do it. held: what was stored when it was planned."""
     stages.set_changed_aside(store, writer, plan)
     _record(store, plan, grid, options)
-    for line in plan_report.plan_summary(plan, overview.seconds_per_image(store), _workers(options, grid)):
+    timings = overview.seconds_per_image(store, held)
+    for line in plan_report.plan_summary(plan, timings, _workers(options, grid)):
         console.print(line, highlight=False)
     if plan.stages:
         cost = asdict(plan.cost)
@@ -125,13 +133,16 @@ def _do(
         _run(plan, store, writer, options, grid, console)
 
 
-def _plan_again(plan: Plan, options: argparse.Namespace, grid: grids.Grid, store: Store) -> Plan:
+def _may_change(plan: Plan) -> bool:
+    """Whether a plan may be another one now that it was done."""
+    return bool(plan.waiting) or any(fit.may_fail for fit in plan.fits)
+
+
+def _plan_again(plan: Plan, options: argparse.Namespace, grid: grids.Grid, store: Store, held: Held) -> Plan:
     """The plan, or the next one: where a teacher failed or succeeded on images that its learner may do without, and
     where a protocol can be chosen now."""
-    if not plan.waiting and not any(fit.may_fail for fit in plan.fits):
-        return plan
     tried = plan.tried | {labels.run.run_id for labels in plan.labels}
-    again = _plan(options, grid, store, tried)
+    again = _plan(options, grid, store, held, tried)
     fits = [{fit.artefact_id for fit in one.fits} for one in (plan, again)]
     return plan if fits[0] == fits[1] and len(again.waiting) == len(plan.waiting) else again
 
@@ -139,23 +150,24 @@ def _plan_again(plan: Plan, options: argparse.Namespace, grid: grids.Grid, store
 def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) -> int:
     """What would be done; nothing is made or changed."""
     store = Store.open(options.results, create=False) if options.results.exists() else None
-    plan, timings = _plan(options, grid, store), overview.seconds_per_image(store) if store else {}
+    held = store.held() if store else None
+    plan, timings = _plan(options, grid, store, held), overview.seconds_per_image(store, held) if store and held else {}
     if options.json:
         told = plan_report.as_dict(plan, timings, _workers(options, grid))
-        print(json.dumps({**told, "stored_under_an_earlier_identity": _of_before(store)}, indent=2))
+        print(json.dumps({**told, "stored_under_an_earlier_identity": _of_before(store, held)}, indent=2))
     else:
         plan_report.show_plan(plan, timings, _workers(options, grid), console)
-        _tell_of_before(store, console)
+        _tell_of_before(store, held, console)
     return DONE
 
 
-def _of_before(store: Store | None) -> int:
-    return overview.runs_of_another_identity(store, identity.SCHEME) if store else 0
+def _of_before(store: Store | None, held: Held | None) -> int:
+    return overview.runs_of_another_identity(store, held, identity.SCHEME) if store and held else 0
 
 
-def _tell_of_before(store: Store | None, console: Console) -> None:
+def _tell_of_before(store: Store | None, held: Held | None, console: Console) -> None:
     """How many stored runs cannot be resumed, and why."""
-    if count := _of_before(store):
+    if count := _of_before(store, held):
         console.print(
             f"{count} stored run{'s are' if count > 1 else ' is'} of an earlier identity and not resumed: not all that "
             "can change a pixel (the harness, helpers, files) was in their ids. They can be read as before.",
@@ -164,12 +176,13 @@ def _tell_of_before(store: Store | None, console: Console) -> None:
 
 
 def _plan(
-    options: argparse.Namespace, grid: grids.Grid, store: Store | None, tried: frozenset[str] = frozenset()
-) -> Plan:
-    stored, shelf = (store.stored(), stages.shelf(store)) if store is not None else ({}, None)
+    options: argparse.Namespace, grid: grids.Grid, store: Store | None, held: Held | None,
+    tried: frozenset[str] = frozenset(),
+) -> Plan:  # fmt: skip
+    shelf = stages.shelf(store, held) if store is not None and held is not None else None
     with keeping_functions():
         return plans.make(
-            grid.name, grid.cells, grid.batch, stored, options.limit, grid.keep, shelf, folder=grid.folder, tried=tried,
+            grid.name, grid.cells, grid.batch, held, options.limit, grid.keep, shelf, folder=grid.folder, tried=tried,
             asked=plans.Selection(tuple(options.benchmark), tuple(options.method), options.available),
         )  # fmt: skip
 
@@ -178,8 +191,7 @@ def _run(
     plan: Plan, store: Store, writer: Writer, options: argparse.Namespace, grid: grids.Grid, console: Console
 ) -> None:
     """Do what is missing; what counts for the tables is shown as it comes."""
-    background = [planned.run.run_id for planned in plan.runs if planned.run.protocol.background != "ignored"]
-    scores = overview.scores_so_far(store, [planned.run.run_id for planned in plan.runs], background)
+    scores = RunningScores()  # of what comes from now on: what is stored would have to be read for it
     progress = Progress(plan, scores.miou, console)
 
     def tell(event: dict[str, object]) -> None:
@@ -251,11 +263,8 @@ def _verdict(plan: Plan, store: Store, disputes: Sequence[str]) -> int:
     if disputes:
         print(*disputes, sep="\n", file=sys.stderr)
     statuses = store.stored()
-    good = {
-        run_id: {image for image, status in images.items() if status == "ok"} for run_id, images in statuses.items()
-    }
     asked = [planned for planned in plan.runs if planned.asked]
-    lacking = sum(len(set(planned.image_ids) - good.get(planned.run.run_id, set())) for planned in asked)
+    lacking = sum(_lacking(planned, statuses.get(planned.run.run_id, {})) for planned in asked)
     if not lacking:
         return INCOMPLETE if disputes else DONE
     print(f"{lacking} image results failed or are missing; the same command tries them again.", file=sys.stderr)
@@ -267,6 +276,10 @@ def _verdict(plan: Plan, store: Store, disputes: Sequence[str]) -> int:
     for error, count in overview.errors(store, [*(planned.run.run_id for planned in asked), *tried])[:ERRORS_SHOWN]:
         print(f"  {count} x {error}", file=sys.stderr)
     return INCOMPLETE
+
+
+def _lacking(planned: PlannedRun, stored: Mapping[str, str]) -> int:
+    return sum(stored.get(image) != "ok" for image in planned.image_ids)
 
 
 def _around() -> dict[str, Any]:

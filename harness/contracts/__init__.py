@@ -77,6 +77,7 @@ from harness.contracts.plug_ins import (
     Reader,
     Tagger,
 )
+from harness.contracts.rows import Row, Rows
 from harness.contracts.rules import LabelRule, NameFile, ProtocolSettings
 from harness.contracts.truths import WideTruth, narrowed, widened
 from harness.contracts.work import (
@@ -89,7 +90,6 @@ from harness.contracts.work import (
     Picture,
     Planned,
     Purpose,
-    Row,
     Run,
     Scoring,
     Shard,
@@ -138,6 +138,7 @@ __all__ = [
     "Reader",
     "Recipe",
     "Row",
+    "Rows",
     "Run",
     "Sample",
     "Scores",

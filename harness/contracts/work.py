@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness.contracts.nouns import Recipe, Words
+from harness.contracts.rows import Rows
 from harness.contracts.rules import LabelRule, ProtocolSettings
 
 
@@ -105,31 +103,6 @@ class Shard:
     lessons: Mapping[str, bytes] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, eq=False)
-class Row:
-    """One image of one run. Overlaps are parallel integer arrays: true class, predicted class, pixels (all > 0).
-
-    Classes are numbered as in a truth: 0 background, k = classes[k - 1]; predicted 65535 = no class was given. Pixels
-    that are not scored under the run's protocol are not counted. label_map: the predicted map as a PNG, where it was
-    asked for: of 8 bits, 255 being no class, where no class in it is above 254; else of 16. gathered: what a learner's
-    `gather` gave, as an .npz; such a row counts nothing and is not stored.
-    sample: the digest of the image and truth that it was computed from, as they were decoded (harness.recipes.origins);
-    None where there was nothing to decode, and in rows of former versions.
-    """
-
-    run_id: str
-    image_id: str
-    status: str  # "ok" or "failed"
-    seconds: float  # own reading, plus an equal share of the passes it read
-    error: str | None = None
-    true: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    predicted: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    label_map: bytes | None = None
-    gathered: bytes | None = None
-    sample: str | None = None
-
-
 class Mark(NamedTuple):
     """A file as it was: absolute path, bytes, time of its last change in ns; -1 bytes where there was none.
 
@@ -144,8 +117,7 @@ class Mark(NamedTuple):
     inode: int = 0
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a sample came from: its digest, and the files behind it as they were before they were read, if known.
 
     readers: the libraries that may have decoded them, with versions, in one line. image: the digest of the image alone.
@@ -177,7 +149,7 @@ class BatchDone:
 
     shard_id: str
     index: int
-    rows: tuple[Row, ...]
+    rows: Rows
     encodings: int = 0  # images encoded, or windows of them
     passes: int = 0  # the same, times passes
     seconds: float = 0.0

@@ -32,7 +32,7 @@ from harness.learning import fitting
 from harness.learning.fitting import Ended, FitJob
 
 STORE_BYTES = 128 * 2**20  # only rows travel
-AHEAD = 4  # batches asked of a worker before the first of them is done
+SMALL_BYTES = 2**16  # of a message; Ray takes 100 KiB to be small
 LOOK_SECONDS = 5.0  # between looks at the size of the cluster
 GET_SECONDS = 60.0  # for what Ray says is there
 CENTRAL = ("raylet", "gcs_server")  # processes without which a private Ray is none
@@ -56,17 +56,30 @@ class Seat:
         return {**here, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
 
     def step(self, shard: Shard | None) -> bytes:
-        """The next batch of the lease, which a shard opens. Packed: small messages do not need the object store."""
+        """The next batch of the lease, which a shard opens, packed."""
         if shard is not None and self._worker is not None:
             self._batches = steadily(self._worker, shard)
         done = next(self._batches)
-        if any(word in (row.error or "") for row in done.rows for word in RUINED):
+        if any(word in error for error in done.rows.errors.values() for word in RUINED):
             os._exit(70)  # after such an error every later call on this GPU fails too, in this process
-        return zlib.compress(pickle.dumps(done, protocol=5), 1)
+        return packed(done)
 
     def end(self) -> None:
         """The lease is over; what the worker had read ahead is let go."""
         self._batches = iter(())
+
+
+def packed(done: BatchDone) -> bytes:
+    """A batch as it travels: small messages do not need the object store, so that larger ones are made small."""
+    content = pickle.dumps(done, protocol=5)
+    return content if len(content) <= SMALL_BYTES else zlib.compress(content, 1)
+
+
+def unpacked(message: bytes) -> BatchDone:
+    """The batch of a message of our own worker."""
+    done = pickle.loads(message if message.startswith(pickle.PROTO) else zlib.decompress(message))
+    assert isinstance(done, BatchDone)
+    return done
 
 
 @dataclass
@@ -80,10 +93,11 @@ class _Desk:
     keep: int = 0
     asked: int = 0
     ended: bool = True
+    ahead: int = 1
 
     def ask(self, shard: Shard | None = None) -> None:
         """Keep some calls ahead of the worker; after the last batch the end of the lease."""
-        while self.asked < self.keep and len(self.calls) < AHEAD:
+        while self.asked < self.keep and len(self.calls) < self.ahead:
             self.calls.append(self.actor.step.remote(shard))
             shard, self.asked = None, self.asked + 1
         if self.asked == self.keep and not self.ended:
@@ -91,24 +105,40 @@ class _Desk:
             self.ended = True
 
 
+def _library() -> Any:
+    """Ray, imported where it is used."""
+    import ray
+    import ray.exceptions
+
+    return ray
+
+
 class RayPool:
     """Actors as a pool of workers; see scheduler.Pool. limit: the most workers at once (None: as many as fit).
 
-    private: whether the Ray is our own, so that it ends for good with its only node.
+    private: whether the Ray is our own, so that it ends for good with its only node. library, clock: in place of
+    Ray and of `time`, where time is virtual.
     """
 
-    def __init__(self, worker: Recipe, place: Place, limit: int | None, private: bool = False) -> None:
-        import ray
-
-        self._ray, self._place, self._limit = ray, place, limit
+    def __init__(
+        self,
+        worker: Recipe,
+        place: Place,
+        limit: int | None,
+        private: bool = False,
+        library: Any = None,
+        clock: Any = time,
+    ) -> None:
+        self._ray, self._place, self._limit, self._clock = library or _library(), place, limit, clock
         settings = worker.as_dict()
         self._worker = Recipe.of(worker.use, **{"threads": place.threads, **settings})
         variables = surroundings.worker_environment(place.threads, settings.get("folder"), gpus=place.gpus > 0)
-        self._seat = ray.remote(Seat).options(
+        self._seat = self._ray.remote(Seat).options(
             num_cpus=place.cpus, num_gpus=place.gpus, max_restarts=0, max_task_retries=0,
             runtime_env={"env_vars": variables},
         )  # fmt: skip
         self._desks: dict[int, _Desk] = {}
+        self._fronts: dict[Any, int] = {}  # the open call that every actor is at, and its number
         self._numbers = count(1)
         self._looked, self._slots = float("-inf"), 0
         self._private = private
@@ -116,20 +146,22 @@ class RayPool:
     def capacity(self) -> int:
         if self._private:
             check_alive(self._ray)
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._slots, self._looked = self._place.slots(alive(self._ray)), time.monotonic()
+        if self._clock.monotonic() - self._looked > LOOK_SECONDS:
+            self._slots, self._looked = self._place.slots(alive(self._ray)), self._clock.monotonic()
         return self._slots if self._limit is None else min(self._limit, self._slots)
 
     def spawn(self) -> int:
         number = next(self._numbers)
         actor = self._seat.remote()
         self._desks[number] = _Desk(actor, deque([actor.ready.remote(self._worker)]))
+        self._look_at(number)
         return number
 
     def lease(self, worker: int, lease: int, shard: Shard) -> None:
         desk = self._desks[worker]
         desk.lease, desk.keep, desk.asked, desk.ended = lease, len(shard.batches), 0, False
         desk.ask(shard)
+        self._look_at(worker)
 
     def cut(self, worker: int, lease: int, keep: int) -> int:
         desk = self._desks[worker]
@@ -137,18 +169,26 @@ class RayPool:
             desk.keep = desk.asked if desk.ended else max(keep, desk.asked)
         return desk.keep
 
+    def ahead(self, worker: int, batches: int) -> None:
+        desk = self._desks[worker]
+        desk.ahead = batches
+        if desk.calls:
+            desk.ask()
+
     def poll(self, timeout: float) -> Sequence[Event]:
-        fronts = {desk.calls[0]: number for number, desk in self._desks.items() if desk.calls}
+        fronts = list(self._fronts)
         if not fronts:
-            time.sleep(min(timeout, 0.1))
+            self._clock.sleep(min(timeout, 0.1))
             return []
-        self._ray.wait(list(fronts), num_returns=1, timeout=timeout)
-        done, _ = self._ray.wait(list(fronts), num_returns=len(fronts), timeout=0)
-        return [self._event(fronts[call], call) for call in done]
+        self._ray.wait(fronts, num_returns=1, timeout=timeout)
+        done, _ = self._ray.wait(fronts, num_returns=len(fronts), timeout=0)
+        return [self._event(self._fronts.pop(call), call) for call in done]
 
     def kill(self, worker: int) -> None:
         desk = self._desks.pop(worker, None)
         if desk is not None:
+            if desk.calls:
+                self._fronts.pop(desk.calls[0], None)
             with suppress(Exception):  # it may be gone already, in many ways
                 self._ray.kill(desk.actor, no_restart=True)
 
@@ -165,16 +205,26 @@ class RayPool:
             desk.calls.clear()
             return self._loss(number, desk, error)
         desk.calls.popleft()
+        done = self._said(number, desk, value)
+        self._look_at(number)
+        return done
+
+    def _look_at(self, number: int) -> None:
+        """Wait for what an actor is at."""
+        if calls := self._desks[number].calls:
+            self._fronts[calls[0]] = number
+
+    def _said(self, number: int, desk: _Desk, value: Any) -> Event:
         if not desk.ready:
             desk.ready = True
             return Ready(number, value)
         if value is None:
             return Finished(number, desk.lease)
         desk.ask()
-        return Message(number, desk.lease, pickle.loads(zlib.decompress(value)))
+        return Message(number, desk.lease, unpacked(value))
 
     def _loss(self, number: int, desk: _Desk, error: Exception) -> Lost:
-        kind, reason = classify(error)
+        kind, reason = classify(error, self._ray.exceptions)
         if kind == "fatal":
             raise ClusterError(f"Ray cannot go on: {reason}") from error
         return Lost(number, "init" if kind == "error" and not desk.ready else kind, reason)
@@ -385,10 +435,12 @@ def is_ray_error(error: Exception) -> bool:
     return isinstance(error, RayError | ConnectionError)
 
 
-def classify(error: Exception) -> tuple[str, str]:
-    """What a loss means to the scheduler, and one line that says why. Most of Ray's errors are no RayActorError."""
-    import ray.exceptions as rays
+def classify(error: Exception, rays: Any = None) -> tuple[str, str]:
+    """What a loss means to the scheduler, and one line that says why. Most of Ray's errors are no RayActorError.
 
+    rays: its errors.
+    """
+    rays = rays or _library().exceptions
     if isinstance(error, rays.RayTaskError):  # also an instance of what was raised, so it has to be asked for first
         cause = error.cause if isinstance(error.cause, Exception) else error
         return "error", str(cause) if isinstance(cause, HarnessError) else f"{type(cause).__name__}: {cause}"

@@ -16,7 +16,7 @@ from dataclasses import replace
 from multiprocessing import connection
 from typing import Any, cast
 
-from harness.contracts import BatchDone, Recipe, Row, Shard
+from harness.contracts import BatchDone, Recipe, Rows, Shard
 from harness.errors import in_words
 from harness.executors.suspects import STOP_AFTER, Piece, failed_rows
 from harness.foreign import interrupts
@@ -153,7 +153,7 @@ def _end_with_parent() -> None:
 
 def _joined(parts: list[BatchDone]) -> BatchDone:
     """The parts of one batch as one."""
-    rows: tuple[Row, ...] = tuple([row for part in parts for row in part.rows])
+    rows = Rows.joined(part.rows for part in parts)
     pictures = {one.image_id: one for part in parts for one in part.pictures}
     origins = {one.image_id: one for part in parts for one in part.origins}
     spent = {name: sum(getattr(part, name) for part in parts) for name in ("encodings", "passes", "seconds")}

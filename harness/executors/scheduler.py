@@ -2,6 +2,9 @@
 
 A worker holds one lease at a time: a piece of a shard under a number that is never used again. What a worker says
 under a number that is no longer its own is void, so nothing counts twice. A batch counts once it was handed on.
+
+At the end, when no piece waits, workers are asked for one batch at a time, so that what is left can be shared; who has
+nothing to do then takes a copy of a batch that a slow worker is at, see executors.copies.
 """
 
 from __future__ import annotations
@@ -13,11 +16,15 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol, TypeAlias
 
-from harness.contracts import Batch, BatchDone, Shard
+from harness.contracts import Batch, BatchDone, Rows, Shard
 from harness.errors import ClusterError
+from harness.executors.copies import Copies, Key
 from harness.executors.suspects import BLAMELESS, Piece, Suspects
 
 TICK = 1.0  # seconds between looks at the clock
+AHEAD = 2  # batches asked of a worker before the first of them is done, as long as others wait
+SLOW = 1.5  # times what batches usually take: who takes longer is asked for one at a time
+LATE = 1.25  # times what a worker's batches take, after which one may never come
 LEAST_PATIENCE = 60.0  # seconds of silence that are always allowed
 LOSSES, LOSSES_EACH = 8, 4  # workers that may be lost in a row without progress: in all, and per worker
 FIRST_PATIENCE = 600.0  # before a worker's first batch, which opens networks, when none has been seen
@@ -76,6 +83,10 @@ class Pool(Protocol):
         """Ask for only the first `keep` batches of a lease; returns how many will be done at most."""
         ...
 
+    def ahead(self, worker: int, batches: int) -> None:
+        """How many batches a worker may be asked for from now on before the first of them is done; 1 for a new one."""
+        ...
+
     def poll(self, timeout: float) -> Sequence[Event]:
         """What has happened; waits up to `timeout` seconds for something to happen."""
         ...
@@ -93,14 +104,24 @@ class _Lease:
     heard: float  # when it was handed out, or last said something
     fresh: bool  # a first batch is still to come: of a new worker, or of runs whose networks it has not opened
 
+    def key(self, batch: Batch) -> Key:
+        return self.piece.shard.shard_id, batch.index
+
 
 @dataclass
 class _Worker:
     spawned: float
     ready: bool = False
     heard: bool = False  # it has done a batch
+    about: Mapping[str, Any] = field(default_factory=dict)  # where it is
     group: tuple[str, ...] = ()
+    pace: float | None = None  # seconds that its last batches of this group took
+    ahead: int = 1  # batches that it may be asked for
     lease: _Lease | None = None
+
+    def took(self, seconds: float) -> None:
+        """A batch was done, not the first one of its lease's runs."""
+        self.pace = seconds if self.pace is None else (self.pace + seconds) / 2
 
 
 @dataclass
@@ -114,15 +135,24 @@ class _Patience:
     usual: deque[float] = field(default_factory=lambda: deque(maxlen=200))
     first: deque[float] = field(default_factory=lambda: deque(maxlen=50))
 
-    def seconds(self, fresh: bool) -> float:
-        usual = self.told if self.told is not None else self._measured()
-        if not fresh:
-            return usual
-        return usual + OPENINGS * max(self.first) if self.first else max(usual, FIRST_PATIENCE)
+    def seconds(self) -> tuple[float, float]:
+        """For any batch, and for a first one."""
+        usual = self.told if self.told is not None else max(LEAST_PATIENCE, 10 * self._share(0.95))
+        return usual, usual + OPENINGS * max(self.first) if self.first else max(usual, FIRST_PATIENCE)
 
-    def _measured(self) -> float:
+    @property
+    def median(self) -> float:
+        """What half of the last batches took no more than; 0 where there were none."""
+        return self._share(0.5)
+
+    def pace_after(self, first: float) -> float | None:
+        """What batches will take whose first one took so long, where that is much longer than of others."""
+        times = first / sorted([*self.first, first])[len(self.first) // 2]
+        return times * self.median if times > SLOW and self.usual else None
+
+    def _share(self, share: float) -> float:
         ordered = sorted(self.usual) or [0.0]
-        return max(LEAST_PATIENCE, 10 * ordered[int(0.95 * len(self.usual))])
+        return ordered[int(share * len(self.usual))]
 
 
 class Scheduler:
@@ -144,8 +174,14 @@ class Scheduler:
         self._pool, self._clock, self._tell = pool, clock, on_event
         self._ready_seconds, self._patience = ready_seconds, _Patience(stall_seconds)
         self._workers: dict[int, _Worker] = {}
+        self._idle: dict[int, None] = {}  # ready, and without a lease, in order
+        self._lone: int | None = None  # who is at a piece that is tried with nothing else at work
         self._numbers = count(1)
         self._work = Suspects((), clock)
+        self._copies = Copies()
+        self._looked = clock()  # for workers that say nothing
+        self._usual = 0.0  # seconds that a batch took when it was looked last
+        self._eager: set[int] = set()  # workers that are asked for a batch ahead
         self._stopped: set[str] = set()
         self._begin()
 
@@ -157,10 +193,12 @@ class Scheduler:
         self._work = Suspects(shards, self._clock)
         self._begin()
         try:
-            while self._work or self._pending():
+            while self._work or any(lease.pending for lease in self._leases()):
                 self._staff()
                 self._assign()
-                for event in self._pool.poll(TICK):
+                if not self._work:
+                    self._ask_less()
+                for event in self._pool.poll(self._tick()):
                     yield from self._take(event)
                 for loss in self._silent():
                     yield from self._take(loss)
@@ -174,12 +212,14 @@ class Scheduler:
         self._failed_starts = 0  # in a row
         self._spawn_after = self._served = self._clock()
         self._stopped = set()
+        self._copies.begin()
 
-    def _leases(self) -> list[_Lease]:
-        return [worker.lease for worker in self._workers.values() if worker.lease]
+    def _leases(self) -> Iterator[_Lease]:
+        return (worker.lease for worker in self._workers.values() if worker.lease)
 
-    def _pending(self) -> int:
-        return sum(len(lease.pending) for lease in self._leases())
+    def _tick(self) -> float:
+        """Seconds until the next look: soon where somebody is idle, since a batch may be late by then."""
+        return min(TICK, self._patience.median / 4 or TICK) if self._idle else TICK
 
     # -- workers and leases
 
@@ -192,42 +232,94 @@ class Scheduler:
             raise ClusterError(
                 f"No worker could be started within {self._ready_seconds:.0f} s: the cluster has no free place for one."
             )
-        wanted = min(capacity, self._work.batches + self._pending())
-        if now >= self._spawn_after:
-            for _ in range(wanted - len(self._workers)):
+        if now >= self._spawn_after and capacity > len(self._workers):
+            batches = self._work.batches + sum(len(lease.pending) for lease in self._leases())
+            for _ in range(min(capacity, batches) - len(self._workers)):
                 self._workers[self._pool.spawn()] = _Worker(now)
         self._crew = max(self._crew, len(self._workers))
 
     def _assign(self) -> None:
-        """Give every idle worker a piece; when none waits, the second half of the longest lease."""
-        for number, worker in self._workers.items():
-            if not worker.ready or worker.lease or any(lease.piece.alone for lease in self._leases()):
-                continue
-            piece = self._work.take(worker.group, others_at_work=bool(self._leases()))
+        """Give every idle worker a piece; when none waits, the second half of the longest lease, or a copy."""
+        for number in list(self._idle):
+            if self._lone in self._workers:
+                return
+            worker, at_work = self._workers[number], any(True for _ in self._leases())
+            piece = self._work.take(worker.group, others_at_work=at_work)
             if piece is None and self._work.rests:
-                piece = self._cut()
+                piece = self._cut() or self._copy(number)
             if piece is None:
                 return
             pending = {batch.index: batch for batch in piece.shard.batches}
             fresh = worker.group != piece.group or not worker.heard
             worker.lease = _Lease(next(self._numbers), piece, pending, self._clock(), fresh)
+            worker.pace = worker.pace if worker.group == piece.group else None
             worker.group = piece.group
             self._pool.lease(number, worker.lease.number, piece.shard)
+            del self._idle[number]
+            self._lone = number if piece.alone else None
 
     def _cut(self) -> Piece | None:
-        """Take back what the owner of the longest lease would do last."""
-        owners = [(n, w.lease) for n, w in self._workers.items() if w.lease and len(w.lease.pending) > 1]
-        if not owners:
+        """Take back what the owner of the longest lease would do last, if it is not asked for; else of the next one."""
+        owners = [(number, w.lease) for number, w in self._workers.items() if w.lease and len(w.lease.pending) > 1]
+        for number, lease in sorted(owners, key=lambda owner: -len(owner[1].pending)):
+            if any(lease.key(batch) in self._copies for batch in lease.pending.values()):
+                continue
+            batches = lease.piece.shard.batches
+            keep = self._pool.cut(number, lease.number, len(batches) - len(lease.pending) // 2)
+            tail = [lease.pending.pop(batch.index) for batch in batches[keep:] if batch.index in lease.pending]
+            lease.piece = lease.piece.with_batches(batches[:keep])
+            if tail:
+                return lease.piece.with_batches(tail)
+        return None
+
+    def _ask_less(self) -> None:
+        """The end is near: what is not asked for can be shared."""
+        for number in self._eager:
+            self._workers[number].ahead = 1
+            self._pool.ahead(number, 1)
+        self._eager.clear()
+
+    def _ask_more(self, number: int, worker: _Worker) -> None:
+        """Ask for a batch ahead, of a worker that is as fast as the others, as long as there is more to do."""
+        slow = self._usual and (worker.pace or 0.0) > SLOW * self._usual
+        ahead = 1 if slow or not self._work else AHEAD
+        if ahead != worker.ahead:
+            worker.ahead = ahead
+            self._pool.ahead(number, ahead)
+            self._eager.discard(number) if ahead == 1 else self._eager.add(number)
+
+    def _copy(self, number: int) -> Piece | None:
+        """The batch that is expected last, for a second worker that is expected to be done with it before: its owner is
+        slow, or has said nothing for too long."""
+        now, usual = self._clock(), self._patience.median
+        latest: tuple[float, int, _Lease, Batch] | None = None
+        for owner, worker in self._workers.items():
+            lease = worker.lease
+            if lease is None or lease.piece.suspect or not lease.pending:
+                continue
+            pace = worker.pace or usual
+            first = max(self._patience.first, default=0.0) if lease.fresh else pace
+            late = now - lease.heard > LATE * first
+            for place, batch in enumerate(lease.pending.values()):
+                end = float("inf") if late else lease.heard + first + place * pace
+                if lease.key(batch) not in self._copies and (latest is None or end > latest[0]):
+                    latest = end, owner, lease, batch
+        if not usual or latest is None or latest[0] <= now + self._expected(number, latest[2].piece):
             return None
-        number, lease = max(owners, key=lambda owner: len(owner[1].pending))
-        batches = lease.piece.shard.batches
-        keep = self._pool.cut(number, lease.number, len(batches) - len(lease.pending) // 2)
-        tail = [lease.pending.pop(batch.index) for batch in batches[keep:] if batch.index in lease.pending]
-        lease.piece = lease.piece.with_batches(batches[:keep])
-        return lease.piece.with_batches(tail) if tail else None
+        _, owner, lease, batch = latest
+        self._copies.add(lease.key(batch), owner, number)
+        return lease.piece.with_batches([batch])
+
+    def _expected(self, number: int, piece: Piece) -> float:
+        """Seconds that an idle worker would take for a batch of a piece."""
+        worker = self._workers[number]
+        opening = 0.0 if worker.group == piece.group else max(self._patience.first, default=0.0)
+        return opening + (worker.pace or self._patience.median)
 
     def _drop(self, number: int) -> _Worker | None:
         self._pool.kill(number)
+        self._idle.pop(number, None)
+        self._eager.discard(number)
         return self._workers.pop(number, None)
 
     # -- what happens
@@ -240,35 +332,51 @@ class Scheduler:
         if isinstance(event, Lost):
             yield from self._lose(event)
         elif isinstance(event, Ready):
-            worker.ready, self._failed_starts = True, 0
+            worker.ready, worker.about, self._failed_starts = True, event.about, 0
+            self._idle[event.worker] = None
             self._tell({"event": "worker_ready", "worker": event.worker, **event.about})
         elif lease is None or event.lease != lease.number:
             return
         elif isinstance(event, Message):
-            yield from self._acknowledge(worker, lease, event.done)
+            yield from self._acknowledge(event.worker, worker, lease, event.done)
         elif lease.pending:
             yield from self._lose(Lost(event.worker, "error", "it ended without doing all that it was given"))
         else:
-            worker.lease = None
+            worker.lease, self._idle[event.worker] = None, None
+            self._lone = None if self._lone == event.worker else self._lone
 
-    def _acknowledge(self, worker: _Worker, lease: _Lease, done: BatchDone) -> Iterator[BatchDone]:
-        now = self._clock()
-        times = self._patience.first if lease.fresh else self._patience.usual
-        times.append(now - lease.heard)
+    def _acknowledge(self, number: int, worker: _Worker, lease: _Lease, done: BatchDone) -> Iterator[BatchDone]:
+        now, key = self._clock(), (done.shard_id, done.index)
+        if lease.fresh:
+            worker.pace = self._patience.pace_after(now - lease.heard)
+            self._patience.first.append(now - lease.heard)
+        else:
+            self._patience.usual.append(now - lease.heard)
+            worker.took(now - lease.heard)
         lease.heard, lease.fresh, worker.heard = now, False, True
+        self._ask_more(number, worker)
         if lease.pending.pop(done.index, None):
             self._barren = 0
             self._work.did(done)
+            other = self._workers.get(self._copies.answered(key, number, worker.about, done) or 0)
+            if other is not None and other.lease is not None:
+                other.lease.pending.pop(done.index, None)
             yield done
+        elif words := self._copies.differs(key, number, worker.about, done):
+            self._tell({"event": "machines_differ", "shard": done.shard_id, "batch": done.index, "text": words})
+            yield BatchDone(done.shard_id, done.index, Rows.of(()), notices=(words,))
 
     def _silent(self) -> list[Lost]:
-        """Workers that have said nothing for too long."""
-        now, losses = self._clock(), []
+        """Workers that have said nothing for too long; one look a tick."""
+        now, losses = self._clock(), list[Lost]()
+        if now - self._looked < TICK:
+            return losses
+        self._looked, self._usual, (usual, first) = now, self._patience.median, self._patience.seconds()
         for number, worker in self._workers.items():
             lease = worker.lease
             if not worker.ready and now - worker.spawned > self._ready_seconds:
                 losses.append(Lost(number, "timeout", f"it was not ready after {self._ready_seconds:.0f} s"))
-            elif lease and now - lease.heard > (limit := self._patience.seconds(lease.fresh)):
+            elif lease and now - lease.heard > (limit := first if lease.fresh else usual):
                 losses.append(Lost(number, "stalled", f"it said nothing for {limit:.0f} s"))
         return losses
 
@@ -277,7 +385,12 @@ class Scheduler:
         worker = self._drop(loss.worker)
         if worker is None:
             return
-        lease, others = worker.lease, self._leases()
+        lease, others = worker.lease, any(True for _ in self._leases())
+        for key, other in self._copies.of(loss.worker).items():  # who has the same batch does it alone
+            self._copies.parted(key)
+            held = self._workers[other].lease if other in self._workers else None
+            if lease and held and held.pending.get(key[1]):
+                lease.pending.pop(key[1], None)
         at_work = {"shard": lease.piece.shard.shard_id, "batch": next(iter(lease.pending), None)} if lease else {}
         self._tell({"event": "worker_lost", "worker": loss.worker, "kind": loss.kind, "reason": loss.reason, **at_work})
         if not worker.ready:

@@ -99,7 +99,7 @@ def steadily(worker: Worker, shard: Shard) -> Iterator[BatchDone]:
 
 def _checked(done: BatchDone | None, shard: Shard, batch: Batch) -> BatchDone:
     wanted = {(run.run_id, image) for run in shard.runs for image in batch.image_ids}
-    given = [(row.run_id, row.image_id) for row in done.rows] if done else []
+    given = done.rows.keys if done else []
     if done and (done.shard_id, done.index) == (shard.shard_id, batch.index) and sorted(given) == sorted(wanted):
         return done
     asked = f"batch {batch.index} of shard {shard.shard_id} should give {len(wanted)} rows, one a run and image"

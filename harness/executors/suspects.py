@@ -12,7 +12,9 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from harness.contracts import Batch, BatchDone, Recipe, Row, Run, Shard
+import numpy as np
+
+from harness.contracts import Batch, BatchDone, Recipe, Row, Rows, Run, Shard
 
 BLAMELESS = frozenset({"node", "preempted", "unavailable", "timeout"})  # losses that say nothing about the work
 BLAMELESS_LOSSES = 12  # of one piece; after these a loss counts like any other
@@ -75,26 +77,28 @@ class Suspects:
 
     def __init__(self, shards: Iterable[Shard], clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._waiting = deque(Piece.whole(shard) for shard in shards)
+        self._waiting: dict[tuple[str, ...], deque[tuple[int, Piece]]] = {}  # by group, with their place in the queue
+        self._suspected: deque[Piece] = deque()  # of those that wait, in front of all others
         self._alone: deque[Piece] = deque()
+        self._front = self._back = 0
+        self.batches = 0  # that wait
+        for piece in map(Piece.whole, shards):
+            self._back += 1
+            self._waiting.setdefault(piece.group, deque()).append((self._back, piece))
+            self.batches += len(piece.shard.batches)
         self._done: Counter[str] = Counter()  # rows by run
         self._given_up: Counter[str] = Counter()  # images by run
         self._victims: defaultdict[tuple[Recipe, str], set[str]] = defaultdict(set)  # runs by benchmark and image
         self.stopped: set[str] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._waiting or self._alone)
-
-    @property
-    def batches(self) -> int:
-        """How many batches wait."""
-        return sum(len(piece.shard.batches) for piece in (*self._waiting, *self._alone))
+        return bool(self._waiting or self._suspected or self._alone)
 
     @property
     def rests(self) -> bool:
         """Whether all that waits is not to be tried yet."""
         now = self._clock()
-        return not self._waiting and all(piece.rests_until > now for piece in self._alone)
+        return not (self._waiting or self._suspected) and all(piece.rests_until > now for piece in self._alone)
 
     def take(self, group: tuple[str, ...], others_at_work: bool) -> Piece | None:
         """The next piece for a worker whose last piece was of `group`; None while a lone piece rests or waits.
@@ -108,18 +112,39 @@ class Suspects:
                 return None
             if lone is not None:
                 self._alone.remove(lone)
-                return lone
-            if not self._waiting:
+            piece = lone or self._next(group)
+            if piece is None:
                 return None
-            places = [i for i, piece in enumerate(self._waiting) if piece.suspect]
-            places = places or [i for i, piece in enumerate(self._waiting) if piece.group == group] or [0]
-            piece = self._waiting[places[0]]
-            del self._waiting[places[0]]
-            known = self._known(piece) if piece.suspect else set()
+            self.batches -= len(piece.shard.batches)
+            known = self._known(piece) if piece.suspect and not piece.alone else set()
             if not known:
                 return piece
             self._part(piece, known)
         return None
+
+    def _next(self, group: tuple[str, ...]) -> Piece | None:
+        """The first suspect that waits; else the first piece of a group; else the first of all."""
+        if self._suspected:
+            return self._suspected.popleft()
+        if not self._waiting:
+            return None
+        if group not in self._waiting:
+            group = min(self._waiting, key=lambda one: self._waiting[one][0][0])
+        _, piece = self._waiting[group].popleft()
+        if not self._waiting[group]:
+            del self._waiting[group]
+        return piece
+
+    def _add(self, piece: Piece) -> None:
+        """Put a piece in front."""
+        self.batches += len(piece.shard.batches)
+        if piece.alone:
+            self._alone.appendleft(piece)
+        elif piece.suspect:
+            self._suspected.appendleft(piece)
+        else:
+            self._front -= 1
+            self._waiting.setdefault(piece.group, deque()).appendleft((self._front, piece))
 
     def put(self, pieces: Sequence[Piece]) -> Iterator[BatchDone]:
         """Put pieces in front, in their order; what belongs to stopped runs comes back as failed rows instead."""
@@ -128,14 +153,14 @@ class Suspects:
             runs = piece.shard.runs
             kept = tuple([run for run in runs if run.run_id not in self.stopped])
             if kept and piece.shard.batches:
-                queue = self._alone if piece.alone else self._waiting
-                queue.appendleft(replace(piece, shard=replace(piece.shard, runs=kept)))
+                self._add(replace(piece, shard=replace(piece.shard, runs=kept)))
             if len(kept) < len(runs):
                 yield from failed_rows(piece.shard, [run for run in runs if run not in kept], reason)
 
     def did(self, done: BatchDone) -> None:
         """Take note of rows that came."""
-        self._done.update(row.run_id for row in done.rows)
+        runs = done.rows.runs
+        self._done.update(dict(zip(runs, np.bincount(done.rows.run, minlength=len(runs)).tolist(), strict=True)))
 
     def lost(self, piece: Piece, pending: Sequence[Batch], kind: str, nothing_else: bool) -> Iterator[BatchDone]:
         """A worker was lost with these batches of `piece` undone; yields the rows of what is given up for it."""
@@ -168,9 +193,11 @@ class Suspects:
         images = self._given_up[run.run_id]
         if images >= STOP_ALWAYS or (images >= STOP_AFTER and images > self._done[run.run_id]):
             self.stopped.add(run.run_id)
-            everything = [*self._alone, *self._waiting]
+            waiting = sorted((pair for pieces in self._waiting.values() for pair in pieces), key=lambda pair: pair[0])
+            everything = [*self._alone, *self._suspected, *(piece for _, piece in waiting)]
             self._alone.clear()
-            self._waiting.clear()
+            self._suspected.clear()
+            self._waiting, self.batches = {}, 0
             yield from self.put(everything)
 
     def _rested(self) -> Piece | None:
@@ -182,7 +209,7 @@ class Suspects:
     def _has_siblings(self, lone: Piece) -> bool:
         """Whether other images of the same run and batch wait."""
         (run,), batch = lone.shard.runs, (lone.shard.shard_id, lone.shard.batches[0].index)
-        suspects = (piece.shard for piece in self._waiting if piece.suspect and run in piece.shard.runs)
+        suspects = (piece.shard for piece in self._suspected if run in piece.shard.runs)
         return any((shard.shard_id, shard.batches[0].index) == batch for shard in suspects)
 
     def _known(self, suspect: Piece) -> set[str]:
@@ -193,14 +220,16 @@ class Suspects:
     def _part(self, suspect: Piece, known: set[str]) -> None:
         """Known images are tried once, alone, one run at a time; the others together, as before."""
         for piece in suspect.only(known).by_image():
-            self._alone.extend(replace(one, alone=True, tries=TRIES - 1) for one in piece.by_run())
+            for one in piece.by_run():
+                self._alone.append(replace(one, alone=True, tries=TRIES - 1))
+                self.batches += 1
         others = set(suspect.shard.batches[0].image_ids) - known
         if others:
-            self._waiting.appendleft(suspect.only(others))
+            self._add(suspect.only(others))
 
 
 def failed_rows(shard: Shard, runs: Sequence[Run], reason: str) -> Iterator[BatchDone]:
     """Failed rows of these runs for all wanted images, batch by batch."""
     for batch in shard.batches:
-        rows = tuple([Row(run.run_id, image, "failed", 0.0, reason) for run in runs for image in batch.image_ids])
-        yield BatchDone(shard.shard_id, batch.index, rows)
+        rows = (Row(run.run_id, image, "failed", 0.0, reason) for run in runs for image in batch.image_ids)
+        yield BatchDone(shard.shard_id, batch.index, Rows.of(rows))

@@ -66,8 +66,9 @@ class DataNow:
 
         A machine with a copy of its own has other inodes: if the same pixels came of it, what is known stays.
         """
-        found = [origin for origin in origins if not _copied(origin, self.known.get(origin.image_id))]
-        self.known |= {origin.image_id: origin for origin in found}
+        known = self.known
+        found = [one for one in origins if known.get(one.image_id) != one and not _copied(one, known.get(one.image_id))]
+        known |= {origin.image_id: origin for origin in found}
         return found
 
     def unseen(self, origins: Iterable[Origin]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from harness.contracts import Batch, Recipe, Scoring, Shard
+from harness.contracts import Recipe, Scoring, Shard
 from harness.planning import batches
 from harness.planning.data_now import DataNow
 from harness.planning.known import Plannable
@@ -240,19 +240,28 @@ def _cost(group: Sequence[PlannedRun]) -> Cost:
 
     Passes that encode words are distinct where other words may be offered; in an image it may be the same ones.
     """
-    passes: dict[Hashable, set[str]] = {}
-    encodings: dict[Hashable, set[str]] = {}
+    passes: dict[Hashable, set[frozenset[str]]] = {}
+    encodings: dict[Hashable, set[frozenset[str]]] = {}
     total = Cost()
     for planned in group:
         words = _words(planned)
         ways = {(one.backbone, one.encoding, words if encodes_words(one) else None) for one in planned.passes}
         for request in planned.passes:
             key = request, words if encodes_words(request) else None
-            passes.setdefault(key, set()).update(planned.missing)
+            passes.setdefault(key, set()).add(planned.missing)
         for way in ways:
-            encodings.setdefault(way, set()).update(planned.missing)
+            encodings.setdefault(way, set()).add(planned.missing)
         total += Cost(0, 0, len(ways) * len(planned.missing), len(planned.passes) * len(planned.missing))
-    return total + Cost(sum(map(len, encodings.values())), sum(map(len, passes.values())))
+    return total + Cost(_images(encodings), _images(passes))
+
+
+def _images(missing: Mapping[Hashable, set[frozenset[str]]]) -> int:
+    """How many images are in any of some sets, summed up; most runs miss the same ones, which are looked at once."""
+    sizes: dict[frozenset[frozenset[str]], int] = {}
+    for sets in map(frozenset, missing.values()):
+        if sets not in sizes:
+            sizes[sets] = len(next(iter(sets)) if len(sets) == 1 else frozenset[str]().union(*sets))
+    return sum(sizes[frozenset(sets)] for sets in missing.values())
 
 
 def _words(planned: PlannedRun) -> Hashable:
@@ -261,22 +270,19 @@ def _words(planned: PlannedRun) -> Hashable:
     return offer(range(1, len(names) + 1), names, rules).vocabulary, rules.vocabulary, rules.tagger
 
 
-def _shards(group: Sequence[PlannedRun], number: int, batch: int, size: int) -> list[Shard]:
+def _shards(group: Sequence[PlannedRun], number: int, batch: int, size: int) -> Iterator[Shard]:
     """Cut a group's sorted image ids into fixed batches; neighbours needed by the same runs share a shard."""
-    needed = [(runs, piece) for piece in batches.fixed(group[0].image_ids, batch) if (runs := _needing(group, piece))]
-    shards: list[Shard] = []
-    for runs, neighbours in groupby(needed, key=lambda pair: pair[0]):
-        pieces = [batches.without_stored(piece, _missing(runs)) for _, piece in neighbours]
+    wants = list({planned.missing: None for planned in group})  # few: most runs miss the same images
+    needed = [
+        (which, piece)
+        for piece in batches.fixed(group[0].image_ids, batch)
+        if (which := tuple([n for n, missing in enumerate(wants) if not missing.isdisjoint(piece.image_ids)]))
+    ]
+    for which, neighbours in groupby(needed, key=lambda pair: pair[0]):
+        of = {wants[n] for n in which}
+        planned = [one for one in group if one.missing in of]
+        runs, missing = tuple([one.run for one in planned]), frozenset[str]().union(*of)
+        pieces = [batches.without_stored(piece, missing) for _, piece in neighbours]
         for start in range(0, len(pieces), size):
             part = tuple(pieces[start : start + size])
-            name = f"{number}-{part[0].index}"
-            shards.append(Shard(name, tuple(planned.run for planned in runs), part, runs[0].keep))
-    return shards
-
-
-def _needing(group: Sequence[PlannedRun], piece: Batch) -> tuple[PlannedRun, ...]:
-    return tuple(planned for planned in group if not planned.missing.isdisjoint(piece.image_ids))
-
-
-def _missing(runs: Sequence[PlannedRun]) -> frozenset[str]:
-    return frozenset().union(*(planned.missing for planned in runs))
+            yield Shard(f"{number}-{part[0].index}", runs, part, planned[0].keep)

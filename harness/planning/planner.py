@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -80,7 +81,9 @@ class Planner:
         self._tried = tried
         self._batch, self._stored, self._limit, self._keep, self._shelf = batch, stored, limit, keep, shelf
         self._known = Known(folder, shelf.origins, shelf.tell)
-        self._together: dict[tuple[str, ...], frozenset[str]] = {}  # the images of a benchmark, held once for all runs
+        self._together: dict[Recipe, frozenset[str]] = {}  # the images of a benchmark, held once for all runs
+        self._alike: dict[frozenset[str], frozenset[str]] = {}  # and what several runs lack
+        self._made: dict[str, tuple[tuple[Any, ...], Any]] = {}  # runs that were stored together are stored alike
         self.labels: dict[str, PlannedRun] = {}
         self.fits: dict[str, PlannedFit] = {}
         self.trials: dict[str, PlannedRun] = {}
@@ -138,14 +141,17 @@ class Planner:
         fit = None if teacher is None else self._fit(cell, teacher, method)
         run, record = self._run(cell, place, method, fit, purpose(None if fit is None else fit.folder), settled)
         wanted = place.image_ids[: self._limit]
-        every = self._together.setdefault(wanted, frozenset(wanted))
+        if cell.benchmark not in self._together:
+            self._together[cell.benchmark] = frozenset(wanted)
+        every = self._together[cell.benchmark]
         keep = every if isinstance(run.purpose, Labelling) else chosen(place.image_ids, self._keep) & every
         changed = self._changed(place, run, fit, settled or {})
         lacking, failed = self._lacking(run, every, changed)
+        missing = self._with_unseen(run, lacking, keep)
         to_fetch = () if fit is not None and fit.stored and not method.passes else method.to_fetch  # a fit's alone
         return PlannedRun(
-            run, wanted, self._with_unseen(run, lacking, keep), failed_before=failed, passes=method.passes, keep=keep,
-            stored=len(wanted) - len(lacking), record=record, fit=fit, changed=changed,
+            run, wanted, self._alike.setdefault(missing, missing), failed_before=failed, passes=method.passes,
+            keep=keep, stored=len(wanted) - len(lacking), record=record, fit=fit, changed=changed,
             to_fetch=to_fetch + self._known.tagger_to_fetch(run.protocol.tagger),
             train_overlap=getattr(cell, "train_overlap", 0.0), resolved=_resolved(cell, method.recipe),
         )  # fmt: skip
@@ -155,9 +161,15 @@ class Planner:
         known = self._stored.get(run.run_id)
         if not known:
             return every, 0
-        lacking = frozenset(image for image in every if known.get(image) != "ok" or image in changed)
-        failed = sum(known.get(image) == "failed" for image in lacking)
+        lacking, failed = self._as_before("lacking", (known, every, changed), _lacking)
         return lacking - self._failed(run) if run.run_id in self._tried else lacking, failed
+
+    def _as_before(self, what: str, of: tuple[Any, ...], make: Callable[..., Any]) -> Any:
+        """What is made of some things; of the very same ones as the last time it is what was made then."""
+        last = self._made.get(what)
+        if last is None or not all(map(operator.is_, last[0], of)):
+            last = self._made[what] = of, make(*of)
+        return last[1]
 
     def _with_unseen(self, run: Run, lacking: frozenset[str], keep: frozenset[str]) -> frozenset[str]:
         """What a run lacks, and the images whose label maps are wanted and not there."""
@@ -174,8 +186,8 @@ class Planner:
         if (fit is not None and fit.outdated) or before not in (None, chosen.get("values")):
             stored = self._stored.get(run.run_id, {})
             return {image: UNREADABLE for image, status in stored.items() if status == "ok"}
-        samples = self._shelf.samples(run.run_id)
-        return place.data.changed({image: samples[image] for image in place.image_ids if image in samples})
+        found: Mapping[str, str] = self._as_before("changed", (place, self._shelf.samples(run.run_id)), _changed)
+        return found
 
     def _fit(self, cell: Plannable, teacher: Plannable, learner: KnownMethod) -> PlannedFit:
         """What a learner's cell needs first. Its id: the learner, the teacher's label maps, the images."""
@@ -296,6 +308,17 @@ def chosen(image_ids: Sequence[str], keep: int | Sequence[str]) -> frozenset[str
         return frozenset(keep) & frozenset(image_ids)
     count = min(keep, len(image_ids))
     return frozenset(image_ids[place * len(image_ids) // count] for place in range(count))
+
+
+def _lacking(
+    known: Mapping[str, str], every: frozenset[str], changed: Mapping[str, str]
+) -> tuple[frozenset[str], int]:
+    lacking = frozenset([image for image in every if known.get(image) != "ok" or image in changed])
+    return lacking, sum(known.get(image) == "failed" for image in lacking)
+
+
+def _changed(place: KnownBenchmark, samples: Mapping[str, str | None]) -> dict[str, str]:
+    return place.data.changed({image: samples[image] for image in place.image_ids if image in samples})
 
 
 def _resolved(cell: Plannable, recipe: Recipe) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
-from harness.contracts import Asked, BatchDone, Method, Recipe, Row, Run, Shard
+from harness.contracts import Asked, BatchDone, Method, Recipe, Row, Rows, Run, Shard
 from harness.errors import in_words
 from harness.foreign.calls import Guard
 from harness.protocol.offering import tagged
@@ -47,14 +47,14 @@ class ShardWorker:
         """
         self._prepare()
         guard, methods, untried = self._opened(shard)
-        nothing = (BatchDone(shard.shard_id, batch.index, ()) for batch in shard.batches)
+        nothing = (BatchDone(shard.shard_id, batch.index, Rows.of(())) for batch in shard.batches)
         computed = self._computed(guard, shard, methods) if methods else nothing
         for batch, done in zip(shard.batches, computed, strict=True):
-            left = [
+            left = Rows.of(
                 Row(run.run_id, image, "failed", 0.0, f"Not tried: {why}")
                 for run, why in untried for image in batch.image_ids
-            ]  # fmt: skip
-            yield replace(done, rows=(*done.rows, *left), notices=self._openings.take_notices())
+            )  # fmt: skip
+            yield replace(done, rows=Rows.joined((done.rows, left)), notices=self._openings.take_notices())
 
     def _computed(self, guard: Guard, shard: Shard, methods: Runs) -> Iterator[BatchDone]:
         """The shard's batches under methods whose networks are open."""
@@ -74,7 +74,8 @@ class ShardWorker:
             seen = [place[0] for place in places]
             kept = tuple([picture(slot.sample) for slot in seen if slot.sample and slot.image_id in shard.keep])
             origins = tuple([slot.origin for slot in seen if slot.origin])
-            yield BatchDone(shard.shard_id, batch.index, work.rows, work.encodings, work.passes, seconds, kept, origins)
+            rows = Rows.of(work.rows)
+            yield BatchDone(shard.shard_id, batch.index, rows, work.encodings, work.passes, seconds, kept, origins)
 
     def _opened(self, shard: Shard) -> tuple[Guard, Runs, list[tuple[Run, str]]]:
         """The runs with their methods, all that they need opened; and those that lack something, with the reason."""

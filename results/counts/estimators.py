@@ -9,18 +9,20 @@ is true (true 65535, which rows hold under `void_counts` alone) counts in P and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.contracts import WIDE_IGNORED, Row
+from harness.contracts import WIDE_IGNORED, Row, Rows
 from results.folder.rows import COUNTS
 
 Counts = NDArray[np.int64]
 NO_CLASS = WIDE_IGNORED  # as a predicted class
+_WAITING = 2**18  # overlaps whose sums may wait
 _COLUMNS = 256  # of an image whose classes are spread out
 
 
@@ -239,33 +241,57 @@ def confused_with(confusion: pl.DataFrame, classes: Sequence[str]) -> pl.DataFra
 
 
 class RunningScores:
-    """The mIoU of every run so far, for progress: sums of rows as they come, each (run, image) given once."""
+    """The mIoU of every run so far, for progress: sums of rows as they come, each (run, image) given once.
+
+    Rows wait until somebody asks, or many wait: sums are made of many at once.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, Counts] = {}
+        self._waiting: list[Rows] = []
+        self._overlaps = 0
+        self._turn = threading.Lock()  # a display asks in a thread of its own
 
     def add(self, rows: Iterable[Row]) -> None:
         """Take rows in; failed ones change nothing."""
-        for row in rows:
-            self._add(row.run_id, row.true, row.predicted, row.pixels)
-
-    def add_confusions(self, confusions: pl.DataFrame) -> None:
-        """Take in what is stored already: run_id, true, predicted, pixels, as in `Tally.confusions`."""
-        for (run_id,), part in confusions.partition_by("run_id", as_dict=True).items():
-            self._add(str(run_id), *overlap_arrays(part))
-
-    def _add(self, run_id: str, true: Counts, predicted: Counts, pixels: Counts) -> None:
-        true, predicted = np.asarray(true), np.asarray(predicted)
-        highest = max(
-            int(classes.max(initial=0)) for classes in (true[true != NO_CLASS], predicted[predicted != NO_CLASS])
-        )
-        counts = ClassCounts.of(true, predicted, np.asarray(pixels), 0, highest)
-        sums = self._sums.get(run_id, np.zeros((3, 0), np.int64))
-        if sums.shape[1] <= highest:
-            sums = np.pad(sums, ((0, 0), (0, highest + 1 - sums.shape[1])))
-        sums[:, : highest + 1] += np.stack([counts.intersection, counts.labelled, counts.predicted])
-        self._sums[run_id] = sums
+        columns = Rows.of(rows)
+        with self._turn:
+            self._waiting.append(columns.bare())
+            self._overlaps += columns.true.size
+            if self._overlaps > _WAITING:
+                self._sum_up()
 
     def miou(self, run_id: str) -> float | None:
         """mmseg's mIoU of the run so far, 0..1; None before its first scored pixel."""
-        return miou(ClassCounts(*self._sums[run_id])) if run_id in self._sums else None
+        with self._turn:
+            self._sum_up()
+            return miou(ClassCounts(*self._sums[run_id])) if run_id in self._sums else None
+
+    def _sum_up(self) -> None:
+        waiting, self._waiting, self._overlaps = self._waiting, [], 0
+        if not waiting:
+            return
+        runs = dict.fromkeys(run for rows in waiting for run in rows.runs)
+        numbers = {run: number for number, run in enumerate(runs)}
+        run = np.concatenate([np.repeat(_numbers(numbers, rows)[rows.run], rows.lengths) for rows in waiting])
+        one = np.uint16(1)  # 65535 + 1 is 0 in 16 bits: what no class has comes first
+        true, predicted = (np.concatenate([getattr(rows, name) for rows in waiting]) + one for name in COUNTS[:2])
+        pixels = np.concatenate([rows.pixels for rows in waiting]).astype(np.float64)
+        side = 1 + max(int(true.max(initial=0)), int(predicted.max(initial=0)))
+        right = true == predicted
+        # float64 holds every integer below 2^53: more pixels than wait at a time.
+        sums = [
+            np.bincount(run[chosen] * side + classes[chosen], pixels[chosen], len(numbers) * side)
+            for chosen, classes in ((right, true), (slice(None), true), (slice(None), predicted))
+        ]
+        counts = np.stack(sums).astype(np.int64).reshape(3, len(numbers), side)[:, :, 1:]
+        for run_id, number in numbers.items():
+            before = self._sums.get(run_id, np.zeros((3, 0), np.int64))
+            after = np.zeros((3, max(side - 1, before.shape[1])), np.int64)
+            after[:, : before.shape[1]] += before
+            after[:, : side - 1] += counts[:, number]
+            self._sums[run_id] = after
+
+
+def _numbers(numbers: Mapping[str, int], rows: Rows) -> Counts:
+    return np.array([numbers[run] for run in rows.runs], np.int64)

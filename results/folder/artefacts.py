@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.contracts import Row, artefact
+from harness.contracts import Row, Rows, artefact
 from harness.errors import StoreError
 from results.folder.durable import ASIDE, write_text, write_whole
 from results.folder.keepsakes import file_name_of
@@ -119,9 +119,9 @@ def has_gathered(folder: Path, artefact_id: str, image_id: str) -> bool:
 
 def keep_gathered(folder: Path, rows: Iterable[Row]) -> None:
     """Write what rows bring of a learner's gathering; their run is the artefact."""
-    for row in rows:
-        if row.gathered is not None:
-            _write(gathered_path(folder, row.run_id, row.image_id), row.gathered)
+    columns = Rows.of(rows)
+    for number, gathered in columns.gathered.items():
+        _write(gathered_path(folder, *columns.key(number)), gathered)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -29,8 +29,7 @@ def tell(path: Path, contents: Sequence[Mapping[str, object]]) -> None:
     if path.exists() and not path.is_file():
         raise StoreError(f"{path} is no file; {_CURE}")
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
-    plain = [json.loads(json.dumps({"time": time, **content}, default=str)) for content in contents]
-    lines = lines_of(plain)
+    lines = lines_of([{"time": time, **content} for content in contents])
     try:
         with path.open("ab+") as file:
             # A crash may have cut the last line short; it stays alone.
@@ -41,7 +40,7 @@ def tell(path: Path, contents: Sequence[Mapping[str, object]]) -> None:
 
 def lines_of(contents: Sequence[Mapping[str, object]]) -> str:
     """The lines of some events."""
-    return "".join(json.dumps(sealed(content)) + "\n" for content in contents)
+    return "".join(json.dumps(sealed(content, default=str)) + "\n" for content in contents)
 
 
 def told_events(path: Path) -> Told:

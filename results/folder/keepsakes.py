@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from harness.contracts import Picture, Row, WideTruth, widened
+from harness.contracts import Picture, Row, Rows, WideTruth, widened
 from harness.errors import StoreError
 from results.folder.durable import write_whole
 from results.folder.proof import CURE, read_stamped, stamped
@@ -46,9 +46,9 @@ def picture_paths(folder: Path, benchmark: Mapping[str, object], image_id: str) 
 
 def keep_label_maps(folder: Path, rows: Iterable[Row]) -> None:
     """Write the label maps that rows bring; the last one written stands."""
-    for row in rows:
-        if row.label_map is not None:
-            _write(label_map_path(folder, row.run_id, row.image_id), row.label_map)
+    columns = Rows.of(rows)
+    for number, label_map in columns.label_maps.items():
+        _write(label_map_path(folder, *columns.key(number)), label_map)
 
 
 def keep_pictures(folder: Path, benchmark: Mapping[str, object], pictures: Iterable[Picture]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple
 from pathlib import Path
 
 from harness.contracts import Mark, Origin
@@ -37,7 +36,7 @@ def remember(folder: Path, key: str, origins: Iterable[Origin]) -> None:
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as file:
             # A line that a crash cut short stays alone.
-            file.write("".join(f"\n{json.dumps(origin)}" for origin in map(astuple, origins)).encode())
+            file.write("".join(f"\n{json.dumps(origin)}" for origin in origins).encode())
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror}); free or mend the disk") from None
 

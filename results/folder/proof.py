@@ -43,9 +43,9 @@ def seal_of(content: Mapping[str, object]) -> str:
     return bytes_digest(json.dumps(bare, sort_keys=True).encode())
 
 
-def sealed(content: Mapping[str, object]) -> dict[str, object]:
-    """A JSON object as it is read again, with its seal, the last key."""
-    plain = json.loads(json.dumps(content))
+def sealed(content: Mapping[str, object], default: Callable[[object], object] | None = None) -> dict[str, object]:
+    """A JSON object as it is read again, with its seal, the last key. default: says what JSON cannot."""
+    plain = json.loads(json.dumps(content, default=default))
     return {**plain, SEAL: seal_of(plain)}
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from harness.contracts import IGNORED, WIDE_IGNORED, Row
+from harness.contracts import IGNORED, WIDE_IGNORED, Row, Rows
+from harness.contracts.rows import COLUMNS, STATUSES
 from harness.errors import StoreError
 
 KEY = ("run_id", "image_id")
@@ -29,11 +29,11 @@ SCHEMA: dict[str, pl.DataType] = {
     "sample": pl.String(),
 }
 LATER = ("sample",)  # columns that parts of former versions lack: null
-STATUSES = ("ok", "failed")
 # The limits of what a row may hold; SCHEMA's types hold them.
 # A truth of 65535, of which no class is true, is in rows under `void_counts`.
-LAST_TRUE, LAST_PREDICTED, MOST_PIXELS = WIDE_IGNORED, WIDE_IGNORED, 2**32 - 1
-_DIGEST = r"[0-9a-f]{32}"
+LAST_TRUE, LAST_PREDICTED = WIDE_IGNORED, WIDE_IGNORED
+_DIGITS = 32
+_DIGEST = rf"[0-9a-f]{{{_DIGITS}}}"
 _SHOWN = 5  # images named in a sentence
 _RULES = (
     "it needs status ok or failed, finite seconds, and each pair of classes "
@@ -57,23 +57,82 @@ class OtherData(Contradiction):
     """Rows of the same run and image were computed from images or truths that differ."""
 
 
-def checked(row: Row) -> Row:
-    """The row as it is stored: overlaps ordered by true and predicted class. StoreError on malformed counts."""
-    true, predicted, pixels = (np.asarray(a, np.int64) for a in (row.true, row.predicted, row.pixels))
-    if (
-        not (true.shape == predicted.shape == pixels.shape and true.ndim == 1)
-        or row.status not in STATUSES
-        or not math.isfinite(row.seconds)
-        or (row.status == "failed" and pixels.size)
-        or not _within(true, 0, LAST_TRUE)
-        or not _within(predicted, 0, LAST_PREDICTED)
-        or not _within(pixels, 1, MOST_PIXELS)
-        or np.unique(_codes(true, predicted)).size != pixels.size
-        or not (row.sample is None or re.fullmatch(_DIGEST, row.sample))
-    ):
-        raise StoreError(f"the row of run {row.run_id}, image {row.image_id} cannot be stored: {_RULES}")
-    order = np.argsort(_codes(true, predicted))
-    return replace(row, true=true[order], predicted=predicted[order], pixels=pixels[order])
+def checked(rows: Iterable[Row]) -> Rows:
+    """Rows as they are stored: overlaps ordered by true and predicted class. StoreError for the first malformed one."""
+    try:
+        columns = Rows.of(rows)
+    except ValueError as error:
+        raise _cannot_be_stored(str(error)) from None
+    if not _is_whole(columns):
+        raise StoreError("rows cannot be stored: their columns do not belong together")
+    rises = _rises(columns)
+    if rises.all() and _is_right(columns):
+        return columns
+    columns = columns if rises.all() else _ordered(columns)
+    wrong = _wrong_rows(columns)
+    if wrong.size:
+        row = columns[int(wrong[0])]
+        raise _cannot_be_stored(f"the row of run {row.run_id}, image {row.image_id}")
+    return columns
+
+
+def _cannot_be_stored(what: str) -> StoreError:
+    return StoreError(f"{what} cannot be stored: {_RULES}")
+
+
+def _is_whole(rows: Rows) -> bool:
+    """Whether columns are of the types in which they are stored, of one length, and point to what is there."""
+    if any((column := getattr(rows, name)).dtype != kind or column.ndim != 1 for name, kind in COLUMNS.items()):
+        return False
+    by_row = {column.size for column in (rows.run, rows.image, rows.sample, rows.ok, rows.seconds, rows.lengths)}
+    overlaps = {rows.true.size, rows.predicted.size, rows.pixels.size, int(rows.lengths.sum())}
+    places = ((rows.run, len(rows.runs), 0), (rows.image, len(rows.images), 0), (rows.sample, len(rows.samples), -1))
+    return (
+        len(by_row) == len(overlaps) == 1
+        and rows.lengths.min(initial=0) >= 0
+        and all(at.min(initial=0) >= least and at.max(initial=-1) < most for at, most, least in places)
+    )
+
+
+def _rises(rows: Rows) -> NDArray[np.bool_]:
+    """Whether an overlap has a higher number than the one before, or is the first one of its row."""
+    codes = _codes(rows.true, rows.predicted, np.uint32)
+    rises = np.ones(codes.size + 1, np.bool_)  # one more, where empty rows begin at the end
+    np.greater(codes[1:], codes[:-1], out=rises[1:-1])
+    rises[np.cumsum(rows.lengths) - rows.lengths] = True
+    return rises[:-1]
+
+
+def _row_of_overlaps(rows: Rows) -> NDArray[np.int64]:
+    """The number of the row of every overlap."""
+    return np.repeat(np.arange(len(rows)), rows.lengths)
+
+
+def _ordered(rows: Rows) -> Rows:
+    """Overlaps ordered by true and predicted class within their rows."""
+    order = np.lexsort((_codes(rows.true, rows.predicted, np.uint32), _row_of_overlaps(rows)))
+    return replace(rows, true=rows.true[order], predicted=rows.predicted[order], pixels=rows.pixels[order])
+
+
+def _is_right(rows: Rows) -> bool:
+    """Whether no row breaks a rule besides that of order: what is true of nearly all, in few steps."""
+    return bool(
+        np.isfinite(rows.seconds).all()
+        and rows.pixels.all()
+        and (rows.ok.all() or not rows.lengths[~rows.ok].any())
+        and all(len(sample) == _DIGITS for sample in rows.samples)
+        and re.fullmatch(r"[0-9a-f]*", "".join(rows.samples))
+    )
+
+
+def _wrong_rows(rows: Rows) -> NDArray[np.int64]:
+    """The rows that break a rule."""
+    digests = np.array([*(re.fullmatch(_DIGEST, sample) is not None for sample in rows.samples), True], np.bool_)
+    wrong = ~np.isfinite(rows.seconds) | (~rows.ok & (rows.lengths > 0)) | ~digests[rows.sample]
+    overlaps = ~_rises(rows) | (rows.pixels == 0)  # what does not rise is there twice
+    if not overlaps.any():
+        return np.flatnonzero(wrong)
+    return np.union1d(np.flatnonzero(wrong), _row_of_overlaps(rows)[overlaps])
 
 
 def wide_classes(frame: pl.DataFrame) -> pl.DataFrame:
@@ -136,20 +195,38 @@ def _codes(true: NDArray[Any], predicted: NDArray[Any], kind: type[np.integer[An
     return codes
 
 
-def frame_of(rows: Sequence[Row]) -> pl.DataFrame:
+def frame_of(checked_rows: Iterable[Row]) -> pl.DataFrame:
     """Checked rows as a frame of SCHEMA."""
-    columns = {
-        "run_id": [row.run_id for row in rows],
-        "image_id": [row.image_id for row in rows],
-        "status": [row.status for row in rows],
-        "seconds": [float(row.seconds) for row in rows],
-        "error": [row.error for row in rows],
-        "true": [row.true.astype(np.uint16) for row in rows],
-        "predicted": [row.predicted.astype(np.uint16) for row in rows],
-        "pixels": [row.pixels.astype(np.uint32) for row in rows],
-        "sample": [row.sample for row in rows],
-    }
-    return pl.DataFrame(columns, schema=SCHEMA)
+    rows = Rows.of(checked_rows)
+    texts = {name: pl.Series([*own, None], dtype=pl.String) for name, own in _texts(rows).items()}
+    places = {"run_id": rows.run, "image_id": rows.image, "status": rows.ok, "error": _error_of_rows(rows)}
+    places["sample"] = rows.sample
+    columns = {name: texts[name].gather(at % len(texts[name])) for name, at in places.items()}
+    frame = pl.DataFrame({**columns, "seconds": rows.seconds})
+    overlaps = {name: getattr(rows, name) for name in COUNTS}
+    lists = pl.DataFrame({"row": pl.Series(_row_of_overlaps(rows)).set_sorted(), **overlaps})
+    lists = lists.group_by("row", maintain_order=True).agg(*COUNTS)
+    some = rows.lengths > 0
+    none = [pl.lit([], SCHEMA[name]).alias(name) for name in COUNTS]
+    halves = [frame.filter(some).hstack(lists.select(COUNTS)), frame.filter(~some).with_columns(none)]
+    whole = pl.concat([half.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items()) for half in halves])
+    return whole if some.all() else whole[np.argsort(np.argsort(~some, kind="stable"))]
+
+
+def _texts(rows: Rows) -> dict[str, Sequence[str]]:
+    """By column, the texts in it."""
+    errors = tuple(dict.fromkeys(rows.errors.values()))
+    return {
+        "run_id": rows.runs, "image_id": rows.images, "status": STATUSES[::-1], "error": errors, "sample": rows.samples,
+    }  # fmt: skip
+
+
+def _error_of_rows(rows: Rows) -> NDArray[np.int64]:
+    """By row, the place of its error among the different ones; -1 where there is none."""
+    places = {error: number for number, error in enumerate(dict.fromkeys(rows.errors.values()))}
+    found = np.full(len(rows), -1)
+    found[list(rows.errors)] = [places[error] for error in rows.errors.values()]
+    return found
 
 
 def defeated(frame: pl.DataFrame, where: str) -> pl.DataFrame:
@@ -173,10 +250,6 @@ def defeated(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     if wrong.height:
         raise Contradiction(_contradiction(wrong, where), wrong)
     return rest
-
-
-def _within(values: NDArray[np.int64], low: int, high: int) -> bool:
-    return not values.size or bool(values.min() >= low and values.max() <= high)
 
 
 def some_of(images: Sequence[str]) -> str:

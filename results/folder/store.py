@@ -7,7 +7,7 @@ docs/results_folder.md says what proves what.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from harness.errors import StoreError
 from results.folder import parts
 from results.folder.durable import write_text
 from results.folder.events import Told, tell, told_events
+from results.folder.held import Held
 from results.folder.proof import CURE, read_json, sealed
 from results.folder.recipes import RunRecipe, is_of_now, joined_sweeps, recipe_path, recipe_text
 from results.folder.rows import KEY, SCHEMA, defeated
@@ -70,7 +71,7 @@ class Store:
     def _recipes(self) -> Path:
         return self.folder / "recipes"
 
-    def writer(self, max_rows: int = 2000, max_seconds: float = 10.0) -> Writer:
+    def writer(self, max_rows: int = 50_000, max_seconds: float = 10.0) -> Writer:
         """A context in which rows are appended; they reach the disk after that many rows or seconds, and on leaving."""
         return Writer(self.folder, max_rows, max_seconds)
 
@@ -97,36 +98,13 @@ class Store:
         frames = [frame for frame in self.chunks(run_ids) if frame.height]
         return pl.concat(frames).sort(KEY) if frames else pl.DataFrame(schema=SCHEMA)
 
-    def stored(self) -> dict[str, dict[str, str]]:
-        """Run id -> image id -> status, from three columns alone."""
-        frames = [parts.read_part(path, [*KEY, "status"]).drop("index") for path in parts.listed(self._rows)]
-        if not frames:
-            return {}
-        # False sorts before True: an ok row overwrites a failed one.
-        keys = pl.concat(frames).sort(pl.col("status") == "ok", maintain_order=True)
-        grouped = keys.group_by("run_id").agg("image_id", "status").sort("run_id")
-        return {run_id: dict(zip(images, status, strict=True)) for run_id, images, status in grouped.iter_rows()}
+    def held(self) -> Held:
+        """Which images of which runs are stored, and what else a plan asks, from key columns alone."""
+        return Held(parts.listed(self._rows))
 
-    def samples(self) -> Callable[[str], dict[str, str | None]]:
-        """Run id -> image id -> digest of the data behind its good row; None where none is said, "" where two are."""
-        columns = [*KEY, "status", "sample"]
-        frames = [parts.read_part(path, columns).filter(pl.col("status") == "ok") for path in parts.listed(self._rows)]
-        if not frames:
-            return lambda _: {}
-        said = pl.col("sample").drop_nulls()
-        one = pl.when(said.n_unique() > 1).then(pl.lit("")).otherwise(said.first()).alias("sample")
-        by_run = pl.concat(frames).group_by(KEY).agg(one).partition_by("run_id", as_dict=True)
-        none = pl.DataFrame(schema={name: SCHEMA[name] for name in ("image_id", "sample")})
-        return lambda run_id: dict(by_run.get((run_id,), none).select("image_id", "sample").iter_rows())
-
-    def timings(self) -> dict[str, tuple[float, int]]:
-        """Run id -> seconds of its good rows and how many they are, from three columns alone."""
-        frames = [parts.read_part(path, ["run_id", "status", "seconds"]) for path in parts.listed(self._rows)]
-        if not frames:
-            return {}
-        good = pl.concat(frames).filter(pl.col("status") == "ok")
-        summed = good.group_by("run_id").agg(pl.sum("seconds"), rows=pl.len()).sort("run_id")
-        return {run_id: (seconds, rows) for run_id, seconds, rows in summed.iter_rows()}
+    def stored(self) -> Mapping[str, Mapping[str, str]]:
+        """Run id -> image id -> status."""
+        return self.held()
 
     def write_recipe(self, run_id: str, content: Mapping[str, object]) -> None:
         """Store a run's recipe; the last one written stands, and no sweep of an earlier one is forgotten."""

@@ -11,9 +11,9 @@ from types import TracebackType
 
 import polars as pl
 
-from harness.contracts import Row
+from harness.contracts import Origin, Row, Rows
 from harness.errors import StoreError
-from results.folder import events, lock, parts
+from results.folder import events, lock, origins, parts
 from results.folder.durable import remove_leftovers
 from results.folder.rows import KEY, SCHEMA, checked, frame_of
 
@@ -31,8 +31,10 @@ class Writer:
         # Absolute, since the clock may strike while a foreign method is in another working directory.
         self._folder, self._rows = folder.absolute(), folder.absolute() / "rows"
         self._max_rows, self._max_seconds = max_rows, max_seconds
-        self._waiting: list[Row] = []
+        self._waiting: list[Rows] = []
+        self._number = 0  # of rows that wait
         self._untold: list[Mapping[str, object]] = []
+        self._origins: dict[str, list[Origin]] = {}
         self._turn = threading.RLock()  # the clock's thread and its owner write in turns
         self._closing = threading.Event()
         self._trouble: StoreError | None = None
@@ -60,23 +62,35 @@ class Writer:
             lock.release(self._folder)
 
     def append(self, rows: Iterable[Row], event: Mapping[str, object] | None = None) -> None:
-        """Take rows over, and an event that tells of them. StoreError for malformed rows, or a disk that refuses."""
+        """Take rows over, all or none, and an event that tells of them. StoreError for malformed ones, or a disk that
+        refuses."""
         with self._turn:
             if self._trouble:
                 self._trouble = None
                 self.flush()  # once more, and this time it is heard
-            self._waiting.extend(checked(row) for row in rows)
+            columns = checked(rows)
+            if len(columns):
+                self._waiting.append(columns.bare())
+                self._number += len(columns)
             if event is not None:
                 self._untold.append(event)
-            if len(self._waiting) >= self._max_rows or self._overdue():
+            if self._number >= self._max_rows or self._overdue():
                 self.flush()
+
+    def remember(self, key: str, found: Iterable[Origin]) -> None:
+        """Take over where images of a benchmark came from: it is on the disk before rows that are appended later."""
+        with self._turn:
+            self._origins.setdefault(key, []).extend(found)
 
     def flush(self) -> None:
         """Write what is waiting as one part, then tell of it; what cannot be written keeps waiting."""
         with self._turn:
+            for key in list(self._origins):
+                origins.remember(self._folder, key, self._origins[key])
+                del self._origins[key]
             if self._waiting:
-                self.write(frame_of(self._waiting))
-                self._waiting = []
+                self.write(frame_of(Rows.joined(self._waiting)))
+                self._waiting, self._number = [], 0
             if self._untold:
                 events.tell(self._folder / "events.jsonl", self._untold)
                 self._untold = []
@@ -113,7 +127,8 @@ class Writer:
             parts.join(self._rows)
 
     def _overdue(self) -> bool:
-        return bool(self._waiting or self._untold) and time.monotonic() - self._flushed >= self._max_seconds
+        waits = self._waiting or self._untold or self._origins
+        return bool(waits) and time.monotonic() - self._flushed >= self._max_seconds
 
     def _watch(self) -> None:
         """Flush by the clock; what goes wrong is raised when the owner comes next."""

@@ -1,34 +1,28 @@
-"""Stored rows -> what a sweep wants to know at a glance: seconds an image, scores so far, errors."""
+"""Stored rows -> what a sweep wants to know at a glance: seconds an image, the score of a run, errors."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import polars as pl
 
 from harness.contracts import Run
-from results.counts.estimators import RunningScores, counts_of, miou
+from results.counts.estimators import counts_of, miou
 from results.counts.tally import tally
+from results.folder.held import Held
 from results.folder.store import Store
 
 
-def seconds_per_image(store: Store) -> dict[str, float]:
-    """Mean seconds of a good row, by address of the method."""
+def seconds_per_image(store: Store, held: Held) -> dict[str, float]:
+    """Mean seconds of a good row, by address of the method. held: what is stored."""
     uses = {run_id: recipe.method["use"] for run_id, recipe in store.recipes().items()}
     spent: dict[str, tuple[float, int]] = {}
-    for run_id, (seconds, rows) in store.timings().items():
+    for run_id, (seconds, rows) in held.timings.items():
         if use := uses.get(run_id):
             before = spent.get(use, (0.0, 0))
             spent[use] = before[0] + seconds, before[1] + rows
     return {use: seconds / rows for use, (seconds, rows) in spent.items()}
-
-
-def scores_so_far(store: Store, run_ids: Sequence[str], background: Collection[str]) -> RunningScores:
-    """Running scores that know what is stored of these runs. background: the runs that score the background."""
-    scores = RunningScores()
-    scores.add_confusions(tally(store.chunks(run_ids), background).confusions)
-    return scores
 
 
 def miou_of(store: Store, run: Run, image_ids: Sequence[str], classes: int) -> float | None:
@@ -49,7 +43,6 @@ def errors(store: Store, run_ids: Sequence[str]) -> list[tuple[str, int]]:
     return sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-def runs_of_another_identity(store: Store, scheme: int) -> int:
+def runs_of_another_identity(store: Store, held: Held, scheme: int) -> int:
     """How many runs with rows have ids of another kind than `scheme`, so that they are not resumed."""
-    stored = store.stored()
-    return sum(recipe.identity != scheme for run_id, recipe in store.recipes().items() if run_id in stored)
+    return sum(recipe.identity != scheme for run_id, recipe in store.recipes().items() if run_id in held)

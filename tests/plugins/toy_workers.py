@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.contracts import Batch, BatchDone, ProtocolSettings, Recipe, Row, Run, Shard
+from harness.contracts import Batch, BatchDone, ProtocolSettings, Recipe, Row, Rows, Run, Shard
 
 
 def run_named(name: str) -> Run:
@@ -52,7 +52,7 @@ class Mild:
         for batch in shard.batches:
             rows = [self.compute(run, image, batch) for run in shard.runs for image in batch.image_ids]
             told = ("It is mild.",) if batch.index == 0 else ()
-            yield BatchDone(shard.shard_id, batch.index, tuple(rows), encodings=len(batch.image_ids), notices=told)
+            yield BatchDone(shard.shard_id, batch.index, Rows.of(rows), encodings=len(batch.image_ids), notices=told)
 
     def compute(self, run: Run, image: str, batch: Batch) -> Row:
         return row_of(run.run_id, image, len(batch.slots))

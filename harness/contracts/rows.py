@@ -1,0 +1,238 @@
+"""What one image of one run gave flows in; columns that are ready to be stored flow out: the form that travels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+STATUSES = ("ok", "failed")
+COLUMNS: Mapping[str, np.dtype[Any]] = {
+    name: np.dtype(kind)
+    for name, kind in (
+        ("seconds", np.float64), ("lengths", np.int64), ("run", np.int32), ("image", np.int32), ("sample", np.int32),
+        ("pixels", np.uint32), ("true", np.uint16), ("predicted", np.uint16), ("ok", np.bool_),
+    )
+}  # fmt: skip
+_MOST = {"true": 2**16 - 1, "predicted": 2**16 - 1, "pixels": 2**32 - 1}
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One image of one run. Overlaps are parallel integer arrays: true class, predicted class, pixels (all > 0).
+
+    Classes are numbered as in a truth: 0 background, k = classes[k - 1]; predicted 65535 = no class was given. Pixels
+    that are not scored under the run's protocol are not counted. label_map: the predicted map as a PNG, where it was
+    asked for: of 8 bits, 255 being no class, where no class in it is above 254; else of 16. gathered: what a learner's
+    `gather` gave, as an .npz; such a row counts nothing and is not stored.
+    sample: the digest of the image and truth that it was computed from, as they were decoded (harness.recipes.origins);
+    None where there was nothing to decode, and in rows of former versions.
+    """
+
+    run_id: str
+    image_id: str
+    status: str  # "ok" or "failed"
+    seconds: float  # own reading, plus an equal share of the passes it read
+    error: str | None = None
+    true: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    predicted: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    label_map: bytes | None = None
+    gathered: bytes | None = None
+    sample: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(Sequence[Row]):
+    """Rows as columns, made where they are computed; read one by one they are Row again.
+
+    runs, images, samples: every text once; run, image, sample: by row, its place there (sample: -1 for None). ok: by
+    row, whether its status is ok. lengths: by row, how many overlaps it has; true, predicted, pixels: those of all rows
+    end to end. errors, label_maps, gathered: by the number of a row, where it has one.
+    """
+
+    runs: tuple[str, ...]
+    images: tuple[str, ...]
+    samples: tuple[str, ...]
+    run: NDArray[np.int32]
+    image: NDArray[np.int32]
+    sample: NDArray[np.int32]
+    ok: NDArray[np.bool_]
+    seconds: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    true: NDArray[np.uint16]
+    predicted: NDArray[np.uint16]
+    pixels: NDArray[np.uint32]
+    errors: Mapping[int, str] = field(default_factory=dict)
+    label_maps: Mapping[int, bytes] = field(default_factory=dict)
+    gathered: Mapping[int, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Rows:
+        """The columns of some rows. ValueError for one that columns cannot hold without changing it."""
+        if isinstance(rows, Rows):
+            return rows
+        rows = tuple(rows)
+        lists = _lists(rows)
+        texts = {
+            "run": _Texts(row.run_id for row in rows), "image": _Texts(row.image_id for row in rows),
+            "sample": _Texts(row.sample for row in rows if row.sample is not None),
+        }  # fmt: skip
+        return cls(
+            runs=texts["run"].texts,
+            images=texts["image"].texts,
+            samples=texts["sample"].texts,
+            run=texts["run"].places(row.run_id for row in rows),
+            image=texts["image"].places(row.image_id for row in rows),
+            sample=texts["sample"].places(row.sample for row in rows),
+            ok=np.array([row.status == "ok" for row in rows], np.bool_),
+            seconds=np.array([row.seconds for row in rows], np.float64),
+            lengths=np.array([len(row.pixels) for row in rows], np.int64),
+            true=lists["true"],
+            predicted=lists["predicted"],
+            pixels=lists["pixels"],
+            errors={number: row.error for number, row in enumerate(rows) if row.error is not None},
+            label_maps={number: row.label_map for number, row in enumerate(rows) if row.label_map is not None},
+            gathered={number: row.gathered for number, row in enumerate(rows) if row.gathered is not None},
+        )
+
+    @classmethod
+    def joined(cls, parts: Iterable[Rows]) -> Rows:
+        """The rows of several, in order."""
+        parts = tuple(parts)
+        if len(parts) < 2:
+            return parts[0] if parts else cls.of(())
+        columns: dict[str, Any] = {}
+        for name, place in _TEXTS.items():
+            own = [getattr(part, name) for part in parts]
+            texts = _Texts(text for some in own for text in some)
+            places = texts.places([*(text for some in own for text in some), None])
+            starts = np.repeat([0, *accumulate(map(len, own))][:-1], list(map(len, parts)))
+            found = _concatenated([getattr(part, place) for part in parts], place)
+            columns[name], columns[place] = texts.texts, places[np.where(found < 0, -1, found + starts)]
+        for name in ("ok", "seconds", "lengths", *_MOST):
+            columns[name] = _concatenated([getattr(part, name) for part in parts], name)
+        firsts = tuple(accumulate(map(len, parts), initial=0))
+        for name in _SPARSE:
+            held = zip(firsts, (getattr(part, name) for part in parts), strict=False)
+            columns[name] = {start + number: one for start, own in held for number, one in own.items()}
+        return cls(**columns)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes the arrays are one string of bytes: that is read several times faster."""
+        texts = tuple(getattr(self, name) for name in _TEXTS)
+        sizes = tuple((name, getattr(self, name).size) for name in COLUMNS)
+        content = b"".join(getattr(self, name).tobytes() for name in COLUMNS)
+        return _from_bytes, (texts, sizes, content, *(getattr(self, name) for name in _SPARSE))
+
+    def __len__(self) -> int:
+        return int(self.run.size)
+
+    @overload
+    def __getitem__(self, number: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> Rows: ...
+
+    def __getitem__(self, number: int | slice) -> Row | Rows:
+        if isinstance(number, slice):
+            return self.only(np.arange(len(self))[number])
+        number = range(len(self))[number]
+        return self._row(number, int(self.lengths[:number].sum(dtype=np.int64)))
+
+    def __iter__(self) -> Iterator[Row]:
+        starts = accumulate(self.lengths.tolist(), initial=0)
+        return (self._row(number, start) for number, start in zip(range(len(self)), starts, strict=False))
+
+    def bare(self) -> Rows:
+        """The same rows without files."""
+        return replace(self, label_maps={}, gathered={}) if self.label_maps or self.gathered else self
+
+    def key(self, number: int) -> tuple[str, str]:
+        """Run and image of a row."""
+        return self.runs[self.run[number]], self.images[self.image[number]]
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """Run and image of every row."""
+        runs, images = self.runs, self.images
+        return [(runs[run], images[image]) for run, image in zip(self.run.tolist(), self.image.tolist(), strict=True)]
+
+    def only(self, chosen: NDArray[Any]) -> Rows:
+        """Some rows, by their numbers or by a mask."""
+        numbers = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+        starts, lengths = np.cumsum(self.lengths) - self.lengths, self.lengths[numbers]
+        first = np.repeat(starts[numbers] - (np.cumsum(lengths) - lengths), lengths)
+        places = first + np.arange(first.size)
+        columns: dict[str, Any] = {name: getattr(self, name)[numbers] for name in _BY_ROW}
+        columns |= {name: getattr(self, name)[places] for name in _MOST}
+        for name in _SPARSE:
+            held = getattr(self, name)
+            columns[name] = {new: held[old] for new, old in enumerate(numbers.tolist()) if old in held} if held else {}
+        return replace(self, **columns)
+
+    def _row(self, number: int, start: int) -> Row:
+        part, place = slice(start, start + int(self.lengths[number])), int(self.sample[number])
+        return Row(
+            self.runs[self.run[number]], self.images[self.image[number]], STATUSES[0 if self.ok[number] else 1],
+            float(self.seconds[number]), self.errors.get(number), self.true[part].astype(np.int64),
+            self.predicted[part].astype(np.int64), self.pixels[part].astype(np.int64),
+            label_map=self.label_maps.get(number), gathered=self.gathered.get(number),
+            sample=self.samples[place] if place >= 0 else None,
+        )  # fmt: skip
+
+
+_TEXTS = {"runs": "run", "images": "image", "samples": "sample"}
+_SPARSE = ("errors", "label_maps", "gathered")
+_BY_ROW = ("run", "image", "sample", "ok", "seconds", "lengths")
+
+
+class _Texts:
+    """Some texts, each once, in the order in which they come first, and the places of all."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.texts = tuple(dict.fromkeys(texts))
+        self._place: dict[str | None, int] = {text: number for number, text in enumerate(self.texts)}
+        self._place[None] = -1
+
+    def places(self, texts: Iterable[str | None]) -> NDArray[np.int32]:
+        return np.array([self._place[text] for text in texts], np.int32)
+
+
+def _from_bytes(texts: Any, sizes: Sequence[tuple[str, int]], content: bytes, *sparse: Any) -> Rows:
+    """Rows as they were, their arrays read-only."""
+    columns: dict[str, Any] = dict(zip(_SPARSE, sparse, strict=True))
+    start = 0
+    for name, size in sizes:
+        columns[name] = np.frombuffer(content, COLUMNS[name], size, start)
+        start += columns[name].nbytes
+    return Rows(*texts, **columns)
+
+
+def _concatenated(arrays: Sequence[NDArray[Any]], name: str) -> NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.zeros(0, COLUMNS[name])
+
+
+def _lists(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
+    """The overlaps of all rows end to end, in the types in which they are stored."""
+    found: dict[str, NDArray[Any]] = {}
+    for row in rows:
+        true, predicted, pixels = row.true.shape, row.predicted.shape, row.pixels.shape
+        if not (true == predicted == pixels and len(true) == 1 and row.status in STATUSES):
+            raise _unfit(row)
+    ends = np.cumsum([len(row.pixels) for row in rows])
+    for name, most in _MOST.items():
+        joined = np.concatenate([np.zeros(0, np.int64), *(np.asarray(getattr(row, name), np.int64) for row in rows)])
+        beyond = np.flatnonzero((joined < 0) | (joined > most))
+        if beyond.size:
+            raise _unfit(rows[int(np.searchsorted(ends, beyond[0], side="right"))])
+        found[name] = joined.astype(COLUMNS[name])
+    return found
+
+
+def _unfit(row: Row) -> ValueError:
+    return ValueError(f"the row of run {row.run_id}, image {row.image_id}")
