@@ -1,11 +1,12 @@
 """grids/paper.yaml with ten methods, and workers in virtual time -> how busy one driver keeps how many of them.
 
-    python -m perf.simulation [--workers 128 512 ...] [--batches 200] [--losses 0.01] [--rate 150] [--call N] [--write]
+    python -m perf.simulation [--workers 128 512 ...] [--batches 200] [--losses 0.01] [--rate 150] [--write]
 
 The plan, the scheduler, the pool that speaks to Ray, the packing of messages, the store and all between them are the
 real ones. How much processor time they take a batch is measured first, with a driver that is infinitely fast, on a
-quarter of the work; then a driver that takes so long, and --call microseconds more for Ray itself, drives all of it in
-virtual time. Workers are as fast as --rate says; data sets have as many images as --batches for every worker take.
+quarter of the work (or said by --message, where this machine has other things to do); then a driver that takes so long,
+and --call microseconds more for Ray itself, drives all of it in virtual time. Workers are as fast as --rate says and
+have their networks open; data sets have as many images as --batches for every worker take.
 """
 
 from __future__ import annotations
@@ -77,26 +78,27 @@ def _larger(cell: Cell, factor: float) -> Cell:
 @dataclass(frozen=True)
 class Found:
     """busy: the share of the workers' time that they worked in the steady state. driver: the share of the time that the
-    driver worked. microseconds: of the driver's processor a row, without Ray's part. mebibytes: more than for the plan.
+    driver worked. message: microseconds of the driver a batch, without Ray's part. mebibytes: more than for the plan.
     """
 
     workers: int
     busy: float
     driver: float
     rows_a_second: float
-    microseconds: float
+    message: float
     mebibytes: float
     lost: int
 
     def line(self) -> str:
         return (
             f"| {self.workers} | {self.busy:.3f} | {self.driver:.2f} | {self.rows_a_second:,.0f} | "
-            f"{self.microseconds:.2f} | {self.mebibytes:.0f} MiB | {self.lost} |"
+            f"{self.message:.0f} | {self.mebibytes:.0f} MiB | {self.lost} |"
         )
 
 
 def simulate(workers: int, options: argparse.Namespace) -> Found:
     """One size of a fleet."""
+
     def seconds(shard: Shard, chance: random.Random, worker: int) -> float:
         return len(shard.batches[0].slots) / options.rate * chance.uniform(1 - JITTER, 1 + JITTER)
 
@@ -117,20 +119,22 @@ def simulate(workers: int, options: argparse.Namespace) -> Found:
         return sailed
 
     batches = options.batches * workers
-    first = driven(batches // 4, 0.0)
-    taken = first.spent / len(first.times)
-    return _found(workers, driven(batches, taken + options.call / 1e6), 1e6 * first.spent / first.rows)
+    taken = options.message / 1e6
+    if not taken:
+        first = driven(batches // 4, 0.0)
+        taken = first.spent / len(first.times)
+    return _found(workers, driven(batches, taken + options.call / 1e6), 1e6 * taken)
 
 
-def _found(workers: int, sailed: Sailed, microseconds: float) -> Found:
-    """The steady state: from when each worker has done ten batches, on average, until each has ten to do."""
+def _found(workers: int, sailed: Sailed, message: float) -> Found:
+    """The steady state: from when all workers are ready, until each has ten batches to do, on average."""
     times, world = sailed.times, sailed.world
-    start, end = times[min(10 * workers, len(times) // 10)], times[-min(10 * workers, len(times) // 10)]
+    start, end = 1.2 * START, times[-min(10 * workers, len(times) // 10)]
     span, working = end - start, times[-1] - times[0]
     rows = sailed.rows * sum(start <= time <= end for time in times) / len(times)
     return Found(
         workers, world.busy(start, end) / (workers * span), world.driver_seconds / working, rows / span,
-        microseconds, sailed.mebibytes, world.deaths,
+        message, sailed.mebibytes, world.deaths,
     )  # fmt: skip
 
 
@@ -141,6 +145,7 @@ def main() -> None:
     parser.add_argument("--losses", type=float, default=0.01, help="share of the workers that is lost in an hour")
     parser.add_argument("--rate", type=float, default=150, help="images a second of a worker")
     parser.add_argument("--call", type=float, default=200, help="microseconds that Ray takes on the driver a call")
+    parser.add_argument("--message", type=float, default=0, help="microseconds of the driver a batch; 0: measured")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", action="store_true", help="write perf/results/simulation.md")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
@@ -149,15 +154,15 @@ def main() -> None:
         print(simulate(options.workers[0], options).line())
         return
     lines = [
-        "| workers | busy | driver busy | rows a second | microseconds of the driver a row | memory over "
-        "the plan | workers lost |",
+        "| workers | busy | driver busy | rows a second | microseconds of the driver a batch | memory over the plan | "
+        "workers lost |",
         "|---|---|---|---|---|---|---|",
     ]
     for workers in options.workers:
         batches = options.batches if workers <= 512 else max(8, options.batches * 512 // workers)
         command = [sys.executable, "-m", "perf.simulation", "--here", "--workers", str(workers)]
         command += ["--batches", str(batches), "--losses", str(options.losses), "--rate", str(options.rate)]
-        command += ["--call", str(options.call), "--seed", str(options.seed)]
+        command += ["--call", str(options.call), "--seed", str(options.seed), "--message", str(options.message)]
         lines.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
         print(lines[-1], flush=True)
     if options.write:

@@ -87,7 +87,7 @@ class VirtualActor:
         return self._call(seconds, lambda: self.world.answer(whole, batch, self.number))
 
     def _ask_end(self) -> VirtualCall:
-        return self._call(0.0, lambda: None, work=False)
+        return VirtualCall(self, 0.0, 0.0, lambda: None)  # nobody waits for it
 
     def _call(self, seconds: float, value: Callable[[], Any], work: bool = True) -> VirtualCall:
         begun = max(self.free, self.world.monotonic())

@@ -92,17 +92,13 @@ class _Desk:
     lease: int = 0
     keep: int = 0
     asked: int = 0
-    ended: bool = True
     ahead: int = 1
 
     def ask(self, shard: Shard | None = None) -> None:
-        """Keep some calls ahead of the worker; after the last batch the end of the lease."""
+        """Keep some calls ahead of the worker."""
         while self.asked < self.keep and len(self.calls) < self.ahead:
             self.calls.append(self.actor.step.remote(shard))
             shard, self.asked = None, self.asked + 1
-        if self.asked == self.keep and not self.ended:
-            self.calls.append(self.actor.end.remote())
-            self.ended = True
 
 
 def _library() -> Any:
@@ -159,14 +155,14 @@ class RayPool:
 
     def lease(self, worker: int, lease: int, shard: Shard) -> None:
         desk = self._desks[worker]
-        desk.lease, desk.keep, desk.asked, desk.ended = lease, len(shard.batches), 0, False
+        desk.lease, desk.keep, desk.asked = lease, len(shard.batches), 0
         desk.ask(shard)
         self._look_at(worker)
 
     def cut(self, worker: int, lease: int, keep: int) -> int:
         desk = self._desks[worker]
         if lease == desk.lease:
-            desk.keep = desk.asked if desk.ended else max(keep, desk.asked)
+            desk.keep = min(desk.keep, max(keep, desk.asked))
         return desk.keep
 
     def ahead(self, worker: int, batches: int) -> None:
@@ -182,7 +178,7 @@ class RayPool:
             return []
         self._ray.wait(fronts, num_returns=1, timeout=timeout)
         done, _ = self._ray.wait(fronts, num_returns=len(fronts), timeout=0)
-        return [self._event(self._fronts.pop(call), call) for call in done]
+        return [event for call in done for event in self._events(self._fronts.pop(call), call)]
 
     def kill(self, worker: int) -> None:
         desk = self._desks.pop(worker, None)
@@ -197,31 +193,34 @@ class RayPool:
         for number in list(self._desks):
             self.kill(number)
 
-    def _event(self, number: int, call: object) -> Event:
+    def _events(self, number: int, call: object) -> list[Event]:
+        """What a call tells that has come back."""
         desk = self._desks[number]
         try:
             value = self._ray.get(call, timeout=GET_SECONDS)
         except Exception as error:
             desk.calls.clear()
-            return self._loss(number, desk, error)
+            return [self._loss(number, desk, error)]
         desk.calls.popleft()
-        done = self._said(number, desk, value)
+        said = self._said(number, desk, value)
         self._look_at(number)
-        return done
+        return said
 
     def _look_at(self, number: int) -> None:
         """Wait for what an actor is at."""
         if calls := self._desks[number].calls:
             self._fronts[calls[0]] = number
 
-    def _said(self, number: int, desk: _Desk, value: Any) -> Event:
+    def _said(self, number: int, desk: _Desk, value: Any) -> list[Event]:
         if not desk.ready:
             desk.ready = True
-            return Ready(number, value)
-        if value is None:
-            return Finished(number, desk.lease)
+            return [Ready(number, value)]
         desk.ask()
-        return Message(number, desk.lease, unpacked(value))
+        message = Message(number, desk.lease, unpacked(value))
+        if desk.calls:
+            return [message]
+        desk.actor.end.remote()  # nobody waits for it
+        return [message, Finished(number, desk.lease)]
 
     def _loss(self, number: int, desk: _Desk, error: Exception) -> Lost:
         kind, reason = classify(error, self._ray.exceptions)

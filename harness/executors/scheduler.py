@@ -22,7 +22,9 @@ from harness.executors.copies import Copies, Key
 from harness.executors.suspects import BLAMELESS, Piece, Suspects
 
 TICK = 1.0  # seconds between looks at the clock
-AHEAD = 2  # batches asked of a worker before the first of them is done, as long as others wait
+SHORTEST = 0.05  # seconds between such looks, at least
+AHEAD = 2  # batches asked of a worker before the first of them is done, until the end is near
+NEAR = 3  # batches a worker that are left: the end is near
 SLOW = 1.5  # times what batches usually take: who takes longer is asked for one at a time
 LATE = 1.25  # times what a worker's batches take, after which one may never come
 LEAST_PATIENCE = 60.0  # seconds of silence that are always allowed
@@ -121,7 +123,7 @@ class _Worker:
 
     def took(self, seconds: float) -> None:
         """A batch was done, not the first one of its lease's runs."""
-        self.pace = seconds if self.pace is None else (self.pace + seconds) / 2
+        self.pace = seconds if self.pace is None else (3 * self.pace + seconds) / 4
 
 
 @dataclass
@@ -182,6 +184,7 @@ class Scheduler:
         self._looked = clock()  # for workers that say nothing
         self._usual = 0.0  # seconds that a batch took when it was looked last
         self._eager: set[int] = set()  # workers that are asked for a batch ahead
+        self._ending = False
         self._stopped: set[str] = set()
         self._begin()
 
@@ -196,10 +199,11 @@ class Scheduler:
             while self._work or any(lease.pending for lease in self._leases()):
                 self._staff()
                 self._assign()
-                if not self._work:
-                    self._ask_less()
+                self._look_ahead()
                 for event in self._pool.poll(self._tick()):
                     yield from self._take(event)
+                    if isinstance(event, Finished):  # nobody waits until all that came is stored
+                        self._assign()
                 for loss in self._silent():
                     yield from self._take(loss)
         finally:
@@ -219,7 +223,7 @@ class Scheduler:
 
     def _tick(self) -> float:
         """Seconds until the next look: soon where somebody is idle, since a batch may be late by then."""
-        return min(TICK, self._patience.median / 4 or TICK) if self._idle else TICK
+        return min(TICK, max(SHORTEST, self._patience.median / 4)) if self._idle else TICK
 
     # -- workers and leases
 
@@ -272,17 +276,19 @@ class Scheduler:
                 return lease.piece.with_batches(tail)
         return None
 
-    def _ask_less(self) -> None:
-        """The end is near: what is not asked for can be shared."""
-        for number in self._eager:
+    def _look_ahead(self) -> None:
+        """Where the end is near nothing is asked ahead any more: it can be shared."""
+        left = 0 if self._work else sum(len(lease.pending) for lease in self._leases())
+        self._ending = not self._work and left <= NEAR * len(self._workers)
+        for number in self._eager if self._ending else ():
             self._workers[number].ahead = 1
             self._pool.ahead(number, 1)
-        self._eager.clear()
+        self._eager = set() if self._ending else self._eager
 
     def _ask_more(self, number: int, worker: _Worker) -> None:
         """Ask for a batch ahead, of a worker that is as fast as the others, as long as there is more to do."""
         slow = self._usual and (worker.pace or 0.0) > SLOW * self._usual
-        ahead = 1 if slow or not self._work else AHEAD
+        ahead = 1 if slow or self._ending else AHEAD
         if ahead != worker.ahead:
             worker.ahead = ahead
             self._pool.ahead(number, ahead)

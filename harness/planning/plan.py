@@ -18,7 +18,7 @@ from harness.protocol.rules import way_of_showing
 
 __all__ = ["Cost", "Plan", "Plannable", "PlannedFit", "PlannedRun", "Selection", "Shelf", "Stage", "Stored", "make"]
 
-DEFAULT_SHARD_BATCHES = 4
+DEFAULT_SHARD_BATCHES = 16
 
 
 @dataclass(frozen=True)

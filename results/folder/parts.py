@@ -43,10 +43,11 @@ def is_proven(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
-def write_part(rows: Path, frame: pl.DataFrame) -> Path:
-    """Write a frame as one part, whole or not at all. StoreError when the disk refuses."""
+def write_part(rows: Path, frame: pl.DataFrame, ordered: bool = False) -> Path:
+    """Write a frame as one part, whole or not at all. ordered: it is by KEY. StoreError when the disk refuses."""
     packed = io.BytesIO()
-    frame.sort(KEY).write_parquet(packed, compression="zstd", compression_level=_LEVEL)
+    frame = frame if ordered else frame.sort(KEY)
+    frame.write_parquet(packed, compression="zstd", compression_level=_LEVEL)
     content = packed.getvalue()
     path = rows / f"{time.time_ns():020d}-{bytes_digest(content)}.parquet"
     write_whole(path, lambda file: file.write(content))

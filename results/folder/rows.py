@@ -195,6 +195,18 @@ def _codes(true: NDArray[Any], predicted: NDArray[Any], kind: type[np.integer[An
     return codes
 
 
+def by_key(rows: Rows) -> Rows:
+    """Rows ordered by run and image, as a frame sorts them; those of one run and image stay as they came."""
+    order = np.lexsort([_ranks(texts)[places] for texts, places in ((rows.images, rows.image), (rows.runs, rows.run))])
+    return rows.only(order)
+
+
+def _ranks(texts: Sequence[str]) -> NDArray[np.int64]:
+    """The place of every text among all of them, in order; equal ones have one."""
+    place = {text: number for number, text in enumerate(sorted(set(texts)))}
+    return np.array([place[text] for text in texts], np.int64)
+
+
 def frame_of(checked_rows: Iterable[Row]) -> pl.DataFrame:
     """Checked rows as a frame of SCHEMA."""
     rows = Rows.of(checked_rows)
@@ -207,10 +219,12 @@ def frame_of(checked_rows: Iterable[Row]) -> pl.DataFrame:
     lists = pl.DataFrame({"row": pl.Series(_row_of_overlaps(rows)).set_sorted(), **overlaps})
     lists = lists.group_by("row", maintain_order=True).agg(*COUNTS)
     some = rows.lengths > 0
+    if some.all():
+        return frame.hstack(lists.select(COUNTS)).select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
     none = [pl.lit([], SCHEMA[name]).alias(name) for name in COUNTS]
     halves = [frame.filter(some).hstack(lists.select(COUNTS)), frame.filter(~some).with_columns(none)]
     whole = pl.concat([half.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items()) for half in halves])
-    return whole if some.all() else whole[np.argsort(np.argsort(~some, kind="stable"))]
+    return whole[np.argsort(np.argsort(~some, kind="stable"))]
 
 
 def _texts(rows: Rows) -> dict[str, Sequence[str]]:

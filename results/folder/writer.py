@@ -15,7 +15,7 @@ from harness.contracts import Origin, Row, Rows
 from harness.errors import StoreError
 from results.folder import events, lock, origins, parts
 from results.folder.durable import remove_leftovers
-from results.folder.rows import KEY, SCHEMA, checked, frame_of
+from results.folder.rows import KEY, SCHEMA, by_key, checked, frame_of
 
 _SHORTEST = 0.1  # seconds between two looks at the clock
 
@@ -89,7 +89,7 @@ class Writer:
                 origins.remember(self._folder, key, self._origins[key])
                 del self._origins[key]
             if self._waiting:
-                self.write(frame_of(Rows.joined(self._waiting)))
+                self.write(frame_of(by_key(Rows.joined(self._waiting))), ordered=True)
                 self._waiting, self._number = [], 0
             if self._untold:
                 events.tell(self._folder / "events.jsonl", self._untold)
@@ -113,10 +113,10 @@ class Writer:
                     parts.write_part(self._rows, rest)
                 path.unlink()
 
-    def write(self, frame: pl.DataFrame) -> None:
+    def write(self, frame: pl.DataFrame, ordered: bool = False) -> None:
         """Write a frame of rows as one part, at once; every so many parts small ones are joined."""
         with self._turn:
-            parts.write_part(self._rows, frame)
+            parts.write_part(self._rows, frame, ordered)
             self._parts += 1
             if self._parts % parts.MANY == 0:
                 self._join()

@@ -16,7 +16,7 @@ from in_process import door
 from harness.contracts import Row, Rows
 from harness.errors import StoreError
 from results.folder import parts
-from results.folder.rows import COUNTS, KEY, SCHEMA, checked, frame_of
+from results.folder.rows import COUNTS, KEY, SCHEMA, by_key, checked, frame_of
 from results.folder.store import Store
 from results.tables import leaderboard
 
@@ -48,6 +48,10 @@ def test_a_part_has_the_bytes_of_one_that_was_made_row_by_row(rng: np.random.Gen
     assert made.equals(plain) and made.schema == plain.schema
     whole, end_to_end = parts.write_part(tmp_path, plain), Rows.joined([Rows.of(rows[:7]), Rows.of(rows[7:])])
     assert parts.write_part(tmp_path, frame_of(end_to_end)).read_bytes() == whole.read_bytes()
+    ordered = parts.write_part(tmp_path, frame_of(by_key(end_to_end)), ordered=True)
+    assert ordered.read_bytes() == whole.read_bytes()
+    all_counted = Rows.of(row for row in rows if row.pixels.size)
+    assert frame_of(all_counted).equals(as_a_list_a_row(list(all_counted)))
 
 
 HARMS = ("twice", "nothing", "infinite", "failed", "digest", "type", "length", "place", "short")
