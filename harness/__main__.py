@@ -38,6 +38,7 @@ VERBS: Mapping[str, Verb] = {
     "list": Verb("harness.__main__", "methods, benchmarks, presets or estimators that there are"),
     "new": Verb("harness.starting", "a method, reader or data set that runs as it stands, its test and its grid"),
     "check": Verb("harness.checks.__main__", "whether a method or a data set keeps its promises"),
+    "fetch": Verb("benchmarks.fetch", "bring a data set to this machine, check it, and say its grid lines"),
     "tags": Verb("harness.tags", "what a tagger sees in every image of a data set, frozen in a file"),
     "status": Verb("harness.status", "how a sweep stands: how far, how fast, time left, workers, failures"),
     "leaderboard": Verb("results.leaderboard", "the tables again, from stored rows"),
