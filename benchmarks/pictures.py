@@ -23,6 +23,7 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError
 MAGIC: Mapping[str, bytes | tuple[bytes, ...]] = {  # how files of a format begin
     "JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "TIFF": (b"II*\0", b"MM\0*"), "BMP": b"BM", "WEBP": b"RIFF",
 }  # fmt: skip
+_KIND_OF_PAGE, _SMALLER = 254, 1  # a tag of TIFF, and its bit for a smaller copy of another page
 _BOMB = (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning)
 
 
@@ -52,6 +53,7 @@ def decode(blob: Blob, formats: tuple[str, ...] = ("JPEG", "PNG")) -> Pillow.Ima
     try:
         with Pillow.open(io.BytesIO(blob.data), formats=formats) as picture:
             refuse_huge(picture.width * picture.height, blob.where)
+            _refuse_pages(picture, blob.where)
             picture.load()
             return picture
     except UnidentifiedImageError:
@@ -63,6 +65,19 @@ def decode(blob: Blob, formats: tuple[str, ...] = ("JPEG", "PNG")) -> Pillow.Ima
         raise UnreadableFile(f"{blob.where} claims more than {MAX_PIXELS} pixels; it is damaged or foreign.") from None
     except _BROKEN as error:
         raise UnreadableFile(f"{blob.where} cannot be decoded ({error}); it is truncated or damaged.") from None
+
+
+def _refuse_pages(picture: Pillow.Image, where: str) -> None:
+    """WrongMode for a TIFF of several pages; smaller copies of the first one, as maps have them, are none."""
+    if picture.format != "TIFF" or getattr(picture, "n_frames", 1) == 1:
+        return
+    pages = 0
+    for number in range(getattr(picture, "n_frames", 1)):
+        picture.seek(number)
+        pages += not getattr(picture, "tag_v2", {}).get(_KIND_OF_PAGE, 0) & _SMALLER
+    picture.seek(0)
+    if pages > 1:
+        raise WrongMode(f"{where} is a TIFF of {pages} pages, and a picture is one; save the one that is meant alone.")
 
 
 def refuse_huge(pixels: int, where: str) -> None:

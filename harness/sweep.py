@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def sweep(options: argparse.Namespace, console: Console) -> int:
     """Plan, run what is missing, write the tables; the exit code."""
-    grid = grids.read_grid(options.grid, options.set)
+    grid = grids.read_grid(options.grid, options.set, later=True)
     if options.plan:
         return _show_plan(options, grid, console)
     store = Store.open(options.results)
@@ -180,11 +180,24 @@ def _plan(
     tried: frozenset[str] = frozenset(),
 ) -> Plan:  # fmt: skip
     shelf = stages.shelf(store, held) if store is not None and held is not None else None
-    with keeping_functions():
+    with keeping_functions(), _told_with(grid.missing):
         return plans.make(
             grid.name, grid.cells, grid.batch, held, options.limit, grid.keep, shelf, folder=grid.folder, tried=tried,
             asked=plans.Selection(tuple(options.benchmark), tuple(options.method), options.available),
         )  # fmt: skip
+
+
+@contextmanager
+def _told_with(missing: Sequence[str]) -> Iterator[None]:
+    """What is missing, a sentence each, is told with what else goes wrong; HarnessError where there is any."""
+    try:
+        yield
+    except HarnessError as error:
+        if not missing:
+            raise
+        raise HarnessError("\n".join([*missing, str(error)])) from error
+    if missing:
+        raise HarnessError("\n".join(missing))
 
 
 def _run(

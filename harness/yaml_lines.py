@@ -33,12 +33,14 @@ class YamlText:
     """What a file says. lines: by way of a value, the line of its key (of its first word in a list).
 
     elsewhere: by way of a value that a command line gave in the file's place, how it was written there.
+    missing: what `lacking` was told, where somebody wants to hear of all of it at once.
     """
 
     file: str
     data: Any
     lines: dict[Where, int] = field(repr=False)
     elsewhere: Mapping[Where, str] = field(default_factory=dict, repr=False)
+    missing: dict[str, str] | None = field(default=None, repr=False)
 
     def value(self, where: Where) -> Any:
         """The value at the end of a way."""
@@ -55,6 +57,13 @@ class YamlText:
         while where and where not in self.lines:
             where = where[:-1]
         return GridError(f"{self.file}, line {self.lines.get(where, 1)}: {bounded(sentence)}")
+
+    def lacking(self, where: Where, sentence: str) -> None:
+        """Something that is said and is not on this machine: a GridError, or kept in `missing`, once a sentence."""
+        error = self.error(where, sentence)
+        if self.missing is None:
+            raise error
+        self.missing.setdefault(sentence, str(error))
 
 
 def read_yaml(path: Path, called: str = "") -> YamlText:

@@ -72,6 +72,14 @@ class Folder:
         _ = self._listed, self._names
         return ()
 
+    def unanswered(self, image_ids: Sequence[str]) -> Sequence[str]:
+        """The images that have no file, or several. ModelError where the folder cannot be read."""
+        try:
+            there = set(_below(self.root))
+        except OSError as error:
+            raise ModelError(f"The predictions in {self.root} cannot be read: {error.strerror or error}.") from error
+        return [one for one in image_ids if sum(name in there for name in self._wanted(one)) != 1]
+
     def segment(self, image: Image, vocabulary: Vocabulary, image_id: str = "") -> LabelMap | Scores:
         """Label map (height, width) of the image, or scores. MethodError, with the file, for what does not fit."""
         path = self.root / self._file_of(image_id)
@@ -98,8 +106,7 @@ class Folder:
             raise MethodError("stored predictions are of the images of a benchmark; a changed image has none")
         if _unsafe(image_id):
             raise MethodError(f"the image id {image_id!r} could lead out of {self.root}, so no file is read for it")
-        name = self.files.replace("*", image_id)
-        wanted = [name] if "." in self.files.partition("*")[2] else [f"{name}{ending}" for ending in ENDINGS]
+        wanted = self._wanted(image_id)
         there = [one for one in wanted if one in self._listed]
         if len(there) != 1:
             told = f"{' and '.join(there)} are both there" if there else f"there is no {' or '.join(wanted)}"
@@ -107,6 +114,11 @@ class Folder:
         if _state(self.root / there[0]) != self._listed[there[0]]:
             raise MethodError(f"{self.root / there[0]} was changed while the sweep ran; sweep again")
         return there[0]
+
+    def _wanted(self, image_id: str) -> list[str]:
+        """The names that the file of an image may have."""
+        name = self.files.replace("*", image_id)
+        return [name] if "." in self.files.partition("*")[2] else [f"{name}{ending}" for ending in ENDINGS]
 
     @cached_property
     def _listed(self) -> dict[str, State | None]:

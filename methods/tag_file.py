@@ -49,6 +49,11 @@ class TagFile:
             ) from error
         return classes, images
 
+    def unanswered(self, image_ids: Sequence[str]) -> Sequence[str]:
+        """The images of which the file says nothing."""
+        _, images = self.held
+        return [one for one in image_ids if one not in images]
+
     def tags(self, image: Image, vocabulary: Vocabulary, image_id: str) -> Sequence[int]:
         """Positions of the classes that the file names. MethodError for an image, or a class, that it lacks."""
         classes, images = self.held

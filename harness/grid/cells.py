@@ -60,7 +60,8 @@ class Grid:
     """What the user asked for.
 
     folder: where the file lies. batch: images that go through a network together. keep: images of each benchmark whose
-    label maps are kept, by id, or how many. tables: the comparison tables, as written.
+    label maps are kept, by id, or how many. tables: the comparison tables, as written. missing: what it names and what
+    is not on this machine, a sentence each: such a grid is told of and not planned.
     """
 
     name: str
@@ -70,3 +71,4 @@ class Grid:
     cluster: ClusterSettings
     keep: int | tuple[str, ...] = 0
     tables: tuple[dict[str, Any], ...] = ()
+    missing: tuple[str, ...] = ()

@@ -68,6 +68,8 @@ class ExcludeForm(Form):
     """The name of a method."""
     benchmark: str | None = None
     """The name of a benchmark."""
+    protocol: Settings = Field(default_factory=dict)
+    """Values of the protocol's axes."""
     settings: Settings = Field(default_factory=dict, alias="with")
     """Settings of the method, or of the benchmark."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from harness.errors import AddressError, GridError, nearest
 from harness.grid.cells import Cell, CellChoice
 from harness.grid.combinations import MOST_COMBINATIONS, Combination, Item, Role, matches
 from harness.grid.form import GridForm
+from harness.grid.protocol_form import AXES
 from harness.grid.protocol_layers import ProtocolChoice, Protocols, RunProtocol
 from harness.grid.table_form import check_value
 from harness.grid.teachers import Teacher, Teachers
@@ -20,15 +21,23 @@ from harness.yaml_lines import Where, YamlText
 
 @dataclass(frozen=True)
 class _Rule:
-    """One exclude of the whole grid: by method name, the values of its settings that are meant; benchmark or all."""
+    """One exclude of the whole grid: by method name, the values of its settings that are meant; benchmark or all; of
+    the protocols those with these values of their axes, or all."""
 
     by_method: dict[str, dict[str, list[Any]]]
     benchmark: str | None
+    protocol: dict[str, list[Any]]
     where: Where
 
     def drops(self, method: Combination, benchmark: Combination) -> bool:
         rule = self.by_method.get(method.name)
         return rule is not None and matches(rule, method.known) and _is_called(benchmark, self.benchmark)
+
+    def drops_under(self, protocol: RunProtocol) -> bool:
+        """Whether a protocol is meant; one whose values are still to be chosen is none of an axis."""
+        chosen = protocol.choice.fields if protocol.choice is not None else ()
+        known = {name: getattr(protocol.settings, name) for name in AXES if name not in chosen}
+        return matches(self.protocol, known)
 
 
 class Maker:
@@ -48,8 +57,15 @@ class Maker:
         """Every method with every benchmark and protocol, without the excluded, with the included, none twice."""
         overlaps = {item.name: item.train_overlap for item in self._form.benchmarks}
         seen: dict[tuple[str, str, RunProtocol], tuple[Combination, Combination]] = {}
-        for where, method, benchmark in [*self._kept(), *self._included()]:
+        rules = [self._rule(number) for number in range(len(self._form.exclude))]
+        narrow, unused = [rule for rule in rules if rule.protocol], {rule.where for rule in rules}
+        kept = self._kept([rule for rule in rules if not rule.protocol], unused)
+        for where, method, benchmark in [*kept, *self._included()]:
             for protocol in self._protocols.of(method, benchmark):
+                meant = (rule for rule in narrow if rule.drops(method, benchmark) and rule.drops_under(protocol))
+                if where[0] != "include" and (dropping := {rule.where for rule in meant}):
+                    unused -= dropping
+                    continue
                 key = (method.content, benchmark.content, protocol)
                 if key in seen:
                     raise self._source.error(where, _same_twice((method, benchmark), seen[key]))
@@ -62,6 +78,10 @@ class Maker:
                 cell = self._cell(method, benchmark, benchmark, taught, protocol.settings)
                 choice = self._choice(method, benchmark, protocol.choice)
                 yield replace(cell, train_overlap=overlaps[benchmark.name], choice=choice)
+        if unused:
+            raise self._source.error(min(unused), "this exclude matches no combination")
+        if not seen:
+            raise self._source.error(("exclude",), "the excludes leave no combination")
 
     def _choice(self, method: Combination, benchmark: Combination, choice: ProtocolChoice | None) -> CellChoice | None:
         """The runs on the train split of which the best says a protocol."""
@@ -122,10 +142,9 @@ class Maker:
                         raise self._source.error(where, sentence)
         return tuple(form.model_dump(exclude_defaults=True) for form in self._form.tables)
 
-    def _kept(self) -> list[tuple[Where, Combination, Combination]]:
+    def _kept(self, rules: Sequence[_Rule], unused: set[Where]) -> list[tuple[Where, Combination, Combination]]:
+        """What some rules leave; those that drop something are taken out of `unused`."""
         methods = [one for item in self._methods.values() for one in item.combinations()]
-        rules = [self._rule(number) for number in range(len(self._form.exclude))]
-        unused = {rule.where for rule in rules}
         kept = []
         for benchmark in self._places:
             for method in methods:
@@ -133,10 +152,6 @@ class Maker:
                 unused -= dropping
                 if not dropping:
                     kept.append((method.where, method, benchmark))
-        if unused:
-            raise self._source.error(min(unused), "this exclude matches no combination")
-        if not kept and not self._form.include:
-            raise self._source.error(("exclude",), "the excludes leave no combination")
         return kept
 
     def _included(self) -> Iterator[tuple[Where, Combination, Combination]]:
@@ -150,7 +165,7 @@ class Maker:
 
     def _rule(self, number: int) -> _Rule:
         where, form = ("exclude", number), self._form.exclude[number]
-        if form.method is form.benchmark is None and not form.settings:
+        if form.method is form.benchmark is None and not form.settings and not form.protocol:
             raise self._source.error(where, "an empty exclude would drop everything; name what it drops")
         if form.benchmark is not None and not any(_is_called(place, form.benchmark) for place in self._places):
             raise self._unknown_benchmark((*where, "benchmark"), form.benchmark, [])
@@ -167,7 +182,15 @@ class Maker:
                 errors.append(error)
         if not rules:
             raise errors[0]
-        return _Rule(rules, form.benchmark, where)
+        return _Rule(rules, form.benchmark, self._protocol_rule((*where, "protocol"), form.protocol), where)
+
+    def _protocol_rule(self, where: Where, written: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Field -> the values that an exclude drops; a field that can be an axis, and a number or a list of them."""
+        for name in written:
+            if name not in AXES:
+                sentence = f"an exclude names fields of the protocol that can be axes, not {name!r}"
+                raise self._source.error((*where, name), f"{sentence}{nearest(name, AXES)} (axes: {', '.join(AXES)})")
+        return {name: list(value) if isinstance(value, list) else [value] for name, value in written.items()}
 
     def _method(self, where: Where, name: str) -> Item:
         if name not in self._methods:

@@ -229,6 +229,11 @@ class Written:
             raise self._error("templates", f"templates {written!r} is no list and no .txt file; published sets: {how}")
         try:
             place = self._folder / expanded(written)
+            if not place.exists():
+                how = f"`python -m methods.text_templates imagenet80 > {place}` writes a published set"
+                told = f"{place} cannot be read: there is no such file; {how}"
+                self._source.lacking((*self._where, "templates"), told)
+                return ("{}",)
             found = presets.sentences(naming.small_text(place))
         except GridError as error:
             raise self._error("templates", str(error)) from None

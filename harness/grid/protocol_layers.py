@@ -185,7 +185,7 @@ class Protocols:
         if found.ensemble and "templates" not in said.values:
             how = presets.how_to_write(found.ensemble)
             sentence = f"preset {said.preset!r} needs the sentences of {found.ensemble}: {how}"
-            raise self._source.error((*said.where, "preset"), sentence)
+            self._source.lacking((*said.where, "preset"), sentence)
         return found.settings
 
 

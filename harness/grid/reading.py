@@ -8,8 +8,8 @@ also `process: own`, for one that changes what others in its process rest on.
 - Every list under `with:` is an axis: of the values of a setting. A setting that is annotated as a tuple or a mapping
   takes a list or a mapping as one value (`layers: [0, 1, 2]`), and its axis is a list of those (`[[0, 1, 2], [3]]`).
 - `exclude` drops the combinations that have all it names: in an item `{setting: value}`, for the whole grid any of
-  `{method: name, benchmark: name, with: {setting: value}}`; a list of values there means any of them, and `with` speaks
-  of the method's settings, defaults included.
+  `{method: name, benchmark: name, with: {setting: value}, protocol: {threshold: value}}`; a list of values there means
+  any of them, `with` speaks of the method's settings, defaults included, and `protocol` of its axes.
 - `include` adds, after all excludes, one combination an entry: `{method: name, benchmark: name, with: {...}}`. Its
   `with` goes before the item's single values; an axis that it leaves out keeps the default of the class.
 - A method or a benchmark may say something of the protocol itself: `protocol:`, a preset or fields that change the
@@ -30,6 +30,7 @@ the file is put at the end of the import path, so that `use: my_method:Mine` fin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,15 @@ from harness.recipes import loading
 __all__ = ["Cell", "CellChoice", "ClusterSettings", "Grid", "read_grid", "read_protocol"]
 
 
-def read_grid(given: str | Path | Mapping[str, Any], changes: Sequence[str] = ()) -> Grid:
+def read_grid(given: str | Path | Mapping[str, Any], changes: Sequence[str] = (), *, later: bool = False) -> Grid:
     """The grid in a file, or of a program's own values; GridError, with file and line, for whatever is wrong with it.
 
     Values take the place of a file in the folder that one works in. changes: `key=value`, in place of what the file
-    says (see harness.grid.overrides).
+    says (see harness.grid.overrides). later: templates that are not there are no error yet, but in `missing`, to be
+    told with what else is missing.
     """
     written = as_text(given) if isinstance(given, Mapping) else yaml_lines.read_yaml(Path(given))
-    source = overridden(written, changes)
+    source = replace(overridden(written, changes), missing={} if later else None)
     form = check_form(source)
     folder = str(Path.cwd() if isinstance(given, Mapping) else Path(given).absolute().parent)
     loading.add_folder(folder)
@@ -63,7 +65,8 @@ def read_grid(given: str | Path | Mapping[str, Any], changes: Sequence[str] = ()
     wanted = form.keep.label_maps
     keep = wanted if isinstance(wanted, int) else tuple(wanted)
     tables = maker.tables()
-    return Grid(form.name, folder, cells, form.batch, ClusterSettings(**dict(form.cluster)), keep, tables)
+    missing = tuple((source.missing or {}).values())
+    return Grid(form.name, folder, cells, form.batch, ClusterSettings(**dict(form.cluster)), keep, tables, missing)
 
 
 def read_protocol(given: str | Mapping[str, Any]) -> ProtocolSettings:

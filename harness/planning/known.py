@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from harness.contracts import (
@@ -155,6 +156,15 @@ class Known:
         tagger = self.tagger(recipe)
         return () if tagger is None else tagger.to_fetch
 
+    def unanswered(self, method: KnownMethod, tagger: Recipe | None, images: Sequence[str]) -> dict[str, Sequence[str]]:
+        """The images that the `method`, or the `tagger`, has nothing for, where one can tell."""
+        network, found = self.tagger(tagger), dict[str, Sequence[str]]()
+        for name, built in (("method", method.built), ("tagger", getattr(network, "built", None))):
+            ask = getattr(built, "unanswered", None)
+            if callable(ask) and (lacking := loading.ask(built, "unanswered()", partial(_told, ask, images))):
+                found[name] = lacking
+        return found
+
     def benchmark(self, recipe: Recipe, called: str) -> KnownBenchmark:
         """A benchmark and its data as they are now; DataError when it does not keep its contract."""
         if recipe not in self._benchmarks:
@@ -205,6 +215,10 @@ def _to_fetch(built: Any) -> tuple[str, ...]:
     """The models, in words, that a plug-in needs and that are not on this machine, where it can tell."""
     ask = getattr(built, "models_to_fetch", None)
     return loading.ask(built, "models_to_fetch()", lambda: tuple(map(str, ask()))) if callable(ask) else ()
+
+
+def _told(ask: Callable[..., Any], images: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(str, ask(images)))
 
 
 def _reads(built: Any) -> bool:

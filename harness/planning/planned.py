@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -25,7 +25,8 @@ class PlannedRun:
     now (see DataNow). to_fetch: the models, in words, that it needs and that are not on this machine. train_overlap:
     the share of its images that may be among those that its method learned from. asked: whether it is to be done.
     trials: the runs on the train split of which the best says its protocol; waits: they are not done, so that nobody
-    knows it yet. resolved: the settings of its method that the protocol decided, since it resizes or cuts.
+    knows it yet. unanswered: the images that its `method` or its `tagger` has nothing for. resolved: the settings of
+    its method that the protocol decided, since it resizes or cuts.
     """
 
     run: Run
@@ -40,6 +41,7 @@ class PlannedRun:
     serves: PlannedFit | None = None
     changed: Mapping[str, str] = field(default_factory=dict, repr=False)
     to_fetch: tuple[str, ...] = ()
+    unanswered: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     train_overlap: float = 0.0
     asked: bool = True
     resolved: Mapping[str, Any] = field(default_factory=dict, repr=False)

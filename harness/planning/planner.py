@@ -153,6 +153,7 @@ class Planner:
             run, wanted, self._alike.setdefault(missing, missing), failed_before=failed, passes=method.passes,
             keep=keep, stored=len(wanted) - len(lacking), record=record, fit=fit, changed=changed,
             to_fetch=to_fetch + self._known.tagger_to_fetch(run.protocol.tagger),
+            unanswered=self._known.unanswered(method, run.protocol.tagger, wanted),
             train_overlap=getattr(cell, "train_overlap", 0.0), resolved=_resolved(cell, method.recipe),
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from harness.planning.plan import Plan, PlannedRun
 from harness.recipes.complaints import show
 
 RUNS_SHOWN = 200  # a terminal takes milliseconds a line
+SHOWN = 5  # images that are named
 Timings = Mapping[str, float]  # method address -> mean seconds an image and run, from stored rows
 
 
@@ -119,6 +120,7 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     lines += _yields(plan)
     if absent := to_fetch(plan):
         lines.append(f"Not on this machine, to be fetched first: {'; '.join(absent)}.")
+    lines += _unanswered(plan)
     if plan.trials:
         done = sum(not one.missing for one in plan.trials)
         lines.append(f"{len(plan.trials)} runs on train splits choose protocols, {done} of them stored.")
@@ -133,6 +135,18 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     elif plan.images_missing:
         lines.append("Estimated time: unknown, because nothing is stored yet that would tell.")
     return lines
+
+
+def _unanswered(plan: Plan) -> list[str]:
+    """For which images a method or a tagger has nothing, a sentence each."""
+    told: dict[str, None] = {}
+    for run, found in ((planned.run, planned.unanswered) for planned in plan.runs):
+        for kind, images in found.items():
+            who = "The tagger" if kind == "tagger" else f"{run.method_name} {run.variant}".strip()
+            these = f"{len(images)} images of {run.benchmark_name}"
+            shown = f"{', '.join(images[:SHOWN])}{' ...' * (len(images) > SHOWN)}"
+            told[f"{who} has nothing for {these}, which will fail: {shown}."] = None
+    return list(told)
 
 
 def _of_chains(plan: Plan) -> list[str]:

@@ -50,17 +50,17 @@ def _line(board: Leaderboard, e: Entry) -> list[object]:
 
 
 def matrix_csv(board: Leaderboard) -> str:
-    """The text of matrix.csv: a line a method and variant, a column a benchmark (and protocol), mIoU; holes empty.
+    """The text of matrix.csv: a line a method and variant, a column a benchmark, mIoU; holes empty.
 
-    Lines and columns come in the order of the grid.
+    Lines and columns come in the order of the grid. A benchmark under several protocols has a column each, whose head
+    says the fields in which they differ.
     """
-    protocols = {entry.protocol for entry in board.entries}
     cells: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
     columns: dict[str, None] = {}
     doubled = Counter((e.method, e.variant, e.benchmark, e.protocol) for e in board.entries)
     place = {run_id: n for n, run_id in enumerate(board.run_ids)}
     for e in sorted(board.entries, key=lambda e: place[e.run_id]):
-        column = e.title if len(protocols) == 1 else f"{e.title} [{e.protocol}]"
+        column = f"{e.title} [{e.apart_here}]" if e.apart_here else e.title
         columns[column] = None
         # Two runs of one name (another version of the method, say) stand apart, each under its id.
         apart = e.run_id if doubled[e.method, e.variant, e.benchmark, e.protocol] > 1 else ""

@@ -54,14 +54,23 @@ def build_board(store: Store, partial: bool = False, everything: bool = False) -
     entries = _with_standings(entries, recipes, standings)
     rules = [recipe.rules for recipe in recipes.values()]
     differing, common = protocols.differing_fields(rules), protocols.in_common(rules)
-    apart = dict(zip(recipes, protocols.told_apart(rules), strict=True))
-    entries = [replace(e, apart=apart[e.run_id]) for e in ranked(entries, partial)]
+    apart, here = dict(zip(recipes, protocols.told_apart(rules), strict=True)), _apart_here(recipes, labels)
+    entries = [replace(e, apart=apart[e.run_id], apart_here=here[e.run_id]) for e in ranked(entries, partial)]
     ordered = tuple(sorted(entries, key=lambda e: order_of(e, order)))
     name, left_out = (table.name, table.left_out) if table else ("", ())
     return Leaderboard(
         name, ordered, tuple(recipes), partial, differing=differing, common=common, standings=standings,
         disputes=data.sentences, left_out=left_out,
     )  # fmt: skip
+
+
+def _apart_here(recipes: Mapping[str, RunRecipe], labels: Mapping[str, str]) -> dict[str, str]:
+    """Run id -> what tells its protocol from those of the other runs of its benchmark."""
+    found: dict[str, str] = {}
+    for label in dict.fromkeys(labels.values()):
+        runs = [run_id for run_id in recipes if labels[run_id] == label]
+        found |= zip(runs, protocols.told_apart([recipes[run_id].rules for run_id in runs]), strict=True)
+    return found
 
 
 def _recipes(store: Store, everything: bool) -> dict[str, RunRecipe]:

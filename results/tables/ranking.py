@@ -20,6 +20,7 @@ class Entry:
     unverified: images whose rows do not say of which data they are. disputed: images that were not the same for another
     run of the benchmark. supervision: what a method's learning rests on besides images, and on how few.
     apart: the fields of its protocol that are other ones for other runs of the table, in words; empty where none is.
+    apart_here: likewise, among the runs of its benchmark.
     settings: of its method, by name, in words.
     """
 
@@ -42,6 +43,7 @@ class Entry:
     disputed: int = 0
     supervision: str = ""
     apart: str = ""
+    apart_here: str = ""
     settings: Mapping[str, str] = FrozenDict()
 
     @property

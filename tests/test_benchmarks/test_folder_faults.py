@@ -164,6 +164,8 @@ IN_FOLDER = (
     Case("a grey mask of 4 bits", ABC, lambda root: (root / "masks/x.png").write_bytes(four_bits()), "wrong mode",
          "has 4 bits a channel"),
     Case("a TIFF turned round", ABC, mask(GREY, "x.tif", tiffinfo={262: 0}), "wrong mode", "0 means white"),
+    Case("a TIFF of pages", ABC, mask(GREY, "x.tif", save_all=True, append_images=[Image.fromarray(GREY)]),
+         "wrong mode", "x.tif is a TIFF of 2 pages, and a picture is one; save the one that is meant alone"),
     Case("a TIFF of fractions", ABC, mask(GREY.astype(np.float32), "x.tif"), "wrong mode", "has the mode F"),
     Case("an array of fractions", ABC, npy(GREY.astype(float)), "wrong mode", "holds float64 of shape (7, 11)"),
     Case("an array of three axes", ABC, npy(GREY[None]), "wrong mode", "of shape (1, 7, 11)"),
@@ -306,3 +308,18 @@ def test_an_id_never_becomes_a_path_that_leads_out(rng: np.random.Generator) -> 
         path = pattern.path_of(image_id)
         assert path is None or path.startswith("masks/")
     assert trees.SIZES
+
+
+def test_smaller_copies_of_a_page_are_no_pages(tmp_path: Path) -> None:
+    """As in maps, whose later pages are overviews of the first; pages of an image are refused as those of a mask."""
+    sound(tmp_path)
+    small = Image.fromarray(GREY[::2, ::2])
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    mask(GREY, "x.tif", save_all=True, append_images=[small])(tmp_path)
+    folder = Folder(root=str(tmp_path), **ABC)
+    assert folder.load("x").truth.shape == GREY.shape
+    pages = [Image.fromarray(np.zeros((ROWS, COLUMNS, 3), np.uint8)) for _ in range(3)]
+    (tmp_path / "images/y.png").unlink()
+    pages[0].save(tmp_path / "images/y.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(DataError, match=r"y.tif is a TIFF of 3 pages"):
+        Folder(root=str(tmp_path), **ABC).load("y")

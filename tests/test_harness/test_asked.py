@@ -85,6 +85,27 @@ def test_all_that_is_missing_is_told_at_once(place: Path) -> None:
     ], "the model too, though no data set is here"
 
 
+def test_templates_that_are_not_there_are_told_with_all_else(place: Path) -> None:
+    (place / "grid.yaml").write_text(
+        GRID.replace("protocol: voc20", "protocol: {vocabulary: all, templates: some.txt}").replace(
+            "with: {model: here}", "with: {model: here}, protocols: {Near: {preset: sclip, names: own}}"
+        )
+    )
+    how = "write them with `python -m methods.text_templates imagenet80 > imagenet80.txt` and add"
+    for option in ("--plan", "--limit=1"):
+        answer = sweep(place, option)
+        assert answer.returncode == 2 and "Traceback" not in answer.stderr
+        first, second, *others = answer.stderr.splitlines()
+        assert (
+            f"line 9: {place}/some.txt cannot be read: there is no such file; `python -m methods.text_templates"
+            in first
+        )
+        assert f"line 4: preset 'sclip' needs the sentences of imagenet80: {how}" in second
+        assert [one.partition(":")[0] for one in others] == ["Far.1", f"'{place}/gone' is not a folder of boxes."]
+    with pytest.raises(GridError, match="there is no such file"):  # who does not ask for all of it
+        grids.read_grid(place / "grid.yaml")
+
+
 def test_what_is_not_on_this_machine_is_a_hole(place: Path) -> None:
     answer = sweep(place, "--available")
     assert answer.returncode == 0, answer.stderr

@@ -142,6 +142,20 @@ def test_an_exclude_without_a_method_means_those_whose_settings_take_it(read_gri
     assert variants(grid) == ["Guess power=1.0", "Settles power=1", "Settles power=2"]
 
 
+def test_an_exclude_names_values_of_the_protocols_axes(read_grid: Callable[[str], Grid]) -> None:
+    axes = "protocol: {background: constant, threshold: [0.2, 0.4, 0.6], scale: none}"
+    first, second = "  - {method: Other, protocol: {threshold: [0.2, 0.6]}}", "  - {protocol: {threshold: 0.4}}"
+    grid = read_grid(tail("exclude:", first, axes))
+    found = [(cell.method_name, cell.protocol.threshold) for cell in grid.cells if not cell.variant.endswith("=100")]
+    assert found == [("Guess", 0.2), ("Guess", 0.4), ("Guess", 0.6), ("Other", 0.4)]
+    kept = read_grid(
+        tail("include:", "  - {method: Other, benchmark: World, with: {seed: 9}}", "exclude:", second, axes)
+    )
+    thresholds = {cell.variant: cell.protocol.threshold for cell in kept.cells}
+    assert 0.4 in {cell.protocol.threshold for cell in kept.cells if cell.variant == "seed=9"} and len(thresholds) > 1
+    assert {cell.protocol.threshold for cell in kept.cells if cell.variant != "seed=9"} == {0.2, 0.6}
+
+
 def test_a_truth_is_not_the_number_one(read_grid: Callable[[str], Grid]) -> None:
     axes = "with: {seed: [0, 1], flag: [false, true]}, exclude: [{flag: true, seed: 1}]"
     item = f"  - {{name: Other, use: 'grid_plugins:Other', {axes}}}\n"

@@ -176,3 +176,15 @@ def test_a_method_that_means_another_vocabulary_does_not_read_the_file(tmp_path:
     )
     assert found.cells[0].protocol.vocabulary == "predicted"
     assert found.cells[0].protocol.tagger == Recipe.of("methods.clip_tagger:ClipTagger")
+
+
+def test_a_file_that_lacks_images_is_told_by_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "tags.json").write_text(json.dumps({f"{number:03d}": ["red"] for number in (0, 3)}))
+    given = grid(tmp_path, "{vocabulary: {file: tags.json}}")
+    said = "The tagger has nothing for 4 images of Boxes, which will fail: 001, 002, 004, 005."
+    planned = door(given, "--plan", cwd=tmp_path)
+    assert planned.returncode == 0 and said in " ".join(planned.stdout.split())
+    assert "has nothing" not in door(given, "--plan", "--limit", "1", cwd=tmp_path).stdout
+    swept = door(given, cwd=tmp_path)
+    assert swept.returncode == 3 and said in " ".join(swept.stdout.split())
+    assert "say nothing of the image '001'" in swept.stderr

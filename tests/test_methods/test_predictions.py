@@ -27,6 +27,7 @@ from benchmarks.shapes import Shapes
 from harness.contracts import MethodError, ProtocolSettings, Recipe, Row, Vocabulary
 from harness.learning import lessons
 from harness.planning import plan as plans
+from harness.planning.report import plan_summary
 from harness.protocol.rules import effective
 from harness.work.worker import ShardWorker
 from methods.controls import RandomLabels
@@ -309,3 +310,14 @@ def test_the_loop_and_the_grid_of_the_page_do_what_it_says(tmp_path: Path, monke
     kept = Store.open(tmp_path / "runs", create=False).rows().sort("run_id", "image_id")
     one, other = (part.select("true", "predicted", "pixels").to_dicts() for _, part in kept.group_by("run_id"))
     assert one == other and len(one) == 4
+
+
+def test_images_without_one_file_are_told_by_the_plan(tmp_path: Path) -> None:
+    for name in ("000.png", "002.png", "002.npy", "notes.txt"):
+        (tmp_path / name).touch()
+    assert Folder(tmp_path).unanswered(["000", "001", "002"]) == ["001", "002"]
+    assert Folder(tmp_path, files="*.png").unanswered(["000", "001", "002"]) == ["001"]
+    three = Recipe.of("toy_world:Boxes", images=3)
+    planned = plans.make("g", [Cell(Recipe.of("methods.predictions:Folder", root=str(tmp_path)), benchmark=three)], 2)
+    (line,) = [one for one in plan_summary(planned, {}, 1) if "has nothing for" in one]
+    assert line.endswith("has nothing for 2 images of Boxes, which will fail: 001, 002.")
