@@ -21,7 +21,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-from benchmarks.archives import KNOWN, Archive, Known
+from benchmarks.archives import KNOWN, Archive, Obtainable
 from benchmarks.download import Told, check_md5, download
 from benchmarks.faults import DataError
 from benchmarks.unpack import unpack
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"there is no data set {options.name!r}{hint} (there are: {', '.join(KNOWN)})", file=sys.stderr)
         return 2
     try:
-        return fetch(
+        return obtain(
             KNOWN[options.name], options.root.expanduser().absolute(), train=options.train, limit=options.limit
         )
     except (DataError, OSError) as error:
@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def fetch(
-    known: Known, root: Path, *, train: bool = False, limit: int | None = None, loopback: bool = False,
+def obtain(
+    known: Obtainable, root: Path, *, train: bool = False, limit: int | None = None, loopback: bool = False,
     pause: float = 1.0, gate: Gate | None = None,
 ) -> int:  # fmt: skip
     """Bring a data set below a root, then run the gate; see `main` for the answer.
@@ -111,7 +111,7 @@ def run_gate(use: str, settings: Mapping[str, Any], limit: int | None) -> int:
     return subprocess.run(command, check=False).returncode
 
 
-def grid_lines(known: Known, settings: Mapping[str, Any]) -> str:
+def grid_lines(known: Obtainable, settings: Mapping[str, Any]) -> str:
     """The entry of `benchmarks:`."""
     entry = {"name": known.called, "use": known.use, "with": dict(settings)}
     return yaml.safe_dump({"benchmarks": [entry]}, sort_keys=False, width=1000)

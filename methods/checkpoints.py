@@ -14,7 +14,8 @@ from methods import hub
 from methods.hub import reason
 
 SHIPPED = Path(__file__).parent / "pretrained"
-KINDS = ("diffusion", "clip")
+KINDS = ("diffusion", "clip", "vit")
+FLAT = ("clip", "vit")  # one network, whose files lie in the folder itself
 SUFFIXES = (".json", ".txt", ".safetensors")
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")  # what is read of a diffusion checkpoint
 NETWORKS = PARTS[:3]
@@ -28,8 +29,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 def locate(model: str, kind: str) -> str:
     """The folder of a shipped or local model, or the hub id as it is.
 
-    model: `shapes` (shipped, trained by this project), a folder, or `owner/name` of the hub. kind: `diffusion` or
-    `clip`. ModelError when the folder is missing or holds another kind, or when the name can be none of the three.
+    model: `shapes` (shipped, trained by this project), a folder, or `owner/name` of the hub. kind: one of
+    KINDS. ModelError when the folder is missing or holds another kind, or when the name can be none of the three.
     """
     shipped = SHIPPED / model if re.fullmatch(r"\w+", model) else None
     if shipped is not None and (shipped.is_dir() or model == "shapes"):
@@ -127,7 +128,7 @@ def _wanted(kind: str) -> list[str]:
     """Patterns of the files that are opened; half-precision and other variants stay where they are."""
     tails = (".safetensors", ".safetensors.index.json", "-0*.safetensors")
     weights = [f"{name}{tail}" for name in WEIGHTS for tail in tails]
-    if kind == "clip":
+    if kind in FLAT:
         return ["*.json", "*.txt", *weights]
     opened = [f"{part}/{name}" for part in PARTS for name in ("*.json", "*.txt", *weights)]
     return ["model_index.json", *opened]
@@ -136,7 +137,7 @@ def _wanted(kind: str) -> list[str]:
 def _checked(folder: Path, model: str, kind: str) -> Path:
     """The folder, if it is there and holds that kind of model."""
     if kind not in KINDS:
-        raise ModelError(f"There is no kind of model {kind!r}; the kinds are {' and '.join(KINDS)}.")
+        raise ModelError(f"There is no kind of model {kind!r}; the kinds are {', '.join(KINDS)}.")
     if not folder.is_dir():
         known = ", ".join(shipped_models()) or "none"
         raise ModelError(
@@ -146,7 +147,7 @@ def _checked(folder: Path, model: str, kind: str) -> Path:
     if found != kind:
         raise ModelError(
             f"The folder {folder} was asked for a {kind} model and holds {found}: a diffusion model has a "
-            "model_index.json, a CLIP model a config.json whose model_type is clip."
+            "model_index.json, a CLIP model a config.json whose model_type is clip, and a DINO one that is vit."
         )
     return folder
 
@@ -162,7 +163,7 @@ def _kind_of(folder: Path) -> str:
     except (OSError, ValueError) as problem:
         return f"a config.json that cannot be read ({reason(problem)})"
     name = held.get("model_type") if isinstance(held, dict) else None
-    return "clip" if name == "clip" else f"a model of type {name!r}"
+    return str(name) if name in FLAT else f"a model of type {name!r}"
 
 
 def _variants(place: Path) -> set[str]:
@@ -177,13 +178,13 @@ def _lacking(folder: Path, kind: str) -> list[str]:
     Another program may have put a half-precision variant there. The id of a hub model is its commit, so nothing else
     than what the commit means by its plain names may be opened under it.
     """
-    places = {"model": folder} if kind == "clip" else {part: folder / part for part in NETWORKS}
+    places = {"model": folder} if kind in FLAT else {part: folder / part for part in NETWORKS}
     return [name for name, place in places.items() if "" not in _variants(place)]
 
 
 def _content(folder: Path, kind: str) -> Iterator[tuple[str, Path]]:
     """Relative names and paths of the files that are opened, in order."""
-    places = [folder] if kind == "clip" else [folder, *(folder / part for part in PARTS)]
+    places = [folder] if kind in FLAT else [folder, *(folder / part for part in PARTS)]
     for place in places:
         for path in sorted(place.glob("*")):
             if path.is_file() and path.suffix in SUFFIXES:

@@ -84,8 +84,17 @@ ROWS = (  # method, data set, short side, window (0: whole), stride, logit scale
     ("resclip", "object", 336, 224, 112, 40, 0.1, 0), ("resclip", "voc20", 336, 0, 0, 0, 0, 0),
     ("resclip", "city", 560, 224, 112, 0, 0, 0), ("resclip", "pc59", 336, 224, 112, 0, 0, 0),
     ("resclip", "ade", 336, 224, 112, 0, 0, 0), ("resclip", "stuff", 336, 224, 112, 0, 0, 0),
+    ("proxyclip", "voc21", 336, 336, 112, 40, 0.2, 0), ("proxyclip", "pc60", 336, 336, 112, 40, 0.15, 0),
+    ("proxyclip", "object", 336, 336, 112, 40, 0.25, 0), ("proxyclip", "voc20", 336, 336, 112, 0, 0, 0),
+    ("proxyclip", "city", 448, 224, 112, 0, 0, 0), ("proxyclip", "pc59", 336, 336, 112, 0, 0, 0),
+    ("proxyclip", "ade", 448, 336, 112, 0, 0, 0), ("proxyclip", "stuff", 336, 336, 112, 0, 0, 0),
 )  # fmt: skip
-OWN_NAMES = {"clearclip": {"voc21", "voc20", "object"}, "sfp": {"voc21", "voc20", "city"}}  # others have SCLIP's files
+NAMES = {  # of the data sets where a method's name files are not SCLIP's
+    "clearclip": {"voc21": "clearclip", "voc20": "clearclip", "object": "clearclip"},
+    "proxyclip": {"voc21": "clearclip", "voc20": "clearclip", "object": "proxyclip"},
+    "sfp": {"voc21": "sfp", "voc20": "sfp", "city": "sfp"},
+}
+INDOORS = ("lamp", "door", "window", "wardrobe", "ceiling", "shelf", "curtain", "stair", "fence")  # not for ProxyCLIP
 
 
 def _rows() -> dict[str, Preset]:
@@ -94,7 +103,9 @@ def _rows() -> dict[str, Preset]:
     for method, data, size, window, stride, scale, threshold, area in ROWS:
         cut = {"size": size} | ({"window": window, "stride": stride} if window else {})
         words = ("background",) if data == "pc60" or method == "clearclip" else SCLIP_BACKGROUND
-        names = method if data in OWN_NAMES.get(method, ()) else "sclip"
+        if (method, data) == ("proxyclip", "object"):
+            words = tuple(word for word in words if word not in INDOORS)
+        names = NAMES.get(method, {}).get(data, "sclip")
         rule = {"background": "prompts_constant", "context": words, "scale": "softmax", "logit_scale": float(scale),
                 "threshold": threshold, "area_thd": float(area)} if scale else {}  # fmt: skip
         found[f"{method}_{data}"] = _preset(

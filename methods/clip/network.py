@@ -170,15 +170,20 @@ class ClipFeatures:
     @torch.no_grad()
     def attended(self, tokens: Tensor, attention: Attention, place: int = 0) -> Tensor:
         """W_o attention(q, k, v) of a block, the last one or `place` before it, for tokens (windows, tokens, width)."""
-        values = attention(self.heads_of(tokens, place)).transpose(1, 2).flatten(2)
+        return self.output(attention(self.heads_of(tokens, place)).transpose(1, 2).flatten(2), place)
+
+    @torch.no_grad()
+    def output(self, values: Tensor, place: int = 0) -> Tensor:
+        """W_o of a block's mixed values (windows, tokens, width), heads side by side."""
         mixed: Tensor = self.network.tower.encoder.layers[-1 - place].self_attn.out_proj(values)
         return mixed
 
     @torch.no_grad()
-    def projected(self, tokens: Tensor) -> Tensor:
-        """Tokens of the patches at the tower's end to unit embeddings (windows, rows, columns, width), float32."""
+    def projected(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """Tokens at the tower's end, of the patches or of another grid, to unit embeddings (windows, rows, columns,
+        width), float32."""
         projected = self.network.model.visual_projection(self.network.tower.post_layernorm(tokens))
-        return self._on_grid(F.normalize(projected.float(), dim=-1))
+        return self._on_grid(F.normalize(projected.float(), dim=-1), grid)
 
     @torch.no_grad()
     def normed(self, place: int) -> Tensor:
@@ -227,9 +232,9 @@ class ClipFeatures:
         name, or of every name of every class in order."""
         return self.network.text.scores(embeddings, vocabulary, plane_a_word).transpose(0, 1)
 
-    def _on_grid(self, values: Tensor) -> Tensor:
+    def _on_grid(self, values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """(windows, patches, width) to (windows, rows, columns, width)."""
-        return values.reshape(len(values), *self.grid, -1)
+        return values.reshape(len(values), *(grid or self.grid), -1)
 
 
 def cut_windows(pixels: Tensor, tiling: Tiling) -> Tensor:

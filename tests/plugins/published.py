@@ -24,7 +24,7 @@ from methods.clip.pixels import IMAGENET_MEAN, IMAGENET_STD, Normalisation
 from methods.clip.text import TextBank
 
 FOLDER = Path(__file__).parents[1] / "published"
-CLIP_SEED = 11
+CLIP_SEED, DINO_SEED = 11, 12
 VISION = {
     "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 12, "num_attention_heads": 2,
     "image_size": 112, "patch_size": 16, "hidden_act": "quick_gelu",
@@ -51,17 +51,17 @@ def normal(name: str, shape: Sequence[int], seed: int) -> NDArray[np.float64]:
     return state.standard_normal(tuple(shape))
 
 
-def clip_weight(name: str, shape: Sequence[int]) -> Tensor:
-    """A tensor of the vision tower, by its name in transformers."""
-    drawn = normal(name, shape, CLIP_SEED)
+def vision_weight(name: str, shape: Sequence[int], seed: int = CLIP_SEED) -> Tensor:
+    """A tensor of CLIP's vision tower, by its name in transformers, or of a DINO, by its name in the hub's files."""
+    drawn = normal(name, shape, seed)
     if name.endswith("bias"):
         drawn = 0.1 * drawn
     elif "norm" in name or "layrnorm" in name:
         drawn = 1 + 0.2 * drawn
     elif "position_embedding" in name:
         drawn = 0.3 * drawn
-    elif "class_embedding" not in name:
-        loud = 1.5 if any(part in name for part in ("q_proj", "k_proj")) else 1.0
+    elif "class_embedding" not in name and "cls_token" not in name:
+        loud = 1.5 if any(part in name for part in ("q_proj", "k_proj", ".query.", ".key.")) else 1.0
         drawn = loud * float(np.prod(shape[1:])) ** -0.5 * drawn
     return torch.from_numpy(drawn.astype(np.float32))
 
@@ -72,7 +72,7 @@ def clip_network(port: str = "clean", text: str = "images") -> ClipNetwork:
     vision = VISION | ({"hidden_act": "gelu", "layer_norm_eps": 1e-6} if port == "official" else {})
     model = CLIPModel(CLIPConfig(text_config=TEXT, vision_config=vision, projection_dim=64))
     own = {
-        name: clip_weight(name, value.shape)
+        name: vision_weight(name, value.shape)
         for name, value in model.state_dict().items()
         if name.startswith(("vision_model", "visual_projection"))
     }
@@ -89,3 +89,31 @@ def vocabulary(class_of_word: Sequence[int] | None = None) -> Vocabulary:
     classes = list(range(5)) if class_of_word is None else list(class_of_word)
     words = [tuple(str(word) for word, its in enumerate(classes) if its == one) for one in sorted(set(classes))]
     return Vocabulary(tuple(words), templates=("{}",))
+
+
+def write_dino(folder: Path, patch: int, side: int) -> Path:
+    """The DINO of the comparisons in a folder, in the form of the hub's files."""
+    from safetensors.torch import save_file
+    from transformers import ViTConfig
+
+    width, inner, blocks = 96, 384, 4
+    shapes = {
+        "embeddings.cls_token": (1, 1, width), "embeddings.patch_embeddings.projection.bias": (width,),
+        "embeddings.patch_embeddings.projection.weight": (width, 3, patch, patch),
+        "embeddings.position_embeddings": (1, 1 + (side // patch) ** 2, width),
+        "layernorm.weight": (width,), "layernorm.bias": (width,),
+    }  # fmt: skip
+    for number in range(blocks):
+        parts = {f"attention.attention.{one}": (width, width) for one in ("query", "key", "value")}
+        parts |= {"attention.output.dense": (width, width), "intermediate.dense": (inner, width)}
+        parts |= {"output.dense": (width, inner), "layernorm_before": (width,), "layernorm_after": (width,)}
+        for part, shape in parts.items():
+            shapes[f"encoder.layer.{number}.{part}.weight"] = shape
+            shapes[f"encoder.layer.{number}.{part}.bias"] = shape[:1]
+    ViTConfig(
+        hidden_size=width, num_hidden_layers=blocks, num_attention_heads=3, intermediate_size=inner, image_size=side,
+        patch_size=patch,
+    ).save_pretrained(folder)  # fmt: skip
+    weights = {name: vision_weight(name, shape, DINO_SEED) for name, shape in shapes.items()}
+    save_file(weights, folder / "model.safetensors")
+    return folder

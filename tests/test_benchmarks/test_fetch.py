@@ -26,7 +26,7 @@ from unreliable_server import Server, serving
 
 from benchmarks import download as downloads
 from benchmarks import fetch as fetching
-from benchmarks.archives import KNOWN, Archive, Known
+from benchmarks.archives import KNOWN, Archive, Obtainable
 from benchmarks.download import TRIES, CannotFetch, download
 from benchmarks.unpack import BadArchive, unpack
 from harness.checks.__main__ import main as checks
@@ -295,12 +295,12 @@ def test_a_data_set_is_fetched_unpacked_gated_and_told(
     drawn = trees.write_voc(tmp_path / "made", rng)
     archive = pack(tmp_path / "made/VOCdevkit", tmp_path / "voc.tar")
     with serving(Server(archive.read_bytes(), cuts=[1_000, 5_000])) as server:
-        known = Known(
+        known = Obtainable(
             "PAS-20", "benchmarks.pascal_voc:PascalVOC", "VOCdevkit", {"split": "val"},
             (Archive("voc.tar", "", "VOCdevkit/VOC2012/JPEGImages", f"{server.address}/f", md5(server.data)),),
         )  # fmt: skip
         for _ in range(2):
-            code = fetching.fetch(known, tmp_path / "data", loopback=True, pause=0, gate=in_this_process)
+            code = fetching.obtain(known, tmp_path / "data", loopback=True, pause=0, gate=in_this_process)
             told = capsys.readouterr().out
             assert code == 1 and f"{len(drawn)} images; the official split has 1449" in " ".join(told.split())
         assert server.asked == [None, 1_000, 6_000]

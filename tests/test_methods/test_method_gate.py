@@ -27,8 +27,8 @@ from harness.checks.module_watch import left_behind, watched
 from harness.contracts import Recipe
 
 ROOT = Path(__file__).parents[2]
-# tried below with a model that is made for it; answers for the images of its folder alone, see test_predictions
-ELSEWHERE = {"openclip_resnet:MaskCLIPResNet", "predictions:Folder"}
+# tried with models that are made for it: below and in test_proxyclip; answers for the images of its folder alone
+ELSEWHERE = {"openclip_resnet:MaskCLIPResNet", "predictions:Folder", "proxyclip:ProxyCLIP"}
 BOXES = ("--benchmark", "toy_world:Boxes")
 
 

@@ -1,0 +1,77 @@
+"""Features of a CLIP pass and of a DINO pass flow in; ProxyCLIP's scores flow out: DINO says which patches mix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.contracts import Parts, Pass, Recipe, Vocabulary
+from methods.clip import ClipReader
+from methods.clip.view import AUTO, View, view_of
+from methods.vision.passes import DINO, TOKENS, VitPass
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from methods.clip.network import ClipFeatures
+    from methods.vision.network import VitFeatures
+
+
+@dataclass(frozen=True)
+class ProxyCLIP(ClipReader):
+    """ProxyCLIP (Lan et al., ECCV 2024, arXiv 2408.04883): CLIP's values under the likeness of DINO's tokens.
+
+    S = cosines of DINO's patches; A = rows of softmax(gamma (S - beta mean S)) over what is positive, one for all
+    heads; v of CLIP's last block, enlarged bilinearly from CLIP's grid to DINO's; u = W_o(A v) on DINO's grid, without
+    residual and feed-forward. Both networks see the same windows of the same resized image, each in its own colours.
+    dino, dino_revision: a ViT of the first DINO, by folder or hub id. positions holds for both tables.
+    Defaults as published: short side 336, windows of 336 with stride 112 (448, 224 / 112 for Cityscapes).
+    Left out: padding of what is no multiple of 56 pixels; their variants with SAM, MAE and DINOv2.
+    """
+
+    published_view: ClassVar[View] = (336, 336, 112)
+
+    dino: str = DINO
+    dino_revision: str | None = None
+    beta: float = 1.2
+    gamma: float = 3.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window not in (AUTO, None) and self.stride in (AUTO, None):
+            raise ValueError(f"window is {self.window} and the stride is not said; two networks need one: give both.")
+
+    @cached_property
+    def dino_pass(self) -> VitPass:
+        """The pass of DINO, which cuts the image as CLIP's does."""
+        own = Recipe.of("methods.vision:Vit", model=self.dino, revision=self.dino_revision, dtype=self.dtype)
+        table = "scaled" if self.positions == "authors" else self.positions
+        return VitPass(own, *view_of(self, self.published_view), table)
+
+    def passes(self) -> Mapping[Pass, Parts]:
+        """CLIP's pass and DINO's."""
+        return {**super().passes(), self.dino_pass: TOKENS}
+
+    def read(self, features: Mapping[Pass, Any], vocabulary: Vocabulary) -> Tensor:
+        """Scores (planes, rows, columns) of one image, on DINO's grid or on the pixels of merged windows."""
+        from methods.clip.network import merge_windows
+
+        own: ClipFeatures = features[self.clip_pass]
+        mixed = self.embeddings(own, features[self.dino_pass])
+        return merge_windows(own.scores(mixed, vocabulary, self.plane_a_word), own.tiling)
+
+    def embeddings(self, features: ClipFeatures, proxy: VitFeatures | None = None) -> Tensor:
+        """(windows, rows, columns, width) on the proxy's grid; without one every patch keeps its own value."""
+        from torch.nn.functional import interpolate
+
+        from methods.clip.likeness import likeness, sharpened
+
+        values = features.project().values[:, :, 1:].transpose(1, 2).flatten(2)
+        if proxy is None:
+            return features.projected(features.output(values))
+        planes = values.transpose(1, 2).reshape(len(values), -1, *features.grid)
+        large = interpolate(planes, size=proxy.grid, mode="bilinear", align_corners=False).flatten(2).transpose(1, 2)
+        mix = sharpened(likeness(proxy.tokens.to(large.device, large.dtype)), self.beta, self.gamma)
+        return features.projected(features.output(mix @ large), proxy.grid)

@@ -1,0 +1,19 @@
+"""What is asked of a vision transformer for one image, as a frozen value with its parts; no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.contracts import Parts
+from methods.clip.passes import ClipPass
+
+DINO = "facebook/dino-vitb8"
+TOKENS: Parts = frozenset({"tokens"})
+
+
+@dataclass(frozen=True)
+class VitPass(ClipPass):
+    """One run of a vision transformer over an image, whole or in windows; as a ClipPass in all it says.
+
+    Its one part is `tokens`: those of the patches, behind the last norm.
+    """
