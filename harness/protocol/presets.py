@@ -102,7 +102,7 @@ def _rows() -> dict[str, Preset]:
     found = {}
     for method, data, size, window, stride, scale, threshold, area in ROWS:
         cut = {"size": size} | ({"window": window, "stride": stride} if window else {})
-        words = ("background",) if data == "pc60" or method == "clearclip" else SCLIP_BACKGROUND
+        words: tuple[str, ...] = ("background",) if data == "pc60" or method == "clearclip" else SCLIP_BACKGROUND
         if (method, data) == ("proxyclip", "object"):
             words = tuple(word for word in words if word not in INDOORS)
         names = NAMES.get(method, {}).get(data, "sclip")
