@@ -26,14 +26,20 @@ class Meaning(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
-    """What every raw value means: one entry per value that 8 (16) bits can hold, and whether the data set has it."""
+    """What every raw value means: one entry per value that 8 (16) bits can hold, and whether the data set has it.
+
+    cure: what can be done about another one, for the end of a sentence.
+    """
 
     truth: Truth
     listed: NDArray[np.bool_]
     data_set: str
+    cure: str = ""
 
     @classmethod
-    def of(cls, data_set: str, meaning: Mapping[int, int], bits: int = 8, wide: bool = False) -> LabelTable:
+    def of(
+        cls, data_set: str, meaning: Mapping[int, int], bits: int = 8, wide: bool = False, cure: str = ""
+    ) -> LabelTable:
         """The table of a mapping from raw value to truth; every value that is not named is an error.
 
         bits: of raw values. wide: for more than 254 classes: truths of 16 bits, in which WIDE_IGNORED means ignored.
@@ -42,7 +48,7 @@ class LabelTable:
         listed = np.zeros(1 << bits, np.bool_)
         for raw, true in meaning.items():
             truth[raw], listed[raw] = true, True
-        return cls(truth, listed, data_set)
+        return cls(truth, listed, data_set, cure)
 
     def apply(self, raw: RawLabels, where: str) -> Truth:
         """The truth (height, width) of raw labels; StrayLabel with file and values when one is not in the table."""
@@ -59,7 +65,7 @@ class LabelTable:
         values = ", ".join(str(value) for value in np.unique(raw[bad])[:8])
         return StrayLabel(
             f"{where} has the label {values} in {rows.size} pixels, first at row {rows[0]}, column {columns[0]}; "
-            f"{self.data_set} has {ranges_in_words(np.flatnonzero(self.listed).tolist())}."
+            f"{self.data_set} has {ranges_in_words(np.flatnonzero(self.listed).tolist())}{self.cure}."
         )
 
 

@@ -20,6 +20,7 @@ Others = Literal["refused", "ignored", "background"]
 _HEX = re.compile(r"#([0-9A-Fa-f]{6})")
 _RGB = re.compile(r"(\d{1,3})[ ,]+(\d{1,3})[ ,]+(\d{1,3})")
 _LARGEST = 65535
+_CURE = "; say what others are: `labels`, `ignore`, `background`, or `first` where the first class is not 0"
 _SHOWN = 6
 
 
@@ -41,7 +42,7 @@ class Meanings:
         """The table of raw values of up to 16 bits."""
         known = {key: true for key, true in self.truths.items() if isinstance(key, int)}
         if self.others is None:
-            return LabelTable.of(called, known, 16, self.wide)
+            return LabelTable.of(called, known, 16, self.wide, _CURE)
         return LabelTable.of(called, {**dict.fromkeys(range(_LARGEST + 1), self.others), **known}, 16, self.wide)
 
     def colours(self, called: str) -> ColourTable:

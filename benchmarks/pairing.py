@@ -26,6 +26,12 @@ class Both(NamedTuple):
 def by_folder(root: Path, images: Pattern, masks: Pattern, left_out: bool) -> dict[str, Both]:
     """The files that fit the patterns, by id. BrokenList where some have no partner and may not be left out."""
     check_root(root)
+    if images.written == masks.written:
+        start = images.written.rstrip("/*")
+        raise BrokenList(
+            f"images and masks of {root} are both {images.written!r}: say what tells their names apart, such as "
+            f"{start}/*_image.png and {start}/*_mask.png."
+        )
     labelled = masks.files(root)
     taken = set(labelled.values())
     pictured = {key: path for key, path in images.files(root).items() if path not in taken}
