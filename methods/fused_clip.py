@@ -68,7 +68,8 @@ class FusedCLIP(ClipReader):
             total = total / total.sum(dim=-1, keepdim=True)
             even = (total + total.transpose(-1, -2)) / 2
             above = (even - even.mean(dim=-2, keepdim=True)).relu()
-            mix = above / above.sum(dim=-1, keepdim=True)
+            rows = above.sum(dim=-1, keepdim=True)
+            mix = above / rows.where(rows > 0, rows.new_ones(()))
             tokens = features.normed(place) if place else features.inputs[0]
             yield features.projected(features.attended(tokens, partial(mixed, mix=mix))[:, 1:]), mix
 
@@ -86,7 +87,7 @@ class FusedCLIP(ClipReader):
         shares = [(self.logit_scale * unit.flatten(1, 2) @ text.T).softmax(dim=-1)[..., : len(words)] for unit in units]
         last = shares[-1]
         last = last.where(last >= self.attention_thr * last.amax(dim=1, keepdim=True), last.new_zeros(()))
-        spread = mixes[-1].mean(dim=1)[:, 1:, 1:].transpose(1, 2) @ last
+        spread = mixes[-1].float().mean(dim=1)[:, 1:, 1:].transpose(1, 2) @ last
         found: Tensor = spread + torch.stack([*shares[:-1], last]).mean(dim=0)
         return found.transpose(1, 2).reshape(len(found), -1, *features.grid)
 

@@ -95,6 +95,7 @@ def local_outlier_factor(tokens: Tensor) -> Tensor:
     """
     import torch
 
+    tokens = tokens.float()
     lengths = tokens.square().sum(dim=-1)
     squares = lengths[:, :, None] + lengths[:, None] - 2 * tokens @ tokens.transpose(1, 2)
     near = squares.clamp(min=0).topk(min(NEIGHBOURS + 1, tokens.shape[1]), dim=-1, largest=False)

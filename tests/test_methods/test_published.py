@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,22 @@ def test_clipers_fused_attention(place: int) -> None:
     names = Vocabulary((("0",), ("1",), ("2",)), templates=("{}",))
     found = reader.read({reader.clip_pass: features}, names)
     np.testing.assert_allclose(found.numpy(), held[f"seg{place}"], rtol=0, atol=1e-5)  # a softmax of 100 times a cosine
+
+
+@pytest.mark.parametrize("reader", [SCCLIP(**AS_SHOWN), SFP(**AS_SHOWN), ResCLIP(**AS_SHOWN), FusedCLIP(**AS_SHOWN)],
+                         ids=lambda reader: type(reader).__name__)  # fmt: skip
+def test_heads_of_several_blocks_run_in_half_precision(reader: ClipReader) -> None:
+    image, whole = images("resclip")[1], clip_network()
+    half = copy(whole)
+    half.model = deepcopy(whole.model).to(torch.bfloat16)
+    half.tower = half.model.vision_model
+    found = []
+    for network in (whole, half):
+        (features,) = network.features([image], reader.clip_pass, reader.blocks)
+        seen_by: dict[Any, Any] = {reader.clip_pass: features}
+        found.append(reader.read(seen_by, vocabulary()))
+    assert found[1].dtype == torch.float32 and torch.isfinite(found[1]).all()
+    assert (found[0] - found[1]).abs().mean() < 0.3
 
 
 @pytest.mark.parametrize("name", ["sclip", "gem"])
