@@ -30,14 +30,19 @@ ARCHIVES = "archives"  # the folder in the root where they lie
 Gate = Callable[[str, Mapping[str, Any], int | None], int]
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="python -m benchmarks.fetch", description=__doc__)
+    found.add_argument("name", metavar="NAME", help=", ".join(KNOWN))
+    found.add_argument("--root", type=Path, required=True, metavar="DIR", help="where data sets lie")
+    found.add_argument("--train", action="store_true", help="also images that only training reads (COCO: 18 GB)")
+    found.add_argument("--limit", type=int, metavar="N", help="the gate reads only this many images")
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 all is there and sound, 1 something is still to be brought or is off, 2 it cannot be."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fetch", description=__doc__)
-    parser.add_argument("name", metavar="NAME", help=", ".join(KNOWN))
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="where data sets lie")
-    parser.add_argument("--train", action="store_true", help="also images that only training reads (COCO: 18 GB)")
-    parser.add_argument("--limit", type=int, metavar="N", help="the gate reads only this many images")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.name not in KNOWN:
         close = get_close_matches(options.name, KNOWN, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
