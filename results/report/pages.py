@@ -41,10 +41,21 @@ def summary(evidence: Evidence) -> Values:
 
 
 def leaderboard(evidence: Evidence, speed: Mapping[str, float], pairs: bool = False) -> Values:
-    """Ranked tables with groups, differences from the best (or of all pairs), and the curve over the timestep."""
+    """All data sets in one table, then ranked tables with groups and differences, and the curve over the timestep.
+
+    pairs: differences of all pairs, not only from the best.
+    """
     columns = [_ranked(evidence, column, speed, pairs) for column in evidence.columns]
     curves = [chart for column in evidence.columns if (chart := charts.timestep(evidence, column))]
-    return {"columns": columns, "charts": curves}
+    return {"columns": columns, "charts": curves, "overview": _overview(evidence), "legend": formats.LEGEND}
+
+
+def _overview(evidence: Evidence) -> str:
+    """Methods by data sets, with their averages, as HTML; empty where there is but one data set."""
+    if len({entry.benchmark for entry in evidence.board.entries}) < 2:
+        return ""
+    spec = matrices.TableSpec(matrices.EVERYTHING, average=True)
+    return formats.to_html(matrices.build_matrix(evidence, spec), "runs.html#", legend=False)
 
 
 def _ranked(evidence: Evidence, column: Column, speed: Mapping[str, float], pairs: bool) -> Values:

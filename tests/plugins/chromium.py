@@ -102,7 +102,10 @@ class Chromium:
 
     def press(self, key: str) -> None:
         """Press and release a key of the keyboard."""
-        codes = {"Tab": 9, "Enter": 13, "ArrowDown": 40, "ArrowUp": 38, "Home": 36, "End": 35, "Space": 32}
+        codes = {
+            "Tab": 9, "Enter": 13, "Space": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
+            "ArrowDown": 40,
+        }  # fmt: skip
         text = {"Enter": {"text": "\r"}, "Space": {"text": " "}}.get(key, {})
         name = " " if key == "Space" else key
         for kind in ("keyDown", "keyUp"):

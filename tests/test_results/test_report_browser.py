@@ -14,6 +14,7 @@ from chromium import Chromium
 
 from results import report
 from results.folder.store import Store
+from results.tables.evidence import Evidence
 
 PAGES = ("index", "tables", "classes", "images", "cost", "failures", "runs")
 CELLS = "[...document.querySelectorAll('#board-1 tbody tr:not([hidden])')].map(r => r.cells[{}].innerText.trim())"
@@ -243,6 +244,64 @@ def test_the_arrow_keys_go_through_the_list(browser: Chromium, pages: Path) -> N
         assert browser.value(title) == names[place]
     active = browser.value("document.getElementById('images').getAttribute('aria-activedescendant')")
     assert browser.value(f"document.getElementById('{active}').getAttribute('aria-selected')") == "true"
+
+
+def test_the_arrow_keys_need_no_focus_and_leave_controls_theirs(browser: Chromium, pages: Path) -> None:
+    browser.open(pages / "images.html")
+    names, title = browser.value(LISTED), "document.getElementById('title').textContent"
+    assert browser.value("document.activeElement === document.body")
+    for key, place in (("ArrowRight", 1), ("ArrowDown", 2), ("ArrowLeft", 1), ("End", 1)):
+        browser.press(key)
+        assert browser.value(title) == names[place]
+    browser.value("document.getElementById('overlay').focus()")
+    before = browser.value("document.getElementById('overlay').value")
+    browser.press("ArrowLeft")
+    assert browser.value("document.getElementById('overlay').value") != before
+    assert browser.value(title) == names[1]
+
+
+def test_an_address_leads_to_what_was_seen_whatever_the_runs_numbers_are(browser: Chromium, pages: Path) -> None:
+    seen = (
+        "[...document.querySelectorAll('#title, .panels figcaption, #legend li, #images li')].map(e => e.textContent)"
+    )
+    browser.open(pages / "images.html")
+    choose(browser, "run-a", "2")
+    choose(browser, "order", "low")
+    choose(browser, "class", "2")
+    browser.value("document.querySelector('[value=errors]').click()")
+    browser.press("ArrowDown")
+    address, shown = browser.value("location.hash"), browser.value(seen)
+    assert browser.value("window.ROOMS[0].runs[2].id") in address
+    # Another report of the same runs, which it numbers in another order, as after a merge.
+    turned = "<script>window.ROOMS.forEach((room) => room.runs.push(room.runs.shift()))</script>"
+    source, script = (pages / "images.html").read_text("utf-8"), '<script src="browser.js">'
+    other = pages / "turned.html"
+    other.write_text(source.replace(script, turned + script), "utf-8")
+    try:
+        for page in (pages / "images.html", other):
+            browser.open(pages / "cost.html")
+            browser.open(page, address)
+            assert sorted(browser.value(seen)) == sorted(shown) and browser.value(seen)[0] == shown[0]
+    finally:
+        other.unlink()
+    browser.open(pages / "cost.html")
+    browser.open(pages / "images.html", "#data=gone&a=gone&image=gone&order=gone&class=gone&runs=gone")
+    assert len(browser.value(LISTED)) == 6 and browser.complaints == []
+
+
+def test_the_front_page_begins_with_all_methods_on_all_data_sets(
+    browser: Chromium, pages: Path, evidence: Evidence
+) -> None:
+    browser.open(pages / "index.html")
+    table = "document.querySelector('section table')"
+    heads = browser.value(f"[...{table}.tHead.rows[0].cells].map(c => c.innerText)")
+    assert {"Toys", "Bricks"} < set(heads) and "average" in heads[-1].lower()
+    rows = "[...document.querySelectorAll('#overview tbody tr:not([hidden])')].map(r => r.cells[0].textContent)"
+    known = {" ".join(filter(None, (entry.method, entry.variant))) for entry in evidence.board.entries}
+    assert set(browser.value(rows)) == known
+    typed = "i => { i.value = 'Clip'; i.dispatchEvent(new Event('input')); }"
+    browser.value(f"({typed})(document.querySelector('[data-filter=overview]'))")
+    assert browser.value(rows) == ["Clip"]
 
 
 def test_everything_that_can_be_done_can_be_reached_by_tab(browser: Chromium, pages: Path) -> None:

@@ -1,4 +1,5 @@
-/* The image browser: one room a benchmark; lists images, sorts them by where two runs differ, shows maps side by side. */
+/* The image browser: one room a benchmark; lists images, sorts them by where two runs differ, shows maps side by side.
+   What is looked at stands in the address by names and run ids, so a link leads there from any machine, after a merge too. */
 "use strict";
 (() => {
   const rooms = window.ROOMS;
@@ -47,15 +48,20 @@
     }));
   }
 
-  function enter(number) {
+  const places = (all, key, wanted) => wanted.map((one) => all.findIndex((each) => each[key] === one)).filter((n) => n >= 0);
+
+  /* A benchmark as it is first seen, or as an address tells it: what the address names and is not here is left out. */
+  function enter(number, told = new URLSearchParams()) {
     const entered = rooms[number];
     const runs = entered.runs.map((run) => run.label);
-    Object.assign(state, { room: number, class: 0, a: 0, b: Math.min(1, runs.length - 1), image: 0 });
-    state.shown = new Set(runs.map((_, n) => n).slice(0, 4));
+    const [a = 0] = places(entered.runs, "id", [told.get("a")]), [image = -1] = places(entered.images, "id", [told.get("image")]);
+    const [b = Math.min(1, runs.length - 1)] = places(entered.runs, "id", [told.get("b")]);
+    Object.assign(state, { room: number, class: entered.classes.indexOf(told.get("class")) + 1, a, b, image });
+    state.shown = new Set(told.has("runs") ? places(entered.runs, "id", told.get("runs").split(",")) : runs.map((_, n) => n).slice(0, 4));
     options(at("room"), rooms.map((one) => one.title), number);
     options(at("run-a"), runs, state.a);
     options(at("run-b"), runs, state.b);
-    options(at("class"), ["any", ...entered.classes], 0);
+    options(at("class"), ["any", ...entered.classes], state.class);
     if (!entered.background) at("class").options[1].hidden = true;
     at("runs").replaceChildren(...runs.map((label, n) => {
       const box = element("input"), line = element("label");
@@ -64,7 +70,26 @@
       line.append(box, ` ${label}`);
       return line;
     }));
-    list(true);
+    list(image < 0);
+  }
+
+  function recall() {
+    const told = new URLSearchParams(location.hash.slice(1));
+    const known = (id, value) => [...at(id).options].some((option) => option.value === value);
+    if (known("order", told.get("order"))) at("order").value = told.get("order");
+    for (const radio of document.querySelectorAll("[name=view]")) if (told.has("view")) radio.checked = radio.value === told.get("view");
+    Object.assign(state, { order: at("order").value, view: document.querySelector("[name=view]:checked")?.value ?? "map", rest: told.has("rest") });
+    Object.assign(at("rest"), { checked: state.rest, disabled: state.view !== "map" });
+    enter(Math.max(0, ...places(rooms, "title", [told.get("data")])), told);
+  }
+
+  function address() {
+    const { title, images, runs, classes } = room();
+    const told = new URLSearchParams({ data: title, image: images[state.image]?.id ?? "", a: runs[state.a].id, b: runs[state.b].id,
+      runs: [...state.shown].map((n) => runs[n].id).join(","), order: state.order, view: state.view });
+    if (state.class) told.set("class", classes[state.class - 1]);
+    if (state.rest) told.set("rest", "");
+    history.replaceState(null, "", `#${told}`);
   }
 
   function list(first) {
@@ -119,6 +144,7 @@
 
   function show() {
     const { images, runs } = room(), image = images[state.image];
+    address();
     at("title").textContent = image ? image.id : "No image of this class is kept";
     if (!image) { at("panels").replaceChildren(); at("legend").replaceChildren(); return; }
     const wanted = [...new Set([state.a, state.b, ...[...state.shown].sort((a, b) => a - b)])];
@@ -158,15 +184,17 @@
     radio.addEventListener("change", () => { state.view = radio.value; at("rest").disabled = state.view !== "map"; show(); });
   }
   at("rest").addEventListener("change", (event) => { state.rest = event.target.checked; show(); });
-  at("images").addEventListener("keydown", (event) => {
+  /* Without focus too, but never in place of what a control does with a key, or what a window does with Home and End. */
+  document.addEventListener("keydown", (event) => {
+    const own = event.target.closest("#images"), taken = event.target.closest("input, select, textarea, [contenteditable]");
     const step = { ArrowDown: 1, ArrowRight: 1, j: 1, ArrowUp: -1, ArrowLeft: -1, k: -1 }[event.key];
-    const ends = { Home: 0, End: -1 }[event.key];
-    if (step === undefined && ends === undefined) return;
+    const ends = own ? { Home: 0, End: -1 }[event.key] : undefined;
+    if (taken || event.ctrlKey || event.altKey || event.metaKey || (step === undefined && ends === undefined)) return;
     event.preventDefault();
     const order = sorted();
     const place = step === undefined ? ends : Math.min(order.length - 1, Math.max(0, order.indexOf(state.image) + step));
     choose(order.at(place));
   });
-  state.order = at("order").value;
-  enter(0);
+  addEventListener("hashchange", recall);
+  recall();
 })();

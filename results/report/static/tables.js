@@ -37,7 +37,8 @@
 
   function filter(input) {
     const target = document.getElementById(input.dataset.filter);
-    const rows = target.tBodies ? [...target.tBodies[0].rows] : [...target.children];
+    const table = target.tBodies ? target : target.querySelector(":scope > table"); // a list's entries are no rows
+    const rows = [...(table?.tBodies[0].rows ?? target.children)];
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     let found = 0;
     for (const row of rows) {
