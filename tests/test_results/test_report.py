@@ -140,7 +140,7 @@ def test_names_from_data_are_words_on_every_page(pages: Path) -> None:
 
 
 def test_holes_and_failures_are_named(pages: Path) -> None:
-    assert text(pages, "index").count("29 of 30") == 2
+    assert text(pages, "index").count("29 of 30") == 4  # in the table of all data sets, and in that of each
     failed = text(pages, "failures")
     assert "img-0002" in failed and failed.count("<tr>") == 4  # two tables of one line under a heading
     assert "no run" in text(pages, "tables")
