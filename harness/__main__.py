@@ -48,6 +48,7 @@ VERBS: Mapping[str, Verb] = {
     "merge": Verb("results.merge", "results folders into one"),
     "verify": Verb("results.verify", "whether stored rows are what was written"),
     "ledger": Verb("results.ledger", "published numbers beside those of a results folder"),
+    "export": Verb("results.export", "its numbers where people keep them: Every Eval Ever, a model card, trackio, W&B"),
     "completion": Verb("harness.__main__", "what makes a shell complete verbs and options: bash, zsh or tcsh"),
 }
 OWN = {"list", "completion"}  # verbs that are done here

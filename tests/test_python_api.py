@@ -147,7 +147,7 @@ def test_a_setting_called_like_a_column_has_a_name_of_its_own(toys: Results) -> 
     board = toys.evidence.board
     entries = tuple(replace(one, settings=FrozenDict(images="3", own="null")) for one in board.entries)
     head = leaderboard_csv(replace(board, entries=entries)).partition("\n")[0]
-    assert head.endswith(",supervision,with.images,own")
+    assert head.endswith(",supervision,needed,with.images,own")
 
 
 def test_rows_and_classes_add_up_to_the_leaderboard(toys: Results) -> None:

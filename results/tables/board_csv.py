@@ -17,6 +17,7 @@ COLUMNS = (
     "low", "high", "group", "against_best", "behind", "behind_low", "behind_high", "p", "detectable", "images_compared",
     "best_there", "official_images", "seeds", "seed_mean", "seed_sd",
     "unverified", "supervision",
+    "needed",  # images that would find a difference of one point
 )  # fmt: skip
 SAME_NAME = "with."  # before a setting that is called like another column
 PAIRS = ("benchmark", "protocol", "better", "worse", "difference", "low", "high", "p")
@@ -38,14 +39,14 @@ def _line(board: Leaderboard, e: Entry) -> list[object]:
     standing, spread = e.standing, e.spread
     seeds = [spread.seeds, percent(spread.mean), percent(spread.deviation)] if spread else [None] * 3
     if standing is None:
-        return [*own, *[None] * 11, e.official, *seeds, e.unverified, e.supervision]
+        return [*own, *[None] * 11, e.official, *seeds, e.unverified, e.supervision, None]
     low, high = standing.interval or (None, None)
     held = standing.comparison
     compared = [percent(held.low), percent(held.high), f"{held.p:.4f}"] if held else [None] * 3
     return [
         *own, percent(low), percent(high), standing.group, standing.words, percent(standing.behind), *compared,
         percent(board.detectable(e)), standing.images, percent(standing.best_there), e.official, *seeds,
-        e.unverified, e.supervision,
+        e.unverified, e.supervision, board.needed(e),
     ]  # fmt: skip
 
 

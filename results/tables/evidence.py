@@ -80,6 +80,11 @@ class Evidence:
         recipe = self.recipes[run_id]
         return estimators.counts_of(self.confusions[run_id], len(recipe.classes), recipe.scores_background)
 
+    def class_ious(self, run_id: str) -> dict[str, float | None]:
+        """IoU 0..1 by the name of every scored class; None where it is in no truth and no prediction."""
+        found = estimators.class_iou(self.counts(run_id)).tolist()
+        return {name: None if iou != iou else iou for name, iou in zip(self.classes(run_id), found, strict=True)}
+
     @cached_property
     def presence(self) -> Mapping[str, PresenceCounts]:
         """By run, in how many images each class is and is seen; the folder is read once more for it."""

@@ -37,6 +37,7 @@ caption { text-align: left; padding-bottom: .6rem; max-width: 60rem; min-width: 
 th, td { padding: .3rem .8rem; text-align: right; vertical-align: top; font-weight: 400; }
 th:first-child { text-align: left; }
 thead { border-block: 2px solid; border-bottom-width: 1px; } tbody { border-bottom: 2px solid; }
+tfoot td { text-align: left; font-size: .85rem; }
 small { display: block; opacity: .75; } .interval { display: inline-block; margin-left: .5rem; white-space: nowrap; }
 </style>
 """
@@ -99,10 +100,13 @@ def to_markdown(matrix: Matrix) -> str:
     notes = _notes(matrix)
     lines = [[_heading(matrix), *matrix.columns]]
     body = [[row, *(_cell(cell, marks, notes, "<sup>{}</sup>") for cell in line)] for row, line in _lines(matrix)]
-    head = [f"| {' | '.join(map(_markdown, lines[0]))} |", f"|:--|{'--:|' * len(matrix.columns)}"]
-    rows = [f"| {_markdown(row[0])} | {' | '.join(row[1:])} |" for row in body]
-    below = [f"<sup>{letter}</sup> {_markdown(text)}  " for text, letter in notes.items()]
-    return "\n".join([_markdown(_caption(matrix)), "", *head, *rows, *([""] if below else []), *below]) + "\n"
+    head = [f"| {' | '.join(map(markdown_safe, lines[0]))} |", f"|:--|{'--:|' * len(matrix.columns)}"]
+    rows = [f"| {markdown_safe(row[0])} | {' | '.join(row[1:])} |" for row in body]
+    below = [f"<sup>{letter}</sup> {markdown_safe(text)}  " for text, letter in notes.items()]
+    told = [line for words in matrix.told for line in ("", markdown_safe(words))]
+    return (
+        "\n".join([markdown_safe(_caption(matrix)), "", *head, *rows, *([""] if below else []), *below, *told]) + "\n"
+    )
 
 
 def to_latex(matrix: Matrix) -> str:
@@ -119,6 +123,7 @@ def to_latex(matrix: Matrix) -> str:
         cells = [_cell(cell, marks, notes, r"\textsuperscript{{{}}}").replace(DASH, "--") for cell in line]
         rows.append(f"    {' & '.join([_latex(row), *cells])} \\\\")
     below = [rf"  \par\footnotesize\textsuperscript{{{letter}}} {_latex(text)}" for text, letter in notes.items()]
+    below += [rf"  \par\footnotesize {_latex(words)}" for words in matrix.told]
     opening = [
         "% needs \\usepackage{booktabs}", r"\begin{table}", r"  \centering",
         rf"  \caption{{{_latex(_caption(matrix))}}}", rf"  \begin{{tabular}}{{l{'r' * len(matrix.columns)}}}",
@@ -144,7 +149,9 @@ def to_html(matrix: Matrix, link: str = "", extra: Mapping[str, str] | None = No
         cells = "".join(f"<td{_sort_value(cell)}>{_html(cell, link, extra or {})}</td>" for cell in line)
         body.append(f'<tr><th scope="row">{escape(row)}</th>{cells}</tr>')
     caption = f"<caption>{escape(_caption(matrix, legend))}</caption>"
-    return f'<table class="matrix">{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    told = "<br>".join(map(escape, matrix.told))
+    foot = f'<tfoot><tr><td colspan="{len(matrix.columns) + 1}">{told}</td></tr></tfoot>' if told else ""
+    return f'<table class="matrix">{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>{foot}</table>'
 
 
 def _html(cell: TableCell, link: str, extra: Mapping[str, str]) -> str:
@@ -194,7 +201,8 @@ def _cell(cell: TableCell, marks: Mapping[str, Mark], notes: Mapping[str, str], 
     return marks[cell.mark](shown(cell.value)) + printed + (note.format(notes[cell.remark]) if cell.remark else "")
 
 
-def _markdown(text: str) -> str:
+def markdown_safe(text: str) -> str:
+    """Text that Markdown shows as it is."""
     for sign in "\\`*_|[]#":
         text = text.replace(sign, f"\\{sign}")
     return escape(text, quote=False)

@@ -11,7 +11,7 @@ from results.counts import seeds, strangers
 from results.folder import protocols
 from results.folder.recipes import RunRecipe
 from results.folder.store import Store
-from results.tables import averages
+from results.tables import averages, significance_words
 from results.tables.cells import TableCell, with_groups
 from results.tables.evidence import Evidence, among
 from results.tables.ranking import Entry
@@ -38,7 +38,7 @@ class Matrix:
     """A table with its cells, rows first. `marked` says whether anything in it is separated.
 
     differing: of a table that is as published, the fields in which the protocols of its runs differ; sources: where its
-    printed numbers are from.
+    printed numbers are from. told: what was compared with what, a sentence a column where anything was.
     """
 
     spec: TableSpec
@@ -47,6 +47,7 @@ class Matrix:
     cells: tuple[tuple[TableCell, ...], ...]
     differing: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
     def cell(self, row: str, column: str) -> TableCell:
         """The cell at two labels. StoreError names what exists."""
@@ -100,7 +101,7 @@ def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
     holes = _absent(evidence, spec)
     columns = list(dict.fromkeys([*columns, *holes]))
     cells = {place: _cell(evidence, spec, facts, runs) for place, runs in placed.items()}
-    _mark(evidence, spec, cells, columns)
+    compared = _mark(evidence, spec, cells, columns)
     none = {column: TableCell(missing=holes.get(column, NO_RUN)) for column in columns}
     lines = [[cells.get((row, column), none[column]) for column in columns] for row in rows]
     names = [spec.label(column) for column in columns]
@@ -108,7 +109,9 @@ def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
         names.append(averages.LABEL)
         lines = [[*line, last] for line, last in zip(lines, averages.cells(evidence, spec, lines), strict=True)]
     shown = differing if spec.as_published else ()
-    return Matrix(spec, tuple(map(spec.label, rows)), tuple(names), tuple(map(tuple, lines)), shown)
+    return Matrix(
+        spec, tuple(map(spec.label, rows)), tuple(names), tuple(map(tuple, lines)), shown, told=_told(spec, compared)
+    )  # fmt: skip
 
 
 def without_estimator(specs: Iterable[TableSpec]) -> list[str]:
@@ -213,13 +216,28 @@ def _ambiguous(facts: Sequence[Mapping[str, str]]) -> str:
     return f"{len(facts)} runs fit; tell them apart in `where` by {', '.join(differing) or 'version of the plug-in'}"
 
 
-def _mark(evidence: Evidence, spec: TableSpec, cells: dict[tuple[Key, Key], TableCell], columns: Sequence[Key]) -> None:
+def _told(spec: TableSpec, compared: Mapping[Key, str]) -> tuple[str, ...]:
+    """What the table's marks rest on, or why it has none."""
+    if spec.as_published:
+        return ()
+    if spec.value != "miou":
+        return ("Only mIoU is compared over images: of these numbers none is said to be separated from another.",)
+    told = [f"{spec.label(column)}: {words}" for column, words in compared.items()]
+    mean = f"{averages.LABEL}: rows without a hole are compared over the images of all data sets."
+    return (*told, *([mean] if spec.average and told else []))
+
+
+def _mark(
+    evidence: Evidence, spec: TableSpec, cells: dict[tuple[Key, Key], TableCell], columns: Sequence[Key]
+) -> dict[Key, str]:
     """In each column: the best and what is not separated from it, then the same among the rest. Only mIoU is marked.
+    By column, what was compared.
 
     A column of several protocols, whose rows say which, has no best; nor has a table that is as published.
     """
+    told: dict[Key, str] = {}
     if spec.value != "miou" or spec.as_published:
-        return
+        return told
     for column in columns:
         places = {
             c.run_id: place for place, c in cells.items() if place[1] == column and c.run_id and c.value is not None
@@ -228,5 +246,9 @@ def _mark(evidence: Evidence, spec: TableSpec, cells: dict[tuple[Key, Key], Tabl
             continue
         for home in {id(c): c for c in map(evidence.column_of, places)}.values():
             own = {run_id: cells[place] for run_id, place in places.items()}
-            for run_id, cell in with_groups(among(home, list(own)), own).items():
+            groups = among(home, list(own))
+            if groups and home.effects and (words := significance_words.what_was_compared(groups, home.effects.images)):
+                told[column] = words
+            for run_id, cell in with_groups(groups, own).items():
                 cells[places[run_id]] = cell
+    return told

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.contracts import FrozenDict
 from results.counts.seeds import SeedSpread
+from results.counts.significance import Group
 from results.counts.standings import TOO_FEW, Place, Standing, Standings
 
 
@@ -100,9 +101,18 @@ class Leaderboard:
 
     def detectable(self, entry: Entry) -> float | None:
         """The difference that is found with a chance of 80 % in the entry's group; None where it has none."""
+        group = self._group(entry)
+        return group.detectable if group else None
+
+    def needed(self, entry: Entry) -> int | None:
+        """How many images would find a difference of one point in the entry's group; None where it has none."""
+        group = self._group(entry)
+        return group.needed if group else None
+
+    def _group(self, entry: Entry) -> Group | None:
         if entry.standing is None or entry.standing.group is None:
             return None
-        return self.standings[entry.benchmark, entry.protocol].groups[entry.standing.group - 1].detectable
+        return self.standings[entry.benchmark, entry.protocol].groups[entry.standing.group - 1]
 
 
 def percent(value: float | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from results.counts.significance import ALPHA, FEWEST, Group
 from results.counts.standings import BEST, TIED, TOO_FEW, Standings
 from results.tables.ranking import Entry
@@ -40,18 +42,23 @@ def _round(number: int) -> int:
 
 def column(standings: Standings) -> str:
     """What the comparisons of a benchmark say of its best runs; empty where there were none."""
-    if standings.effects is None or len(standings.effects.run_ids) < 2:
+    return what_was_compared(standings.groups, standings.effects.images) if standings.effects else ""
+
+
+def what_was_compared(groups: Sequence[Group], images: int) -> str:
+    """What was compared with what, on how many images, what came of it and what could have been seen; empty where
+    there is one run alone."""
+    runs = sum(len(group.run_ids) for group in groups)
+    if runs < 2:
         return ""
-    first, images = standings.groups[0], standings.effects.images
+    first = groups[0]
     if not first.enough:
-        return f"Too few images ({images}) to separate any runs; {FEWEST} are the least."
+        return f"Too few images ({images}) to separate any of {runs} runs; {FEWEST} are the least."
     others = len(first.run_ids) - 1
-    what = (
-        "The best is separated from all others"
-        if not others
-        else f"Not separated from the best: {others} of the others"
-    )
-    return f"{what}. {detectable(first, images)}."
+    found = f"{others} of the others {'is' if others == 1 else 'are'} not separated from it"
+    what = found if others else "it is separated from all others"
+    told = f"{runs} runs, each compared with the best over the same {images:,} images: {what}"
+    return f"{told}. {detectable(first, images)}."
 
 
 def run_in_words(entry: Entry, standings: Standings) -> list[str]:

@@ -21,7 +21,8 @@ from harness.grid.table_form import Score
 from results.counts.standings import Standings
 from results.folder.store import Store
 from results.merge import merge
-from results.tables import formats, matrices
+from results.tables import formats, matrices, significance_words
+from results.tables.board_csv import leaderboard_csv
 from results.tables.cells import with_groups
 from results.tables.evidence import Evidence, among, gather
 from results.tables.matrices import Matrix, TableCell, TableSpec
@@ -168,7 +169,7 @@ def test_markdown(built: dict[str, Matrix]) -> None:
     seg = built["main"].cell("Seg", "Toys").value or 0
     assert f"| Seg | **{100 * seg:.1f}** |" in text
     assert "| Seg+ | –<sup>a</sup> | –<sup>a</sup> |" in text
-    assert text.rstrip().endswith("<sup>a</sup> no run")
+    assert "\n<sup>a</sup> no run  \n" in text
     assert "&lt;more&gt;" in text and "<more>" not in text
 
 
@@ -229,3 +230,34 @@ def test_merged_folders_keep_the_tables_of_both(tmp_path: Path) -> None:
         joined.append(target.table())
     assert joined[0] == joined[1] and joined[0] is not None
     assert [table["name"] for table in joined[0].tables] == ["accuracy", "careless", "main", "refinement"]
+
+
+def test_below_a_table_stands_what_was_compared(evidence: Evidence, built: dict[str, Matrix]) -> None:
+    """A sentence a data set in all formats for people, with the numbers of its own comparison; none in CSV."""
+    main = built["main"]
+    assert [words.partition(":")[0] for words in main.told] == list(main.columns)
+    for column, words in zip(main.columns, main.told, strict=True):
+        runs = [line[main.columns.index(column)].run_id for line in main.cells]
+        home = next(one for one in evidence.columns if one.benchmark == column)
+        assert home.effects is not None
+        taking_part = [run_id for run_id in runs if run_id in home.effects.run_ids]
+        (first, *_) = among(home, taking_part)
+        assert (
+            f"{len(taking_part)} runs, each compared with the best over the same {home.effects.images} images" in words
+        )
+        assert f"{len(first.run_ids) - 1} of the others" in words or "it is separated from all others" in words
+        assert words.endswith(f"one point needs about {significance_words._round(first.needed):,}.")
+        for form in (formats.to_markdown, formats.to_latex, formats.to_html):
+            assert "each compared with the best over the same" in form(main)
+        assert "each compared" not in formats.to_csv(main)
+    (said,) = built["accuracy"].told
+    assert said.startswith("Only mIoU is compared over images")
+
+
+def test_the_images_that_one_point_needs_stand_in_the_leaderboard(evidence: Evidence) -> None:
+    lines = csv.DictReader(leaderboard_csv(evidence.board).splitlines())
+    needed = {line["run_id"]: line["needed"] for line in lines}
+    for column in evidence.columns:
+        for group in column.standings.groups:
+            for run_id in group.run_ids:
+                assert needed[run_id] == ("" if group.needed is None else str(group.needed))

@@ -14,27 +14,36 @@ from results.tables import significance_words as words
 
 
 def standings(group: Group, **effects: Any) -> Any:
-    return SimpleNamespace(effects=SimpleNamespace(**{"run_ids": ("a", "b", "c"), **effects}), groups=(group,))
+    left = tuple(run_id for run_id in "abc" if run_id not in group.run_ids)
+    groups = (group, Group(left, ())) if left else (group,)
+    return SimpleNamespace(effects=SimpleNamespace(**effects), groups=groups)
 
 
 @pytest.mark.parametrize(
     ("group", "images", "said"),
     [
-        (Group(("a", "b", "c"), (), enough=False), 9, "Too few images (9) to separate any runs; 10 are the least."),
+        (
+            Group(("a", "b", "c"), (), enough=False), 9,
+            "Too few images (9) to separate any of 3 runs; 10 are the least.",
+        ),
         (
             Group(("a",), (), 0.048, 4680), 200,
-            "The best is separated from all others. 200 images find a difference of 4.8 points with a chance of 80 %; "
-            "one point needs about 4,700.",
+            "3 runs, each compared with the best over the same 200 images: it is separated from all others. 200 images "
+            "find a difference of 4.8 points with a chance of 80 %; one point needs about 4,700.",
         ),
         (
             Group(("a", "b"), (), 0.0004, 2), 2000,  # never "0.0 points"
-            "Not separated from the best: 1 of the others. 2,000 images find a difference of 0.04 points with a chance "
-            "of 80 %; one point needs about 2.",
+            "3 runs, each compared with the best over the same 2,000 images: 1 of the others is not separated from it. "
+            "2,000 images find a difference of 0.04 points with a chance of 80 %; one point needs about 2.",
         ),
     ],
 )  # fmt: skip
 def test_what_a_column_says_of_its_best_runs(group: Group, images: int, said: str) -> None:
     assert words.column(standings(group, images=images)) == said
+
+
+def test_one_run_alone_is_compared_with_nothing() -> None:
+    assert words.what_was_compared([Group(("a",), ())], 200) == ""
 
 
 @pytest.mark.parametrize(("holding", "rare"), [(4, 1), (5, 0)])
