@@ -65,10 +65,10 @@ def test_a_row_worked_out_by_hand(tmp_path: Path) -> None:
     assert leaderboard.leaderboard_csv(leaderboard.build_board(store)) == (
         "rank,method,variant,benchmark,protocol,images,failed,miou,image_miou,pixel_accuracy,run_id,low,high,group,"
         "against_best,behind,behind_low,behind_high,p,detectable,images_compared,best_there,official_images,seeds,"
-        "seed_mean,seed_sd,unverified,supervision\n"
+        "seed_mean,seed_sd,unverified,supervision,needed\n"
         # 206 of 400 pixels right; class 2 is predicted, never labelled: IoU 0; image i: (50 + i) / 200
         "1,A,t=1,Shapes,vocabulary=present background=ignored,4,0,"
-        "25.7500,25.7500,51.5000,r1,,,,too few images,0.0000,,,,,4,25.7500,,,,,4,\n"
+        "25.7500,25.7500,51.5000,r1,,,,too few images,0.0000,,,,,4,25.7500,,,,,4,,\n"
     )
     assert leaderboard.matrix_csv(leaderboard.build_board(store)) == "method,variant,Shapes\nA,t=1,25.7500\n"
 
