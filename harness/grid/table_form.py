@@ -23,7 +23,7 @@ Names = str | Annotated[list[str], Field(min_length=1)]
 Score = Literal[
     "miou", "image_miou", "miou_gt_present", "miou_all_zero", "pixel_accuracy", "mean_accuracy",
     "frequency_weighted_iou", "mean_dice", "mean_f_score", "worst_class_iou", "worst_decile_miou",
-    "worst_decile_image_miou", "presence_mcc", "oracle_naming", "oracle_grouping",
+    "worst_decile_image_miou", "presence_mcc", "oracle_naming", "oracle_grouping", "boundary_iou",
 ]  # fmt: skip
 Value = Annotated[
     Annotated[Score, Tag("name")] | Annotated[str, Tag("address")],

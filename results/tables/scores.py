@@ -8,7 +8,7 @@ from functools import partial
 
 from harness.contracts import WIDE_IGNORED
 from harness.errors import StoreError
-from results.counts import estimators, oracles, presence, strangers
+from results.counts import boundaries, estimators, oracles, presence, strangers
 from results.counts.oracles import Oracle, Pair
 from results.folder import keepsakes
 from results.folder.recipes import RunRecipe
@@ -82,12 +82,22 @@ def _oracle_grouping(evidence: Evidence, run_id: str) -> Scored:
     return _of_maps(oracles.drawn_by_oracle, evidence, run_id)
 
 
+def _boundary_iou(evidence: Evidence, run_id: str) -> Scored:
+    """Boundary IoU over kept label maps, averaged over classes: as mIoU, of the pixels at the boundaries of classes."""
+    recipe = evidence.recipes[run_id]
+    if not (pairs := _kept(evidence, recipe)):
+        return Scored(None, NO_MAPS)
+    counts = boundaries.boundary_counts(pairs, len(recipe.classes), recipe.scores_background)
+    return Scored(estimators.miou(counts), note=f"over {len(pairs)} kept images")
+
+
 FROM_ROWS: Mapping[str, Callable[[Evidence, str], Scored]] = {
     "image_miou": _image_miou,
     "worst_decile_image_miou": _worst_decile_image_miou,
     "presence_mcc": _presence_mcc,
     "oracle_naming": _oracle_naming,
     "oracle_grouping": _oracle_grouping,
+    "boundary_iou": _boundary_iou,
 }
 assert tuple(FROM_ROWS) == OF_RUNS  # which a grid may name
 

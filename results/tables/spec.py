@@ -19,7 +19,9 @@ from typing import Any
 from harness.errors import StoreError, nearest
 from results.counts import estimators, strangers
 
-OF_RUNS = ("image_miou", "worst_decile_image_miou", "presence_mcc", "oracle_naming", "oracle_grouping")  # see scores
+OF_RUNS = (  # see results.tables.scores
+    "image_miou", "worst_decile_image_miou", "presence_mcc", "oracle_naming", "oracle_grouping", "boundary_iou",
+)  # fmt: skip
 VALUES = (*OF_RUNS, *estimators.SCORES)
 Key = tuple[str, ...]
 

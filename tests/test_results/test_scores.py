@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import matthews_corrcoef
 
 from harness.contracts import Row
-from results.counts import estimators, oracles
+from results.counts import boundaries, estimators, oracles
 from results.counts.estimators import ClassCounts
 from results.counts.presence import matthews, presence
 from results.folder import keepsakes
@@ -157,6 +157,49 @@ def test_oracles_choose_what_counting_by_hand_chooses(rng: np.random.Generator) 
         assert np.array_equal(made[regions < 0], predicted[regions < 0])
 
 
+def eroded_by_hand(mask: NDArray[np.bool_], times: int) -> NDArray[np.bool_]:
+    """A square of 3 x 3, so many times, the world outside the image being empty."""
+    for _ in range(times):
+        padded = np.pad(mask, 1)
+        shifts = [padded[y : y + mask.shape[0], x : x + mask.shape[1]] for y in range(3) for x in range(3)]
+        mask = np.logical_and.reduce(shifts)
+    return mask
+
+
+@pytest.mark.parametrize(("shape", "width"), [((9, 14), 1), ((60, 90), 2), ((121, 200), 5)])
+@pytest.mark.parametrize("background", [False, True])
+def test_boundaries_are_what_eroding_class_by_class_takes(
+    shape: tuple[int, int], width: int, background: bool, rng: np.random.Generator
+) -> None:
+    """Against the published steps, on blocks of classes with holes of void."""
+    assert boundaries.width_of(shape) == width
+
+    def blocks(values: list[int]) -> NDArray[np.uint16]:
+        small = rng.choice(np.array(values, np.uint16), (shape[0] // 8 + 1, shape[1] // 8 + 1))
+        return small.repeat(8, axis=0).repeat(8, axis=1)[: shape[0], : shape[1]]
+
+    pairs = [(blocks([0 if background else 1, 1, 2, NONE]), blocks([1, 2, 3, NONE])) for _ in range(3)]
+    first = 0 if background else 1
+    sums = np.zeros((2, 4 - first), np.int64)
+    for truth, given in pairs:
+        predicted = given.copy()
+        predicted[truth == NONE] = NONE
+        for number in range(first, 4):
+            edges = [one & ~eroded_by_hand(one, width) for one in (truth == number, predicted == number)]
+            sums[:, number - first] += (edges[0] & edges[1]).sum(), (edges[0] | edges[1]).sum()
+    counts = boundaries.boundary_counts(pairs, 3, background)
+    assert counts.intersection.tolist() == sums[0].tolist() and counts.union.tolist() == sums[1].tolist()
+
+
+def test_a_shifted_square_has_the_boundary_iou_that_one_counts() -> None:
+    """One pixel wide in 40 x 25: a frame of 5 x 5 has 16 pixels, and one shifted by a column shares 8 with it."""
+    truth, predicted = np.full((40, 25), NONE, np.uint16), np.full((40, 25), NONE, np.uint16)
+    truth[:], predicted[:] = 2, 2
+    truth[10:15, 5:10], predicted[10:15, 6:11] = 1, 1
+    counts = boundaries.boundary_counts([(truth, predicted)], 2, background=False)
+    assert (counts.intersection[0], counts.union[0]) == (8, 24)
+
+
 @pytest.fixture(scope="module")
 def maps(toys: Store) -> Evidence:
     return gather(toys)
@@ -189,7 +232,7 @@ def test_what_cannot_be_scored_says_why(maps: Evidence, tmp_path: Path) -> None:
 
 
 def test_tables_receipts_and_estimators_of_images_take_them(maps: Evidence) -> None:
-    for value in ("oracle_naming", "worst_class_iou", "worst_decile_image_miou"):
+    for value in ("oracle_naming", "worst_class_iou", "worst_decile_image_miou", "boundary_iou"):
         matrix = matrices.build_matrix(maps, TableSpec("t", value=value))
         assert any(cell.value is not None for line in matrix.cells for cell in line)
     assert "over 6 kept images" in " ".join(cell.note for line in matrices.build_matrix(
