@@ -24,7 +24,7 @@ from results.folder import keepsakes
 from results.folder.store import Store
 from results.tables.frames import Results
 
-WINDOWS = {"vocabulary": "all", "background": "constant", "threshold": 0.4, "window": 48, "stride": 24}
+WINDOWS = {"vocabulary": "all", "background": "constant", "threshold": 0.4, "window": 72, "stride": 48}
 METHODS = {
     "StableSeg": ("methods.stableseg:StableSeg", {"model": "shapes", "timestep": 100, "refine": "sar"}),
     "MaskCLIP": ("methods.maskclip:MaskCLIP", {"model": "shapes"}),
@@ -197,7 +197,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Results:
     grid = {
         "name": "shapes",
         "methods": [{"name": name, "use": use, "with": settings} for name, (use, settings) in METHODS.items()],
-        "benchmarks": [{"name": "Shapes", "use": Shapes, "with": {"images": 2}}],
+        "benchmarks": [{"name": "Shapes", "use": Shapes, "with": {"images": 1}}],
         "protocol": WINDOWS,
         "batch": 1,
         "keep": {"label_maps": 2},
@@ -208,7 +208,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_one_picture_is_decided_as_in_a_sweep(name: str, shapes: Results) -> None:
-    (use, settings), data = METHODS[name], Shapes(images=2)
+    (use, settings), data = METHODS[name], Shapes(images=1)
     run_id = shapes.leaderboard.row(by_predicate=pl.col("method") == name, named=True)["run_id"]
     for image_id in data.ids():
         sample = data.load(image_id)
@@ -290,7 +290,7 @@ def test_the_page_says_what_runs(tmp_path: Path) -> None:
     space: dict[str, Any] = {}
     with as_it_was(tmp_path):
         for snippet in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
-            exec(snippet, space)
+            exec(snippet.replace('"images": 12', '"images": 2'), space)
     assert isinstance(space["board"], Results) and space["found"].label_map.shape == (112, 96)
     assert all(f"`found.{name}" in page for name in ("label_map", "scores", "overlay()", "shares()"))
     assert all(f"| `{name}` |" in page for name in ("leaderboard", "rows", "classes", "differences"))
