@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             number = tracked.track(evidence, library, options.project)
             print(f"{number} runs are in {options.to}'s project {options.project}")
             return 0
-        for path in write(evidence, options):
+        for path in write_form(evidence, options):
             print(path)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write(evidence: Evidence, options: argparse.Namespace) -> list[Path]:
+def write_form(evidence: Evidence, options: argparse.Namespace) -> list[Path]:
     """The files of a form, written; where they are. StoreError where they cannot be, or a method is not there."""
     out = options.out or evidence.store.folder / "export"
     if options.to == "model-card":
