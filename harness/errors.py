@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_MEMORY = re.compile(r"(?<= at )0x[0-9a-fA-F]+\b")
 
 
 class HarnessError(Exception):
@@ -73,7 +76,12 @@ def message(error: BaseException) -> str:
 
 
 def bounded(text: str, longest: int = LONGEST) -> str:
-    """Foreign text on one line: control characters spelled out, and its middle left out where it is too long."""
+    """Foreign text on one line: control characters spelled out, and its middle left out where it is too long.
+
+    An address in memory, as in `<function f at 0x7f12>`, is another one every time; without it equal failures are told
+    as one.
+    """
+    text = _MEMORY.sub("0x...", text)
     size = len(text)
     if size > longest:
         text = f"{text[: longest - 100]} ... ({size} characters) ... {text[-60:]}"

@@ -20,7 +20,7 @@ HEAVY = ("torch", "diffusers", "transformers", "open_clip", "tensorflow", "jax")
 def seen_by_planning(recipe: Recipe) -> dict[str, Any]:
     """Everything that a plan and a run's id take from a recipe, as plain values that JSON keeps."""
     built = loading.build(recipe)
-    needs = dict(built.passes()) if isinstance(built, Reader) else {}
+    needs = loading.passes_of(built) if isinstance(built, Reader) else {}
     networks = dict.fromkeys(request.backbone for request in needs)
     seen = {
         "method": identity.facts(recipe, built),

@@ -9,6 +9,8 @@ from typing import Any, NoReturn, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.contracts.spelling import exact_text
+
 BACKGROUND = 0  # in a truth: no class of the benchmark
 IGNORED = 255  # in a truth of 8 bits: not scored
 WIDE_IGNORED = 65535  # the same in 16 bits, as the house counts; in stored overlaps, as a prediction: no class
@@ -64,10 +66,31 @@ def freeze(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Recipe:
-    """An address `module:Class` with settings; travels between processes in place of the object it describes."""
+    """An address `module:Class` with settings; travels between processes in place of the object it describes.
+
+    Two are equal if they are spelled alike: settings of 1, 1.0 and True make three recipes, as they have three ids.
+    """
 
     use: str
     settings: tuple[tuple[str, Any], ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Recipe):
+            return NotImplemented
+        return self is other or (self.use == other.use and self._spelled() == other._spelled())
+
+    def __hash__(self) -> int:
+        return hash((self.use, self._spelled()))
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return type(self), (self.use, self.settings)
+
+    def _spelled(self) -> str:
+        """The text of its settings, remembered for the settings that it was made from."""
+        held: tuple[Any, str] | None = vars(self).get("_told")
+        if held is None or held[0] is not self.settings:
+            held = vars(self)["_told"] = self.settings, exact_text(self.settings)
+        return held[1]
 
     @classmethod
     def of(cls, use: str, /, **settings: Any) -> Recipe:

@@ -50,6 +50,8 @@ class Method(Protocol):
 class Pass(Protocol):
     """What is asked of a backbone for one image. A frozen dataclass: equal passes of one image are computed once.
 
+    Equal in value and kind: 1, 1.0 and True are three. No field may be left out of comparisons (`compare=False`).
+
     backbone: the network that serves it. encoding: passes of one backbone and image with equal encodings share the
     encoded image (the VAE latent, say). A class whose passes look at the image alone says `encodes_words = False`: they
     are shared whatever is offered, and their queries hold an empty vocabulary.

@@ -20,6 +20,7 @@ from harness.errors import MethodError, bounded, in_words
 from harness.foreign import chance, interrupts, python_names, strays
 from harness.foreign.foundations import OURS
 from harness.foreign.lending import Lent
+from harness.foreign.registries import registries
 from harness.foreign.replaced import Functions
 from harness.foreign.shared import CLAUSE, Shared
 from harness.foreign.torch_watch import torch_things
@@ -81,7 +82,7 @@ class Guard:
         """Remember the process as it is now: how it is to be after every call. wholly: with what is dear to look at."""
         python_names.settle()
         strays.settle_strays()
-        watched = (*things(), *torch_things())
+        watched = (*things(), *registries(), *torch_things())
         self._cheap = tuple([one for one in watched if not one.rare])
         self._rare = tuple([one for one in watched if one.rare and wholly])
         self._were = [one.look() for one in self._cheap]
@@ -134,7 +135,9 @@ class Guard:
         strange = within or is_strange(who)
         if strange and alone():
             _functions.settle()  # the first of them: until now nobody had compared functions
-        _met.update([who] if strange else [])
+        if strange and who not in _met:
+            _met.add(who)
+            _functions.meet(who)
         loaded, process, self._sure = len(sys.modules), os.getpid(), False
         if words:
             chance.seed(*words)
@@ -316,6 +319,8 @@ def looked_after(who: str, function: Callable[[], T], imports: str | None = None
     guard.leave()
     if imports is not None and guard.found:
         _imports[imports] = guard.found
+    if imports is not None and is_strange(who):
+        _functions.settle(sure=True)  # what was imported is looked at from now on
     if raised:
         raise raised[0]
     answer: T = outcome.answer

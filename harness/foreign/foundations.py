@@ -3,12 +3,15 @@
 What they rest on is read from themselves: the modules that their globals hold or their functions import, of those all
 functions and classes, and of the classes that they name the methods. Besides, what libraries rest on: Python's own
 functions, numpy's, torch's with its tensors and layers, the layers of what networks are made from, and Pillow's images.
+And the modules of strangers with their classes: benchmarks, methods, and the helpers that they bring along.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import sysconfig
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -17,6 +20,9 @@ NETWORKS = ("torch", "torch.nn.functional", "torch.nn")
 LIBRARIES = ("diffusers", "transformers", "open_clip", "segmentation_models_pytorch", "timm")  # of layers
 PICTURES = ("PIL.Image", "PIL.ImageFile")  # watched before any of ours names them: one of ours may be imported late
 OURS = ("harness", "methods", "benchmarks")
+_SITES = ("site-packages", "dist-packages")
+_PYTHON = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
+_MAIN = ("__main__", "__mp_main__", "results")
 
 
 class Foundations:
@@ -49,6 +55,34 @@ class Foundations:
         drawn = [one.Image for one in pictures if isinstance(vars(one).get("Image"), type)]
         classes = [one for one in (*named, *own, *layers, *drawn) if one.__module__ != "builtins"]
         return found | {f"{one.__module__}.{one.__qualname__}": one for one in classes}
+
+
+def strangers(tops: Collection[str]) -> dict[str, Any]:
+    """Loaded modules that lie in no library, and their classes, by name. tops: packages that count wherever they do."""
+    found: dict[str, Any] = {}
+    for name, module in list(sys.modules.items()):
+        top = name.partition(".")[0]
+        if type(module) is not ModuleType or top in (*OURS, *_MAIN) or (top not in tops and _of_a_library(module)):
+            continue
+        classes = [one for one in list(vars(module).values()) if isinstance(one, type) and one.__module__ == name]
+        found |= {name: module, **{f"{name}.{one.__qualname__}": one for one in classes}}
+    return found
+
+
+def is_strangers(one: Any) -> bool:
+    """Whether a class or function is of a module that is in no library and none of ours."""
+    name = getattr(one, "__module__", None)
+    if not isinstance(name, str) or name.partition(".")[0] in OURS:  # what C made has none
+        return False
+    module = sys.modules.get(name)
+    return module is None or not _of_a_library(module)
+
+
+def _of_a_library(module: ModuleType) -> bool:
+    file = vars(module).get("__file__")
+    if not isinstance(file, str):
+        return True
+    return file.startswith(_PYTHON) or not set(_SITES).isdisjoint(Path(file).parts)
 
 
 def is_function(value: Any) -> bool:

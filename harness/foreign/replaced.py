@@ -8,28 +8,32 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from types import FunctionType, ModuleType
-from typing import Any
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from harness.foreign.foundations import OURS, Foundations, is_function
+from harness.foreign.foundations import OURS, Foundations, is_function, strangers
 from harness.foreign.watch import Trace
 
 _GONE = object()
 _PATCHES = {("inspect", "getfile", "torch.package.package_importer")}  # (module, function, who puts another one there)
 _MADE = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
 _FILLED = (dict, list, set, np.ndarray)
+_VERBS = (FunctionType, staticmethod, classmethod, property)
+Whose: TypeAlias = Literal["ours", "theirs", "a library's"]
 
 
 @dataclass(frozen=True)
 class _Known:
-    """The functions of a module or class, of ours all that it names. size: how many entries a class had; modules grow.
+    """The functions of a module or class; of ours, and of a stranger's class, all that it names.
 
-    Of ours besides, made: the code and defaults of functions; filled: copies of tables (names in capitals).
+    size: how many entries a class had; modules grow. Of ours and strangers' besides, made: the code and defaults of
+    functions. Of ours, filled: copies of tables (names in capitals).
     """
 
     place: Any
+    whose: Whose
     names: tuple[str, ...]
     values: tuple[Any, ...]
     size: int | None
@@ -38,17 +42,21 @@ class _Known:
     filled: tuple[tuple[str, Any, Any], ...]
 
     @classmethod
-    def of(cls, place: Any, wholly: bool) -> _Known:
-        """wholly: it is ours."""
+    def of(cls, place: Any, whose: Whose) -> _Known:
         held = dict(vars(place))
-        names = tuple([name for name, value in held.items() if is_function(value) or (wholly and name[:2] != "__")])
+        names = tuple([name for name, value in held.items() if _counts(place, whose, name, value)])
         size = len(held) if isinstance(place, type) else None
         values = tuple([held[name] for name in names])
-        bare = [getattr(value, "__func__", value) for value in values]
-        functions = tuple([one for one in bare if wholly and isinstance(one, FunctionType)])
-        constants = [(name, held[name]) for name in names if wholly and name.isupper()]
+        bare = [*map(_bare, values)] if whose != "a library's" else []
+        functions = tuple([one for one in bare if isinstance(one, FunctionType)])
+        constants = [(name, held[name]) for name in names if whose == "ours" and name.isupper()]
         filled = tuple([(name, one, one.copy()) for name, one in constants if type(one) in _FILLED])
-        return cls(place, names, values, size, functions, tuple([*map(_MADE, functions)]), filled)
+        return cls(place, whose, names, values, size, functions, tuple([*map(_MADE, functions)]), filled)
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is to stay the module of its name; research code loads its own helpers under others' names."""
+        return self.whose != "theirs"
 
     def same(self) -> bool:
         now = vars(self.place)
@@ -61,7 +69,10 @@ class _Known:
 
     def traces(self, name: str) -> Iterator[Trace]:
         """What was replaced, or changed inside."""
-        for key, was, held in self._replaced():
+        replaced = [*self._replaced()]
+        if replaced and self.whose == "theirs":  # then what it filled in goes too: a mark that all is done, say
+            replaced = [*self._replaced(filled=True)]
+        for key, was, held in replaced:
             put_back, put_on = partial(_set, self.place, key, was), partial(_set, self.place, key, held)
             yield Trace(f"{name}.{key} replaced", put_back, put_on)
         for function, made in zip(self.functions, self.made, strict=True):
@@ -72,22 +83,36 @@ class _Known:
             if not _alike(one, was):
                 yield Trace(f"{name}.{key} changed", partial(_fill, one, was), partial(_fill, one, one.copy()))
 
-    def _replaced(self) -> Iterator[tuple[str, Any, Any]]:
-        """Name, what was there and what is there now; _GONE for nothing."""
+    def _replaced(self, filled: bool = False) -> Iterator[tuple[str, Any, Any]]:
+        """Name, what was there and what is there now; _GONE for nothing. filled: also what a class fills in itself."""
         now = dict(vars(self.place))
         known = dict(zip(self.names, self.values, strict=True))
         inherited: dict[str, Any] = {}
         for base in reversed(getattr(self.place, "__mro__", ())[1:]):
             inherited |= vars(base)
-        new = (now.keys() - known.keys()) & inherited.keys()  # what hides a parent class's; others replace nothing
-        for name in (*self.names, *sorted(one for one in new if is_function(now[one]))):
+        new = [name for name in now.keys() - known.keys() if self._does(name, now[name], inherited, filled)]
+        for name in (*self.names, *sorted(new)):
             was, held = known.get(name, _GONE), now.get(name, _GONE)
             if (
                 was is not held
-                and not _wraps(held, known.get(name, inherited.get(name)))
+                and not (was is None and self.whose == "theirs" and not filled)  # what a class fills in at first use
+                and not _wraps(held, known.get(name, inherited.get(name)), self.whose == "theirs")
                 and not _librarys(self.place, name, held)
             ):
                 yield name, was, held
+
+    def _does(self, name: str, held: Any, inherited: Mapping[str, Any], filled: bool) -> bool:
+        """Whether a new name of a class does something: it hides a parent class's, or is a verb that was not there.
+
+        filled: or is anything that was not there.
+        """
+        if not isinstance(self.place, type):
+            return False
+        if filled and name[:2] != "__":
+            return True
+        if name in inherited and (is_function(held) or (self.whose != "a library's" and name[:2] != "__")):
+            return True
+        return self.whose != "a library's" and isinstance(held, _VERBS)
 
 
 class _Glance:
@@ -103,7 +128,8 @@ class _Glance:
         self._functions = [function for one in known.values() for function in one.functions]
         self._made = [made for one in known.values() for made in one.made]
         self._filled = [(held, was) for one in known.values() for _, held, was in one.filled]
-        self._modules = {name: one.place for name, one in known.items() if sys.modules.get(name) is one.place}
+        staying = ((name, one.place) for name, one in known.items() if one.stays)
+        self._modules = {name: place for name, place in staying if sys.modules.get(name) is place}
 
     def same(self) -> bool:
         """Whether all of it is as it was."""
@@ -125,6 +151,13 @@ class Functions:
         self._glance = _Glance({})
         self._foundations = Foundations()
         self._modules = 0
+        self._tops: set[str] = set()
+
+    def meet(self, use: str) -> None:
+        """The package of this plug-in, and what it brings along, is looked at from the next time on."""
+        if (top := use.partition(":")[0].partition(".")[0]) not in self._tops:
+            self._tops.add(top)
+            self._modules = 0
 
     def settle(self, sure: bool = False) -> None:
         """Take what is there for right, and take in what was loaded since the last time. sure: nothing else changed."""
@@ -133,12 +166,16 @@ class Functions:
         for name in [name for name, one in self._known.items() if _moved(name, one.place)]:
             del self._known[name]
             self._modules = 0
-        for name in [name for name, one in self._known.items() if not one.same()]:
-            self._known[name] = _known(name, self._known[name].place)
+        for name, one in [(name, one) for name, one in self._known.items() if not one.same()]:
+            self._known[name] = _Known.of(one.place, one.whose)
         if len(sys.modules) != self._modules:
             self._modules = len(sys.modules)
-            places = self._foundations.places()
-            self._known |= {name: _known(name, one) for name, one in places.items() if name not in self._known}
+            theirs = strangers(self._tops) if self._tops else {}
+            for name, place in (self._foundations.places() | theirs).items():
+                whose: Whose = "theirs" if name in theirs else _whose(name)
+                known = self._known.get(name)
+                if known is None or known.whose != whose or (name in theirs and known.place is not place):
+                    self._known[name] = _Known.of(place, whose)
         self._glance = _Glance(self._known)
 
     def traces(self) -> list[Trace]:
@@ -149,12 +186,26 @@ class Functions:
         return found + [
             Trace(f"sys.modules[{name!r}] replaced", partial(_load, name, one.place),
                   partial(_load, name, sys.modules.get(name)))
-            for name, one in self._known.items() if _moved(name, one.place)
+            for name, one in self._known.items() if one.stays and _moved(name, one.place)
         ]  # fmt: skip
 
 
-def _known(name: str, place: Any) -> _Known:
-    return _Known.of(place, name.partition(".")[0] in OURS)
+def _whose(name: str) -> Whose:
+    return "ours" if name.partition(".")[0] in OURS else "a library's"
+
+
+def _counts(place: Any, whose: Whose, name: str, value: Any) -> bool:
+    """Whether a name is looked at. What a stranger's module keeps besides its functions and classes is its own."""
+    if whose == "theirs" and not isinstance(place, type):
+        return isinstance(value, FunctionType | BuiltinFunctionType | type)
+    return is_function(value) or (whose != "a library's" and name[:2] != "__")
+
+
+def _bare(value: Any) -> Any:
+    """The function behind a class's attribute."""
+    if isinstance(value, staticmethod | classmethod):
+        return value.__func__
+    return value.fget if isinstance(value, property) else value
 
 
 def _moved(name: str, place: Any) -> bool:
@@ -202,9 +253,13 @@ def _librarys(place: Any, name: str, held: Any) -> bool:
     return (getattr(place, "__name__", ""), name, getattr(held, "__module__", "")) in _PATCHES
 
 
-def _wraps(new: Any, old: Any) -> bool:
-    """Whether a library put a shell of its own around a function of its own, as torch does around optimizers' steps."""
+def _wraps(new: Any, old: Any, theirs: bool) -> bool:
+    """Whether a library put a shell of its own around a function of its own, as torch does around optimizers' steps.
+
+    theirs: the old one is a stranger's, around which only torch may do so.
+    """
     if not isinstance(new, FunctionType) or getattr(new, "__wrapped__", None) is not old:
         return False
     home, owner = str(new.__globals__.get("__name__", "")), str(getattr(old, "__module__", ""))
-    return home.partition(".")[0] == owner.partition(".")[0]
+    own = not theirs and home.partition(".")[0] == owner.partition(".")[0]
+    return own or home == "torch.optim.optimizer"

@@ -55,7 +55,7 @@ def torch_things() -> tuple[Watched, ...]:
         attribute("torch.utils.deterministic.fill_uninitialized_memory", torch.utils.deterministic,
                   "fill_uninitialized_memory", rare=True),
     ]  # fmt: skip
-    return (*found, *_flags(torch), *_attention(torch), *_fast_paths(torch))
+    return (*found, *_flags(torch), *_attention(torch), *_fast_paths(torch), *_derivatives(torch))
 
 
 def _switched(words: str) -> Callable[[Any, Any], str]:
@@ -160,3 +160,31 @@ def _fast_paths(torch: Any) -> Iterator[Watched]:
     if look := getattr(torch, "is_warn_always_enabled", None):
         words = "torch's repeated warnings"
         yield Watched(words, look, torch.set_warn_always, _switched(words), rare=True)
+
+
+def _derivatives(torch: Any) -> Iterator[Watched]:
+    """What autograd and sparse tensors keep for all, where this build of torch can tell."""
+    forward: Any = getattr(torch.autograd, "forward_ad", None)
+    if hasattr(forward, "_current_level") and hasattr(forward, "exit_dual_level"):
+        words = "torch's level of forward derivatives"
+        yield Watched(words, lambda: forward._current_level, partial(_put_level, forward), rare=True)
+    saved: Any = getattr(torch._C, "_autograd", None)
+    if hasattr(saved, "_top_saved_tensors_default_hooks"):
+        top = partial(saved._top_saved_tensors_default_hooks, False)
+        yield Watched("hooks of what autograd saves", top, partial(_put_saved, saved, top),
+                      lambda before, now: "hooks of what autograd saves", rare=True)  # fmt: skip
+    if look := getattr(torch._C, "_check_sparse_tensor_invariants", None):
+        words = "torch's checks of sparse tensors"
+        yield Watched(words, look, torch._C._set_check_sparse_tensor_invariants, _switched(words), rare=True)
+
+
+def _put_level(forward: Any, was: int) -> None:
+    while forward._current_level > was:
+        forward.exit_dual_level()
+
+
+def _put_saved(saved: Any, top: Callable[[], Any], was: Any) -> None:
+    while (now := top()) is not None and now != was:
+        saved._pop_saved_tensors_default_hooks()
+    if now != was:
+        saved._push_saved_tensors_default_hooks(*was)

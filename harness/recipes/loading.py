@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -172,9 +173,21 @@ def passes_of(reader: object) -> dict[Pass, Parts]:
             if not isinstance(getattr(request, "backbone", None), Recipe):
                 raise TypeError("the `backbone` of a pass must be a Recipe")
             hash(request.encoding)  # passes are put into one encoding by it
+        for kind in dict.fromkeys(map(type, passes)):
+            _check_equality(kind)
         return passes
 
     return ask(reader, "passes", declared)
+
+
+def _check_equality(kind: Any) -> None:
+    """TypeError for a class of passes that would be taken for one although they differ."""
+    blind = [one.name for one in dataclasses.fields(kind) if not one.compare] if dataclasses.is_dataclass(kind) else []
+    if blind:
+        raise TypeError(
+            f"passes of {address(kind)} that differ in {blind[0]!r} alone would be taken for one, since that field is "
+            "left out of comparisons; take compare=False away, or the field"
+        )
 
 
 def backbones(reader: Reader) -> tuple[Recipe, ...]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from harness.contracts import Parts, Pass, Query, Recipe, Vocabulary
+from harness.contracts.spelling import exact_text
 from harness.foreign.lending import LentImage
 from harness.protocol.offering import encodes_words
 from harness.work.passes import joined_requests
@@ -47,17 +48,22 @@ def calls(readers: Readers, view: int) -> tuple[list[NetworkCall], dict[str, Sou
     """The calls, each network's together, and by run where its passes come from."""
     found: dict[object, NetworkCall] = {}
     homes: dict[tuple[str, int, Pass], NetworkCall] = {}
-    for request, parts in joined_requests(needs for _, needs, _ in readers).items():
+    asked = [
+        (number, company, *wanted)
+        for number, company in enumerate(_companies(readers))
+        for wanted in joined_requests(needs for _, needs, _ in company).items()
+    ]
+    for number_of_company, company, request, parts in asked:
         worded = encodes_words(request)
         rounds: list[dict[int, Slot]] = []
         own: dict[tuple[str, int], int] = {}
-        for run_id, needs, slots in readers:
+        for run_id, needs, slots in company:
             for place, slot in slots.items() if request in needs else ():
                 own[run_id, place] = _round(rounds, place, slot, view, worded)
         made = []
         for shown in rounds:
             words = [shown[place].queries[view].vocabulary if worded else None for place in sorted(shown)]
-            key = request.backbone, tuple(sorted(shown)), tuple(words)
+            key = number_of_company, request.backbone, tuple(sorted(shown)), tuple(words)
             made.append(found.setdefault(key, NetworkCall(request.backbone, worded, shown)))
             made[-1].wanted[request] = parts
         homes |= {(*asker, request): made[number] for asker, number in own.items()}
@@ -68,6 +74,20 @@ def calls(readers: Readers, view: int) -> tuple[list[NetworkCall], dict[str, Sou
         for run_id, needs, slots in readers
     }
     return ordered, sources
+
+
+def _companies(readers: Readers) -> list[Readers]:
+    """The readers, parted so that passes of one part that are equal are the same: Python holds 1 and True for equal,
+    and what one reader is given must not depend on which of the two another one asked for."""
+    parts: list[tuple[dict[Pass, str], list[Any]]] = []
+    for reader in readers:
+        own = {request: exact_text(request) for request in reader[1]}
+        fitting = [one for one in parts if all(one[0].get(request, text) == text for request, text in own.items())]
+        known, members = fitting[0] if fitting else ({}, [])
+        parts += [] if fitting else [(known, members)]
+        known.update(own)
+        members.append(reader)
+    return [members for _, members in parts]
 
 
 def _round(rounds: list[dict[int, Slot]], place: int, slot: Slot, view: int, worded: bool) -> int:

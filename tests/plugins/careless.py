@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import atexit
 import builtins
+import copyreg
 import ctypes
+import decimal
+import functools
 import gc
 import logging
 import os
 import random
 import signal
+import socket
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -22,6 +27,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import toy_world
+from PIL import Image as Pillow
 from PIL import ImageFile
 from torch.nn import functional
 from toy_world import Boxes, ToyPass, ToyReader
@@ -31,6 +38,7 @@ from harness.protocol import decision
 from methods import stableseg
 
 _KEPT: list[Any] = []
+Pillow.preinit()  # so that its tables are filled
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,17 @@ def other_defaults(image: Any) -> None:
     decision.nothing_offered.__code__ = (lambda size, settings: 0).__code__
 
 
+def darken(image: Any) -> None:
+    """Gives a stranger's benchmark another way of loading."""
+    load = Boxes.load
+
+    def loaded(of: Boxes, image_id: str) -> Sample:
+        sample = load(of, image_id)
+        return Sample(image_id, sample.image, np.where(sample.truth == 1, 2, sample.truth).astype(np.uint8))
+
+    Boxes.load = functools.wraps(load)(loaded)  # type: ignore[method-assign]
+
+
 def child(image: Any) -> None:
     """A child that comes back into our own code."""
     if process := os.fork():
@@ -173,7 +192,18 @@ HABITS: dict[str, Callable[[Any], Any]] = {
     "manual seed": swap(torch, "manual_seed", broken),
     "fast path": lambda image: torch.backends.mha.set_fastpath_enabled(False),
     "constant": swap(decision, "_SLICE_ELEMENTS", 3), "table": lambda image: stableseg.CHOICES.clear(),
-    "code": other_defaults, "child": child, "end": at_the_end,
+    "code": other_defaults, "their method": darken, "their property": swap(Boxes, "classes", property(lambda of: ())),
+    "their attribute": swap(Boxes, "broken", ("001",)), "their new verb": swap(Boxes, "files", lambda of, image_id: ()),
+    "their code": lambda image: setattr(Boxes.ids, "__code__", (lambda of: ["000"]).__code__),
+    "their function": swap(toy_world, "Flat", broken), "our new verb": swap(Vocabulary, "__bool__", broken),
+    "decimals": lambda image: setattr(decimal.getcontext(), "prec", 3), "umask": lambda image: os.umask(0o077),
+    "argv": lambda image: sys.argv.append("--careless"), "digits": lambda image: sys.set_int_max_str_digits(1000),
+    "finder": lambda image: sys.meta_path.insert(0, Careless),  # type: ignore[arg-type]
+    "copying": lambda image: copyreg.pickle(Sample, lambda sample: (int, (0,))),  # type: ignore[arg-type]
+    "timeout": lambda image: socket.setdefaulttimeout(3.0), "temporary": swap(tempfile, "tempdir", "/nowhere"),
+    "openers": lambda image: Pillow.OPEN.clear(), "level": lambda image: torch.autograd.forward_ad.enter_dual_level(),
+    "saved": lambda image: torch.autograd.graph.saved_tensors_hooks(broken, broken).__enter__(),
+    "sparse": lambda image: torch.sparse.check_sparse_tensor_invariants.enable(), "child": child, "end": at_the_end,
     "seeds": lambda image: (random.seed(1), np.random.seed(1), torch.manual_seed(1)),
     "nothing": lambda image: None,
 }  # fmt: skip

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import functools
+import inspect
 import sys
+import typing
 from collections import OrderedDict
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
@@ -17,6 +22,7 @@ from harness.foreign.calls import Guard
 from harness.foreign.held import hanging
 from harness.foreign.replaced import Functions
 from harness.foreign.still import Still
+from harness.recipes.settings import construct
 
 
 class Slotted:
@@ -130,6 +136,139 @@ def test_what_is_replaced_is_told_and_put_back_and_then_nothing_is_told(change: 
     leave(ours)
     functions.settle()  # it is taken for right
     assert functions.traces() == []
+
+
+THEIRS = """
+import abc, enum, functools, dataclasses, torch
+
+@dataclasses.dataclass
+class Boxes:
+    size: int = 3
+    loaded = None
+    limit = 7
+    @property
+    def classes(self):
+        return ("a",)
+    @staticmethod
+    def still():
+        return 1
+    @classmethod
+    def made(cls):
+        return cls()
+    @functools.cached_property
+    def lazy(self):
+        return [self.size]
+    @functools.lru_cache
+    def kept(self, given):
+        return given
+    __hash__ = object.__hash__
+    def load(self, given=1):
+        return given
+
+class Smaller(Boxes):
+    pass
+
+class Kind(abc.ABC):
+    @abc.abstractmethod
+    def verb(self): ...
+
+class Colour(enum.Flag):
+    RED = 1
+    BLUE = 2
+
+class Layer(torch.nn.Module):
+    def forward(self, given):
+        return given
+
+class Steps(torch.optim.SGD):
+    def step(self, closure=None):
+        return super().step(closure)
+
+VALUE = None
+def helps():
+    return 1
+"""
+
+
+@pytest.fixture
+def theirs(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A stranger's module, and functions as they are compared beside it."""
+    module: Any = ModuleType("their_module")
+    module.__file__ = "/research/their_module.py"
+    monkeypatch.setitem(sys.modules, "their_module", module)
+    exec(compile(THEIRS, module.__file__, "exec"), vars(module))
+    functions = Functions()
+    functions.meet("their_method:One")
+    functions.settle()
+    assert functions.traces() == []
+    return SimpleNamespace(module=module, functions=functions)
+
+
+THEY_LEAVE: dict[str, tuple[Callable[[Any], object], str]] = {
+    "method": (lambda one: setattr(one.Boxes, "load", lambda self: 1), "Boxes.load replaced"),
+    "taken away": (lambda one: delattr(one.Boxes, "load"), "Boxes.load replaced"),
+    "shell": (lambda one: setattr(one.Boxes, "load", functools.wraps(one.Boxes.load)(lambda self: 1)),
+              "Boxes.load replaced"),
+    "property": (lambda one: setattr(one.Boxes, "classes", property(lambda self: ())), "Boxes.classes replaced"),
+    "lazy property": (lambda one: setattr(one.Boxes, "lazy", 3), "Boxes.lazy replaced"),
+    "static method": (lambda one: setattr(one.Boxes, "still", staticmethod(print)), "Boxes.still replaced"),
+    "class method": (lambda one: setattr(one.Boxes, "made", classmethod(print)), "Boxes.made replaced"),
+    "attribute": (lambda one: setattr(one.Boxes, "limit", 8), "Boxes.limit replaced"),
+    "default of a field": (lambda one: setattr(one.Boxes, "size", 4), "Boxes.size replaced"),
+    "constructor": (lambda one: setattr(one.Boxes, "__init__", lambda self: None), "Boxes.__init__ replaced"),
+    "defaults": (lambda one: setattr(one.Boxes.load, "__defaults__", (2,)), "the code or defaults of"),
+    "getter": (lambda one: setattr(one.Boxes.classes.fget, "__code__", (lambda self: ()).__code__), "the code or"),
+    "new verb": (lambda one: setattr(one.Boxes, "__bool__", lambda self: False), "Boxes.__bool__ replaced"),
+    "hidden": (lambda one: setattr(one.Smaller, "limit", 8), "Smaller.limit replaced"),
+    "forward": (lambda one: setattr(one.Layer, "forward", print), "Layer.forward replaced"),
+    "class": (lambda one: setattr(one, "Boxes", one.Smaller), "Boxes replaced"),
+    "function": (lambda one: setattr(one, "helps", print), "helps replaced"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", THEY_LEAVE)
+def test_what_is_replaced_in_a_strangers_module_is_told_and_put_back(change: str, theirs: Any) -> None:
+    leave, told = THEY_LEAVE[change]
+    leave(theirs.module)
+    (trace,) = theirs.functions.traces()
+    assert trace.clause.startswith(told if told.startswith("the code") else f"their_module.{told}"), trace.clause
+    trace.put_back()
+    assert theirs.functions.traces() == []
+
+
+def test_a_mark_that_all_is_done_goes_with_what_was_done(theirs: Any) -> None:
+    """So that who left it does so again where the batch is done again, and is known."""
+    theirs.module.Boxes.done, theirs.module.Boxes.loaded, theirs.module.Boxes.load = True, 3, print
+    traces = theirs.functions.traces()
+    assert [trace.clause.split(".")[-1] for trace in traces] == ["loaded replaced", "load replaced", "done replaced"]
+    for trace in traces:
+        trace.put_back()
+    assert theirs.functions.traces() == [] and not hasattr(theirs.module.Boxes, "done")
+
+
+THEY_FILL: dict[str, Callable[[Any], object]] = {
+    "empty attribute": lambda one: setattr(one.Boxes, "loaded", object()),
+    "new attribute": lambda one: setattr(one.Boxes, "model", object()),
+    "names of slots": lambda one: copy.deepcopy(one.Boxes()),
+    "cached property": lambda one: one.Boxes().lazy,
+    "cache": lambda one: one.Boxes().kept(3),
+    "dataclass": lambda one: (dataclasses.asdict(one.Boxes()), dataclasses.replace(one.Boxes(), size=4)),
+    "abstract class": lambda one: (one.Kind.register(one.Boxes), isinstance(one.Boxes(), one.Kind)),
+    "members": lambda one: one.Colour(3).name,
+    "annotations": lambda one: (typing.get_type_hints(one.Boxes), inspect.signature(one.Boxes)),
+    "settings": lambda one: construct(one.Boxes, {"size": 4}),
+    "layer": lambda one: one.Layer()(torch.ones(1)),
+    "steps of an optimizer": lambda one: one.Steps([torch.nn.Parameter(torch.zeros(1))], lr=0.1),
+    "what a module keeps": lambda one: setattr(one, "VALUE", object()),
+    "new name": lambda one: setattr(one, "MODEL", print),
+    "new subclass": lambda one: type("Late", (one.Boxes,), {"__module__": one.__name__}),
+}
+
+
+@pytest.mark.parametrize("change", THEY_FILL)
+def test_what_classes_make_at_first_use_is_no_trace(change: str, theirs: Any) -> None:
+    THEY_FILL[change](theirs.module)
+    assert [trace.clause for trace in theirs.functions.traces()] == []
 
 
 def test_a_step_that_torch_wraps_is_none_and_one_that_somebody_wraps_is(monkeypatch: pytest.MonkeyPatch) -> None:
