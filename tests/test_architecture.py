@@ -17,7 +17,8 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("harness", "methods", "benchmarks", "results", "training")
 TORCH = {"torch", "torchvision", "diffusers", "transformers", "open_clip", "segmentation_models_pytorch"}
 SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes are joined to train together
-    "harness/protocol/decision.py", "harness/work/arithmetic.py", "harness/work/lesson_masks.py",
+    "harness/protocol/decision.py", "harness/protocol/planes.py", "harness/work/arithmetic.py",
+    "harness/work/judge.py", "harness/work/lesson_masks.py", "harness/work/scoring.py",
     "harness/executors/cluster_fit.py",
 }  # fmt: skip
 DOORS = {  # stages and fits are the door's back rooms, catalogue that of `list`; segmenting and running are for Python

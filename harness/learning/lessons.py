@@ -28,8 +28,9 @@ from harness.contracts import (
     narrowed,
 )
 from harness.learning.shown import Shown
-from harness.protocol.decision import Extremes, Planes, checked_answer, gives_planes_a_word
+from harness.protocol.decision import checked_answer, gives_planes_a_word
 from harness.protocol.offering import Offer, segmented
+from harness.protocol.planes import Extremes, Planes
 from harness.protocol.rules import WORDED
 from harness.protocol.views import Cut, Window, queries, tiling
 from harness.recipes import loading

@@ -35,6 +35,7 @@ from harness.protocol.offering import segmented
 from harness.recipes.code_stamp import strange
 from harness.work.judge import judge_of
 from harness.work.passes import served
+from harness.work.scoring import TruthThere, brought_home
 from harness.work.showing import NetworkCall, Source, Sources, calls
 from harness.work.slots import Slot
 
@@ -61,8 +62,10 @@ class BatchWork:
     ) -> None:
         self._guard, self._slots, self._blank, self._backbone = guard, slots, blank, backbone
         self._methods, self._places = methods, len(next(iter(slots.values()), ()))
+        samples = {place: slot.sample for own in slots.values() for place, slot in enumerate(own) if slot.sample}
+        truths = {place: TruthThere(sample.truth) for place, sample in samples.items()}
         self._judges = {
-            (run.run_id, place): judge_of(run, slot, slot.image_id in keep, lessons or {})
+            (run.run_id, place): judge_of(run, slot, slot.image_id in keep, lessons or {}, truths.get(place))
             for run, _ in methods
             for place, slot in enumerate(slots[run.run_id])
             if slot.image_id is not None
@@ -70,6 +73,7 @@ class BatchWork:
         self.encodings = 0
         self.passes = 0
         self._work()
+        self._bring_home()
         self.rows: tuple[Row, ...] = tuple([judge.row() for judge in self._judges.values()])
 
     def _work(self) -> None:
@@ -81,6 +85,17 @@ class BatchWork:
                     self._segment(run, cast(Method, method), view)
             if readers:
                 self._serve(readers, view, range(self._places))
+
+    def _bring_home(self) -> None:
+        """What was counted on a device comes here, by one wait for all images and runs."""
+        waiting = [judge for judge in self._judges.values() if judge.left]
+        try:
+            numbers = iter(brought_home([one for judge in waiting for one in judge.left]))
+            for judge in waiting:
+                judge.receive([next(numbers) for _ in judge.left])
+        except Exception as error:  # a device that broke says so to whoever waits for it first
+            for judge in waiting:
+                judge.fail(error)
 
     def _seen(self, run: Run, view: int, places: Iterable[int]) -> dict[int, Slot]:
         """Of some places those in which a run has something to see."""

@@ -1,4 +1,7 @@
-"""What one method answers for one image, window by window, flows in; the image's row flows out, whatever happens."""
+"""What one method answers for one image, window by window, flows in; the image's row flows out, whatever happens.
+
+An answer that is on no CPU is decided and counted where it is; nobody waits for that before the whole batch is done.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,28 +38,42 @@ from harness.contracts import (
 from harness.errors import in_words
 from harness.foreign import interrupts
 from harness.protocol.decision import (
-    Answer,
+    NOT_FINITE,
+    all_finite,
     checked_answer,
+    decided_positions,
     gives_planes_a_word,
     merged_planes,
     nothing_offered,
-    predict_views,
+    numbered,
 )
-from harness.protocol.offering import Offer, scored_truth
+from harness.protocol.offering import Offer
+from harness.protocol.planes import Answer
 from harness.protocol.views import Cut, Window, resized_image
 from harness.work import lesson_masks, pictures
-from harness.work.scoring import overlaps, overlaps_with_void
+from harness.work.scoring import Overlaps, TruthThere
 from harness.work.slots import Slot
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Judge:
-    """One run that predicts, on one image. keep: whether its label map is wanted as a picture."""
+    """One run that predicts, on one image. keep: whether its label map is wanted as a picture. truth: what is counted
+    against, if the image could be read.
 
-    def __init__(self, run: Run, slot: Slot, keep: bool, lessons: Mapping[str, bytes]) -> None:
+    left: what lies on a device still, of an image that is decided; `receive` takes it, once it was brought home.
+    """
+
+    def __init__(
+        self, run: Run, slot: Slot, keep: bool, lessons: Mapping[str, bytes], truth: TruthThere | None = None
+    ) -> None:
         assert slot.image_id is not None
         self._run, self._slot, self._image_id, self._keep = run, slot, slot.image_id, keep
-        self._lessons = lessons
+        self._lessons, self._truth = lessons, truth
         self._answers: list[Answer] = []
+        self._edges: list[Tensor] = []  # of scores that are on a device
+        self.left: list[Tensor] = []
         self._plane_a_word = False
         self._merged: Cut | None = None  # of an image that the method answers for as a whole, or finished
         self._seconds = 0.0
@@ -106,7 +123,7 @@ class Judge:
         """Give the image up, if it is not done."""
         if self._row is None:
             self._row = Row(self._run.run_id, self._image_id, "failed", 0.0, in_words(error))
-            self._answers = []
+            self._answers, self.left = [], []
 
     def spoil(self, error: Exception) -> None:
         """Give the image up, even if it is done."""
@@ -137,25 +154,42 @@ class Judge:
         if len(self._answers) < len(cut.boxes):
             return None
         answers, self._answers = self._answers, []
-        return self._count(self._decided(answers, cut, offered))
+        return self._counted(answers, cut, offered)
 
     def _checked(self, answer: object, cut: Cut) -> Answer:
         """The answer for the next window."""
         _, offered, _ = self._parts()
         box = cut.boxes[len(self._answers)]
         planes = offered.planes(self._plane_a_word)
-        return checked_answer(answer, len(offered.vocabulary), (box.height, box.width), sum(planes))
+        size = box.height, box.width
+        return checked_answer(answer, len(offered.vocabulary), size, sum(planes), self._edges)
 
     def _of_nothing(self) -> Row:
         """The row of an image without classes to tell apart."""
-        return self._count(self._undecided())
+        return self._of_map(nothing_offered(self._size, self._run.protocol))
 
-    def _decided(self, answers: Sequence[Answer], cut: Cut, offered: Offer) -> WideTruth:
-        planes = offered.planes(self._plane_a_word)
-        return predict_views(answers, cut, offered, self._size, self._run.protocol, planes)
+    def _counted(self, answers: Sequence[Answer], cut: Cut, offered: Offer) -> Row | None:
+        """The row of an image whose windows were all answered for; none where what it holds is not at home yet."""
+        planes, rules = offered.planes(self._plane_a_word), self._run.protocol
+        positions = decided_positions(answers, cut, offered, self._size, rules, planes)
+        table = self._told.table(positions, len(offered.numbers))
+        if table is None:
+            return self._of_map(numbered(positions.cpu().numpy(), offered, rules))
+        if table.device.type == "cpu":
+            kept = positions.numpy() if self._keep else None
+            return self._of_table(table.numpy(), kept)
+        self.left = [table, *self._edges, *([positions] if self._keep else [])]
+        return None
 
-    def _undecided(self) -> WideTruth:
-        return nothing_offered(self._size, self._run.protocol)
+    def receive(self, numbers: Sequence[NDArray[Any]]) -> None:
+        """What was left, in that order, flat; the row is made of it."""
+        table, *rest = numbers
+        kept = rest.pop() if self._keep else None
+        self.left = []
+        if all_finite([float(edge) for edges in rest for edge in edges]):
+            self._row = self._of_table(table, kept)
+        else:
+            self.fail(MethodError(NOT_FINITE))
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -163,12 +197,25 @@ class Judge:
         height, width = sample.truth.shape
         return height, width
 
-    def _count(self, predicted: WideTruth) -> Row:
-        sample, _, _ = self._parts()
-        count = overlaps_with_void if self._run.protocol.void_counts else overlaps
-        counts = count(scored_truth(sample.truth, self._run.protocol), predicted)
-        label_map = pictures.encode_map(predicted) if self._keep else None
+    def _of_table(self, table: NDArray[Any], positions: NDArray[Any] | None) -> Row:
+        """The row of what was counted. positions: every pixel's, where the label map is wanted."""
+        _, offered, _ = self._parts()
+        rules = self._run.protocol
+        kept = None if positions is None else numbered(positions.reshape(self._size), offered, rules)
+        return self._ok(self._told.overlaps(table, offered, rules), kept)
+
+    def _of_map(self, predicted: WideTruth) -> Row:
+        """The row of a predicted map that is at home."""
+        return self._ok(self._told.overlaps_of(predicted, self._run.protocol), predicted if self._keep else None)
+
+    def _ok(self, counts: Overlaps, kept: WideTruth | None) -> Row:
+        label_map = None if kept is None else pictures.encode_map(kept)
         return Row(self._run.run_id, self._image_id, "ok", 0.0, None, *counts, label_map=label_map)
+
+    @property
+    def _told(self) -> TruthThere:
+        assert self._truth is not None
+        return self._truth
 
     def _parts(self) -> tuple[Sample, Offer, Cut]:
         slot = self._slot
@@ -179,15 +226,15 @@ class Judge:
 class LabelJudge(Judge):
     """A teacher's run: what it predicts is a pseudo mask, by the rule of its lessons."""
 
-    def _decided(self, answers: Sequence[Answer], cut: Cut, offered: Offer) -> WideTruth:
+    def _counted(self, answers: Sequence[Answer], cut: Cut, offered: Offer) -> Row | None:
         assert isinstance(self._run.purpose, Labelling)
         rule, (sample, _, _) = self._run.purpose.rule, self._parts()
         planes = offered.planes(self._plane_a_word)
         mask = lesson_masks.lesson(answers, cut, offered, self._size, self._run.protocol, rule, planes=planes)
-        return lesson_masks.on_foreground(mask, sample.truth) if rule.foreground else mask
+        return self._of_map(lesson_masks.on_foreground(mask, sample.truth) if rule.foreground else mask)
 
-    def _undecided(self) -> WideTruth:
-        return np.full_like(super()._undecided(), WIDE_IGNORED)
+    def _of_nothing(self) -> Row:
+        return self._of_map(np.full(self._size, WIDE_IGNORED, np.uint16))
 
 
 class GatherJudge(Judge):
@@ -221,6 +268,6 @@ class GatherJudge(Judge):
 _JUDGES: Mapping[type[Purpose], type[Judge]] = {Scoring: Judge, Labelling: LabelJudge, Gathering: GatherJudge}
 
 
-def judge_of(run: Run, slot: Slot, keep: bool, lessons: Mapping[str, bytes]) -> Judge:
+def judge_of(run: Run, slot: Slot, keep: bool, lessons: Mapping[str, bytes], truth: TruthThere | None) -> Judge:
     """Who judges a run on an image: what the run is for decides."""
-    return _JUDGES[type(run.purpose)](run, slot, keep, lessons)
+    return _JUDGES[type(run.purpose)](run, slot, keep, lessons, truth)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import BACKGROUND, WIDE_IGNORED, LabelRule, MethodError, ProtocolSettings, WideTruth
-from harness.protocol.decision import Extremes, Planes, predict_views
+from harness.protocol.decision import predict_views
 from harness.protocol.offering import Offer
+from harness.protocol.planes import Extremes, Planes
 from harness.protocol.views import Cut
 
 if TYPE_CHECKING:
@@ -74,13 +75,13 @@ def _two_best(
     best = torch.full(size, -torch.inf, dtype=torch.float32, device=planes.device)
     second = best.clone()
     where = torch.zeros(size, dtype=torch.int64, device=planes.device)
-    for start, part, _ in planes.slices(size, minmax, whole):
+    for start, rows, part, _ in planes.stripes(size, minmax, whole):
         top, index = part.topk(min(2, len(part)), dim=0)
-        rival = top[1] if len(top) > 1 else torch.full_like(best, -torch.inf)
-        better = top[0] > best
-        second = torch.where(better, torch.maximum(best, rival), torch.maximum(second, top[0]))
-        where = torch.where(better, index[0] + start, where)
-        best = torch.where(better, top[0], best)
+        rival = top[1] if len(top) > 1 else torch.full_like(top[0], -torch.inf)
+        before, better = best[rows], top[0] > best[rows]
+        second[rows] = torch.where(better, torch.maximum(before, rival), torch.maximum(second[rows], top[0]))
+        where[rows] = torch.where(better, index[0] + start, where[rows])
+        best[rows] = torch.where(better, top[0], before)
     return best, torch.where(second.isinf(), torch.zeros_like(second), second), where
 
 
@@ -89,10 +90,10 @@ def _of_the_best(planes: Planes, size: tuple[int, int], where: Tensor, whole: Ex
     import torch
 
     found = torch.zeros(size, dtype=torch.float32, device=planes.device)
-    for start, part, _ in planes.slices(size, minmax=True, between=whole):
-        inside = (where >= start) & (where < start + len(part))
-        own = part.gather(0, (where - start).clamp(0, len(part) - 1)[None])[0]
-        found = torch.where(inside, own, found)
+    for start, rows, part, _ in planes.stripes(size, minmax=True, between=whole):
+        place = where[rows] - start
+        own = part.gather(0, place.clamp(0, len(part) - 1)[None])[0]
+        found[rows] = torch.where((place >= 0) & (place < len(part)), own, found[rows])
     return found
 
 

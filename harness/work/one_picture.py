@@ -25,8 +25,9 @@ from harness.contracts import (
 )
 from harness.errors import SettingsError, in_words
 from harness.foreign.calls import Guard
-from harness.protocol.decision import Answer, checked_answer, gives_planes_a_word, merged_planes, predict_views
+from harness.protocol.decision import checked_answer, gives_planes_a_word, merged_planes, predict_views
 from harness.protocol.offering import Offer, offer, segmented
+from harness.protocol.planes import Answer
 from harness.protocol.rules import effective
 from harness.protocol.views import Cut, Window, queries, resized_image, tiling
 from harness.recipes import loading

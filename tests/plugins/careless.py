@@ -34,7 +34,7 @@ from torch.nn import functional
 from toy_world import Boxes, ToyPass, ToyReader
 
 from harness.contracts import Features, Parts, Pass, Query, Recipe, Sample, Vocabulary
-from harness.protocol import decision
+from harness.protocol import decision, planes
 from methods import stableseg
 
 _KEPT: list[Any] = []
@@ -191,7 +191,7 @@ HABITS: dict[str, Callable[[Any], Any]] = {
     "random": swap(random, "random", lambda: 0.5), "numpy's random": swap(np.random, "rand", lambda *given: 0.5),
     "manual seed": swap(torch, "manual_seed", broken),
     "fast path": lambda image: torch.backends.mha.set_fastpath_enabled(False),
-    "constant": swap(decision, "_SLICE_ELEMENTS", 3), "table": lambda image: stableseg.CHOICES.clear(),
+    "constant": swap(planes, "_SLICE_ELEMENTS", 3), "table": lambda image: stableseg.CHOICES.clear(),
     "code": other_defaults, "their method": darken, "their property": swap(Boxes, "classes", property(lambda of: ())),
     "their attribute": swap(Boxes, "broken", ("001",)), "their new verb": swap(Boxes, "files", lambda of, image_id: ()),
     "their code": lambda image: setattr(Boxes.ids, "__code__", (lambda of: ["000"]).__code__),

@@ -65,7 +65,7 @@ def test_a_rule_equals_its_formula_pixel_by_pixel(
     sure = gap > 1e-5
     assert sure.mean() > 0.9
     for elements in (2**24, 1, 2 * SIZE[0] * SIZE[1]):
-        monkeypatch.setattr("harness.protocol.decision._SLICE_ELEMENTS", elements)
+        monkeypatch.setattr("harness.protocol.planes._SLICE_ELEMENTS", elements)
         assert (predict(scores, offered, SIZE, rules) == wanted)[sure].all()
 
 

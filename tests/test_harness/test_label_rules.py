@@ -30,7 +30,7 @@ from harness.contracts import (
 from harness.grid import reading as grids
 from harness.learning.lessons import LessonBook, StoredLessons
 from harness.planning import plan as plans
-from harness.protocol import decision
+from harness.protocol import planes
 from harness.protocol.offering import Offer
 from harness.protocol.rules import PLAIN
 from harness.protocol.views import tiling
@@ -81,7 +81,7 @@ def test_a_class_chosen_by_raw_scores_is_sure_by_its_scaled_one(monkeypatch: pyt
     own = np.take_along_axis((many - low) / (high - low), where[None], axis=0)[0]
     expected = np.where(own < 0.5, 0, np.where(own < 0.8, WIDE_IGNORED, np.array(numbers)[where]))
     for elements in (1, 80, 2**24):  # one class at a time, two, all
-        monkeypatch.setattr(decision, "_SLICE_ELEMENTS", elements)
+        monkeypatch.setattr(planes, "_SLICE_ELEMENTS", elements)
         assert np.array_equal(mask_of(many, LabelRule(0.5, 0.8, "minmax", "background", best="raw"), numbers), expected)
 
 

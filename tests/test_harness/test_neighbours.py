@@ -97,7 +97,7 @@ SAYS = {  # habit -> what its rows say; docs/neighbours.md has the same table
     "numpy's random": "numpy.random.rand replaced",
     "manual seed": "torch.manual_seed replaced",
     "fast path": "torch's fast path of transformers off",
-    "constant": "harness.protocol.decision._SLICE_ELEMENTS replaced",
+    "constant": "harness.protocol.planes._SLICE_ELEMENTS replaced",
     "table": "methods.stableseg.CHOICES changed",
     "code": "the code or defaults of harness.protocol.decision.nothing_offered replaced",
     "their method": "toy_world.Boxes.load replaced",

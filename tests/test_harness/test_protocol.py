@@ -44,7 +44,7 @@ def test_slices_of_classes_decide_like_one_piece(monkeypatch: pytest.MonkeyPatch
     scores = torch.randn(3, 6, 9)
     offered = offer(truth_of([1, 2, 3]), NAMES, ALL)
     whole = predict(scores, offered, (13, 8), CONSTANT)
-    monkeypatch.setattr("harness.protocol.decision._SLICE_ELEMENTS", 1)
+    monkeypatch.setattr("harness.protocol.planes._SLICE_ELEMENTS", 1)
     assert (predict(scores, offered, (13, 8), CONSTANT) == whole).all()
 
 
