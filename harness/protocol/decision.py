@@ -267,7 +267,22 @@ def _checked_scores(answer: Any, positions: int, planes: int) -> Tensor:
         raise MethodError(f"the method gave scores of shape {shape}; {positions} classes were offered{words}")
     if not torch.is_floating_point(scores):
         raise MethodError(f"the method gave scores of type {scores.dtype}; expected floating point")
+    if scores.dtype == torch.float64:
+        _check_not_lost(scores.detach())
     return scores.detach().to(torch.float32)
+
+
+def _check_not_lost(scores: Tensor) -> None:
+    """MethodError where the best score of a pixel is too small for float32: all would be 0 there, and the first class
+    would win. Products of many likelihoods look like that; what loses may become 0."""
+    import torch
+
+    best = scores.amax(dim=0).abs()
+    if bool(((best > 0) & (best < torch.finfo(torch.float32).tiny)).any()):
+        raise MethodError(
+            "the method gave scores in double precision that are too small for the single precision in which they are "
+            "decided, so that their order would be lost; scale them, or give their logarithms"
+        )
 
 
 def _check_finite(scores: Tensor, later: list[Tensor] | None) -> None:

@@ -142,6 +142,16 @@ def test_scores_of_numpy_are_read_in_any_form(form: str) -> None:
     assert np.array_equal(checked_answer(turned, 2, (3, 4)).numpy(), SCORES[:, ::-1])
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_that_single_precision_cannot_hold_are_refused_where_their_order_would_be_lost(sign: int) -> None:
+    tiny = sign * (1 + SCORES.astype(np.float64)) * 1e-300
+    with pytest.raises(MethodError, match="too small for the single precision"):
+        checked_answer(tiny, 2, (3, 4))
+    losing = np.stack([SCORES[0].astype(np.float64) + 1, np.full((3, 4), 1e-300)])  # a softmax has such shares
+    assert np.array_equal(checked_answer(losing, 2, (3, 4)).numpy(), losing.astype(np.float32))
+    assert not checked_answer(np.zeros((2, 3, 4)), 2, (3, 4)).numpy().any()
+
+
 @pytest.mark.parametrize("kind", [">i2", "<u8", "i1", ">u4"])
 def test_label_maps_of_numpy_are_read_in_any_form(kind: str) -> None:
     labels = np.array([[0, 1, 1, 0], [1, 0, 0, 1], [1, 1, 1, 0]])
