@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from harness.contracts import DataError
+from harness.contracts import DataError, yaml_without_doubles
 
 Words = tuple[tuple[str, ...], ...]  # per class, in order, one or more words; the first is the usual name
 OWN = "own"  # the name set that every data set has: its own spelling
@@ -69,10 +69,10 @@ def catalogue(name: str) -> Catalogue:
 def read_user_names(path: Path, data_set: str, classes: tuple[str, ...]) -> Words:
     """A user's name file: a mapping from every class to a word or a list of words. DataError says what does not fit."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml_without_doubles(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"The name file {path} cannot be read ({error.strerror or error}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise DataError(f"The name file {path} is not YAML or JSON: {str(error).splitlines()[0]}.") from None
     if not isinstance(content, dict):
         raise DataError(f"The name file {path} must map every class of {data_set} to its words.")

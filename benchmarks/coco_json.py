@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,6 +65,8 @@ class CocoJson:
             names = {
                 int(row["id"]): str(row["name"]) for row in sorted(content["categories"], key=lambda row: row["id"])
             }
+            for kind in ("categories", "images"):
+                self._refuse_doubled_ids(kind, [row["id"] for row in content[kind]])
             scenes = {row["id"]: self._scene(row) for row in content["images"]}
             for row in content["annotations"]:
                 self._add(row, scenes, names)
@@ -76,6 +79,10 @@ class CocoJson:
         keys = [os.path.splitext(scene.image)[0] for scene in scenes.values()]
         unique_sorted(keys, f"{self.path}, its images,")
         return names, dict(zip(keys, scenes.values(), strict=True))
+
+    def _refuse_doubled_ids(self, kind: str, ids: list[Any]) -> None:
+        if doubled := sorted(str(one) for one, count in Counter(ids).items() if count > 1):
+            raise BrokenList(f"{self.path} gives {len(doubled)} of its {kind} one id twice: {', '.join(doubled[:5])}.")
 
     def _scene(self, row: Mapping[str, Any]) -> Scene:
         name, height, width = str(row["file_name"]), int(row["height"]), int(row["width"])

@@ -50,13 +50,18 @@ def check_key(key: str, where: str) -> str:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file without line ends and surrounding blanks; empty lines are left out."""
+    return [line for _, line in numbered_lines(path)]
+
+
+def numbered_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines that are not empty, each with its number from 1."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise BrokenList(f"{path} is not a text file (UTF-8); fetch it again.") from None
     except OSError as error:
         raise UnreadableFile(f"{path} cannot be read ({error.strerror or error}).") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [(place, line.strip()) for place, line in enumerate(text.splitlines(), start=1) if line.strip()]
 
 
 def read_keys(path: Path) -> tuple[str, ...]:

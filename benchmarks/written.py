@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from benchmarks.faults import BrokenList
-from benchmarks.listing import contents, read_lines
+from benchmarks.listing import contents, numbered_lines, read_lines
+from harness.contracts import json_without_doubles, yaml_without_doubles
 
 CLASS_FILES = (".txt", ".yaml", ".yml", ".json")
 TABLE_FILES = (".csv", ".yaml", ".yml", ".json")
@@ -19,12 +20,21 @@ TABLE_FILES = (".csv", ".yaml", ".yml", ".json")
 def read_classes(path: Path) -> tuple[str, ...]:
     """The classes in order: lines of a text file (a comma belongs to the name), or a list in YAML or JSON."""
     if path.suffix.lower() == ".txt":
-        names: Any = read_lines(_present(path, "the classes, one a line"))
+        names: Any = _class_lines(_present(path, "the classes, one a line"))
     else:
         names = _content(path, "a list of classes")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise BrokenList(f"{path} should hold a list of class names, in quotes where YAML reads another thing.")
     return tuple(names)
+
+
+def _class_lines(path: Path) -> list[str]:
+    """One name a line; an empty line between two would move all names behind it to another number, or none."""
+    lines = numbered_lines(path)
+    for (place, line), (number, _) in pairwise(lines):
+        if number != place + 1:
+            raise BrokenList(f"{path}, line {place + 1} is empty, after {line!r}: name a class there, or take it out.")
+    return [line for _, line in lines]
 
 
 def read_label_table(path: Path) -> dict[str, str]:
@@ -57,7 +67,7 @@ def _rows(path: Path) -> dict[str, str]:
 def _content(path: Path, what: str) -> Any:
     text = _present(path, what).read_bytes()
     try:
-        return json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        return json_without_doubles(text) if path.suffix.lower() == ".json" else yaml_without_doubles(text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise BrokenList(f"{path} is not YAML or JSON: {' '.join(str(error).split())}.") from None
 

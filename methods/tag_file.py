@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.contracts import Image, MethodError, ModelError, Vocabulary
+from harness.contracts import Image, MethodError, ModelError, Vocabulary, json_without_doubles
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,12 @@ class TagFile:
         if self.digest and digest_of_tags(content) != self.digest:
             raise ModelError(f"The tags in {self.file} are not those that were planned; sweep again.")
         try:
-            read = json.loads(content)
+            read = json_without_doubles(content)
             classes, images = _parts(read)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(
                 f"{self.file} is no file of tags: it is JSON that gives every image id a list of classes, or has such "
-                "a mapping as `images` beside `classes`."
+                f"a mapping as `images` beside `classes` ({error})."
             ) from error
         return classes, images
 

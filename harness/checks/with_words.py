@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from harness.contracts import Recipe
+from harness.contracts import Recipe, yaml_without_doubles
 from harness.errors import SettingsError
 from harness.recipes import loading
 from harness.recipes.named_files import placed
@@ -37,7 +37,9 @@ def settings_of_words(words: Sequence[str], option: str = "--with") -> dict[str,
         if key in found:
             raise SettingsError(f"{option} gives {key!r} twice; give it once")
         try:
-            found[key] = value if value.startswith("*") else yaml.safe_load(value)  # a pattern, not an alias
+            found[key] = value if value.startswith("*") else yaml_without_doubles(value)  # a pattern, not an alias
         except yaml.YAMLError:
             raise SettingsError(f"{option} {word!r}: the value is not YAML; put it in quotes") from None
+        except ValueError as error:
+            raise SettingsError(f"{option} {word!r}: {error}") from None
     return found

@@ -43,6 +43,7 @@ settings that one may look for in vain, each with a clause that says why. `insid
 folder of another setting: they do not start at the grid's folder, and are given as they are written.
 """
 
+from harness.contracts.doubles import json_without_doubles, yaml_without_doubles
 from harness.contracts.nouns import (
     BACKGROUND,
     IGNORED,
@@ -154,6 +155,8 @@ __all__ = [
     "Words",
     "expanded",
     "freeze",
+    "json_without_doubles",
     "narrowed",
     "widened",
+    "yaml_without_doubles",
 ]

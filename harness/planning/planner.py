@@ -311,9 +311,7 @@ def chosen(image_ids: Sequence[str], keep: int | Sequence[str]) -> frozenset[str
     return frozenset(image_ids[place * len(image_ids) // count] for place in range(count))
 
 
-def _lacking(
-    known: Mapping[str, str], every: frozenset[str], changed: Mapping[str, str]
-) -> tuple[frozenset[str], int]:
+def _lacking(known: Mapping[str, str], every: frozenset[str], changed: Mapping[str, str]) -> tuple[frozenset[str], int]:
     lacking = frozenset([image for image in every if known.get(image) != "ok" or image in changed])
     return lacking, sum(known.get(image) == "failed" for image in lacking)
 

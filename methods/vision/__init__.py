@@ -15,6 +15,7 @@ from methods.vision.passes import DINO, VitPass
 if TYPE_CHECKING:
     from methods.vision.network import VitFeatures, VitNetwork
 
+
 @dataclass(frozen=True)
 class Vit:
     """Backbone: a ViTModel of transformers (DINO, the first), by folder or hub id; opened at first use, on a GPU when
