@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from harness.contracts import Parts, Pass, Vocabulary
 from methods.diffusion.layers import HEADS, Spec, select
-from methods.stableseg import StableSeg
+from methods.stableseg import Attention, StableSeg
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion.features import DiffusionFeatures
 
 
 @dataclass(frozen=True)
@@ -38,21 +37,19 @@ class DAAM(StableSeg):
         """StableSeg's, with heads kept apart."""
         return {request: parts | {HEADS} for request, parts in super().passes().items()}
 
-    def class_maps(self, features: DiffusionFeatures) -> list[Tensor]:
-        """Of every layer the mean over heads, each enlarged and cut at zero on its own: (classes, height, width)."""
-        from methods.diffusion.maps import resized, scaled
+    def class_maps(self, features: Attention) -> list[Tensor]:
+        """Of every layer the mean over heads, each enlarged and cut at zero first: (.., classes, height, width)."""
+        from methods.diffusion.maps import mean_in_order, resized, scaled
 
         size = self._size(features.latent)
-        found = []
-        for _, maps in features.class_maps(self.layers, self.subtoken_agg, "each"):
-            large = resized(maps.flatten(0, 1), size, self.map_interp).clamp(min=0.0)
-            found.append(scaled(large.reshape(*maps.shape[:2], *size).mean(dim=0), self.map_norm))
-        return found
+        return [
+            scaled(mean_in_order(resized(maps, size, self.map_interp).clamp(min=0.0).unbind(dim=-4)), self.map_norm)
+            for _, maps in features.class_maps(self.layers, self.subtoken_agg, "each")
+        ]
 
-    def weights_of(self, features: DiffusionFeatures, vocabulary: Vocabulary) -> Sequence[float | Sequence[float]]:
+    def weights_of(self, features: Attention, vocabulary: Vocabulary) -> Sequence[float | Sequence[float]]:
         """Every layer's share of the heads, or the weights of the settings."""
         if self.layer_weights != "uniform":
             return super().weights_of(features, vocabulary)
-        kept = [features.cross.get(index) for index in select(self.layers, features.layers)]
-        heads = [len(held[0]) if held else 1 for held in kept]  # none of it is held where no class is offered
+        heads = [features.heads_of(index) for index in select(self.layers, features.layers)]
         return [one / sum(heads) for one in heads]

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from methods.layer_weights import Weights
-from methods.stableseg import StableSeg
+from methods.stableseg import Attention, StableSeg
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion.features import DiffusionFeatures
 
 
 @dataclass(frozen=True)
@@ -29,16 +28,14 @@ class DiffSegmenter(StableSeg):
     timestep: int = 100
     layer_weights: Weights = "1/8:.3, 1/4:.5, 1/2:.1, 1/1:.1"
 
-    def class_maps(self, features: DiffusionFeatures) -> list[Tensor]:
+    def class_maps(self, features: Attention) -> list[Tensor]:
         """One map a layer, as StableSeg's, but every layer stands for the mean of its side; resized, then scaled."""
-        import torch
-
-        from methods.diffusion.maps import resized, scaled
+        from methods.diffusion.maps import mean_in_order, resized, scaled
 
         found = features.class_maps(self.layers, self.subtoken_agg, self.head_agg)
         size = self._size(features.latent)
         means = {}
         for side in {layer.factor for layer, _ in found}:
-            mean = torch.stack([maps for layer, maps in found if layer.factor == side]).mean(dim=0)
+            mean = mean_in_order(maps for layer, maps in found if layer.factor == side)
             means[side] = scaled(resized(mean, size, self.map_interp), self.map_norm)
         return [means[layer.factor] for layer, _ in found]

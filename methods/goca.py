@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.contracts import Pass, Vocabulary
 from methods.stableseg import StableSeg
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion.features import DiffusionFeatures
 
 
 @dataclass(frozen=True)
@@ -33,11 +30,16 @@ class GoCAVanilla(StableSeg):
     class_norm: str = "none"
     blur: int = 5
 
-    def read(self, features: Mapping[Pass, DiffusionFeatures], vocabulary: Vocabulary) -> Tensor:
+    @property
+    def by_plane(self) -> bool:
+        """Classes are divided by their sum."""
+        return False
+
+    def _final(self, maps: Tensor) -> Tensor:
         """Scores (classes, height, width), float32, at map size, in 0..1."""
         from methods.diffusion.maps import scaled
 
-        maps = super().read(features, vocabulary)
+        maps = super()._final(maps)
         if len(maps) > 1:
             total = maps.sum(dim=0, keepdim=True)
             maps = maps / total.masked_fill(total == 0.0, 1.0)

@@ -18,7 +18,7 @@ import numpy as np
 from harness.contracts import Lessons, MethodError, ModelError, Parts, Pass, Vocabulary
 from methods.diffusion import Diffusion
 from methods.diffusion.layers import HEADS, select
-from methods.stableseg import StableSeg
+from methods.stableseg import Attention, StableSeg
 from methods.taught import Taught
 
 if TYPE_CHECKING:
@@ -179,12 +179,12 @@ class StableSegByHead(StableSeg):
         """StableSeg's own, with the heads apart."""
         return {request: parts | {HEADS} for request, parts in super().passes().items()}
 
-    def class_maps(self, features: DiffusionFeatures) -> list[Tensor]:
-        """Scaled maps of every head of every chosen layer, each (classes, height, width)."""
-        heads = (head for _, maps in features.class_maps(self.layers, self.subtoken_agg, "each") for head in maps)
-        return [self.at_map_size(maps, features) for maps in heads]
+    def class_maps(self, features: Attention) -> list[Tensor]:
+        """Scaled maps of every head of every chosen layer, each (.., classes, height, width)."""
+        held = features.class_maps(self.layers, self.subtoken_agg, "each")
+        return [self.at_map_size(head, features) for _, maps in held for head in maps.unbind(dim=-4)]
 
-    def weights_of(self, features: DiffusionFeatures, vocabulary: Vocabulary) -> Sequence[float]:
+    def weights_of(self, features: Attention, vocabulary: Vocabulary) -> Sequence[float]:
         """The weights, in the order of `class_maps`. MethodError when there are more or fewer."""
         if isinstance(self.layer_weights, str):
             raise MethodError("Weights per head are numbers, one a head of every layer.")
@@ -197,7 +197,12 @@ class StableSegByClass(StableSeg):
 
     of_classes: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
-    def weights_of(self, features: DiffusionFeatures, vocabulary: Vocabulary) -> Sequence[Sequence[float]]:
+    @property
+    def shares_maps(self) -> bool:
+        """Weights are those of the classes that an image is offered."""
+        return False
+
+    def weights_of(self, features: Attention, vocabulary: Vocabulary) -> Sequence[Sequence[float]]:
         """Layer by layer the weight of every class offered. MethodError when there are more or fewer layers."""
         learned: Mapping[str, Sequence[Any]] = dict(self.of_classes)
         plain = super().weights_of(features, vocabulary)

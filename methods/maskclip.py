@@ -57,6 +57,11 @@ class MaskCLIP(ClipReader):
         """Smoothing and denoising look at classes; without them every word has a plane."""
         return not (self.key_smoothing or self.prompt_denoising)
 
+    @property
+    def by_embeddings(self) -> bool:
+        """Unless scores are smoothed or denoised."""
+        return self.plane_a_word
+
     def embeddings(self, features: ClipFeatures) -> Tensor:
         """(windows, rows, columns, width) of the identity attention in the chosen form."""
         kept = self.form == "published"

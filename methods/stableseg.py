@@ -7,10 +7,12 @@ its poster: what the poster leaves open is a setting. Decision, background and r
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
+
+import numpy as np
 
 from harness.contracts import MethodError, Parts, Pass, Recipe, Vocabulary
 from methods.diffusion import STABLE_DIFFUSION, Diffusion, DiffusionPass, check_choices
@@ -21,8 +23,10 @@ from methods.refine import Refiner, refiner
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion.features import DiffusionFeatures
+    from methods.diffusion.features import DiffusionBatch, DiffusionFeatures
+    from methods.diffusion.together import Together
 
+Attention: TypeAlias = "DiffusionFeatures | Together"  # of an image, or of several with a leading axis
 CHOICES = {
     "head_agg": ("mean", "max"),
     "subtoken_agg": ("mean", "sum", "max", "last"),
@@ -106,8 +110,30 @@ class StableSeg:
 
     def read(self, features: Mapping[Pass, DiffusionFeatures], vocabulary: Vocabulary) -> Tensor:
         """Scores (classes, height, width), float32, at map size."""
-        maps: list[Tensor] = [self._refined(features[request], vocabulary) for request in self._requests]
-        return self._final(sum(maps[1:], maps[0]) / len(maps), features[self._requests[0]])
+        from methods.diffusion.maps import mean_in_order
+
+        held = [features[request] for request in self._requests]
+        maps = mean_in_order([self._refined(self._joined(one, [vocabulary]), one) for one in held])
+        return self._final(held[0].crop(maps))
+
+    def read_batch(
+        self, features: Mapping[Pass, DiffusionBatch], vocabularies: Mapping[int, Vocabulary]
+    ) -> Mapping[int, Tensor]:
+        """The same by place of the batch, for all places at once; readers that weigh the same maps share them."""
+        from methods.diffusion.maps import BY_PLANE
+
+        batches = [features[request] for request in self._requests]
+        if self.map_norm not in BY_PLANE:  # what sums over a map would feel how many classes others are offered
+            alone = [{request: held[place] for request, held in features.items()} for place in vocabularies]
+            return dict(zip(vocabularies, map(self.read, alone, vocabularies.values()), strict=True))
+        found: dict[int, Tensor] = {}
+        for groups in zip(*[batch.groups for batch in batches], strict=True):
+            here = range(groups[0].start, groups[0].start + len(groups[0]))
+            if wanted := [place for place in here if place in vocabularies]:
+                names = [vocabularies.get(place) for place in here]
+                scores = self._of_group(groups, names, [place - here.start for place in wanted])
+                found.update(zip(wanted, scores, strict=True))
+        return found
 
     @cached_property
     def refiner(self) -> Refiner:
@@ -115,13 +141,23 @@ class StableSeg:
         wishes = {"resolution": self.refine_resolution, "power": self.refine_power, "rows": self.prompt_self}
         return refiner(self.refine, **wishes)
 
-    def class_maps(self, features: DiffusionFeatures) -> list[Tensor]:
-        """Scaled maps of every chosen layer at map size, before they are weighted, each (classes, height, width)."""
-        held = features.class_maps(self.layers, self.subtoken_agg, self.head_agg)
-        return [self.at_map_size(maps, features) for _, maps in held]
+    def class_maps(self, features: Attention) -> list[Tensor]:
+        """Scaled maps of every chosen layer at map size, before they are weighted, each (.., classes, height, width).
 
-    def at_map_size(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
-        """Maps (classes, height, width) of one layer, or of one of its heads, scaled and at map size."""
+        Layers of one side go through together.
+        """
+        import torch
+
+        held = [maps for _, maps in features.class_maps(self.layers, self.subtoken_agg, self.head_agg)]
+        large: dict[int, Tensor] = {}
+        for shape in {maps.shape: None for maps in held}:
+            same = [number for number, maps in enumerate(held) if maps.shape == shape]
+            side = self.at_map_size(torch.stack([held[number] for number in same]), features)
+            large.update(zip(same, side, strict=True))
+        return [large[number] for number in range(len(held))]
+
+    def at_map_size(self, maps: Tensor, features: Attention) -> Tensor:
+        """Maps (.., classes, height, width) of layers, or of their heads, scaled and at map size."""
         from methods.diffusion.maps import resized, scaled
 
         size = self._size(features.latent)
@@ -129,22 +165,85 @@ class StableSeg:
             return resized(scaled(maps, self.map_norm), size, self.map_interp)
         return scaled(resized(maps, size, self.map_interp), self.map_norm)
 
-    def weights_of(self, features: DiffusionFeatures, vocabulary: Vocabulary) -> Sequence[float | Sequence[float]]:
+    def weights_of(self, features: Attention, vocabulary: Vocabulary) -> Sequence[float | Sequence[float]]:
         """One weight for each of `class_maps`, or as many as there are classes offered."""
         return layer_weights(self.layer_weights, [features.layers[i] for i in select(self.layers, features.layers)])
 
-    def _refined(self, features: DiffusionFeatures, vocabulary: Vocabulary) -> Tensor:
+    @property
+    def shares_maps(self) -> bool:
+        """Whether the weighted maps depend on these settings alone: not on whom they are weighted for."""
+        return True
+
+    @property
+    def by_plane(self) -> bool:
+        """Whether the last step looks at each class by itself."""
+        from methods.diffusion.maps import BY_PLANE
+
+        return self.class_norm in BY_PLANE
+
+    def _of_group(
+        self, groups: Sequence[Together], names: Sequence[Vocabulary | None], wanted: Sequence[int]
+    ) -> list[Tensor]:
+        """Scores of the images of those numbers in a group, of which there is one a noise draw."""
+        from methods.diffusion.maps import mean_in_order, scaled
+        from methods.refine import refined_together
+
+        def joined(group: Together) -> Tensor:
+            make = partial(self._joined, group, names)
+            return group.once(self._key, make) if self.shares_maps else make()
+
+        maps = mean_in_order(refined_together(self.refiner, joined(group), group, wanted) for group in groups)
+        own, held = groups[0], [groups[0].classes[number] for number in wanted]
+        if self.by_plane and own.whole:
+            maps = scaled(maps, self.class_norm)
+            return [maps[number, :classes] for number, classes in zip(wanted, held, strict=True)]
+        pairs = zip(wanted, held, strict=True)
+        return [self._final(own.crop(maps[number, :classes], number)) for number, classes in pairs]
+
+    @property
+    def _key(self) -> Hashable:
+        """Equal for readers whose weighted maps of a pass are equal."""
+        kind = type(self)
+        names = (*CHOICES.keys() - {"class_norm", "prompt_self"}, "layers", "layer_weights", "map_size")
+        settings = tuple([(name, repr(getattr(self, name))) for name in sorted(names)])
+        return kind.class_maps, kind.at_map_size, kind.weights_of, settings
+
+    def _joined(self, features: Attention, names: Sequence[Vocabulary | None]) -> Tensor:
+        """The weighted sum of the class maps (.., classes, height, width). names: by image, None where it is nobody's
+        to read."""
+        maps = self.class_maps(features)
+        weights = self._weights(features, names, maps[0])
+        total = maps[0] * weights[0]
+        for one, weight in zip(maps[1:], weights[1:], strict=True):
+            total = total + one * weight
+        return total
+
+    def _weights(
+        self, features: Attention, names: Sequence[Vocabulary | None], like: Tensor
+    ) -> Sequence[float | Tensor]:
+        """One number a map, or a tensor with one of its own for every class of every image."""
         import torch
 
-        maps = torch.stack(self.class_maps(features))
-        weights = torch.tensor(self.weights_of(features, vocabulary), dtype=maps.dtype, device=maps.device)
-        joined = (maps * weights.view(len(maps), -1, 1, 1)).sum(dim=0)
-        return self.refiner.refine(joined, features) if len(joined) else joined
+        by_image = [None if one is None else self.weights_of(features, one) for one in names]
+        known = next(one for one in by_image if one is not None)
+        if not isinstance(known[0], Sequence):
+            return cast("Sequence[float]", known)
+        table = np.zeros((len(known), len(names), like.shape[-3]))
+        for number, own in enumerate(by_image):
+            if own is not None:
+                weights = np.array(own)
+                table[:, number, : weights.shape[1]] = weights
+        found = torch.tensor(table, dtype=like.dtype, device=like.device)
+        return [one.view(*like.shape[:-2], 1, 1) for one in found]
 
-    def _final(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
+    def _refined(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
+        return self.refiner.refine(maps, features) if len(maps) else maps
+
+    def _final(self, maps: Tensor) -> Tensor:
+        """What becomes of an image's refined maps (classes, height, width), its padding cut off."""
         from methods.diffusion.maps import scaled
 
-        return scaled(features.crop(maps), self.class_norm)
+        return scaled(maps, self.class_norm)
 
     @cached_property
     def _requests(self) -> list[DiffusionPass]:

@@ -43,7 +43,8 @@ from harness.contracts import Query, Vocabulary
 from harness.contracts.scales import stretched
 from methods.diffusion import Diffusion
 from methods.diffusion.files import Opened
-from methods.diffusion.network import Network, UNetRow
+from methods.diffusion.keeping import UNetRow
+from methods.diffusion.network import Network
 from methods.diffusion.prompts import Prompt
 from methods.stableseg import StableSeg
 

@@ -69,6 +69,7 @@ from harness.contracts.paths import expanded
 from harness.contracts.plug_ins import (
     Asked,
     Backbone,
+    BatchReader,
     Benchmark,
     Finisher,
     Gatherer,
@@ -111,6 +112,7 @@ __all__ = [
     "Backbone",
     "Batch",
     "BatchDone",
+    "BatchReader",
     "Benchmark",
     "DataError",
     "Features",

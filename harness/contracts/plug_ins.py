@@ -80,6 +80,21 @@ class Reader(Protocol):
 
 
 @runtime_checkable
+class BatchReader(Reader, Protocol):
+    """A reader that reads what passes left of a whole batch at once: on a GPU many images cost little more than one.
+
+    features: of every pass all that its backbone gave, by place of the batch (a backbone of ours gives a sequence that
+    has verbs of its own). vocabularies: by place, of the images asked about. What it answers about one must not depend
+    on which others are asked about, or on what they are offered, and it draws no random numbers. A class that inherits
+    the batch form and writes a `read` of its own, or lies in another package, is asked by `read`.
+    """
+
+    def read_batch(
+        self, features: Mapping[Pass, Sequence[Any]], vocabularies: Mapping[int, Vocabulary]
+    ) -> Mapping[int, Scores]: ...
+
+
+@runtime_checkable
 class Finisher(Reader, Protocol):
     """A reader that works on the scores of a whole image at its full size, as refinement at edges does.
 

@@ -147,6 +147,22 @@ class LentFeatures:
         return self.damaged or (self._closely and self.changed())
 
 
+class LentBatch(Sequence[LentFeatures]):
+    """What a pass left for a batch, lent image by image. whole: as its backbone gave it. apart, trusted: see above."""
+
+    def __init__(self, whole: Sequence[Any], apart: Sequence[Any] = (), trusted: bool = False) -> None:
+        self.whole, self._apart, self._trusted = whole, apart, trusted
+        self._lent: dict[int, LentFeatures] = {}
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __getitem__(self, place: Any) -> Any:
+        if place not in self._lent:
+            self._lent[place] = LentFeatures(self.whole[place], self._apart, self._trusted)
+        return self._lent[place]
+
+
 def _unlock(array: NDArray[Any]) -> None:
     """A view can be unlocked only while the array behind it is, which may be lent as well."""
     owner = array.base

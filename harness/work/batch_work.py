@@ -16,6 +16,7 @@ from typing import TypeAlias, TypeGuard, cast
 from harness.contracts import (
     Asked,
     Backbone,
+    BatchReader,
     Gathering,
     Method,
     MethodError,
@@ -29,10 +30,11 @@ from harness.contracts import (
     Vocabulary,
 )
 from harness.foreign.calls import Guard, LeftTrace, alone, left_trace
-from harness.foreign.lending import Lent, LentFeatures, LentValue
+from harness.foreign.lending import Lent, LentBatch, LentFeatures, LentValue
 from harness.protocol.decision import bare
 from harness.protocol.offering import segmented
 from harness.recipes.code_stamp import strange
+from harness.work.batch_reading import answers, in_batches, of_one_place
 from harness.work.judge import judge_of
 from harness.work.passes import served
 from harness.work.scoring import TruthThere, brought_home
@@ -40,7 +42,7 @@ from harness.work.showing import NetworkCall, Source, Sources, calls
 from harness.work.slots import Slot
 
 Waiting: TypeAlias = tuple[Run, Asked, Mapping[Pass, Parts]]
-Left = dict[Source, tuple[Sequence[LentFeatures], float]]  # features of every place, and a reader's seconds for one
+Left = dict[Source, tuple[LentBatch, float]]  # features of every place, and a reader's seconds for one
 
 
 class BatchWork:
@@ -181,7 +183,7 @@ class BatchWork:
         for place in unread:
             self._serve([scribbler[:2]], view, [place])
 
-    def _timed(self, call: NetworkCall, view: int) -> Iterator[tuple[Pass, Sequence[LentFeatures], float]]:
+    def _timed(self, call: NetworkCall, view: int) -> Iterator[tuple[Pass, LentBatch, float]]:
         """The passes of one call with the seconds each took, counting what they cost."""
         recipe, wanted, places = call.backbone, call.wanted, len(call.shown)
         queries = call.queries(view, self._places, self._blank)
@@ -201,7 +203,7 @@ class BatchWork:
             if self._guard.shared is not None:
                 self._guard.shared.ripen(recipe)
             self.passes += places
-            left = [LentFeatures(one, apart, trusted=alone()) for one in features]
+            left = LentBatch(features, apart, trusted=alone())
             yield ours.get(request, request), left, time.perf_counter() - started
             started = time.perf_counter()
 
@@ -214,22 +216,57 @@ class BatchWork:
         for held in everything:
             held.remember()
         asked = LentValue(needs, "pass")
-        for number, place in enumerate(places):
+        if in_batches(reader) and not isinstance(run.purpose, Gathering):
+            unread = self._read_together(run, reader, asked, sources, left, view)
+        else:
+            unread = dict.fromkeys(places, reader)
+        for number, (place, form) in enumerate(unread.items()):
             lent = [left[source][0][place] for source in sources[place]]
             seconds = sum(left[source][1] for source in sources[place])
             features = dict(zip(asked.value, (held.features for held in lent), strict=True))
             judge = self._judges[run.run_id, place]
-            verb = judge.question(reader, features)
+            verb = judge.question(form, features)
             with ExitStack() as loan:
                 for held in lent:
                     loan.enter_context(held.lent(closely))
                 judge.hear(self._ask(run, place, view, verb, (asked, *lent)), seconds)
             if any(held.damaged for held in lent):
-                return places[number + 1 :]
+                return list(unread)[number + 1 :]
         if any([held.changed() for held in everything]):
             self._spoil(run, places, left_trace([f"{LentFeatures.clause} (those of other images or passes)"]))
             return ()
         return None
+
+    def _read_together(
+        self, run: Run, reader: BatchReader, asked: LentValue, sources: Sources, left: Left, view: int
+    ) -> dict[int, Asked]:
+        """Let a reader read all places that come from the same passes at once. By place of those that it gave no answer
+        for, how it is asked about that place alone."""
+        unread: dict[int, Asked] = {}
+        slots, strict = self._slots[run.run_id], not alone()
+        for own in dict.fromkeys(tuple(one) for one in sources.values()):
+            mine = [place for place, one in sources.items() if tuple(one) == own]
+            names = [slots[place].queries[view].vocabulary for place in mine]
+            batches = dict(zip(asked.value, [left[source][0].whole for source in own], strict=True))
+            lent = [held for source in own for held in left[source][0]] if strict else []
+            shown, seconds = LentValue(names, "vocabulary"), sum(left[source][1] for source in own)
+            look = partial(
+                self._guard.call, run.method.use, (run.run_id, str(view)), lent=(asked, shown, *lent),
+                within=strange(run.method),
+            )  # fmt: skip
+            started = time.perf_counter()
+            with ExitStack() as loan:
+                for held in lent:
+                    loan.enter_context(held.lent(strange(run.method)))
+                given = answers(reader, batches, dict(zip(mine, shown.value, strict=True)), look, strange(run.method))
+            seconds += (time.perf_counter() - started) / len(mine)
+            for place, words in zip(mine, names, strict=True):
+                if place not in given:
+                    unread[place] = of_one_place(reader, batches, place)
+                else:
+                    judge = self._judges[run.run_id, place]
+                    judge.hear(partial(judge.question(given[place], {}), words), seconds)
+        return unread
 
     def _spoil(self, run: Run, places: Sequence[int], error: LeftTrace) -> None:
         """Which of its answers wrote past what it was lent is not known: all of them are given up."""

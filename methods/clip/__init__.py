@@ -87,8 +87,10 @@ class Clip:
             assert isinstance(asked, ClipPass)
             depth = _depth(parts)
             images = [query.image for query in queries]
-            groups = [images] if asked.batched else [[image] for image in images]
-            yield asked, [features for group in groups for features in self.network.features(group, asked, depth)]
+            if asked.batched:
+                yield asked, self.network.features(images, asked, depth)
+            else:
+                yield asked, [self.network.features([image], asked, depth)[0] for image in images]
 
     def fingerprint(self) -> str:
         """Stands for the weights, see methods.checkpoints.model_fingerprint."""
@@ -167,6 +169,28 @@ class ClipReader(ABC):
 
         own: ClipFeatures = features[self.clip_pass]
         return merge_windows(self.window_scores(own, vocabulary), own.tiling)
+
+    def read_batch(
+        self, features: Mapping[Pass, Sequence[ClipFeatures]], vocabularies: Mapping[int, Vocabulary]
+    ) -> Mapping[int, Tensor]:
+        """The same by place of a batch: embeddings of all images at once where they went through the tower so, and
+        nothing but them and the words makes the scores. Products with the words are each image's own."""
+        from methods.clip.network import ClipBatch, merge_windows
+
+        held = features[self.clip_pass]
+        if not isinstance(held, ClipBatch) or not self.by_embeddings:
+            return {place: self.read({self.clip_pass: held[place]}, words) for place, words in vocabularies.items()}
+        units = self.embeddings(held.joint)
+        found: dict[int, Tensor] = {}
+        for place, words in vocabularies.items():
+            scores = held.joint.scores(held.of(units, place), words, self.plane_a_word)
+            found[place] = merge_windows(scores, held.joint.tiling)
+        return found
+
+    @property
+    def by_embeddings(self) -> bool:
+        """Whether a window's scores are cosines of its embeddings, which look at no other window."""
+        return type(self).window_scores is ClipReader.window_scores
 
     def window_scores(self, features: ClipFeatures, vocabulary: Vocabulary) -> Tensor:
         """Scores (windows, planes, rows, columns) of every window on its patch grid."""

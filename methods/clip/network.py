@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +79,7 @@ class ClipNetwork:
         assert isinstance(weight, Tensor)
         return weight.dtype
 
-    def features(self, images: Sequence[Image], asked: ClipPass, depth: int) -> list[ClipFeatures]:
+    def features(self, images: Sequence[Image], asked: ClipPass, depth: int) -> ClipBatch:
         """Features of images that have one size after resizing; they go through the tower as one batch."""
         sizes = {target_size(image, asked.resize, self.patch, self.native) for image in images}
         (size,) = sizes
@@ -88,11 +89,7 @@ class ClipNetwork:
         groups = torch.split(cut, WINDOWS) if len(images) == 1 else [cut]
         parts = [self.block_inputs(part, depth, asked.positions) for part in groups]
         inputs = [torch.cat([part[place] for part in parts]) for place in range(depth)]
-        count = len(tiling.corners)
-        return [
-            ClipFeatures(self, [tokens[place * count : (place + 1) * count] for tokens in inputs], tiling, image)
-            for place, image in enumerate(images)
-        ]
+        return ClipBatch(self, inputs, tiling, images)
 
     @torch.no_grad()
     def block_inputs(self, pixels: Tensor, depth: int, positions: str) -> list[Tensor]:
@@ -235,6 +232,46 @@ class ClipFeatures:
     def _on_grid(self, values: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """(windows, patches, width) to (windows, rows, columns, width)."""
         return values.reshape(len(values), *(grid or self.grid), -1)
+
+
+class ClipBatch(Sequence[ClipFeatures]):
+    """Features of every image of a batch, in order. joint: those of all of them, image after image, as if they were the
+    windows of one; what every method of the family asks of the last block is made once."""
+
+    def __init__(self, network: ClipNetwork, inputs: Sequence[Tensor], tiling: Tiling, images: Sequence[Image]):
+        self.network, self._inputs, self._tiling, self._images = network, inputs, tiling, images
+        self.joint = JointFeatures(network, inputs, tiling, images[0])
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @overload
+    def __getitem__(self, place: int) -> ClipFeatures: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[ClipFeatures]: ...
+    def __getitem__(self, place: int | slice) -> ClipFeatures | Sequence[ClipFeatures]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(len(self))[place]]
+        number = range(len(self))[place]
+        inputs = [self.of(tokens, number) for tokens in self._inputs]
+        return ClipFeatures(self.network, inputs, self._tiling, self._images[number])
+
+    def of(self, values: Tensor, place: int) -> Tensor:
+        """Of values (images · windows, ..) those of one image."""
+        count = len(self._tiling.corners)
+        return values[place * count : (place + 1) * count]
+
+
+class JointFeatures(ClipFeatures):
+    """Features of all windows of several images; `image` is the first one's, and nobody's to look at."""
+
+    @cached_property
+    def _last(self) -> Projected:
+        return super().project()
+
+    def project(self, place: int = 0) -> Projected:
+        """As ClipFeatures'; of the last block, which all methods read, made once."""
+        return super().project(place) if place else self._last
 
 
 def cut_windows(pixels: Tensor, tiling: Tiling) -> Tensor:

@@ -97,23 +97,36 @@ def reading(unet: nn.Module, wanted: Wanted, take: Take) -> Iterator[None]:
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Mean over heads of softmax(Q K^T / sqrt(width)) V, in float32; the matrix of all pairs exists nowhere.
 
-    queries, keys: (heads, positions, width). values: (positions, columns), the same for all heads -> the same shape.
-    V is cut into slices exactly as wide as Q and K: only then does the fused kernel run on a CPU.
+    queries, keys: (rows, heads, positions, width). values: (rows, positions, columns), the same for all heads -> the
+    same shape. V is cut into slices exactly as wide as Q and K: only then does the fused kernel run on a CPU, and no
+    column depends on how many others there are.
     """
-    queries, keys = queries.float()[None], keys.float()[None]
-    heads, width = queries.shape[1], queries.shape[-1]
-    padded = F.pad(values.float(), (0, -values.shape[1] % width))
+    queries, keys = queries.float(), keys.float()
+    heads, width, columns = queries.shape[1], queries.shape[-1], values.shape[-1]
     done = [
-        F.scaled_dot_product_attention(queries, keys, part.expand(1, heads, -1, -1))[0].mean(dim=0)
-        for part in torch.split(padded, width, dim=1)
+        F.scaled_dot_product_attention(queries, keys, part[:, None].expand(-1, heads, -1, -1)).mean(dim=1)
+        for part in torch.split(filled_up(values, width), width, dim=-1)
     ]
-    return torch.cat(done, dim=1)[:, : values.shape[1]] if done else values.float()
+    return (done[0] if len(done) == 1 else torch.cat(done, dim=-1))[..., :columns] if columns else values.float()
+
+
+def filled_up(values: Tensor, width: int) -> Tensor:
+    """Values (rows, positions, columns) in float32, in one piece, with columns of zeros up to a multiple of a width."""
+    missing = -values.shape[-1] % width
+    return F.pad(values.float(), (0, missing)) if missing else values.float().contiguous()
 
 
 def probabilities(queries: Tensor, keys: Tensor) -> Tensor:
     """softmax(Q K^T / sqrt(width)) in float32: (heads, positions, width) twice -> (heads, positions, keys)."""
     logits = queries.float() @ keys.float().transpose(-1, -2)
     return logits.mul_(queries.shape[-1] ** -0.5).softmax(dim=-1)
+
+
+def by_token(queries: Tensor, keys: Tensor) -> Tensor:
+    """The same of several rows at once, keys before queries: (rows, heads, positions, width) and (rows, heads, keys,
+    width) -> (rows, heads, keys, positions), so that what a token is seen by lies in one piece."""
+    logits = keys.float() @ queries.float().transpose(-1, -2)
+    return logits.mul_(queries.shape[-1] ** -0.5).softmax(dim=-2)
 
 
 def _children(unet: nn.Module, name: str) -> list[nn.Module]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -14,11 +13,12 @@ from torch import Tensor
 from harness.contracts import Image, ModelError, Parts, Query
 from methods import checkpoints
 from methods.diffusion import layers as wishes
-from methods.diffusion.attention import Wanted, layers_of, probabilities, reading
+from methods.diffusion.attention import Wanted, layers_of, reading
 from methods.diffusion.configuration import Configuration
-from methods.diffusion.features import DiffusionFeatures
+from methods.diffusion.features import DiffusionBatch
 from methods.diffusion.files import Opened, open_files
 from methods.diffusion.images import fit_image
+from methods.diffusion.keeping import Kept, UNetRow
 from methods.diffusion.latent_cache import LatentCache
 from methods.diffusion.passes import DiffusionPass, DiffusionSettings
 from methods.diffusion.prompts import Prompt
@@ -32,14 +32,6 @@ class Posterior(NamedTuple):
     deviation: Tensor
 
 
-class UNetRow(NamedTuple):
-    """One row of a UNet call: which image of the batch, which of its prompts."""
-
-    image: int
-    place: int
-    prompt: Prompt
-
-
 class Network:
     """An opened diffusion model that answers passes."""
 
@@ -48,6 +40,7 @@ class Network:
         self.device, self.dtype = torch.device(device), getattr(torch, settings.dtype)
         self.text = TextSide(opened.tokenizer, opened.text, self.device, self.dtype)
         self.settings = settings
+        self._timesteps: dict[int, Tensor] = {}
         self.configuration, self.factor = opened.configuration, opened.configuration.factor
         self.size = opened.configuration.pixels(settings.size)
         self.latent = (self.size[0] // self.factor, self.size[1] // self.factor)
@@ -66,7 +59,7 @@ class Network:
 
     def serve(
         self, queries: Sequence[Query], requests: Mapping[DiffusionPass, Parts]
-    ) -> Iterator[tuple[DiffusionPass, list[DiffusionFeatures]]]:
+    ) -> Iterator[tuple[DiffusionPass, DiffusionBatch]]:
         """Every pass with its features, one per query; the images go through the VAE once, all together."""
         fitted = [fit_image(query.image, self.size, self.factor, self.settings.resize) for query in queries]
         contents = [(height // self.factor, width // self.factor) for _, (height, width) in fitted]
@@ -132,30 +125,25 @@ class Network:
         wanted: Wanted,
         queries: Sequence[Query],
         contents: Sequence[tuple[int, int]],
-    ) -> list[DiffusionFeatures]:
+    ) -> DiffusionBatch:
         """All rows through the UNet, a fixed number a call (the last call is filled up with copies)."""
-        features = [self._features(place, query, rows, contents[place]) for place, query in enumerate(queries)]
+        places = [self.text.places(one) for one in _by_image(rows, len(queries))]
         step = self.settings.rows or len(queries)
+        kept = Kept(places, rows, step, wanted)
         for start in range(0, len(rows) if wanted.projections else 0, step):
             part = rows[start : start + step]
             full = [*part, *([part[0]] * (step - len(part)))]
             states = torch.cat([self.text.states(row.prompt.text) for row in full])
-            take = partial(_take, features, part, wanted)
-            with reading(self.unet, wanted, take):
-                self.unet(latents[[row.image for row in full]], timestep, encoder_hidden_states=states)
-        return features
+            kept.begin(start, full)
+            with reading(self.unet, wanted, kept.take):
+                self.unet(_of_rows(latents, full), self.told(timestep), encoder_hidden_states=states)
+        return kept.batch(self.layers, self.latent, contents, [query.image for query in queries])
 
-    def _features(
-        self, place: int, query: Query, rows: Sequence[UNetRow], content: tuple[int, int]
-    ) -> DiffusionFeatures:
-        places = []
-        for row in rows:
-            if row.image == place:
-                at = {token: column for column, token in enumerate(_columns(row.prompt))}
-                places.append(tuple((one, tuple(at[token] for token in held)) for one, held in row.prompt.places))
-        return DiffusionFeatures(
-            self.layers, self.latent, content, len(query.vocabulary), tuple(places), image=query.image
-        )
+    def told(self, timestep: int) -> Tensor:
+        """A timestep as the UNet is told it, sent to the device once."""
+        if timestep not in self._timesteps:
+            self._timesteps[timestep] = torch.tensor([timestep], dtype=torch.int64, device=self.device)
+        return self._timesteps[timestep]
 
     def _lots(self, purpose: str, queries: Sequence[Query], request: DiffusionPass, like: Tensor) -> Tensor:
         """Standard normal numbers for a batch of latents, each image's from its own seed."""
@@ -171,28 +159,16 @@ def normal(shape: tuple[int, ...], purpose: str, seed: int, image_id: str, draw:
     return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
-def _columns(prompt: Prompt) -> list[int]:
-    """Token positions of a prompt that belong to classes, in order."""
-    return sorted({token for _, held in prompt.places for token in held})
+def _by_image(rows: Sequence[UNetRow], images: int) -> list[tuple[Prompt, ...]]:
+    """The prompts of every image."""
+    found: list[list[Prompt]] = [[] for _ in range(images)]
+    for row in rows:
+        found[row.image].append(row.prompt)
+    return [tuple(prompts) for prompts in found]
 
 
-def _take(
-    features: Sequence[DiffusionFeatures],
-    rows: Sequence[UNetRow],
-    wanted: Wanted,
-    name: str,
-    index: int,
-    queries: Tensor,
-    keys: Tensor,
-) -> None:
-    """Keeps of one layer what is wanted of every row; copies that fill a call up are left out."""
-    for number, row in enumerate(rows):
-        kept = features[row.image]
-        if name == "attn2":
-            # One row at a time: the probabilities of all tokens live only until the class tokens are picked.
-            chosen = probabilities(queries[number], keys[number])[:, :, _columns(row.prompt)]
-            kept.cross.setdefault(index, []).append(chosen if wanted.heads else chosen.mean(dim=0, keepdim=True))
-        elif index in wanted.own:
-            kept.own.setdefault(index, []).append((queries[number], keys[number]))
-        elif row.place == 0:
-            kept.own[index] = [(queries[number].clone(), keys[number].clone())]
+def _of_rows(latents: Tensor, rows: Sequence[UNetRow]) -> Tensor:
+    """The latents of the images of rows, chosen without sending their numbers to the device."""
+    images = [row.image for row in rows]
+    whole = images == list(range(len(latents)))
+    return latents if whole else torch.cat([latents[image : image + 1] for image in images])  # laid out as they are

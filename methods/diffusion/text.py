@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.contracts import Query
 from methods.diffusion.passes import DiffusionPass
+from methods.diffusion.places import Places, places_of
 from methods.diffusion.prompts import Prompt, joint_prompts, other_words, single_prompts
 
 Key = TypeVar("Key")
@@ -25,6 +26,7 @@ class TextSide:
         self.device, self.dtype = device, dtype
         self.positions: int = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
         self._states: dict[str, Tensor] = {}
+        self._places: dict[tuple[Prompt, ...], Places] = {}
         self._prompts: dict[tuple[tuple[str, ...], str, str, str | None], tuple[Prompt, ...]] = {}
 
     def prompts(self, query: Query, request: DiffusionPass) -> tuple[Prompt, ...]:
@@ -39,6 +41,10 @@ class TextSide:
     def states(self, text: str) -> Tensor:
         """States (1, positions, width) of one prompt, alone in its call, so that they depend on nothing else."""
         return _kept(self._states, text, lambda: self._encode(text))
+
+    def places(self, prompts: tuple[Prompt, ...]) -> Places:
+        """Where the tokens of the classes of one image stand in its prompts, on the device."""
+        return _kept(self._places, prompts, lambda: places_of(prompts, self.positions, self.device))
 
     def _write(self, words: tuple[str, ...], mode: str, template: str, joiner: str | None) -> tuple[Prompt, ...]:
         if mode == "per_class":

@@ -6,6 +6,7 @@ a file of its own; formulas and sources stand there. None imports torch when it 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,15 +16,19 @@ from methods.calls import call_of, class_at
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.diffusion.features import DiffusionFeatures
+    from methods.diffusion.together import Together
 
 
 class Refiner(Protocol):
-    """Class maps (classes, height, width) in, float32 of the same shape out; `parts` is what it reads of a pass."""
+    """Class maps (classes, height, width) in, float32 of the same shape out; `parts` is what it reads of a pass.
+
+    A class that says `batched = True` in its own body also takes (images, classes, height, width) and what their pass
+    left of them together. It works on every plane by itself: those that only other images have are zeros.
+    """
 
     def parts(self) -> Parts: ...
 
-    def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor: ...
+    def refine(self, maps: Tensor, features: Any) -> Tensor: ...
 
 
 # key -> (module:Class, settings that the key stands for); numbers as in docs: R1 apply ... R8 spread
@@ -63,3 +68,17 @@ def refiner(text: str, **wishes: Any) -> Refiner:
         raise MethodError(f"The refiner {called!r} has no setting {unknown[0]!r}; it has {there}.")
     built: Refiner = kind(**given)
     return built
+
+
+def refined_together(chosen: Refiner, maps: Tensor, group: Together, wanted: Collection[int]) -> Tensor:
+    """Maps (images, classes, height, width) of a group, refined; of images that are not wanted, anything."""
+    if vars(type(chosen)).get("batched") and maps.shape[1]:
+        return chosen.refine(maps, group)
+    from methods.diffusion.features import DiffusionFeatures
+
+    found = maps.clone()
+    for number in wanted:
+        own = slice(0, group.classes[number])
+        if own.stop:
+            found[number, own] = chosen.refine(maps[number, own], DiffusionFeatures(group.only(number)))
+    return found

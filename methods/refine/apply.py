@@ -7,7 +7,7 @@ of the next smaller side, four times. Both names are reconstructions, not confir
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import Parts
 from methods.diffusion.layers import own_part
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from methods.diffusion.features import DiffusionFeatures
+    from methods.diffusion.together import Together
 
 
 @dataclass(frozen=True)
 class Apply:
     """resolution: layers of one side (see layers). power: how often. rows: S of all prompts (`mean`) or `first`."""
+
+    batched: ClassVar[bool] = True
 
     resolution: str = "largest"
     power: int = 1
@@ -29,9 +32,9 @@ class Apply:
     def parts(self) -> Parts:
         return frozenset({own_part(self.resolution, self.rows)})
 
-    def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
+    def refine(self, maps: Tensor, features: DiffusionFeatures | Together) -> Tensor:
         from methods.diffusion.maps import resized
 
         inner = resized(maps, features.side(self.resolution))
         spread = features.propagate(inner, self.resolution, self.power, self.rows)
-        return resized(spread, (maps.shape[1], maps.shape[2]))
+        return resized(spread, (maps.shape[-2], maps.shape[-1]))

@@ -8,7 +8,7 @@ columns out is the same as setting C_c to zero there, so S is applied and never 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import Parts
 from methods.diffusion.layers import own_part
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from methods.diffusion.features import DiffusionFeatures
+    from methods.diffusion.together import Together
 
 
 @dataclass(frozen=True)
 class Box:
     """resolution: layers of one side (FTTM takes one layer of 1/2). threshold: of the box (.2 or .5 there)."""
+
+    batched: ClassVar[bool] = True
 
     resolution: str = "second"
     threshold: float = 0.5
@@ -31,23 +34,24 @@ class Box:
     def parts(self) -> Parts:
         return frozenset({own_part(self.resolution, self.rows)})
 
-    def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
+    def refine(self, maps: Tensor, features: DiffusionFeatures | Together) -> Tensor:
         from methods.diffusion.maps import resized, scaled
 
         inner = scaled(resized(maps, features.side(self.resolution)), "minmax")
         inner = inner * boxes(inner > self.threshold)
         spread = features.propagate(inner, self.resolution, self.power, self.rows)
-        return resized(scaled(spread, "minmax"), (maps.shape[1], maps.shape[2]))
+        return resized(scaled(spread, "minmax"), (maps.shape[-2], maps.shape[-1]))
 
 
 def boxes(inside: Tensor) -> Tensor:
-    """Per class the union of the bounding boxes of its connected regions (8 neighbours): bool, the same shape."""
+    """Of every plane the union of the bounding boxes of its connected regions (8 neighbours): bool, the same shape."""
     import numpy as np
     import torch
     from scipy.ndimage import find_objects, label
 
     found = np.zeros(tuple(inside.shape), dtype=bool)
-    for plane, mask in zip(found, inside.cpu().numpy(), strict=True):
+    sides = inside.shape[-2:]
+    for plane, mask in zip(found.reshape(-1, *sides), inside.cpu().numpy().reshape(-1, *sides), strict=True):
         regions, _ = label(mask, structure=np.ones((3, 3), dtype=int))
         for box in find_objects(regions):
             plane[box] = True

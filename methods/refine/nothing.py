@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import Parts
 
@@ -11,14 +11,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from methods.diffusion.features import DiffusionFeatures
+    from methods.diffusion.together import Together
 
 
 @dataclass(frozen=True)
 class Nothing:
     """M = C."""
 
+    batched: ClassVar[bool] = True
+
     def parts(self) -> Parts:
         return frozenset()
 
-    def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
+    def refine(self, maps: Tensor, features: DiffusionFeatures | Together) -> Tensor:
         return maps

@@ -7,7 +7,7 @@ M = A2 A1 C; each A is the mean of the stages named, and a stage the mean of its
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import Parts
 from methods.diffusion.layers import own_part
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from methods.diffusion.features import DiffusionFeatures
+    from methods.diffusion.together import Together
 
 
 @dataclass(frozen=True)
 class TwoLevel:
     """first, second: stages of A1 and A2, joined by `+`, all of one side."""
+
+    batched: ClassVar[bool] = True
 
     first: str = "down:largest+up:largest"
     second: str = "up:largest"
@@ -29,13 +32,10 @@ class TwoLevel:
     def parts(self) -> Parts:
         return frozenset({own_part(self.first, self.rows), own_part(self.second, self.rows)})
 
-    def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
-        import torch
-
-        from methods.diffusion.maps import resized
+    def refine(self, maps: Tensor, features: DiffusionFeatures | Together) -> Tensor:
+        from methods.diffusion.maps import mean_in_order, resized
 
         inner = resized(maps, features.side(self.first.split("+")[0]))
         for level in (self.first, self.second):
-            spread = [features.propagate(inner, stage, 1, self.rows) for stage in level.split("+")]
-            inner = torch.stack(spread).mean(dim=0)
-        return resized(inner, (maps.shape[1], maps.shape[2]))
+            inner = mean_in_order(features.propagate(inner, stage, 1, self.rows) for stage in level.split("+"))
+        return resized(inner, (maps.shape[-2], maps.shape[-1]))

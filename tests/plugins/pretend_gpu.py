@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from launches import Dispatched, Launches
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
@@ -20,6 +21,8 @@ from torch.utils._pytree import tree_flatten, tree_map
 THERE = torch.device("cuda", 0)
 MOVES = {torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda, torch.Tensor.copy_, torch.Tensor.__setitem__}
 INDEXED = {torch.Tensor.__getitem__}  # an index may lie on the CPU
+FACTORIES = {torch.tensor, torch.as_tensor, torch.asarray}  # from numbers of the host
+LISTED = {torch.Tensor.tolist}  # waits that dispatch nothing
 
 
 class Marked(torch.Tensor):
@@ -29,6 +32,12 @@ class Marked(torch.Tensor):
 
 
 class _Pretence(TorchFunctionMode):
+    """found: where what the GPU is asked is counted, if it is."""
+
+    def __init__(self, found: Launches | None) -> None:
+        super().__init__()
+        self._found, self.there = found, False
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -43,16 +52,42 @@ class _Pretence(TorchFunctionMode):
             return here
         if func in (torch.Tensor.numpy, torch.Tensor.__array__) and here:
             raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
+        hosts = _from_the_host(func, args, kwargs, here)
         args, kwargs, wish = _on_cpu(args, kwargs)
         if func is torch.Tensor.cpu or (wish is not None and wish.type == "cpu"):
+            if here and self._found is not None:
+                self._found.waits["cpu"] += 1
             return _unmarked(func(*args, **kwargs))
         if here and func not in MOVES | INDEXED:
             _refuse_mixtures(func, tensors)
-        answer = func(*args, **kwargs)
+        if self._found is not None and (here or wish is not None):
+            counts = (self._found.uploads,) * hosts + (self._found.waits,) * (func in LISTED)
+            for one in counts:
+                one[getattr(func, "__name__", str(func))] += 1
+        self.there = here or wish is not None
+        try:
+            answer = func(*args, **kwargs)
+        finally:
+            self.there = False
         follows = func is torch.Tensor.to and any(isinstance(one, Marked) for one in tensors)
         if func in (torch.Tensor.copy_, torch.Tensor.__setitem__):
             return answer
         return _marked(answer) if wish is not None or follows or here else answer
+
+
+def _from_the_host(func: Callable[..., Any], args: Any, kwargs: dict[str, Any], here: bool) -> bool:
+    """Whether something of this call lies in the host's memory: tensors, lists of numbers, an index that is none."""
+    if func in FACTORIES:
+        return True
+    if func in INDEXED or func is torch.Tensor.__setitem__:
+        parts = args[1] if isinstance(args[1], tuple) else (args[1],)
+        return here and any(isinstance(one, list) or (_left(one) and one.ndim > 0) for one in parts)
+    moves = func in (torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.copy_)
+    return moves and any(_left(one) for one in tree_flatten((args, kwargs))[0])
+
+
+def _left(one: Any) -> bool:
+    return isinstance(one, torch.Tensor) and not isinstance(one, Marked)
 
 
 def _on_cpu(args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any], torch.device | None]:
@@ -113,15 +148,15 @@ _real_to = nn.Module.to
 
 
 @contextmanager
-def pretend_gpu() -> Iterator[None]:
-    """While it is open, torch says that there is a GPU."""
+def pretend_gpu(found: Launches | None = None) -> Iterator[None]:
+    """While it is open, torch says that there is a GPU. found: where what it is asked is counted."""
     patch = pytest.MonkeyPatch()
     patch.setattr(torch.cuda, "is_available", lambda: True)
     patch.setattr(torch.cuda, "current_device", lambda: 0)
     patch.setattr(torch.cuda, "get_device_name", lambda device=None: "a pretended GPU")
     patch.setattr(nn.Module, "to", _to)
     try:
-        with _Pretence():
+        with _Pretence(found) as pretence, Dispatched(found or Launches(), lambda: pretence.there):
             yield
     finally:
         patch.undo()

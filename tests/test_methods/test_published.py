@@ -19,9 +19,11 @@ from methods.clip import ClipReader
 from methods.clip.network import ClipFeatures
 from methods.clip.text import TextBank
 from methods.daam import DAAM
-from methods.diffusion.attention import Wanted, layers_of, probabilities, reading
-from methods.diffusion.features import DiffusionFeatures
+from methods.diffusion.attention import Wanted, layers_of, reading
+from methods.diffusion.keeping import Kept, UNetRow
 from methods.diffusion.layers import select
+from methods.diffusion.places import places_of
+from methods.diffusion.prompts import Prompt
 from methods.fused_clip import FusedCLIP
 from methods.gem import GEM
 from methods.maskclip import MaskCLIP
@@ -168,15 +170,14 @@ def test_daam_averages_pairs_of_layer_and_head(name: str) -> None:
     unet.load_state_dict({key: unet_weight(key, shape, seed) for key, shape in shapes.items()})
     layers = layers_of(unet, (32, 32))
     wanted = Wanted(frozenset(select(DAAM.layers, layers)), frozenset(), frozenset(), heads=True)
-    rows = (tuple((token, (token,)) for token in range(7)),)
-    features = DiffusionFeatures(layers, (32, 32), (32, 32), 7, rows)
-
-    def take(_kind: str, index: int, queries: Tensor, keys: Tensor) -> None:
-        features.cross[index] = [probabilities(queries[0], keys[0])[:, :, :7]]
-
+    prompt = Prompt("", tuple((token, (token,)) for token in range(7)))
+    row = UNetRow(0, 0, prompt)
+    kept = Kept([places_of([prompt], 8, torch.device("cpu"))], [row], 1, wanted)
+    kept.begin(0, [row])
     latent, states = (torch.from_numpy(held[key])[None] for key in ("latent", "states"))
-    with torch.no_grad(), reading(unet, wanted, take):
+    with torch.no_grad(), reading(unet, wanted, kept.take):
         unet(latent, int(held["timestep"]), encoder_hidden_states=states)
+    (features,) = kept.batch(layers, (32, 32), [(32, 32)], [np.zeros((1, 1, 3), np.uint8)])
     method = DAAM(model="anything")
     found = method.read({request: features for request in method.passes()}, Vocabulary((("a",),) * 7))
     np.testing.assert_allclose(found.numpy(), held["heat"], rtol=0, atol=6e-3)

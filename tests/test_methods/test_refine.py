@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from harness.contracts import MethodError
 from methods.diffusion.features import DiffusionFeatures
 from methods.diffusion.layers import Layer
 from methods.diffusion.maps import scaled
+from methods.diffusion.places import places_of
+from methods.diffusion.prompts import Prompt
+from methods.diffusion.together import Together
 from methods.refine import REFINERS, refiner
 from methods.refine.box import boxes
 from methods.refine.multiscale import enlarging
@@ -40,8 +44,14 @@ def attention_of(seed: int) -> DiffusionFeatures:
     own = {}
     for layer in layers:
         count = layer.resolution[0] * layer.resolution[1]
-        own[layer.index] = [(2 * torch.randn(3, count, 5), 2 * torch.randn(3, count, 5)) for _ in range(2)]
-    return DiffusionFeatures(layers, LATENT, LATENT, 4, ((), ()), own=own)
+        own[layer.index] = [(2 * torch.randn(2, 3, count, 5), 2 * torch.randn(2, 3, count, 5))]
+    return features_of(layers, LATENT, 2, own)
+
+
+def features_of(layers: tuple[Layer, ...], latent: tuple[int, int], prompts: int, own: Any) -> DiffusionFeatures:
+    """Of one image without names."""
+    places = places_of([Prompt("", ())] * prompts, 8, torch.device("cpu"))
+    return DiffusionFeatures(Together(layers, latent, (latent,), (places,), own=own))
 
 
 @pytest.fixture
@@ -54,8 +64,8 @@ def explicit(features: DiffusionFeatures, *indices: int, rows: int = 2) -> Tenso
     parts = [
         (query.double() @ key.double().T / 5**0.5).softmax(dim=-1)
         for index in indices
-        for queries, keys in features.own[index][:rows]
-        for query, key in zip(queries, keys, strict=True)
+        for queries, keys in features.alone.own[index]
+        for query, key in zip(queries[:rows].flatten(0, 1), keys[:rows].flatten(0, 1), strict=True)
     ]
     return torch.stack(parts).mean(dim=0)
 
@@ -191,7 +201,7 @@ def test_vote_on_blocks() -> None:
     members = sorted(row.gt(0).nonzero().flatten().tolist() for row in regions)
     assert members == [list(range(20)), list(range(20, 60))]
     layer = Layer(0, "down_blocks.0", 1, (6, 10))
-    features = DiffusionFeatures((layer,), (6, 10), (6, 10), 2, ((),))
+    features = features_of((layer,), (6, 10), 1, {})
     features.self_attention = lambda *_: attention  # type: ignore[method-assign]
     maps = torch.rand(2, 6, 10)
     maps[0, :2] += 0.2

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from harness.contracts import MethodError, ModelError, Vocabulary
 from methods.diffusion.features import DiffusionFeatures
 from methods.diffusion.layers import Layer
+from methods.diffusion.places import places_of
+from methods.diffusion.prompts import Prompt
+from methods.diffusion.together import Together
 from methods.learned_stableseg import LearnedStableSeg, StableSegByClass
 
 SIZE = (4, 6)
@@ -30,9 +33,10 @@ def attention(maps: NDArray[np.float32]) -> DiffusionFeatures:
     """What one prompt leaves: maps (layers, classes, height, width)."""
     layers = tuple(Layer(index, f"down_blocks.{index}", 1, SIZE) for index in range(len(maps)))
     classes = maps.shape[1]
-    cross = {index: [torch.from_numpy(one.reshape(1, classes, -1)).transpose(1, 2)] for index, one in enumerate(maps)}
-    rows = (tuple((place, (place,)) for place in range(classes)),)
-    return DiffusionFeatures(layers, SIZE, SIZE, classes, rows, cross=cross)
+    flat = torch.from_numpy(maps.reshape(len(maps), 1, classes, -1))
+    cross = {index: torch.cat([torch.zeros_like(one[:, :1]), one], dim=1) for index, one in enumerate(flat)}
+    places = places_of([Prompt("", tuple((place, (1 + place,)) for place in range(classes)))], 8, torch.device("cpu"))
+    return DiffusionFeatures(Together(layers, SIZE, (SIZE,), (places,), cross))
 
 
 def by_request(features: DiffusionFeatures) -> Mapping[Any, DiffusionFeatures]:

@@ -1,0 +1,91 @@
+"""A reader and what passes left of a batch flow in; its answers by place flow out, asked for all of them at once.
+
+Where that cannot be done (the reader raises, or leaves a trace), each image is asked for alone, by the same form: its
+numbers are the same whoever failed beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeGuard
+
+from harness.contracts import Asked, BatchReader, Finisher, Parts, Pass, Vocabulary
+from harness.protocol.decision import bare, gives_planes_a_word
+
+Batches = Mapping[Pass, Sequence[Any]]  # of every pass, what its backbone gave of all places
+
+
+class OfBatch:
+    """A reader as a judge knows it, whose answer about one place comes from somewhere else."""
+
+    def __init__(self, reader: object, answer: Callable[[Vocabulary], object]) -> None:
+        self.plane_a_word, self._answer = gives_planes_a_word(reader), answer
+
+    def passes(self) -> Mapping[Pass, Parts]:
+        """Nobody asks."""
+        return {}
+
+    def read(self, features: Mapping[Pass, Any], vocabulary: Vocabulary) -> Any:
+        """The answer."""
+        return self._answer(vocabulary)
+
+
+def in_batches(reader: Asked) -> TypeGuard[BatchReader]:
+    """Whether a reader is asked by its batch form: it has one, and nothing of it was written for a form without.
+
+    A `read` further down than the batch form, or a class of another package, was.
+    """
+    kinds = type(reader).__mro__
+    form, plain = ([kind for kind in kinds if verb in vars(kind)][:1] for verb in ("read_batch", "read"))
+    if not form or isinstance(reader, Finisher):
+        return False
+    below = bool(plain) and kinds.index(plain[0]) < kinds.index(form[0])
+    return not below and _package(form[0]) == _package(kinds[0])
+
+
+def of_one_place(reader: BatchReader, batches: Batches, place: int) -> OfBatch:
+    """The reader, to be asked about one place."""
+
+    def answer(vocabulary: Vocabulary) -> object:
+        return reader.read_batch(batches, {place: vocabulary})[place]
+
+    return OfBatch(reader, answer)
+
+
+def answers(
+    reader: BatchReader,
+    batches: Batches,
+    vocabularies: Mapping[int, Vocabulary],
+    call: Callable[[Callable[[], dict[int, object]]], dict[int, object]],
+    foreign: bool,
+) -> dict[int, OfBatch]:
+    """The reader by place, its answers given; none where it could not answer. call: makes a call and looks after it.
+    foreign: the reader is a stranger's, whose answers may have a class of their own."""
+    try:
+        given = call(partial(_given, reader, batches, vocabularies, bare if foreign else _as_it_is))
+    except Exception:
+        return {}
+    return {place: OfBatch(reader, partial(_known, found)) for place, found in given.items()}
+
+
+def _given(
+    reader: BatchReader,
+    batches: Batches,
+    vocabularies: Mapping[int, Vocabulary],
+    taken: Callable[[object], object],
+) -> dict[int, object]:
+    found = reader.read_batch(batches, vocabularies)
+    return {place: taken(found[place]) for place in vocabularies}
+
+
+def _as_it_is(found: object) -> object:
+    return found
+
+
+def _known(found: object, _vocabulary: Vocabulary) -> object:
+    return found
+
+
+def _package(kind: type) -> str:
+    return kind.__module__.partition(".")[0]

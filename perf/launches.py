@@ -1,0 +1,142 @@
+"""Nothing flows in; a page flows out: how often a card would be asked for something while a batch of images is done.
+
+Operations (what torch dispatches, without views), copies to the card and waits of the host for it, on the tests'
+pretended GPU, so that anybody can count them, and exactly. From the images of a batch to its rows: passes, readers,
+decisions and counts. The networks have all layers of Stable Diffusion 1.x and of CLIP ViT-B/16 and heads as wide, but
+fewer of them, and see small images: how many operations are asked for depends on neither.
+
+    python -m perf.launches > perf/launches.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "plugins"))
+
+import thin_models
+from launches import Launches
+from pretend_gpu import pretend_gpu
+
+from harness.contracts import Batch, Origin, ProtocolSettings, Query, Recipe, Run, Sample
+from harness.foreign.calls import Guard
+from harness.work.batch_work import BatchWork
+from harness.work.slots import filler, read_places
+from methods.clearclip import ClearCLIP
+from methods.gem import GEM
+from methods.maskclip import MaskCLIP
+from methods.naclip import NACLIP
+from methods.plain_clip import CLIP
+from methods.sclip import SCLIP
+from methods.stableseg import StableSeg
+
+IMAGES = 16
+RULES = ProtocolSettings(vocabulary="all")
+
+
+@dataclass(frozen=True)
+class OpenNetwork:
+    """A backbone around a network that is open. deepest: block inputs that are asked of a CLIP."""
+
+    network: Any
+    deepest: int = 6
+
+    def run(self, queries: Any, requests: Any) -> Any:
+        """As the backbone of the network's kind does."""
+        if hasattr(self.network, "serve"):
+            yield from self.network.serve(queries, requests)
+        else:
+            for request in requests:
+                yield request, self.network.features([query.image for query in queries], request, self.deepest)
+
+
+def diffusion_readers(count: int) -> list[Any]:
+    """`none`, `sar` and `samap` of one pass, so many of them."""
+    return [StableSeg("shapes", refine=refine) for refine in ("none", "sar", "samap")][:count]
+
+
+def clip_heads() -> list[Any]:
+    """Six heads of one pass."""
+    kinds: list[Any] = [CLIP, MaskCLIP, ClearCLIP, SCLIP, NACLIP, GEM]
+    return [kind("shapes", resize="native", window=None, stride=None) for kind in kinds]
+
+
+def launches_of(kind: str, readers: Sequence[Any], classes: int, rows: int | None = None) -> Launches:
+    """What a card is asked while a batch of 16 images is done, all classes offered, their words known already. kind:
+    `diffusion` or `clip`. rows: of a UNet call."""
+    found = Launches()
+    with pretend_gpu(found), torch.no_grad():
+        network: Any = thin_models.stable_diffusion("cuda", rows) if kind == "diffusion" else thin_models.clip("cuda")
+        encode_words(network, readers[0], thin_models.queries(1, [classes])[0])
+        found.clear()
+        rows_of(OpenNetwork(network), readers, classes)
+    return found
+
+
+def encode_words(network: Any, reader: Any, query: Query) -> None:
+    """What is encoded once a vocabulary, not once a batch."""
+    if not hasattr(network, "serve"):
+        network.text.vectors(query.vocabulary)
+        return
+    (request,) = reader.passes()
+    prompts = network.text.prompts(query, request)
+    network.text.places(prompts)
+    for prompt in prompts:
+        network.text.states(prompt.text)
+    network.told(request.timestep)
+
+
+def rows_of(opened: OpenNetwork, readers: Sequence[Any], classes: int) -> None:
+    """One batch done, from images to rows."""
+    names = thin_models.names(classes)
+    samples = {query.image_id: query.image for query in thin_models.queries(IMAGES, [classes] * IMAGES)}
+
+    def load(image_id: str, check: Any) -> tuple[Sample, Origin]:
+        image = samples[image_id]
+        truth = np.random.default_rng(0).integers(0, classes + 1, image.shape[:2]).astype(np.uint8)
+        return check(Sample(image_id, image, truth)), Origin(image_id, image_id, ())
+
+    recipe = Recipe.of("methods.stableseg:StableSeg")
+    runs = [Run(f"run {number}", "m", "", recipe, "b", recipe, RULES, names) for number in range(len(readers))]
+    places = [place[0] for place in read_places([(names, RULES)], load, Batch(0, tuple(samples)))]
+    guard = Guard()
+    guard.settle()
+    slots = {run.run_id: places for run in runs}
+    done = BatchWork(guard, list(zip(runs, readers, strict=True)), slots, filler(names), lambda _recipe: opened)
+    told: Any = done.rows
+    rows = told() if callable(told) else told
+    failed = [row.error for row in rows if row.status != "ok"]
+    if failed or len(rows) != IMAGES * len(runs):
+        raise SystemExit(f"{len(failed)} rows failed: {failed[:1]}")
+
+
+def launches_line(what: str, classes: int, found: Launches) -> str:
+    operations, uploads, waits = found.numbers
+    return f"| {what} | {classes} | {operations} | {operations / IMAGES:.1f} | {uploads} | {waits} |"
+
+
+def main() -> None:
+    print("# How often a card is asked\n")
+    print("Output of `python -m perf.launches`; what is counted is described there. Batches of 16 images.\n")
+    print("| what | classes | operations a batch | an image | copies to the card a batch | waits a batch |")
+    print("|---|---|---|---|---|---|")
+    for readers in (1, 2, 3):
+        names = ", ".join(reader.refine for reader in diffusion_readers(readers))
+        print(launches_line(f"Stable Diffusion: {names}", 20, launches_of("diffusion", diffusion_readers(readers), 20)))
+    all_rows = launches_of("diffusion", diffusion_readers(3), 150, 7 * IMAGES)
+    print(launches_line("the same three, the 7 prompts of every image in one call", 150, all_rows))
+    in_calls = launches_of("diffusion", diffusion_readers(3), 150)
+    print(launches_line("the same three, a row an image in each of 7 calls", 150, in_calls))
+    for classes in (20, 150):
+        print(launches_line("six heads of CLIP", classes, launches_of("clip", clip_heads(), classes)))
+
+
+if __name__ == "__main__":
+    main()

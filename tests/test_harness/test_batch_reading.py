@@ -1,0 +1,88 @@
+"""Readers that are asked for a whole batch at once: the same rows as one by one, and every failure an image's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import toy_batches
+import toy_world
+from toy_cells import Cell, reader
+
+from harness.contracts import ProtocolSettings, Recipe, Row
+from harness.planning import plan as plans
+from harness.work.batch_reading import in_batches
+from harness.work.worker import ShardWorker
+from methods.cliper import CLIPer
+from methods.stableseg import StableSeg
+
+COUNTS = toy_world.COUNTS
+BATCHES = [4, 4, 2]  # of ten images
+
+
+@pytest.fixture(autouse=True)
+def fresh_counts() -> Iterator[None]:
+    COUNTS.clear()
+    yield
+
+
+def rows_of(*cells: Cell) -> dict[str, dict[str, Row]]:
+    """By variant and image."""
+    shards = plans.make("toy", list(cells), 4).shards(99)
+    names = {run.run_id: run.variant for shard in shards for run in shard.runs}
+    found: dict[str, dict[str, Row]] = {name: {} for name in names.values()}
+    for shard in shards:
+        for done in ShardWorker().run(shard):
+            for row in done.rows:
+                found[names[row.run_id]][row.image_id] = row
+    return found
+
+
+def at_once(mood: str = "", kind: str = "AtOnce", protocol: ProtocolSettings | None = None) -> Cell:
+    return Cell(
+        Recipe.of(f"toy_batches:{kind}", mood=mood), "batch", "batch", protocol=protocol or ProtocolSettings()
+    )
+
+
+def counted(rows: dict[str, Row]) -> dict[str, tuple[list[int], ...]]:
+    return {
+        image_id: (row.true.tolist(), row.predicted.tolist(), row.pixels.tolist())
+        for image_id, row in rows.items()
+        if row.status == "ok"
+    }
+
+
+@pytest.mark.parametrize("protocol", [ProtocolSettings(), ProtocolSettings(window=8, stride=5)])
+def test_a_batch_is_read_in_one_call_and_counts_as_one_by_one(protocol: ProtocolSettings) -> None:
+    plain = Cell(reader(1).method, variant="plain", protocol=protocol)
+    rows = rows_of(plain, at_once(protocol=protocol))
+    assert counted(rows["plain"]) == counted(rows["batch"]) and len(rows["batch"]) == 10
+    assert COUNTS["read alone"] == 0
+    if not protocol.window:
+        assert [COUNTS[f"read {size} at once"] for size in (4, 2)] == [2, 1]
+
+
+@pytest.mark.parametrize(("mood", "failed"), [("one", {"002", "005", "008"}), ("all", set())])
+def test_where_a_batch_cannot_be_read_each_image_is_asked_for_alone(mood: str, failed: set[str]) -> None:
+    rows = rows_of(Cell(reader(1).method, variant="plain"), at_once(mood))
+    ok = counted(rows["batch"])
+    assert rows["batch"].keys() - ok.keys() == failed
+    assert ok.items() <= counted(rows["plain"]).items()
+    assert {rows["batch"][one].error for one in failed} <= {"RuntimeError: too many"}
+
+
+def test_who_writes_into_a_batch_fails_and_spoils_nobody_else() -> None:
+    rows = rows_of(at_once("scribbles"), Cell(reader(1).method, variant="plain"))
+    alone = rows_of(Cell(reader(1).method, variant="plain"))
+    assert counted(rows["plain"]) == counted(alone["plain"]) and len(counted(rows["plain"])) == 10
+    assert not counted(rows["batch"])
+    assert all("other numbers in the features" in str(row.error) for row in rows["batch"].values())
+
+
+def test_a_read_written_further_down_is_not_passed_by() -> None:
+    rows_of(at_once(kind="Inherits"))
+    assert COUNTS["read by its own"] == 10 and not any("at once" in name for name in COUNTS)
+    assert in_batches(StableSeg("shapes")) and in_batches(toy_batches.AtOnce())
+    assert not in_batches(CLIPer("shapes")) and not in_batches(toy_world.ToyReader())
+    stranger = type("Mine", (StableSeg,), {"__module__": "elsewhere.mine"})
+    assert not in_batches(stranger("shapes"))

@@ -1,0 +1,155 @@
+"""What is read of a whole batch at once: the same as image by image, the same bits in any company, and few launches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import thin_models
+import torch
+from launches import Launches
+from our_methods import CLIPS, DIFFUSION
+from pretend_gpu import pretend_gpu
+
+from harness.checks.with_words import settings_of_words
+from harness.contracts import Query, Recipe, Vocabulary
+from harness.recipes import loading
+from harness.work.batch_reading import in_batches
+from harness.work.passes import joined_requests
+from methods.diffusion import Diffusion
+from methods.stableseg import StableSeg
+from perf.launches import IMAGES, clip_heads, diffusion_readers, launches_of
+
+Ask = Callable[..., Query]
+SIZE = (32, 48)
+UPLOADS = 2  # the images, and the noise that belongs to them
+KINDS: dict[str, list[dict[str, Any]]] = {
+    "joint": [
+        {"refine": "none"}, {}, {"refine": "samap"}, {"refine": "box"}, {"refine": "two_level"}, {"refine": "vote"},
+        {"prompt_self": "first"}, {"map_norm": "sum", "class_norm": "softmax"},
+        {"layers": "4-12", "layer_weights": "1/4:.5, 1/2:.5", "norm_order": "norm_first", "map_size": "1/2"},
+        {"subtoken_agg": "last", "head_agg": "max"},
+    ],
+    "single": [{"prompt": "per_class"}, {"prompt": "per_class", "prompt_self": "first"}],
+    "padded": [{"resize": "pad"}],
+    "draws": [{"noise_draws": 2, "refine": "samap"}],
+}  # fmt: skip
+FILLER = Query("", np.full((64, 64, 3), 127, np.uint8), Vocabulary((("dog",),)))
+
+
+def in_a_batch(backbone: Any, readers: Sequence[Any], queries: Sequence[Query], asked: Sequence[int]) -> list[Any]:
+    """What each reader answers about the second image."""
+    requests = joined_requests(reader.passes() for reader in readers)
+    held = dict(backbone.run(queries, requests))
+    words = {place: queries[place].vocabulary for place in asked}
+    return [reader.read_batch({one: held[one] for one in reader.passes()}, words)[1] for reader in readers]
+
+
+@pytest.fixture(scope="module")
+def backbones(small_model: str) -> Callable[[StableSeg], Diffusion]:
+    opened: dict[str, Diffusion] = {}
+
+    def backbone(reader: StableSeg) -> Diffusion:
+        return opened.setdefault(reader.resize, Diffusion(small_model, size=SIZE, resize=reader.resize))
+
+    return backbone
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_has_the_same_bits_in_any_company(
+    kind: str, small_model: str, backbones: Callable[[StableSeg], Diffusion], ask: Ask
+) -> None:
+    """Alone among fillers, among images with more classes, in several prompts too, and asked about by itself."""
+    readers = [StableSeg(small_model, size=SIZE, **settings) for settings in KINDS[kind]]
+    own = ask("own", "dog", "cat", size=(60, 30))
+    few, many = ask("few", "cat"), ask("many", "cat", "car", "traffic light", "wall clock", "dog", "a photo of the car")
+    first, *others = [
+        in_a_batch(backbones(readers[0]), readers, company, asked)
+        for company, asked in (
+            ([FILLER, own, FILLER], [1]), ([many, own, few], [0, 1, 2]), ([few, own, many], [1]),
+        )
+    ]  # fmt: skip
+    for settings, scores, *same in zip(KINDS[kind], first, *others, strict=True):
+        assert scores.shape[0] == 2 and scores.dtype == torch.float32
+        assert all(torch.equal(scores, other) for other in same), settings
+
+
+OPENED: dict[Recipe, Any] = {}
+
+
+@pytest.mark.parametrize("name", [*DIFFUSION, *CLIPS])
+def test_a_batch_is_read_as_its_images_are(name: str, ask: Ask) -> None:
+    settings = settings_of_words(("model=shapes", *{**DIFFUSION, **CLIPS}[name]))
+    reader: Any = loading.build(Recipe.of(f"methods.{name}", **settings))
+    queries = [ask("a", "dog", "cat", size=(60, 40)), ask("b", "traffic light"), ask("c", "cat", "tree", "sky")]
+    (recipe,) = {request.backbone for request in reader.passes()}
+    held = dict(OPENED.setdefault(recipe, loading.build(recipe)).run(queries, reader.passes()))
+    assert in_batches(reader)
+    together = reader.read_batch(held, {place: query.vocabulary for place, query in enumerate(queries)})
+    for place, query in enumerate(queries):
+        alone = reader.read({request: batch[place] for request, batch in held.items()}, query.vocabulary)
+        assert together[place].shape == alone.shape
+        torch.testing.assert_close(together[place], alone, rtol=1e-4, atol=2e-5)
+
+
+def test_readers_that_ask_for_the_same_maps_share_them_and_leave_them_as_they_are(
+    small_model: str, backbones: Callable[[StableSeg], Diffusion], ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers = [StableSeg(small_model, size=SIZE, refine=refine) for refine in ("none", "sar", "samap", "box", "none")]
+    queries = [ask("a", "dog", "cat"), ask("b", "cat")]
+    (request,), backbone = readers[0].passes(), backbones(readers[0])
+    ((_, batch),) = backbone.run(queries, joined_requests(reader.passes() for reader in readers))
+    made: list[int] = []
+    weigh = StableSeg._joined
+    monkeypatch.setattr(StableSeg, "_joined", lambda self, *given: made.append(1) or weigh(self, *given))
+    words = {place: query.vocabulary for place, query in enumerate(queries)}
+    first, *_, last = [reader.read_batch({request: batch}, words) for reader in readers]
+    assert len(made) == len(batch.groups) == 1
+    assert all(torch.equal(first[place], last[place]) for place in words)
+    other = StableSeg(small_model, size=SIZE, refine="none", layer_weights="1/2:1")
+    assert not torch.equal(other.read_batch({request: batch}, words)[0], first[0]) and len(made) == 2
+
+
+def test_a_card_is_asked_little_for_a_batch_of_stable_diffusion() -> None:
+    """From images to rows: 150 operations an image for three readers, 25 for one more, and as many with 150 classes."""
+    one, two, three = (launches_of("diffusion", diffusion_readers(count), 20) for count in (1, 2, 3))
+    assert three.operations.total() <= 150 * IMAGES
+    assert two.operations.total() - one.operations.total() <= 25 * IMAGES
+    assert three.operations.total() - two.operations.total() <= 25 * IMAGES
+    many = launches_of("diffusion", diffusion_readers(3), 150, 7 * IMAGES)  # seven prompts an image, in one call
+    assert many.operations.total() <= 1.1 * three.operations.total()
+    for found in (three, many):
+        assert found.uploads.total() <= UPLOADS + IMAGES  # a truth an image
+        assert found.waits.total() <= 2
+
+
+def test_a_card_is_asked_little_for_six_heads_of_clip() -> None:
+    few, many = (launches_of("clip", clip_heads(), classes) for classes in (20, 150))
+    assert few.numbers == many.numbers
+    assert few.operations.total() <= 150 * IMAGES
+    assert few.uploads.total() <= 1 + IMAGES and few.waits.total() <= 2
+
+
+def test_reading_asks_a_card_to_wait_for_nothing() -> None:
+    found = Launches()
+    with pretend_gpu(found), torch.no_grad():
+        network = thin_models.stable_diffusion("cuda")
+        queries, reader = thin_models.queries(3, [2, 5, 30]), StableSeg("shapes", refine="samap")
+        ((request, batch),) = network.serve(queries, reader.passes())
+        found.clear()
+        reader.read_batch({request: batch}, {place: query.vocabulary for place, query in enumerate(queries)})
+    assert not found.waits and not found.uploads and found.operations
+
+
+def test_what_a_card_is_asked_is_counted() -> None:
+    found = Launches()
+    with pretend_gpu(found):
+        there = torch.ones(4, 3).to("cuda")
+        there.view(3, 4)[1:].mul(2).sum()
+        assert found.operations == {"mul": 1, "sum": 1} and found.uploads == {"to": 1} and not found.waits
+        there[[0, 2]], there[torch.tensor([1])], torch.tensor([1.0], device="cuda")
+        assert found.uploads == {"to": 1, "__getitem__": 2, "tensor": 1}
+        there.cpu(), there.sum().item(), bool(there.any()), there.nonzero(), there[there > 0], there[0].tolist()
+        assert found.waits.total() == 6
