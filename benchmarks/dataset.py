@@ -26,6 +26,7 @@ class OnDisk(ABC):
     """
 
     places: ClassVar[tuple[str, ...]] = ("root",)  # where the files lie changes no pixel: see harness.contracts
+    loads_in_threads: ClassVar[bool] = True
 
     @property
     @abstractmethod

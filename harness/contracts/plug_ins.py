@@ -19,7 +19,8 @@ class Benchmark(Protocol):
 
     It may also have `expected_images`, the official number of images: numbers of a folder with fewer are marked as of a
     part. And `cluster_of(image_id)`: the name of what an image is a piece of (its video, its picture); images of one
-    cluster are drawn together in all statistics. Neither is in any id.
+    cluster are drawn together in all statistics. A class that says `loads_in_threads = True`, and has `files`, is asked
+    for several images at once. None of these is in any id.
     """
 
     @property

@@ -24,6 +24,7 @@ from harness.foreign.registries import registries
 from harness.foreign.replaced import Functions
 from harness.foreign.shared import CLAUSE, Shared
 from harness.foreign.torch_watch import torch_things
+from harness.foreign.turns import Turns
 from harness.foreign.watch import Trace, Watched, differing, things
 
 T = TypeVar("T")
@@ -42,12 +43,20 @@ class LeftTrace(MethodError):
 
 @dataclass
 class Elsewhere:
-    """What another thread of this process does meanwhile: lock is held during each of its calls, calls counts them."""
+    """What other threads of this process do meanwhile: `at_work` is around each of their turns, `lock` keeps all of
+    them out; calls counts those of plug-ins."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: Turns = field(default_factory=Turns)
     calls: int = 0
-    traces: int = 0  # times that a plug-in left something: what was read meanwhile may be wrong
+    traces: int = 0  # times that a plug-in left something: what was read or counted meanwhile may be wrong
     blamed: bool = False  # one of its calls, or one here, left something: from now on they must not overlap
+
+    @contextmanager
+    def at_work(self, call: bool = False) -> Iterator[None]:
+        """A turn of another thread. call: it calls a plug-in."""
+        with self.lock.shared():
+            self.calls += call
+            yield
 
 
 @dataclass(frozen=True)

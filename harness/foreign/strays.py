@@ -29,6 +29,11 @@ def settle_strays() -> None:
     _known.update(threading.enumerate())
 
 
+def adopt() -> None:
+    """This thread is the house's own, whenever it begins."""
+    _known.add(threading.current_thread())
+
+
 def look_for_strays() -> tuple[threading.Thread, ...]:
     """The strays; nothing, at once, where no thread began."""
     new = [one for one in threading.enumerate() if one not in _known]

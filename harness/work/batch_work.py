@@ -36,7 +36,9 @@ from harness.protocol.offering import segmented
 from harness.recipes.code_stamp import strange
 from harness.work.batch_reading import answers, in_batches, of_one_place
 from harness.work.judge import judge_of
+from harness.work.later import Later
 from harness.work.passes import served
+from harness.work.room import out_of_memory, too_large
 from harness.work.scoring import TruthThere, brought_home
 from harness.work.showing import NetworkCall, Source, Sources, calls
 from harness.work.slots import Slot
@@ -48,8 +50,8 @@ Left = dict[Source, tuple[LentBatch, float]]  # features of every place, and a r
 class BatchWork:
     """One batch under all methods of a shard. slots: by run, the places of the batch as its protocol has them.
 
-    blank: the query of a place that holds no image. lessons: for runs that gather, the teacher's masks as files. rows:
-    of every run for every image of the batch, run by run in the order of the slots.
+    blank: the query of a place that holds no image. lessons: for runs that gather, the teacher's masks as files. later:
+    who counts what was answered, if that is not to be done at once.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class BatchWork:
         backbone: Callable[[Recipe], Backbone],
         keep: frozenset[str] = frozenset(),
         lessons: Mapping[str, bytes] | None = None,
+        later: Later | None = None,
     ) -> None:
+        self._later = later
         self._guard, self._slots, self._blank, self._backbone = guard, slots, blank, backbone
         self._methods, self._places = methods, len(next(iter(slots.values()), ()))
         samples = {place: slot.sample for own in slots.values() for place, slot in enumerate(own) if slot.sample}
@@ -75,8 +79,18 @@ class BatchWork:
         self.encodings = 0
         self.passes = 0
         self._work()
-        self._bring_home()
-        self.rows: tuple[Row, ...] = tuple([judge.row() for judge in self._judges.values()])
+        self._home = later.submit(self._bring_home) if later is not None else None
+
+    def rows(self, again: bool = False) -> tuple[Row, ...]:
+        """Of every run for every image of the batch, run by run in the order of the slots; who counts is waited for.
+        again: what was counted meanwhile may be wrong."""
+        for judge in self._judges.values() if again else ():
+            judge.again()
+        if self._home is None:
+            self._bring_home()
+        else:
+            self._home.result()
+        return tuple([judge.row() for judge in self._judges.values()])
 
     def _work(self) -> None:
         readers = [(run, method) for run, method in self._methods if reads(method, run)]
@@ -135,7 +149,7 @@ class BatchWork:
             if whole:
                 judge.expect_whole()
             verb = partial(segmented, method, shown.image, slot.image_id or "")
-            judge.hear(self._ask(run, place, view, verb, (shown,) if whole else ()), 0.0)
+            judge.hear(self._ask(run, place, view, verb, (shown,) if whole else ()), 0.0, self._later)
 
     def _serve(self, readers: Sequence[tuple[Run, Asked]], view: int, places: Sequence[int]) -> None:
         """Run every requested pass once on one view of the images at some places, and let each reader read as soon as
@@ -229,7 +243,7 @@ class BatchWork:
             with ExitStack() as loan:
                 for held in lent:
                     loan.enter_context(held.lent(closely))
-                judge.hear(self._ask(run, place, view, verb, (asked, *lent)), seconds)
+                judge.hear(self._ask(run, place, view, verb, (asked, *lent)), seconds, self._later)
             if any(held.damaged for held in lent):
                 return list(unread)[number + 1 :]
         if any([held.changed() for held in everything]):
@@ -275,8 +289,13 @@ class BatchWork:
                 self._judges[run.run_id, place].spoil(error)
 
     def _lost(self, readers: Sequence[tuple[Run, Asked]], error: Exception, view: int, places: Sequence[int]) -> None:
-        """A backbone failed these readers: an image that was alone is given up, of several each is tried alone."""
-        if len(places) == 1:
+        """A backbone failed these readers: an image that was alone is given up, of several each is tried alone; where
+        memory ran out, all of them, since each alone would be tried in the same shape."""
+        if out_of_memory(error):
+            for run, _ in readers:
+                for place in self._seen(run, view, places):
+                    self._judges[run.run_id, place].fail(too_large(error, self._places))
+        elif len(places) == 1:
             for run, _ in readers:
                 self._judges[run.run_id, places[0]].fail(error)
         elif readers:

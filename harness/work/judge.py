@@ -1,6 +1,7 @@
 """What one method answers for one image, window by window, flows in; the image's row flows out, whatever happens.
 
-An answer that is on no CPU is decided and counted where it is; nobody waits for that before the whole batch is done.
+What is answered is decided and counted in a thread of its own, if there is one, while networks go on. An answer that is
+on no CPU is decided and counted where it is; nobody waits for that before the whole batch is done.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -37,6 +39,7 @@ from harness.contracts import (
 )
 from harness.errors import in_words
 from harness.foreign import interrupts
+from harness.foreign.calls import alone
 from harness.protocol.decision import (
     NOT_FINITE,
     all_finite,
@@ -51,6 +54,7 @@ from harness.protocol.offering import Offer
 from harness.protocol.planes import Answer
 from harness.protocol.views import Cut, Window, resized_image
 from harness.work import lesson_masks, pictures
+from harness.work.later import Later
 from harness.work.scoring import Overlaps, TruthThere
 from harness.work.slots import Slot
 
@@ -73,6 +77,8 @@ class Judge:
         self._lessons, self._truth = lessons, truth
         self._answers: list[Answer] = []
         self._edges: list[Tensor] = []  # of scores that are on a device
+        self._count: Callable[[], Row | None] | None = None  # once all windows are answered for
+        self._counting: Future[None] | None = None
         self.left: list[Tensor] = []
         self._plane_a_word = False
         self._merged: Cut | None = None  # of an image that the method answers for as a whole, or finished
@@ -104,20 +110,43 @@ class Judge:
         """The next answer is for the image as it is, whatever windows the protocol cuts."""
         self._merged = Cut(self._size, (Window(0, 0, *self._size),))
 
-    def hear(self, answer: Callable[[], object], seconds: float) -> None:
-        """Ask for the answer for the next window; with the last one the row is made. After a failure nothing is asked.
+    def hear(self, answer: Callable[[], object], seconds: float, later: Later | None = None) -> None:
+        """Ask for the answer for the next window; with the last one the row is made, by `later` if it is given. After a
+        failure nothing is asked.
 
         seconds: what the passes behind it cost.
         """
-        if self._row is not None:
+        if self._row is not None or self._count is not None:
             return
         started = time.perf_counter()
         try:
-            self._row = self._heard(answer())
+            self._count = self._heard(answer(), kept=later is not None)
         except BaseException as error:  # an answer is foreign too: an array's class may raise anything
             self.fail(interrupts.foreign(error))
         finally:
             self._seconds += seconds + time.perf_counter() - started
+        if self._count is not None and later is not None and not self._edges:
+            self._counting = later.submit(self._make)
+        elif self._count is not None:
+            self._make()
+
+    def _make(self) -> None:
+        """Decide and count."""
+        assert self._count is not None
+        started = time.perf_counter()
+        try:
+            self._row = self._count()
+        except BaseException as error:
+            self.fail(interrupts.foreign(error))
+        finally:
+            self._seconds += time.perf_counter() - started
+
+    def again(self) -> None:
+        """Decide and count again what was counted meanwhile: somebody may have disturbed it."""
+        if self._counting is not None:
+            self._counting.result()
+            self._row = None
+            self._make()
 
     def fail(self, error: Exception) -> None:
         """Give the image up, if it is not done."""
@@ -127,14 +156,20 @@ class Judge:
 
     def spoil(self, error: Exception) -> None:
         """Give the image up, even if it is done."""
-        self._row = None
+        self._wait()
+        self._row = self._counting = None
         self.fail(error)
 
     def row(self) -> Row:
         """The row; of an image that could not be read, or has no class to tell apart, without asking anybody."""
+        self._wait()
         row = self._row or self._unasked()  # before its seconds are read
         origin = self._slot.origin
         return replace(row, seconds=self._seconds, sample=None if origin is None else origin.sample)
+
+    def _wait(self) -> None:
+        if self._counting is not None:
+            self._counting.result()
 
     def _unasked(self) -> Row:
         if self._slot.error is not None:
@@ -144,17 +179,18 @@ class Judge:
         self._seconds = time.perf_counter() - started
         return row
 
-    def _heard(self, answer: object) -> Row | None:
-        """The row, if this was the answer for the last window."""
+    def _heard(self, answer: object, kept: bool) -> Callable[[], Row | None] | None:
+        """What makes the row, if this was the answer for the last window. kept: it is made later."""
         _, offered, cut = self._parts()
         cut = self._merged or cut
         found = self._checked(answer, cut)
         # A method may write its next answer into the same memory.
-        self._answers.append(found if len(cut.boxes) == 1 or isinstance(found, np.ndarray) else found.clone())
+        kept = (kept and not alone()) or len(cut.boxes) > 1
+        self._answers.append(found.clone() if kept and not isinstance(found, np.ndarray) else found)
         if len(self._answers) < len(cut.boxes):
             return None
         answers, self._answers = self._answers, []
-        return self._counted(answers, cut, offered)
+        return partial(self._counted, answers, cut, offered)
 
     def _checked(self, answer: object, cut: Cut) -> Answer:
         """The answer for the next window."""
@@ -250,11 +286,12 @@ class GatherJudge(Judge):
         lesson = lesson_masks.positions(pictures.decode_map(self._lessons[self._image_id]), offered)
         return learner.gather(features, vocabulary, lesson)
 
-    def _heard(self, answer: object) -> Row:
+    def _heard(self, answer: object, kept: bool) -> Callable[[], Row | None]:
         _, _, cut = self._parts()
         if len(cut.boxes) > 1:
             raise MethodError("a learner gathers from whole images; leave the protocol's window out")
-        return self._kept(cast(Mapping[str, NDArray[Any]], answer))
+        row = self._kept(cast(Mapping[str, NDArray[Any]], answer))
+        return lambda: row
 
     def _of_nothing(self) -> Row:
         return self._kept({})

@@ -62,11 +62,12 @@ Place: TypeAlias = tuple[Slot, ...]  # a slot for each of the rules of a shard, 
 
 
 def read_places(rules: Sequence[Rules], load: Load, batch: Batch) -> tuple[Place, ...]:
-    """The images of a batch under all rules; whatever the reading of one raises becomes the error of its slots."""
-    return tuple([_read(load, rules, image_id) for image_id in batch.slots])
+    """The images of a batch under all rules."""
+    return tuple([read_place(rules, load, image_id) for image_id in batch.slots])
 
 
-def _read(load: Load, rules: Sequence[Rules], image_id: str | None) -> Place:
+def read_place(rules: Sequence[Rules], load: Load, image_id: str | None) -> Place:
+    """One image under all rules; whatever its reading raises becomes the error of its slots."""
     if image_id is None:
         return (Slot(),) * len(rules)
     (names, first), *_ = rules

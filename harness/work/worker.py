@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
-from harness.contracts import Asked, BatchDone, Method, Recipe, Row, Rows, Run, Shard
+from harness.contracts import Asked, Batch, BatchDone, Method, Recipe, Row, Rows, Run, Shard
 from harness.errors import in_words
-from harness.foreign.calls import Guard
+from harness.foreign.calls import Elsewhere, Guard
 from harness.protocol.offering import tagged
 from harness.recipes import loading
 from harness.recipes.code_stamp import strange
 from harness.work import arithmetic, slots
 from harness.work.batch_work import BatchWork, reads
+from harness.work.later import Later, one_behind
 from harness.work.openings import Openings
 from harness.work.pictures import picture
 from harness.work.reading import Reading
@@ -57,25 +58,44 @@ class ShardWorker:
             yield replace(done, rows=Rows.joined((done.rows, left)), notices=self._openings.take_notices())
 
     def _computed(self, guard: Guard, shard: Shard, methods: Runs) -> Iterator[BatchDone]:
-        """The shard's batches under methods whose networks are open."""
+        """The shard's batches under methods whose networks are open. What a batch left to count is counted while the
+        next one goes through the networks."""
         reading = self._openings.reading(shard.runs[0])
+        later = Later(reading.elsewhere)
+        try:
+            yield from one_behind(self._begun(guard, shard, methods, reading, later))
+        finally:
+            later.close()
+
+    def _begun(
+        self, guard: Guard, shard: Shard, methods: Runs, reading: Reading, later: Later
+    ) -> Iterator[Callable[[], BatchDone]]:
+        """By batch, once its networks and methods have answered, what waits for its counts."""
         rules = {run.run_id: _rules(run, reading) for run in shard.runs}
         different = tuple(dict.fromkeys(rules.values()))
         which = {run_id: different.index(own) for run_id, own in rules.items()}
-        for batch, places in reading.batches(shard.batches, partial(slots.read_places, different)):
-            started = time.perf_counter()
+        for batch, places in reading.batches(shard.batches, partial(slots.read_place, different)):
+            started, traces = time.perf_counter(), reading.elsewhere.traces
             guard.settle()
-            work = self._work(guard, shard, methods, places, different, which)
+            work = self._work(guard, shard, methods, places, different, which, None if guard.careful else later)
             if self._disturbed(guard):
                 guard, methods = self._careful(guard, shard, methods)
-                work = self._work(guard, shard, methods, places, different, which)
+                work = self._work(guard, shard, methods, places, different, which, None)
             guard.leave()
             seconds = time.perf_counter() - started
-            seen = [place[0] for place in places]
-            kept = tuple([picture(slot.sample) for slot in seen if slot.sample and slot.image_id in shard.keep])
-            origins = tuple([slot.origin for slot in seen if slot.origin])
-            rows = Rows.of(work.rows)
-            yield BatchDone(shard.shard_id, batch.index, rows, work.encodings, work.passes, seconds, kept, origins)
+            yield partial(self._done, shard, batch, places, work, seconds, reading.elsewhere, traces)
+
+    def _done(
+        self, shard: Shard, batch: Batch, places: Sequence[Place], work: BatchWork, seconds: float,
+        elsewhere: Elsewhere, traces: int,
+    ) -> BatchDone:  # fmt: skip
+        """A batch, counted. traces: how many had been left in this process when it began: what is counted beside a
+        plug-in of others that leaves something is counted again."""
+        rows = Rows.of(work.rows(again=elsewhere.traces != traces))
+        seen = [place[0] for place in places]
+        kept = tuple([picture(slot.sample) for slot in seen if slot.sample and slot.image_id in shard.keep])
+        origins = tuple([slot.origin for slot in seen if slot.origin])
+        return BatchDone(shard.shard_id, batch.index, rows, work.encodings, work.passes, seconds, kept, origins)
 
     def _opened(self, shard: Shard) -> tuple[Guard, Runs, list[tuple[Run, str]]]:
         """The runs with their methods, all that they need opened; and those that lack something, with the reason."""
@@ -120,13 +140,13 @@ class ShardWorker:
 
     def _work(
         self, guard: Guard, shard: Shard, methods: Runs, places: Sequence[Place], rules: Sequence[Rules],
-        which: Mapping[str, int],
+        which: Mapping[str, int], later: Later | None,
     ) -> BatchWork:  # fmt: skip
-        """A batch done. which: by run, the number of its rules."""
+        """A batch done, but for what is left to `later`. which: by run, the number of its rules."""
         backbone = partial(self._openings.network, guard)
         offered = self._tagged(guard, places, rules)
         seen = {run_id: offered[number] for run_id, number in which.items()}
-        return BatchWork(guard, methods, seen, slots.filler(rules[0][0]), backbone, shard.keep, shard.lessons)
+        return BatchWork(guard, methods, seen, slots.filler(rules[0][0]), backbone, shard.keep, shard.lessons, later)
 
     def _disturbed(self, guard: Guard) -> bool:
         """Whether a batch has to be done again: somebody left what is dear to look at, and it is not known who."""

@@ -316,7 +316,7 @@ def test_a_batch_on_a_gpu_leaves_the_rows_of_a_cpu_by_one_wait() -> None:
         guard.settle()
         methods = [(run, Channels(device)) for run in runs]
         grey = filler(rules[0][0])
-        return BatchWork(guard, methods, seen, grey, lambda _: ToyBackbone(), frozenset({"000"})).rows
+        return BatchWork(guard, methods, seen, grey, lambda _: ToyBackbone(), frozenset({"000"})).rows()
 
     with pretend_gpu(), Counted() as counted:
         there = rows("cuda")

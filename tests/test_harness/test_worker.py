@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 import toy_world
 from toy_cells import FLAT, NINE, Cell, reader
 
-from harness.contracts import Batch, ProtocolSettings, Recipe, Row
+from harness.contracts import Batch, ProtocolSettings, Query, Recipe, Row
 from harness.planning import plan as plans
 from harness.work.slots import read_places
 from harness.work.worker import ShardWorker
@@ -128,3 +129,23 @@ def test_who_looks_at_all_objects_does_not_break_the_reading_of_images() -> None
     places = read_places([((("a",),), ProtocolSettings())], load, Batch(0, ("x", "y")))  # type: ignore[arg-type]
     kept.clear()
     assert [slot.error for (slot,) in places] == ["OSError: x", "OSError: y"]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")])
+def test_where_memory_runs_out_the_rows_name_the_batch_to_write_and_nothing_is_tried_again(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[int]()
+
+    def run(self: object, queries: list[Query], requests: object) -> Iterator[object]:
+        asked.append(len(queries))
+        raise error
+        yield
+
+    monkeypatch.setattr(toy_world.ToyBackbone, "run", run)
+    rows = rows_of([reader(1)])
+    assert asked == [4, 4, 4]
+    assert {row.status for row in rows.values()} == {"failed"}
+    said = f"memory ran out on a batch of 4 ({type(error).__name__}); write `batch: 2` into the grid"
+    assert {row.error for row in rows.values()} == {said}
