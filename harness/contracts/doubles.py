@@ -20,7 +20,11 @@ class _Strict(yaml.SafeLoader):
 
 def yaml_without_doubles(text: str | bytes) -> Any:
     """What YAML says. yaml.YAMLError for what is none; ValueError for a key that is given twice."""
-    return yaml.load(text, _Strict)  # a SafeLoader
+    loader = _Strict(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def json_without_doubles(text: str | bytes) -> Any:

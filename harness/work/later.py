@@ -40,7 +40,7 @@ def one_behind(begun: Iterator[Callable[[], T]]) -> Iterator[T]:
             if before is not None:
                 yield before()
             before = one
-    except Exception:
+    except (Exception, KeyboardInterrupt):  # an interrupted sweep keeps what is done
         if before is not None:
             yield before()
         raise

@@ -34,7 +34,7 @@ def write_nested(root: Path, rng: np.random.Generator) -> Lab:
         trees.save_grey(root / f"ann_dir/val/{key}_lbl.png", raw)
         lab.pictures[key] = _picture(root / f"img_dir/val/{key}.{'JPG' if key == 'north/a_1' else 'png'}", rng, shape)
         lab.truths[key] = np.where(raw == 0, 255, raw)
-    (root / "classes.txt").write_bytes(b"river\r\nroad, paved\r\n\r\ncrop field\r\n")
+    (root / "classes.txt").write_bytes(b"river\r\nroad, paved\r\ncrop field\r\n\r\n")
     return lab
 
 
