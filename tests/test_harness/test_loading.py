@@ -269,7 +269,7 @@ def test_the_backbones_of_a_reader_are_told_once_each(module: Callable[[str, str
     name = module(
         "readers",
         "from collections import namedtuple\nfrom harness.contracts import Recipe\n"
-        "P = namedtuple('P', 'backbone step')\n"
+        "P = namedtuple('P', 'backbone encoding')\n"
         "class Reads:\n    def passes(self):\n"
         "        return {P(Recipe.of('m:N', size=n % 2), n): frozenset() for n in (1, 2, 3)}\n"
         "class Fails:\n    def passes(self):\n        raise KeyError('p')\n"
@@ -277,7 +277,7 @@ def test_the_backbones_of_a_reader_are_told_once_each(module: Callable[[str, str
     )
     found = loading.backbones(loading.build(Recipe.of(f"{name}:Reads")))
     assert found == (Recipe.of("m:N", size=1), Recipe.of("m:N", size=0))
-    with pytest.raises(SettingsError, match="cannot be told: TypeError: the backbone of a pass must be a Recipe"):
+    with pytest.raises(SettingsError, match="cannot be told: TypeError: the `backbone` of a pass must be"):
         loading.backbones(loading.build(Recipe.of(f"{name}:Other")))
     with pytest.raises(SettingsError, match="readers:Fails: its passes cannot be told: KeyError: 'p'"):
         loading.backbones(loading.build(Recipe.of(f"{name}:Fails")))
