@@ -250,7 +250,7 @@ def test_what_cannot_be_opened_is_a_sentence(folder: Path, tmp_path: Path) -> No
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text('{"model_type": "vit"}')
-    with pytest.raises(ModelError, match="holds a model of type 'vit'"):
+    with pytest.raises(ModelError, match="asked for a clip model and holds vit"):
         opened(other)
     broken = Path(shutil.copytree(folder, tmp_path / "broken"))
     (broken / "model.safetensors").write_bytes(b"\0" * 100)

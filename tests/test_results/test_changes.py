@@ -13,6 +13,7 @@ from in_process import door
 from rich.console import Console
 
 from harness import sweep
+from harness.contracts import Row, Rows
 from harness.progress import Progress
 from results.tables.changes import changes, read_before
 
@@ -99,7 +100,7 @@ def test_no_colour_is_heeded_and_quiet_is_quiet(
 def test_the_start_is_told_until_the_first_batch_and_time_left_comes_first() -> None:
     time, text = iter((0.0, 0.0, 100.0, 100.0, 110.0, 110.0, 110.0, 110.0)), io.StringIO()
     plan: Any = SimpleNamespace(images_missing=100, runs=[])
-    batch: Any = SimpleNamespace(rows=[SimpleNamespace(status="ok")] * 10)
+    batch: Any = SimpleNamespace(rows=Rows.of([Row("r", str(number), "ok", 0.0) for number in range(10)]))
     progress = Progress(plan, lambda _: None, Console(file=text, width=60), lambda: next(time))
     progress.note({"event": "workers", "at_most": 2, "threads": 4, "gpus": 0})
     progress.note({"event": "worker_ready", "worker": 1, "host": "here"})
