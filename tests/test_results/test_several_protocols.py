@@ -180,7 +180,8 @@ def test_the_report_keeps_protocols_apart(store: Store) -> None:
     write_report(store)
     page = (store.folder / "report" / "index.html").read_text("utf-8")
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
-    assert titles == [f"{name} <small>threshold={level}</small>" for name in ("Toys", "Bricks") for level in (0.2, 0.6)]
+    places = [f"{name} <small>threshold={level}</small>" for name in ("Toys", "Bricks") for level in (0.2, 0.6)]
+    assert titles == ["All data sets", *places]
     shown = (store.folder / "tables" / "field.md").read_text("utf-8")
     assert "(61.5)" in shown and "**" not in shown
     assert "(61.5)" in (store.folder / "report" / "tables.html").read_text("utf-8")
