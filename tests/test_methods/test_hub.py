@@ -150,6 +150,7 @@ def test_libraries_are_quiet_and_then_as_they_were(capsys: pytest.CaptureFixture
 
     loggers = [library.utils.logging for library in (diffusers, huggingface_hub, transformers)]
     before = [logger.get_verbosity() for logger in loggers]
+    barred = huggingface_hub.utils.are_progress_bars_disabled()
     with quiet("diffusers", "transformers"):
         for logger in loggers:
             logger.get_logger().warning("something nobody asked for")
@@ -158,7 +159,7 @@ def test_libraries_are_quiet_and_then_as_they_were(capsys: pytest.CaptureFixture
         warnings.warn("in vain", UserWarning, stacklevel=1)
     assert capsys.readouterr() == ("", "")
     assert [logger.get_verbosity() for logger in loggers] == before
-    assert not huggingface_hub.utils.are_progress_bars_disabled()
+    assert huggingface_hub.utils.are_progress_bars_disabled() == barred
 
 
 def test_what_libraries_fetch_by_themselves_is_listed_until_it_is_here(asked: Counter[str], tmp_path: Path) -> None:
