@@ -96,9 +96,10 @@ class Progress:
 
 
 def _starting(event: Mapping[str, Any]) -> str:
-    kind, most = event.get("event"), event.get("at_most")
+    kind, most, threads = event.get("event"), event.get("at_most"), event.get("threads")
     if kind == "workers":
-        kinds = "on a GPU each, or a share of one" if event.get("gpus") else f"with {event.get('threads')} threads each"
+        on_cpus = f"with {threads} thread{'s' * (threads != 1)} each"
+        kinds = "on a GPU each, or a share of one" if event.get("gpus") else on_cpus
         return f"starting up to {most} worker{'s' * (most != 1)} {kinds}"
     if kind == "worker_ready":
         where = f" on {event['host']}" if event.get("host") else ""

@@ -21,6 +21,9 @@ SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes ar
     "harness/work/judge.py", "harness/work/lesson_masks.py", "harness/work/scoring.py",
     "harness/executors/cluster_fit.py",
 }  # fmt: skip
+SPEAKS_RAY = {
+    "harness/executors/cluster.py", "harness/executors/cluster_reach.py", "harness/executors/cluster_fit.py",
+}  # fmt: skip
 DOORS = {  # stages and fits are the door's back rooms, catalogue that of `list`; segmenting and running are for Python
     "harness/sweep.py", "harness/stages.py", "harness/fits.py", "harness/status.py", "harness/checks/__main__.py",
     "harness/catalogue.py", "harness/__main__.py", "harness/segmenting.py", "harness/running.py",
@@ -65,7 +68,7 @@ def tops(text: str) -> set[str]:
 
 
 def ray_only_in_cluster(path: str, text: str) -> bool:
-    return "ray" not in tops(text) or path in {"harness/executors/cluster.py", "harness/executors/cluster_fit.py"}
+    return "ray" not in tops(text) or path in SPEAKS_RAY
 
 
 def polars_only_in_results(path: str, text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Shards -> BatchDone on Ray, embedded or a running cluster; Ray's errors end here. Fits: cluster_fit.
+"""Shards -> BatchDone on Ray, embedded or a running cluster; Ray's errors end here. Beside: cluster_fit, cluster_reach.
 
 Every batch of a lease is one call of an actor, a few of them sent ahead: what a call has returned stays readable when
 the actor dies during the next one, and a lease can be cut without asking. Ray itself never tries anything again.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import re
 import socket
 import time
 import zlib
@@ -23,7 +22,7 @@ from typing import Any, Literal, Self
 
 from harness.contracts import BatchDone, Recipe, Shard
 from harness.errors import ClusterError, HarnessError
-from harness.executors import placement
+from harness.executors import cluster_reach, placement
 from harness.executors import ray_surroundings as surroundings
 from harness.executors.placement import Place
 from harness.executors.scheduler import Event, Finished, Lost, Message, Ready, Scheduler
@@ -31,11 +30,9 @@ from harness.executors.seam import Worker, open_worker, steadily
 from harness.learning import fitting
 from harness.learning.fitting import Ended, FitJob
 
-STORE_BYTES = 128 * 2**20  # only rows travel
 SMALL_BYTES = 2**16  # of a message; Ray takes 100 KiB to be small
 LOOK_SECONDS = 5.0  # between looks at the size of the cluster
 GET_SECONDS = 60.0  # for what Ray says is there
-CENTRAL = ("raylet", "gcs_server")  # processes without which a private Ray is none
 RUINED = ("device-side assert", "illegal memory access", "misaligned address", "unspecified launch failure")
 
 
@@ -141,9 +138,9 @@ class RayPool:
 
     def capacity(self) -> int:
         if self._private:
-            check_alive(self._ray)
+            cluster_reach.check_alive(self._ray)
         if self._clock.monotonic() - self._looked > LOOK_SECONDS:
-            self._slots, self._looked = self._place.slots(alive(self._ray)), self._clock.monotonic()
+            self._slots, self._looked = self._place.slots(cluster_reach.alive(self._ray)), self._clock.monotonic()
         return self._slots if self._limit is None else min(self._limit, self._slots)
 
     def spawn(self) -> int:
@@ -253,7 +250,7 @@ class RayExecutor:
         self._workers = None if workers == "auto" else workers
         self._threads, self._gpus = threads, gpus_per_worker
         self._stall_seconds, self._ready_seconds = stall_seconds, ready_seconds
-        self._connection: Connection | None = None
+        self._connection: cluster_reach.Connection | None = None
         self._pool: RayPool | None = None
         self._scheduler: Scheduler | None = None
 
@@ -297,8 +294,9 @@ class RayExecutor:
             return
         import ray
 
-        look = partial(check_alive, ray) if self._address is None else lambda: None  # of others' Ray nothing is known
-        room = cluster_fit.FittingRoom(alive(ray), place, self._workers, self._threads, look)
+        # Of others' Ray nothing is known.
+        look = partial(cluster_reach.check_alive, ray) if self._address is None else lambda: None
+        room = cluster_fit.FittingRoom(cluster_reach.alive(ray), place, self._workers, self._threads, look)
         yield from cluster_fit.fit_on_ray(jobs, most, room, begin)
 
     def close(self) -> None:
@@ -329,102 +327,10 @@ class RayExecutor:
 
     def _connected(self) -> Place:
         """Reach Ray, if that is still to be done; what one worker takes."""
-        self._connection = self._connection or connect(self._address)
+        self._connection = self._connection or cluster_reach.connect(self._address)
         import ray
 
-        return placement.choose_place(alive(ray), self._workers, self._threads, self._gpus)
-
-
-class Connection:
-    """A Ray that was started, reached or found; closing ends what was started, and leaves the rest as it was."""
-
-    def __init__(self, folder: surroundings.RayFolder | None = None, found: bool = False) -> None:
-        self._folder, self._found = folder, found
-
-    def close(self) -> None:
-        if self._found:
-            return
-        import ray
-
-        ray.shutdown()
-        if self._folder is not None:
-            _forget_token()
-            self._folder.remove()
-
-
-def _forget_token() -> None:
-    """Ray remembers in this process that its servers ask for a token, and which: the next Ray's centre, if it has
-    none, could not ask this driver whether an actor is still wanted, and would end it."""
-    import ray
-
-    with suppress(AttributeError):  # no public call does it
-        ray._raylet.Config.initialize("")  # first: a thread that is just ending may look for the token while it is due
-        ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
-
-
-def connect(address: str | None) -> Connection:
-    """A private Ray on loopback (None), or a running cluster; ClusterError when there is none to be had."""
-    if address is not None:
-        surroundings.check_reachable(address)
-    folder = surroundings.RayFolder() if address is None else None
-    variables = surroundings.ATTACHED if folder is None else folder.variables
-    with surroundings.environment(variables), surroundings.own_signals():
-        import ray
-
-        if ray.is_initialized():
-            if folder:
-                folder.remove()
-            return Connection(found=True)
-        try:
-            _init(ray, address, folder)
-        except BaseException as error:
-            ray.shutdown()
-            if folder:
-                folder.remove()
-            if not isinstance(error, Exception):
-                raise
-            where = "Ray does not start on this machine" if address is None else f"No Ray cluster answers at {address}"
-            cure = "use --local" if address is None else "start one with `ray start --head`, or leave the address out"
-            raise ClusterError(f"{where} ({_first_line(error)}); {cure}.") from error
-    return Connection(folder)
-
-
-def _init(ray: Any, address: str | None, folder: surroundings.RayFolder | None) -> None:
-    quiet = {"log_to_driver": False, "logging_level": "error"}
-    _mute(ray)
-    if folder is None:
-        ray.init(address=address, **quiet)
-        return
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False  # in case Ray was imported before its environment was set
-    own = {"include_dashboard": False, "object_store_memory": STORE_BYTES, "_temp_dir": str(folder.path)}
-    try:
-        ray.init(address="local", **own, **quiet)
-    except Exception:  # side processes have a fixed time to start, too short on a busy machine
-        ray.shutdown()
-        ray.init(address="local", **own, **quiet)
-
-
-def _mute(ray: Any) -> None:
-    """Ray prints long blocks about every lost worker, whatever its log level; events say it in one line."""
-    with suppress(AttributeError):
-        ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
-
-
-def check_alive(ray: Any) -> None:
-    """ClusterError when a central process of a private Ray has ended: it does not come back, and nothing else would
-    tell before Ray's own patience ends."""
-    with suppress(AttributeError):  # no public call says so
-        for name, process in ray._private.worker._global_node.dead_processes():
-            if name in CENTRAL:
-                raise ClusterError(
-                    f"The private Ray on this machine has died (its process {name} ended with code "
-                    f"{process.returncode}; out of memory?); what is done is kept, the same command goes on from there."
-                )
-
-
-def alive(ray: Any) -> list[dict[str, float]]:
-    """The resources of every node that is alive."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return placement.choose_place(cluster_reach.alive(ray), self._workers, self._threads, self._gpus)
 
 
 def is_ray_error(error: Exception) -> bool:
@@ -444,7 +350,7 @@ def classify(error: Exception, rays: Any = None) -> tuple[str, str]:
         cause = error.cause if isinstance(error.cause, Exception) else error
         return "error", str(cause) if isinstance(cause, HarnessError) else f"{type(cause).__name__}: {cause}"
     if isinstance(error, rays.ActorDiedError) and error.preempted:
-        return "preempted", _first_line(error)
+        return "preempted", cluster_reach.first_line(error)
     kinds: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("fatal", ("LocalRayletDiedError", "AuthenticationError", "OutOfDiskError", "ObjectStoreFullError")),
         ("oom", ("OutOfMemoryError",)),
@@ -456,12 +362,5 @@ def classify(error: Exception, rays: Any = None) -> tuple[str, str]:
     )
     for kind, names in kinds:
         if isinstance(error, tuple([getattr(rays, name) for name in names if hasattr(rays, name)])):
-            return kind, _first_line(error)
-    return "fatal", f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    """What a long message says about the cause, in one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    detail = re.search(r"Worker exit detail: (.*?)(?: Some common causes|$)", text)
-    return (detail[1] if detail else text)[:300].rstrip(". ")
+            return kind, cluster_reach.first_line(error)
+    return "fatal", f"{type(error).__name__}: {cluster_reach.first_line(error)}"

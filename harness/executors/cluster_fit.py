@@ -1,4 +1,4 @@
-"""Fits to do flow in, are done on Ray, on GPUs or CPUs, and flow out as they end; the only other file with Ray in it.
+"""Fits to do flow in, are done on Ray, on GPUs or CPUs, and flow out as they end; beside cluster, where Ray is spoken.
 
 Every worker runs the code that a single process runs: Ray Train joins several by torch.distributed. One alone needs no
 joining and is a plain task: Ray Train's controller and watchers are six processes more, each dearer than a small fit.

@@ -117,8 +117,11 @@ def _rows() -> dict[str, Preset]:
 
 @cache
 def _presets() -> dict[str, Preset]:
-    sclip: dict[str, Any] = {"names": "sclip", **MMSEG, "size": 336, "window": 224, "stride": 112}
-    tcl: dict[str, Any] = {**MMSEG, "size": 448, "window": 448, "stride": 224}
+    return {**_of_sets(), **_of_methods(), **_rows()}
+
+
+def _of_sets() -> dict[str, Preset]:
+    """By data set: which names are offered, and what label 0 is."""
     return {
         "stableseg": _preset(
             "StableSeg's poster as we read it (inferred from its numbers): image-level names, background scored by a "
@@ -135,6 +138,14 @@ def _presets() -> dict[str, Preset]:
             "PC-60: all 59 names, label 0 scored and offered as `background`, as in SCLIP's cls_context60.txt",
             vocabulary="all", background="class",
         ),
+    }  # fmt: skip
+
+
+def _of_methods() -> dict[str, Preset]:
+    """By the program that numbers were published with."""
+    sclip: dict[str, Any] = {"names": "sclip", **MMSEG, "size": 336, "window": 224, "stride": 112}
+    tcl: dict[str, Any] = {**MMSEG, "size": 448, "window": 448, "stride": 224}
+    return {
         "sclip": _preset(
             "SCLIP's configs for VOC20, PC59 and ADE (Cityscapes: size 560): its name files, 80 templates, short side "
             "336, windows 224 / 112, label 0 ignored", ensemble="imagenet80", **sclip,
@@ -167,7 +178,6 @@ def _presets() -> dict[str, Preset]:
             "MaskCLIP's configuration for PC59: a box of 520 pixels", ensemble="imagenet85", names="maskclip",
             vocabulary="all", resize="box", size=(520, 520), resampling="cv2",
         ),
-        **_rows(),
     }  # fmt: skip
 
 

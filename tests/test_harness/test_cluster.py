@@ -22,7 +22,7 @@ from toy_workers import shard_of
 
 from harness.contracts import BatchDone, Recipe, Shard
 from harness.errors import ClusterError
-from harness.executors import cluster, suspects
+from harness.executors import cluster, cluster_reach, suspects
 from harness.executors import ray_surroundings as surroundings
 from harness.executors.cluster import RayExecutor
 from harness.executors.seam import LocalExecutor
@@ -52,7 +52,7 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], list[
 
     os.environ.update(HOME=str(home), RAY_worker_niceness="0")
     try:
-        connection = cluster.connect(None)
+        connection = cluster_reach.connect(None)
         assert signal.getsignal(signal.SIGTERM) == handler, "Ray's handler stayed"
         assert {k: v for k, v in os.environ.items() if k.startswith("RAY_")} == {"RAY_worker_niceness": "0"}
         folder = connection._folder
@@ -258,12 +258,12 @@ def test_a_private_ray_whose_centre_died_is_told(ray: None) -> None:
     import ray as real
 
     node = real._private.worker._global_node
-    assert set(cluster.CENTRAL) <= node.all_processes.keys()
-    cluster.check_alive(real)
+    assert set(cluster_reach.CENTRAL) <= node.all_processes.keys()
+    cluster_reach.check_alive(real)
     dead = SimpleNamespace(dead_processes=lambda: [("raylet", SimpleNamespace(returncode=-9))])
     fake = SimpleNamespace(_private=SimpleNamespace(worker=SimpleNamespace(_global_node=dead)))
     with pytest.raises(ClusterError, match=r"The private Ray on this machine has died \(its process raylet .* code -9"):
-        cluster.check_alive(fake)
+        cluster_reach.check_alive(fake)
 
 
 @pytest.mark.slow
