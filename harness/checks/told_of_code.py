@@ -26,6 +26,9 @@ def told_of_code(recipes: Iterable[Recipe], benchmark: bool = False) -> Iterator
                 yield from _of_class(use)
         if known["files"]:
             yield f"{recipe.use}: the content of {_listed(known['files'])} is in the id"
+        if not benchmark:
+            told = identity.uncounted(recipe.use, built, known)
+            yield from (f"not in the id of {recipe.use}: {clause}" for clause in told)
 
 
 def _of_class(use: str) -> Iterator[str]:

@@ -60,8 +60,12 @@ def freeze(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple([freeze(item) for item in value])
     if isinstance(value, Mapping):
-        return FrozenDict((key, freeze(value[key])) for key in sorted(value, key=str))
+        return FrozenDict((key, freeze(value[key])) for key in sorted(value, key=_by_text))
     return value
+
+
+def _by_text(key: object) -> tuple[str, str]:
+    return str(key), type(key).__name__
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ class Known:
         self._networks: dict[Recipe, KnownNetwork] = {}
         self._names: dict[Hashable, Words] = {}
         self.unstamped: dict[str, tuple[str, ...]] = {}  # address -> what of its code stands in no id, a clause each
+        self.uncounted: dict[str, tuple[str, ...]] = {}  # address -> what its settings name that does not either
 
     def method(self, cell: Plannable) -> KnownMethod:
         """The method of a cell, as it is resolved, with its networks. A model's error names who wants it."""
@@ -204,6 +205,9 @@ class Known:
     def _facts(self, recipe: Recipe, built: Any) -> dict[str, Any]:
         facts = identity.facts(recipe, built, self._folder)
         self.unstamped |= identity.unstamped(recipe.use, facts["settings"])
+        if clauses := identity.uncounted(recipe.use, built, facts, self._folder):
+            held = self.uncounted.get(recipe.use, ())
+            self.uncounted[recipe.use] = tuple(dict.fromkeys((*held, *clauses)))
         return facts
 
 

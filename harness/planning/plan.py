@@ -54,7 +54,8 @@ class Plan:
     labels, fits: teachers' runs and what is learned from them, whether stored or to be done or needed by nobody.
     unstamped: address of a plug-in -> what of its code stands in no id, a clause each. data: the images of every
     benchmark as they are now. tried: see make. trials: runs on train splits of which the best says a protocol.
-    left_out: cells that have no run, since they are not on this machine.
+    left_out: cells that have no run, since they are not on this machine. uncounted: like unstamped, of what settings
+    name.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Plan:
     tried: frozenset[str] = frozenset()
     left_out: tuple[LeftOut, ...] = ()
     trials: tuple[PlannedRun, ...] = ()
+    uncounted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def groups(self) -> tuple[tuple[PlannedRun, ...], ...]:
@@ -152,6 +154,7 @@ def make(
         tried=tried,
         left_out=left_out,
         trials=tuple(planner.trials.values()),
+        uncounted=planner.uncounted,
     )
 
 

@@ -94,6 +94,11 @@ class Planner:
         return self._known.unstamped
 
     @property
+    def uncounted(self) -> dict[str, tuple[str, ...]]:
+        """Address -> what its settings name that stands in no id, a clause each."""
+        return self._known.uncounted
+
+    @property
     def data(self) -> dict[Recipe, DataNow]:
         """The data of every benchmark that was planned, train splits too."""
         return self._known.data

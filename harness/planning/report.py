@@ -35,7 +35,10 @@ def as_dict(plan: Plan, timings: Timings, workers: int) -> dict[str, object]:
         "passes_without_sharing": cost.passes_unshared,
         "to_fetch": to_fetch(plan),
         "left_out": [asdict(one) for one in plan.left_out],
-        "not_in_ids": {use: list(clauses) for use, clauses in plan.unstamped.items()},
+        "not_in_ids": {
+            use: [*plan.unstamped.get(use, ()), *plan.uncounted.get(use, ())]
+            for use in dict.fromkeys((*plan.unstamped, *plan.uncounted))
+        },
         "estimated_seconds": estimate(plan, timings, workers),
         "workers": workers,
     }
@@ -127,6 +130,7 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     lines += [f"Left out: {one.benchmark}{one.method and f', {one.method}'}: {one.why}." for one in plan.left_out]
     lines += filter(None, (data.unseen(data.known.values()) for data in plan.data.values()))
     lines += [_not_in_id(use, clauses) for use, clauses in plan.unstamped.items()]
+    lines += [_not_counted(use, clause) for use, clauses in plan.uncounted.items() for clause in clauses]
     seconds = estimate(plan, timings, workers)
     if plan.images_missing and seconds is not None:
         lines.append(
@@ -174,6 +178,11 @@ def _yields(plan: Plan) -> list[str]:
 def _not_in_id(use: str, clauses: Sequence[str]) -> str:
     more = f" (and {len(clauses) - 1} more)" if len(clauses) > 1 else ""
     return f"Not all code of {use} can be stamped: {clauses[0]}{more}; give it a `version`."
+
+
+def _not_counted(use: str, clause: str) -> str:
+    cure = "Give every file a setting, annotate a folder `Path`, or let `fingerprint()` stand for it."
+    return f"Not in the id of {use}: {clause}. {cure}"
 
 
 def clock(seconds: float) -> str:

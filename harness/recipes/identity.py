@@ -10,11 +10,13 @@ from typing import Any
 from harness.contracts import ModelError, Recipe, Traits
 from harness.contracts.facts import digest
 from harness.errors import AddressError
+from harness.foreign.calls import is_strange
 from harness.recipes import house, loading
 from harness.recipes.code_stamp import classes_named, code_of
-from harness.recipes.named_files import files_named, spelled
+from harness.recipes.named_files import files_named, files_not_counted, spelled
 
 LONGEST_FINGERPRINT = 65_536  # characters as JSON; it stands in the recipe of every run
+_SHOWN = 3
 _TRAITS = {
     "source": "its own modules",
     "house": "the modules of this project that it uses",
@@ -89,6 +91,16 @@ def unstamped(use: str, settings: object) -> dict[str, tuple[str, ...]]:
             code = code_of(loading.load_class(one))
             found |= {one: code.unstamped} if code.unstamped and not code.source.startswith("v") else {}
     return found
+
+
+def uncounted(use: str, built: object, known: Mapping[str, Any], folder: str = ".") -> tuple[str, ...]:
+    """What settings of a stranger's method or network name, in words, that neither their files nor its fingerprint
+    stand for; folders and patterns that are no model's, and files in texts of other forms."""
+    if not is_strange(use) or callable(getattr(built, "fingerprint", None)):
+        return ()
+    found = files_not_counted(type(built), known["settings"], folder, known["files"])
+    shown = {name: f"{', '.join(texts[:_SHOWN])}{' ...' * (len(texts) > _SHOWN)}" for name, texts in found.items()}
+    return tuple([f"what its setting {name!r} names ({texts})" for name, texts in shown.items()])
 
 
 def _deciding(built: Any) -> dict[str, object]:

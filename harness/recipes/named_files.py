@@ -2,13 +2,14 @@
 
 Text counts as a path where its setting is annotated `Path`, and elsewhere only with a separator or a suffix, or where
 it names a folder that holds a model: `mode: grid` beside a file named `grid` is a word. It starts at the grid's folder.
+A text may name several files together (see several_files).
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import get_args
 
@@ -17,6 +18,7 @@ from harness.contracts.paths import expanded
 from harness.errors import GridError, SettingsError
 from harness.recipes.remembered import digest_of_file, digest_of_folder
 from harness.recipes.settings import hints_of
+from harness.recipes.several_files import FilesNamed, belonging, by_pattern, digest_of_files, named_together, words_in
 
 _IN_CALL = re.compile(r"(=\s*)(\"[^\"]*\"|'[^']*'|[^,\"'\[\]()\s]+)")  # a value in `module:Class(name=value)`
 MODEL_NAMES = frozenset({"config.json", "model_index.json"})
@@ -40,9 +42,11 @@ def placed(cls: type, name: str, value: object, folder: str, declared: bool = Fa
     def absolute(text: str) -> str:
         if surely:
             return str(Path(folder).absolute() / expanded(text)) if text else text
-        if (path := _place(text, folder, expanded, _is_path(hint))) is None:
+        if (path := _place(text, folder, expanded, _is_path(hint))) is not None:
+            return str(path)
+        if (several := _together(text, folder, expanded, _is_path(hint))) is None:
             _refuse_elsewhere(name, text, folder)
-        return text if path is None else str(path)
+        return text if several is None else several.given
 
     return _changed(value, absolute)
 
@@ -68,9 +72,35 @@ def files_named(
         for text in texts_of(value):
             path = None if text in found else _place(text, folder, Path, declared)
             if path is not None and path.is_file():
-                found[text] = digest_of_file(path)
+                parts = belonging(path) if folders else []
+                found[text] = digest_of_files([path, *parts]) if parts else digest_of_file(path)
             elif path is not None and folders and path.is_dir() and (declared or (models and holds_model(path))):
                 found[text] = digest_of_folder(path)
+            elif path is None and text not in found and (several := _together(text, folder, Path, declared)):
+                one_by_one = several.listed and all(one.is_file() for one in several.paths)
+                if one_by_one or (folders and (declared or models)):
+                    found[text] = several.digest()
+    return found
+
+
+def files_not_counted(
+    cls: type, settings: Mapping[str, object], folder: str, counted: Collection[str]
+) -> dict[str, list[str]]:
+    """Setting -> the files and folders that a text in it may well name, and that stand in no id.
+
+    counted: texts whose content does. A folder counts as named where the whole text does it, a file also among words.
+    """
+    found: dict[str, list[str]] = {}
+    for name, value in settings.items():
+        for text in dict.fromkeys(texts_of(value)):
+            if text in counted:
+                continue
+            whole = [text] if (path := _place(text, folder, Path)) is not None and path.is_dir() else []
+            matched = [text] if not whole and by_pattern(text, Path(folder).absolute(), declared=True) else []
+            words = (word for word in words_in(text) if word not in counted)
+            files = [word for word in words if (path := _place(word, folder, Path)) is not None and path.is_file()]
+            if told := [*whole, *matched, *files]:
+                found.setdefault(name, []).extend(one for one in told if one not in found.get(name, ()))
     return found
 
 
@@ -111,6 +141,22 @@ def _place(text: str, folder: str, path_of: Callable[[str], Path], declared: boo
             return path if path.exists() else None
         return path if path.is_dir() and holds_model(path) else None
     except (OSError, GridError):  # a name that no disk holds, a folder that nobody may read
+        return None
+
+
+def _together(text: str, folder: str, path_of: Callable[[str], Path], declared: bool) -> FilesNamed | None:
+    """The files that a text names together; None for a word."""
+    if not text or len(text) > _LONGEST or "\0" in text:
+        return None
+
+    def find(part: str) -> Path | None:
+        path = _place(part, folder, path_of)
+        return path if path is not None and (path.is_file() or holds_model(path)) else None
+
+    clear = declared or "/" in text or PurePath(text).suffix.lower() in MODEL_SUFFIXES
+    try:
+        return named_together(text, Path(folder).absolute(), path_of, declared, clear, find)
+    except (OSError, GridError):
         return None
 
 

@@ -20,6 +20,7 @@ from harness.contracts import freeze
 from harness.errors import SettingsError, message, nearest
 from harness.recipes.complaints import complaint, show
 
+MAPPING = "a mapping"  # what stands before its pairs, where a list may stand too
 GIVEN = "__harness_settings__"  # where `construct` leaves the arguments of an object that is no plain dataclass
 
 
@@ -59,6 +60,8 @@ def check_setting(cls: type, name: str, value: Any) -> Any:
         ) from None
     if adapter is None:
         return freeze(value)
+    if twice := _one_key(value):
+        raise SettingsError(f"{address(cls)}: setting {name!r} has {twice}, which are one key to it; write one of them")
     try:
         fitting = adapter.validate_json(text, strict=True)
     except ValidationError as error:
@@ -85,6 +88,19 @@ def is_axis(cls: type, name: str, written: Any) -> bool:
     if not takes(cls, name, Collection) or (written and all(_fits(cls, name, item) for item in written)):
         return True
     return not _fits(cls, name, written) and any(isinstance(item, list | dict) for item in written)
+
+
+def _one_key(value: Any) -> str:
+    """Two keys of a mapping, at any depth, that are the same text as JSON: `the keys 1 and '1'`; "" where none are."""
+    if isinstance(value, Mapping):
+        seen: dict[str, Any] = {}
+        for key in value:
+            text = key if isinstance(key, str) else json.dumps(key)
+            if text in seen:
+                return f"the keys {seen[text]!r} and {key!r}"
+            seen[text] = key
+        value = tuple(value.values())
+    return next(filter(None, map(_one_key, value)), "") if isinstance(value, list | tuple) else ""
 
 
 def _fits(cls: type, name: str, value: Any) -> bool:
@@ -135,7 +151,7 @@ def settings_of(thing: object) -> dict[str, Any]:
         values = dict(given)
     else:
         raise SettingsError(f"the settings of an object of {address(cls)} are not known: build it from a recipe")
-    return {name: _plain(cls, name, value) for name, value in values.items()}
+    return {name: _plain(cls, name, value, takes(cls, name, Mapping)) for name, value in values.items()}
 
 
 def _takes_any_name(cls: type) -> bool:
@@ -193,8 +209,12 @@ def _remember(thing: object, cls: type, fitting: Mapping[str, Any]) -> None:
         raise SettingsError(f"{address(cls)} has __slots__: make it a dataclass, so its settings are known") from None
 
 
-def _plain(cls: type, name: str, value: Any) -> Any:
-    """The value without its class: two processes must spell it alike, or runs would never be found again."""
+def _plain(cls: type, name: str, value: Any, declared: bool = False) -> Any:
+    """The value without its class: two processes must spell it alike, or runs would never be found again.
+
+    A mapping is its pairs, by key. declared: the setting takes mappings; else one says so, since a list of the same
+    pairs is another value. Keys count with their kinds.
+    """
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Enum):
@@ -208,7 +228,9 @@ def _plain(cls: type, name: str, value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return tuple(sorted((_plain(cls, name, item) for item in value), key=repr))
     if isinstance(value, Mapping):
-        return tuple(sorted(((str(key), _plain(cls, name, item)) for key, item in value.items())))
+        spelled = ((_plain(cls, name, key), _plain(cls, name, item)) for key, item in value.items())
+        pairs = tuple(sorted(spelled, key=lambda pair: (str(pair[0]), type(pair[0]).__name__)))
+        return pairs if declared else (MAPPING, pairs)
     if dataclasses.is_dataclass(value):
         inner = ((one.name, _plain(cls, name, getattr(value, one.name))) for one in dataclasses.fields(value))
         return (address(type(value)), *inner)

@@ -108,7 +108,7 @@ def test_an_axis_of_mappings_bears_them_in_its_name_whatever_the_order_they_were
     assert variants(grid) == variants(other) == ["Guess shares={1:1.0,2:0.5}", "Guess shares={3:1.0}"]
     assert [cell.method for cell in grid.cells] == [cell.method for cell in other.cells]
     built = loading.build(grid.cells[0].method)
-    assert settings_of(built)["shares"] == (("1", 1.0), ("2", 0.5)) and list(built.shares) == [1, 2]
+    assert settings_of(built)["shares"] == ((1, 1.0), (2, 0.5)) and list(built.shares) == [1, 2]
     with pytest.raises(TypeError, match="change a copy"):
         built.shares[1] = 2.0
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 import importlib
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
@@ -44,6 +45,11 @@ class Typed:
     free: Any = None
     array: np.ndarray = None  # type: ignore[type-arg, assignment]
     fixed: int = field(default=7, init=False)
+
+
+@dataclass(frozen=True)
+class Keyed:
+    shares: Mapping[int, float] = field(default_factory=dict)
 
 
 class Plain:
@@ -188,7 +194,21 @@ def test_settings_that_no_other_process_could_spell_are_refused() -> None:
         loading.settings_of(Typed(free=object()))
     nested = Typed(free={"b": np.float32(0.5), "a": PurePosixPath("x/y"), "c": Recipe.of("m:C", n=1)})
     inner = ("harness.contracts.nouns:Recipe", ("use", "m:C"), ("settings", (("n", 1),)))
-    assert loading.settings_of(nested)["free"] == (("a", "x/y"), ("b", 0.5), ("c", inner))
+    assert loading.settings_of(nested)["free"] == ("a mapping", (("a", "x/y"), ("b", 0.5), ("c", inner)))
+
+
+def test_mappings_and_lists_are_other_settings_and_keys_count_with_their_kinds() -> None:
+    given = ({1: 3}, {"1": 3}, {True: 3}, {"True": 3}, {1.0: 3}, {None: 3}, ((1, 3),), (("1", 3),), {"a": {1: 3}})
+    known = [loading.settings_of(loading.build(Recipe.of(f"{HERE}:Typed", free=one)))["free"] for one in given]
+    assert len({json.dumps(one) for one in known}) == len(given)
+    orders = ({1: "a", "1": "b"}, {"1": "b", 1: "a"})
+    assert len({repr(loading.build(Recipe.of(f"{HERE}:Typed", free=one)).free) for one in orders}) == 1
+
+
+def test_two_keys_that_are_one_to_a_setting_are_refused() -> None:
+    for one in ({1: 0.5, "1": 0.25}, {"1": 0.25, 1: 0.5}):
+        with pytest.raises(SettingsError, match=r"setting 'shares' has the keys .*1.*1.*, which are one key to it"):
+            loading.build(Recipe.of(f"{HERE}:Keyed", shares=one))
 
 
 @pytest.mark.parametrize(

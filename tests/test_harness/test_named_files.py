@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from harness.contracts import Recipe
 from harness.contracts.facts import digest, essence
 from harness.errors import SettingsError
 from harness.recipes import identity, remembered
-from harness.recipes.named_files import MODEL_NAMES, MODEL_SUFFIXES, files_named, placed
+from harness.recipes.named_files import MODEL_NAMES, MODEL_SUFFIXES, files_named, files_not_counted, placed
 from harness.recipes.remembered import LARGE, digest_of_file, digest_of_folder
 
 
@@ -62,6 +63,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("b.pt", {"many": ("a.pt", "b.pt")}),
         ("w.npy", {"method": "toy:Inner(size=3, checkpoint=w.npy)"}),
         ("w.npy", {"many": (("use", "toy:Inner"), ("with", (("checkpoint", "w.npy"),)))}),
+        ("weights/model.data-00000-of-00001", {"checkpoint": "weights/model"}),
+        ("weights/fold1.npy", {"checkpoint": "weights/fold"}),
+        ("model.ckpt.index", {"checkpoint": "model.ckpt"}),
+        ("model-1.any", {"either": Path("model")}),
+        ("weights/a.npy", {"checkpoint": "weights/*.npy"}),
+        ("weights/deep/a.npy", {"checkpoint": "weights/**/*.np[yz]"}),
+        ("b.npy", {"folder": Path("?.npy")}),
+        ("weights/a.npy", {"method": "toy:Inner(checkpoint=weights/*.npy)"}),
     ],
 )
 def test_a_retrained_file_is_another_setting(name: str, settings: dict[str, Any], tmp_path: Path) -> None:
@@ -72,6 +81,85 @@ def test_a_retrained_file_is_another_setting(name: str, settings: dict[str, Any]
     assert stamped(tmp_path, **settings) == before
     file.write_bytes(b"new")
     assert stamped(tmp_path, **settings) != before
+
+
+@pytest.mark.parametrize("between", [",", ", ", ";", ":", " ", "\n"])
+def test_files_that_are_named_in_one_text_count_in_their_order(between: str, tmp_path: Path) -> None:
+    for name in ("a.npy", "b.npy"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "w.npz").write_bytes(b"1")
+    text = between.join(("a.npy", "b.npy", "model"))
+    before = stamped(tmp_path, checkpoint=text)
+    assert stamped(tmp_path, checkpoint=between.join(("b.npy", "a.npy", "model"))) != before
+    given = placed(Uses, "checkpoint", text, str(tmp_path))
+    assert [one.strip() for one in str(given).split(between.strip() or None)] == [
+        str(tmp_path / name) for name in ("a.npy", "b.npy", "model")
+    ]
+    assert stamped(tmp_path, checkpoint=given) == before
+    (tmp_path / "model" / "w.npz").write_bytes(b"2")
+    second = stamped(tmp_path, checkpoint=text)
+    (tmp_path / "b.npy").write_bytes(b"new")
+    assert len({before, second, stamped(tmp_path, checkpoint=text)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("named", "part"),
+    [
+        ("m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"),
+        ("m.safetensors.index.json", "m-00002-of-00002.safetensors"),
+        ("m.ckpt.index", "m.ckpt.data-00000-of-00001"),
+        ("m.onnx", "m.onnx.data"),
+        ("m.onnx", "m.onnx_data"),
+    ],
+)
+def test_the_parts_of_a_model_count_with_the_one_that_is_named(named: str, part: str, tmp_path: Path) -> None:
+    (tmp_path / named).write_text('{"weight_map": {"a.weight": "m-00002-of-00002.safetensors"}}')
+    seen = {stamped(tmp_path, checkpoint=named)}
+    for content in (b"1", b"2"):
+        (tmp_path / part).write_bytes(content)
+        seen.add(stamped(tmp_path, checkpoint=named))
+    (tmp_path / "other.npy").write_bytes(b"1")
+    assert len(seen | {stamped(tmp_path, checkpoint=named)}) == 3
+
+
+def test_files_that_are_named_together_are_the_same_elsewhere_and_start_at_the_grid(tmp_path: Path) -> None:
+    for place in ("he[r]e", "there"):
+        (tmp_path / place / "w").mkdir(parents=True)
+        for name in ("a.npy", "m.index"):
+            (tmp_path / place / "w" / name).write_bytes(b"weights")
+    for text in ("w/*.npy", "w/m", "w/a.npy,w/m.index"):
+        here, there = str(tmp_path / "he[r]e"), str(tmp_path / "there")
+        absolute = [placed(Uses, "checkpoint", text, place) for place in (here, there)]
+        assert absolute[1] == text.replace("w/", f"{there}/w/")
+        for given in (text, *absolute):
+            assert stamped(tmp_path / "there", checkpoint=given) == stamped(tmp_path / "he[r]e", checkpoint=text)
+    assert glob.glob(str(placed(Uses, "checkpoint", "w/*.npy", here))) == [f"{here}/w/a.npy"]
+
+
+def test_what_settings_may_name_and_no_id_holds_is_told(tmp_path: Path) -> None:
+    for name in ("sub/a.npy", "b.npy", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    (tmp_path / "pictures").mkdir()
+    told = {
+        "*.npy": ["*.npy"], "file:b.npy": ["b.npy"], "b.npy|absent.npy": ["b.npy"], "./pictures": ["./pictures"],
+        "sub/a.npy@3 b.npy": ["sub/a.npy", "b.npy"], "b.npy": [], "sub/a.npy,b.npy": [], "toy:Inner(w=b.npy)": [],
+        "a word": [], "sub": [],
+    }  # fmt: skip
+    for text, expected in told.items():
+        counted = files_named(Uses, {"checkpoint": text}, str(tmp_path), folders=True)
+        found = files_not_counted(Uses, {"checkpoint": text}, str(tmp_path), counted)
+        assert found == ({"checkpoint": expected} if expected else {}), text
+
+
+def test_a_benchmarks_patterns_are_never_read(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "data" / name).write_bytes(b"1")
+    for text in ("data/*.png", "data/"):
+        assert files_named(Uses, {"checkpoint": text}, str(tmp_path), folders=False) == {}
+    assert list(files_named(Uses, {"checkpoint": "data/a.png,data/b.png"}, str(tmp_path), folders=False))
 
 
 def test_the_same_file_elsewhere_is_the_same_setting(tmp_path: Path) -> None:

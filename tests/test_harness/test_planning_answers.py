@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from in_process import door
 
@@ -125,3 +126,27 @@ class Declares(Mine):
         said = " ".join(answer.stdout.split())
         assert answer.returncode in (0, 3) and told in said and "plug:Declares can" not in said, said
     assert '"not_in_ids": {' in door("grid.yaml", "--plan", "--json", cwd=tmp_path).stdout
+
+
+def test_files_that_a_setting_names_in_a_way_of_its_own_are_told(tmp_path: Path) -> None:
+    plug = """
+import numpy as np
+class Mine:
+    version = 1
+    def __init__(self, weights: str):
+        self.weights = weights
+    def segment(self, image, vocabulary):
+        return np.zeros(image.shape[:2], np.int16)
+class Answers(Mine):
+    version = 1
+    def fingerprint(self):
+        return "1"
+"""
+    (tmp_path / "plug.py").write_text(plug)
+    np.save(tmp_path / "w.npy", np.zeros(1))
+    told = "Not in the id of plug:Mine: what its setting 'weights' names (w.npy). Give every file a setting"
+    for use, seen in (("Mine", True), ("Answers", False)):
+        text = GRID.replace('use: "plug:Mine"', f'use: "plug:{use}", with: {{weights: "w.npy@best"}}')
+        (tmp_path / "grid.yaml").write_text(text)
+        answer = door("grid.yaml", "--plan", cwd=tmp_path)
+        assert answer.returncode == 0 and (told in " ".join(answer.stdout.split())) is seen, answer
