@@ -47,6 +47,34 @@ class ClusterError(HarnessError):
     """Workers cannot be had: no Ray, no such address, or they die before they are ready."""
 
 
+_LACKING = (ImportError, OSError, MemoryError, DataError, ModelError)
+_OF_CARDS = (
+    "cuda error", "cuda out of memory", "cudnn", "cublas", "nccl", "hip error", "out of memory", "memory ran out",
+    "can't allocate memory", "not enough memory",
+)  # fmt: skip
+_DEEP = 8  # causes of causes that are looked at
+
+
+def of_host(error: BaseException) -> bool:
+    """Whether another machine might do what failed here: what is to be imported or read is not there, memory ran out,
+    a card broke. What a benchmark gives against the contract is not of that kind."""
+    one: BaseException | None = error
+    for _ in range(_DEEP):
+        if one is None:
+            break
+        lacks = isinstance(one, _LACKING) and not getattr(one, "anywhere", False)
+        if lacks or (isinstance(one, RuntimeError | MethodError) and of_card(message(one))):
+            return True
+        one = one.__cause__
+    return False
+
+
+def of_card(text: str) -> bool:
+    """Whether a message tells of a card, or of memory that ran out."""
+    said = text.lower()
+    return any(words in said for words in _OF_CARDS)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The clause `; did you mean 'x'?` for the closest known word, or an empty string."""
     if len(str(word)) > LONGEST:

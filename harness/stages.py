@@ -105,7 +105,8 @@ class Desk:
         kept = {"event": "batch", "shard": done.shard_id, "batch": done.index, "rows": len(rows), "kind": purpose.kind}
         said = sorted({error for error in wanted.errors.values() if error})
         failed = len(wanted) - int(wanted.ok.sum())
-        self.writer.append(rows, {**kept, **spent, "done": len(wanted), "failed": failed, "errors": said})
+        by = {} if done.worker is None else {"worker": done.worker, "host": done.host}
+        self.writer.append(rows, {**kept, **spent, **by, "done": len(wanted), "failed": failed, "errors": said})
         return counted
 
     def _keep_scores(self, done: BatchDone, rows: Rows, planned: PlannedRun) -> Kept:

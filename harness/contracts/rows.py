@@ -31,6 +31,7 @@ class Row:
     `gather` gave, as an .npz; such a row counts nothing and is not stored.
     sample: the digest of the image and truth that it was computed from, as they were decoded (harness.recipes.origins);
     None where there was nothing to decode, and in rows of former versions.
+    elsewhere: it failed for a reason of the machine, so that another one may do it; such a word is not stored.
     """
 
     run_id: str
@@ -44,6 +45,7 @@ class Row:
     label_map: bytes | None = None
     gathered: bytes | None = None
     sample: str | None = None
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ class Rows(Sequence[Row]):
 
     runs, images, samples: every text once; run, image, sample: by row, its place there (sample: -1 for None). ok: by
     row, whether its status is ok. lengths: by row, how many overlaps it has; true, predicted, pixels: those of all rows
-    end to end. errors, label_maps, gathered: by the number of a row, where it has one.
+    end to end. errors, label_maps, gathered, elsewhere: by the number of a row, where it has one.
     """
 
     runs: tuple[str, ...]
@@ -70,6 +72,7 @@ class Rows(Sequence[Row]):
     errors: Mapping[int, str] = field(default_factory=dict)
     label_maps: Mapping[int, bytes] = field(default_factory=dict)
     gathered: Mapping[int, bytes] = field(default_factory=dict)
+    elsewhere: Mapping[int, bool] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Rows:
@@ -98,6 +101,7 @@ class Rows(Sequence[Row]):
             errors={number: row.error for number, row in enumerate(rows) if row.error is not None},
             label_maps={number: row.label_map for number, row in enumerate(rows) if row.label_map is not None},
             gathered={number: row.gathered for number, row in enumerate(rows) if row.gathered is not None},
+            elsewhere={number: True for number, row in enumerate(rows) if row.elsewhere},
         )
 
     @classmethod
@@ -182,12 +186,12 @@ class Rows(Sequence[Row]):
             float(self.seconds[number]), self.errors.get(number), self.true[part].astype(np.int64),
             self.predicted[part].astype(np.int64), self.pixels[part].astype(np.int64),
             label_map=self.label_maps.get(number), gathered=self.gathered.get(number),
-            sample=self.samples[place] if place >= 0 else None,
+            sample=self.samples[place] if place >= 0 else None, elsewhere=number in self.elsewhere,
         )  # fmt: skip
 
 
 _TEXTS = {"runs": "run", "images": "image", "samples": "sample"}
-_SPARSE = ("errors", "label_maps", "gathered")
+_SPARSE = ("errors", "label_maps", "gathered", "elsewhere")
 _BY_ROW = ("run", "image", "sample", "ok", "seconds", "lengths")
 
 

@@ -144,7 +144,8 @@ class BatchDone:
     """What a worker says when one batch of a shard is done: its rows, what they cost, pictures of kept images, and
     where the images came from.
 
-    notices: what people should know at once, a sentence each, such as that a model cannot be had.
+    notices: what people should know at once, a sentence each, such as that a model cannot be had. worker, host: who did
+    it, where there are several.
     """
 
     shard_id: str
@@ -156,3 +157,5 @@ class BatchDone:
     pictures: tuple[Picture, ...] = ()
     origins: tuple[Origin, ...] = ()
     notices: tuple[str, ...] = ()
+    worker: int | None = None
+    host: str = ""

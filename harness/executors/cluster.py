@@ -25,7 +25,8 @@ from harness.errors import ClusterError, HarnessError
 from harness.executors import cluster_reach, placement
 from harness.executors import ray_surroundings as surroundings
 from harness.executors.placement import Place
-from harness.executors.scheduler import Event, Finished, Lost, Message, Ready, Scheduler
+from harness.executors.pool import Event, Finished, Lost, Message, Ready
+from harness.executors.scheduler import Scheduler
 from harness.executors.seam import Worker, open_worker, steadily
 from harness.learning import fitting
 from harness.learning.fitting import Ended, FitJob
@@ -33,6 +34,7 @@ from harness.learning.fitting import Ended, FitJob
 SMALL_BYTES = 2**16  # of a message; Ray takes 100 KiB to be small
 LOOK_SECONDS = 5.0  # between looks at the size of the cluster
 GET_SECONDS = 60.0  # for what Ray says is there
+# After such an error every later call on this card fails too, in this process; which image it was is not known.
 RUINED = ("device-side assert", "illegal memory access", "misaligned address", "unspecified launch failure")
 
 
@@ -56,10 +58,7 @@ class Seat:
         """The next batch of the lease, which a shard opens, packed."""
         if shard is not None and self._worker is not None:
             self._batches = steadily(self._worker, shard)
-        done = next(self._batches)
-        if any(word in error for error in done.rows.errors.values() for word in RUINED):
-            os._exit(70)  # after such an error every later call on this GPU fails too, in this process
-        return packed(done)
+        return packed(next(self._batches))
 
     def end(self) -> None:
         """The lease is over; what the worker had read ahead is let go."""
@@ -126,10 +125,12 @@ class RayPool:
         settings = worker.as_dict()
         self._worker = Recipe.of(worker.use, **{"threads": place.threads, **settings})
         variables = surroundings.worker_environment(place.threads, settings.get("folder"), gpus=place.gpus > 0)
-        self._seat = self._ray.remote(Seat).options(
-            num_cpus=place.cpus, num_gpus=place.gpus, max_restarts=0, max_task_retries=0,
-            runtime_env={"env_vars": variables},
-        )  # fmt: skip
+        self._options = {
+            "num_cpus": place.cpus, "num_gpus": place.gpus, "max_restarts": 0, "max_task_retries": 0,
+            "runtime_env": {"env_vars": variables},
+        }  # fmt: skip
+        self._avoided: list[str] = []
+        self._seat = self._ray.remote(Seat).options(**self._options)
         self._desks: dict[int, _Desk] = {}
         self._fronts: dict[Any, int] = {}  # the open call that every actor is at, and its number
         self._numbers = count(1)
@@ -140,7 +141,8 @@ class RayPool:
         if self._private:
             cluster_reach.check_alive(self._ray)
         if self._clock.monotonic() - self._looked > LOOK_SECONDS:
-            self._slots, self._looked = self._place.slots(cluster_reach.alive(self._ray)), self._clock.monotonic()
+            nodes = cluster_reach.alive(self._ray, self._avoided)
+            self._slots, self._looked = self._place.slots(nodes), self._clock.monotonic()
         return self._slots if self._limit is None else min(self._limit, self._slots)
 
     def spawn(self) -> int:
@@ -177,6 +179,12 @@ class RayPool:
         done, _ = self._ray.wait(fronts, num_returns=len(fronts), timeout=0)
         return [event for call in done for event in self._events(self._fronts.pop(call), call)]
 
+    def avoid(self, node: str) -> None:
+        self._avoided.append(node)
+        labels = {"ray.io/node-id": f"!in({','.join(self._avoided)})"}
+        self._seat = self._ray.remote(Seat).options(**self._options, label_selector=labels)
+        self._looked = float("-inf")
+
     def kill(self, worker: int) -> None:
         desk = self._desks.pop(worker, None)
         if desk is not None:
@@ -212,8 +220,11 @@ class RayPool:
         if not desk.ready:
             desk.ready = True
             return [Ready(number, value)]
+        done = unpacked(value)
+        if ruined := [error for error in done.rows.errors.values() if any(words in error for words in RUINED)]:
+            return [Lost(number, "ruined", ruined[0])]
         desk.ask()
-        message = Message(number, desk.lease, unpacked(value))
+        message = Message(number, desk.lease, done)
         if desk.calls:
             return [message]
         desk.actor.end.remote()  # nobody waits for it
@@ -351,6 +362,8 @@ def classify(error: Exception, rays: Any = None) -> tuple[str, str]:
         return "error", str(cause) if isinstance(cause, HarnessError) else f"{type(cause).__name__}: {cause}"
     if isinstance(error, rays.ActorDiedError) and error.preempted:
         return "preempted", cluster_reach.first_line(error)
+    if isinstance(error, rays.ActorDiedError) and "node has died" in str(error):
+        return "node", cluster_reach.first_line(error)
     kinds: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("fatal", ("LocalRayletDiedError", "AuthenticationError", "OutOfDiskError", "ObjectStoreFullError")),
         ("oom", ("OutOfMemoryError",)),

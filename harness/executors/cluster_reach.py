@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -100,9 +101,9 @@ def check_alive(ray: Any) -> None:
                 )
 
 
-def alive(ray: Any) -> list[dict[str, float]]:
-    """The resources of every node that is alive."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def alive(ray: Any, avoided: Collection[str] = ()) -> list[dict[str, float]]:
+    """The resources of every node that is alive, and not avoided."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node.get("NodeID") not in avoided]
 
 
 def first_line(error: BaseException) -> str:

@@ -4,98 +4,33 @@ A worker holds one lease at a time: a piece of a shard under a number that is ne
 under a number that is no longer its own is void, so nothing counts twice. A batch counts once it was handed on.
 
 At the end, when no piece waits, workers are asked for one batch at a time, so that what is left can be shared; who has
-nothing to do then takes a copy of a batch that a slow worker is at, see executors.copies.
+nothing to do then tries once more what failed on another machine, see second_tries, or takes a copy of a batch that a
+slow worker is at, see copies. A host or a card that cannot do what others can gets no more work, see hosts.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 from harness.contracts import Batch, BatchDone, Rows, Shard
 from harness.errors import ClusterError
 from harness.executors.copies import Copies, Key
+from harness.executors.hosts import Failed, Hosts, SetAside, Whereabouts, work_of
+from harness.executors.patience import SLOW, Patience
+from harness.executors.pool import Event, Finished, Lost, Message, Pool, Ready
+from harness.executors.second_tries import SecondTries, is_of_card, naming_places, parted
 from harness.executors.suspects import BLAMELESS, Piece, Suspects
 
 TICK = 1.0  # seconds between looks at the clock
 SHORTEST = 0.05  # seconds between such looks, at least
 AHEAD = 2  # batches asked of a worker before the first of them is done, until the end is near
 NEAR = 3  # batches a worker that are left: the end is near
-SLOW = 1.5  # times what batches usually take: who takes longer is asked for one at a time
 LATE = 1.25  # times what a worker's batches take, after which one may never come
-LEAST_PATIENCE = 60.0  # seconds of silence that are always allowed
 LOSSES, LOSSES_EACH = 8, 4  # workers that may be lost in a row without progress: in all, and per worker
-FIRST_PATIENCE = 600.0  # before a worker's first batch, which opens networks, when none has been seen
-OPENINGS = 2  # times the longest first batch that was seen, on top of the usual patience
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A worker has started and can take a lease; `about` says where it is."""
-
-    worker: int
-    about: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Message:
-    """A worker has done one batch of a lease."""
-
-    worker: int
-    lease: int
-    done: BatchDone
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A worker has come to the end of a lease."""
-
-    worker: int
-    lease: int
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A worker is gone. kind: died, oom, node, preempted, unavailable, timeout, init, error, stalled."""
-
-    worker: int
-    kind: str
-    reason: str
-
-
-Event: TypeAlias = Ready | Message | Finished | Lost
-
-
-class Pool(Protocol):
-    """Starts, feeds and ends worker processes; numbers them and never uses a number twice."""
-
-    def capacity(self) -> int:
-        """How many workers can live at once, now."""
-        ...
-
-    def spawn(self) -> int: ...
-
-    def lease(self, worker: int, lease: int, shard: Shard) -> None: ...
-
-    def cut(self, worker: int, lease: int, keep: int) -> int:
-        """Ask for only the first `keep` batches of a lease; returns how many will be done at most."""
-        ...
-
-    def ahead(self, worker: int, batches: int) -> None:
-        """How many batches a worker may be asked for from now on before the first of them is done; 1 for a new one."""
-        ...
-
-    def poll(self, timeout: float) -> Sequence[Event]:
-        """What has happened; waits up to `timeout` seconds for something to happen."""
-        ...
-
-    def kill(self, worker: int) -> None:
-        """End the process; nothing of it is heard of any more. Unknown numbers pass."""
-        ...
 
 
 @dataclass
@@ -121,40 +56,14 @@ class _Worker:
     ahead: int = 1  # batches that it may be asked for
     lease: _Lease | None = None
 
+    @property
+    def place(self) -> Whereabouts | None:
+        """Where it is, once it has said so."""
+        return Whereabouts.of(self.about) if self.ready else None
+
     def took(self, seconds: float) -> None:
         """A batch was done, not the first one of its lease's runs."""
         self.pace = seconds if self.pace is None else (3 * self.pace + seconds) / 4
-
-
-@dataclass
-class _Patience:
-    """How long silence may last: as told, or 10 times what 95 of 100 batches took.
-
-    A first batch, for which networks are opened, may take longer: several times the longest of those seen.
-    """
-
-    told: float | None
-    usual: deque[float] = field(default_factory=lambda: deque(maxlen=200))
-    first: deque[float] = field(default_factory=lambda: deque(maxlen=50))
-
-    def seconds(self) -> tuple[float, float]:
-        """For any batch, and for a first one."""
-        usual = self.told if self.told is not None else max(LEAST_PATIENCE, 10 * self._share(0.95))
-        return usual, usual + OPENINGS * max(self.first) if self.first else max(usual, FIRST_PATIENCE)
-
-    @property
-    def median(self) -> float:
-        """What half of the last batches took no more than; 0 where there were none."""
-        return self._share(0.5)
-
-    def pace_after(self, first: float) -> float | None:
-        """What batches will take whose first one took so long, where that is much longer than of others."""
-        times = first / sorted([*self.first, first])[len(self.first) // 2]
-        return times * self.median if times > SLOW and self.usual else None
-
-    def _share(self, share: float) -> float:
-        ordered = sorted(self.usual) or [0.0]
-        return ordered[int(share * len(self.usual))]
 
 
 class Scheduler:
@@ -174,13 +83,14 @@ class Scheduler:
         on_event: Callable[[dict[str, object]], None] = lambda event: None,
     ) -> None:
         self._pool, self._clock, self._tell = pool, clock, on_event
-        self._ready_seconds, self._patience = ready_seconds, _Patience(stall_seconds)
+        self._ready_seconds, self._patience = ready_seconds, Patience(stall_seconds)
         self._workers: dict[int, _Worker] = {}
         self._idle: dict[int, None] = {}  # ready, and without a lease, in order
         self._lone: int | None = None  # who is at a piece that is tried with nothing else at work
-        self._numbers = count(1)
+        self._numbers, self._newest = count(1), 0  # of leases; of workers
         self._work = Suspects((), clock)
-        self._copies = Copies()
+        self._copies, self._hosts = Copies(), Hosts()
+        self._parked: set[int] = set()  # workers on cards that are set aside: they hold them, and do nothing
         self._looked = clock()  # for workers that say nothing
         self._usual = 0.0  # seconds that a batch took when it was looked last
         self._eager: set[int] = set()  # workers that are asked for a batch ahead
@@ -196,7 +106,7 @@ class Scheduler:
         self._work = Suspects(shards, self._clock)
         self._begin()
         try:
-            while self._work or any(lease.pending for lease in self._leases()):
+            while self._work or self._second or any(lease.pending for lease in self._leases()):
                 self._staff()
                 self._assign()
                 self._look_ahead()
@@ -216,6 +126,7 @@ class Scheduler:
         self._failed_starts = 0  # in a row
         self._spawn_after = self._served = self._clock()
         self._stopped = set()
+        self._second = SecondTries()
         self._copies.begin()
 
     def _leases(self) -> Iterator[_Lease]:
@@ -229,18 +140,23 @@ class Scheduler:
 
     def _staff(self) -> None:
         """Start workers up to what the pool can hold and the work can use."""
-        capacity, now = self._pool.capacity(), self._clock()
-        if capacity or self._workers:
+        capacity, now = self._pool.capacity() - len(self._parked), self._clock()
+        workers = len(self._workers) - len(self._parked)
+        if capacity > 0 or workers:
             self._served = now
         elif now - self._served > self._ready_seconds:
-            raise ClusterError(
-                f"No worker could be started within {self._ready_seconds:.0f} s: the cluster has no free place for one."
-            )
-        if now >= self._spawn_after and capacity > len(self._workers):
-            batches = self._work.batches + sum(len(lease.pending) for lease in self._leases())
-            for _ in range(min(capacity, batches) - len(self._workers)):
-                self._workers[self._pool.spawn()] = _Worker(now)
+            raise ClusterError(self._no_place())
+        if now >= self._spawn_after and capacity > workers:
+            waiting = self._work.batches + self._second.batches
+            batches = waiting + sum(len(lease.pending) for lease in self._leases())
+            for _ in range(min(capacity, batches) - workers):
+                self._spawn()
         self._crew = max(self._crew, len(self._workers))
+
+    def _no_place(self) -> str:
+        aside = "".join(f" {one}" for one in self._hosts.aside)
+        seconds = f"{self._ready_seconds:.0f} s"
+        return f"No worker could be started within {seconds}: the cluster has no free place for one.{aside}"
 
     def _assign(self) -> None:
         """Give every idle worker a piece; when none waits, the second half of the longest lease, or a copy."""
@@ -250,9 +166,13 @@ class Scheduler:
             worker, at_work = self._workers[number], any(True for _ in self._leases())
             piece = self._work.take(worker.group, others_at_work=at_work)
             if piece is None and self._work.rests:
-                piece = self._cut() or self._copy(number)
-            if piece is None:
+                second = self._second.take(number, self._places()) if self._second else None
+                piece = second or self._cut() or self._copy(number)
+            if piece is None and not self._second:
                 return
+            if piece is None:
+                self._make_room(number)
+                continue
             pending = {batch.index: batch for batch in piece.shard.batches}
             fresh = worker.group != piece.group or not worker.heard
             worker.lease = _Lease(next(self._numbers), piece, pending, self._clock(), fresh)
@@ -262,11 +182,25 @@ class Scheduler:
             del self._idle[number]
             self._lone = number if piece.alone else None
 
+    def _places(self) -> dict[int, Whereabouts | None]:
+        """Where the workers are that may do something; None of those that are starting."""
+        return {number: worker.place for number, worker in self._workers.items() if number not in self._parked}
+
+    def _make_room(self, number: int) -> None:
+        """A worker with nothing to do gives way to a fresh one, where what failed waits for that."""
+        if self._work.rests and self._clock() >= self._spawn_after and self._second.wait_in_vain(self._places()):
+            self._say_lost(Lost(number, "retired", "a fresh process tries again what failed"), self._drop(number))
+            self._spawn()
+
+    def _spawn(self) -> None:
+        self._newest = self._pool.spawn()
+        self._workers[self._newest] = _Worker(self._clock())
+
     def _cut(self) -> Piece | None:
         """Take back what the owner of the longest lease would do last, if it is not asked for; else of the next one."""
         owners = [(number, w.lease) for number, w in self._workers.items() if w.lease and len(w.lease.pending) > 1]
         for number, lease in sorted(owners, key=lambda owner: -len(owner[1].pending)):
-            if any(lease.key(batch) in self._copies for batch in lease.pending.values()):
+            if lease.piece.failed or any(lease.key(batch) in self._copies for batch in lease.pending.values()):
                 continue
             batches = lease.piece.shard.batches
             keep = self._pool.cut(number, lease.number, len(batches) - len(lease.pending) // 2)
@@ -301,7 +235,7 @@ class Scheduler:
         latest: tuple[float, int, _Lease, Batch] | None = None
         for owner, worker in self._workers.items():
             lease = worker.lease
-            if lease is None or lease.piece.suspect or not lease.pending:
+            if lease is None or lease.piece.suspect or lease.piece.failed or not lease.pending:
                 continue
             pace = worker.pace or usual
             first = max(self._patience.first, default=0.0) if lease.fresh else pace
@@ -326,6 +260,7 @@ class Scheduler:
         self._pool.kill(number)
         self._idle.pop(number, None)
         self._eager.discard(number)
+        self._parked.discard(number)
         return self._workers.pop(number, None)
 
     # -- what happens
@@ -339,8 +274,14 @@ class Scheduler:
             yield from self._lose(event)
         elif isinstance(event, Ready):
             worker.ready, worker.about, self._failed_starts = True, event.about, 0
-            self._idle[event.worker] = None
             self._tell({"event": "worker_ready", "worker": event.worker, **event.about})
+            aside = self._hosts.holding(Whereabouts.of(event.about))
+            if aside is None:
+                self._idle[event.worker] = None
+            elif aside.only_card:
+                self._parked.add(event.worker)
+            else:
+                yield from self._lose(Lost(event.worker, "aside", aside.why))
         elif lease is None or event.lease != lease.number:
             return
         elif isinstance(event, Message):
@@ -363,14 +304,42 @@ class Scheduler:
         self._ask_more(number, worker)
         if lease.pending.pop(done.index, None):
             self._barren = 0
+            place = Whereabouts.of(worker.about)
+            aside = self._hosts.did(place, done.rows)
+            done = replace(self._tried(number, place, lease, done), worker=number, host=place.host)
             self._work.did(done)
             other = self._workers.get(self._copies.answered(key, number, worker.about, done) or 0)
             if other is not None and other.lease is not None:
                 other.lease.pending.pop(done.index, None)
             yield done
+            yield from self._set_aside(aside, done)
         elif words := self._copies.differs(key, number, worker.about, done):
             self._tell({"event": "machines_differ", "shard": done.shard_id, "batch": done.index, "text": words})
             yield BatchDone(done.shard_id, done.index, Rows.of(()), notices=(words,))
+
+    def _tried(self, number: int, place: Whereabouts, lease: _Lease, done: BatchDone) -> BatchDone:
+        """What a worker did, without what is tried once more elsewhere: by whoever has a copy of it, or later."""
+        if not done.rows.elsewhere or lease.piece.failed:
+            return naming_places(done, place, number, lease.piece.failed)
+        kept, pieces = parted(lease.piece, done)
+        if (key := (done.shard_id, done.index)) in self._copies:
+            self._copies.parted(key)
+            return replace(done, rows=Rows.of(()))
+        for piece in pieces:
+            self._second.put(piece, Failed(place, number, self._newest, is_of_card(done)))
+        return kept
+
+    def _set_aside(self, aside: Sequence[SetAside], done: BatchDone) -> Iterator[BatchDone]:
+        """Hosts and cards get no more work: that is told, and their workers are ended."""
+        for one in aside:
+            kind = "card_set_aside" if one.only_card else "host_set_aside"
+            self._tell({"event": kind, **one.place._asdict(), "reason": one.why})
+            yield BatchDone(done.shard_id, done.index, Rows.of(()), notices=(str(one),))
+            if not one.only_card:
+                self._pool.avoid(one.place.machine)
+            for number, worker in list(self._workers.items()):
+                if worker.place is not None and one.holds(worker.place):
+                    yield from self._lose(Lost(number, "aside", one.why))
 
     def _silent(self) -> list[Lost]:
         """Workers that have said nothing for too long; one look a tick."""
@@ -397,14 +366,18 @@ class Scheduler:
             held = self._workers[other].lease if other in self._workers else None
             if lease and held and held.pending.get(key[1]):
                 lease.pending.pop(key[1], None)
-        at_work = {"shard": lease.piece.shard.shard_id, "batch": next(iter(lease.pending), None)} if lease else {}
-        self._tell({"event": "worker_lost", "worker": loss.worker, "kind": loss.kind, "reason": loss.reason, **at_work})
+        self._say_lost(loss, worker)
         if not worker.ready:
             self._failed_start(loss)
             return
+        if lease and loss.kind == "ruined":
+            first = list(lease.pending.values())[:1]
+            self._hosts.broke(Whereabouts.of(worker.about), work_of(lease.piece.shard, first), loss.reason)
         if not lease or not lease.piece.single or loss.kind in BLAMELESS:
             self._barren += 1
-        if lease:
+        if lease and lease.piece.failed and loss.kind in BLAMELESS:
+            self._second.put(lease.piece.with_batches(list(lease.pending.values())), lease.piece.failed)
+        elif lease:
             for done in self._work.lost(lease.piece, list(lease.pending.values()), loss.kind, nothing_else=not others):
                 self._barren = 0
                 yield done
@@ -414,8 +387,15 @@ class Scheduler:
         if self._barren > LOSSES + LOSSES_EACH * self._crew:
             raise ClusterError(
                 f"{self._barren} worker processes were lost one after the other and nothing got done in between; "
-                f"the last one: {loss.reason}."
+                f"the last one{f' on {worker.place}' if worker.about else ''}: {loss.reason}."
             )
+
+    def _say_lost(self, loss: Lost, worker: _Worker | None) -> None:
+        about, lease = (worker.about, worker.lease) if worker else ({}, None)
+        at = {name: about[name] for name in ("host", "node", "gpu") if about.get(name)}
+        at_work = {"shard": lease.piece.shard.shard_id, "batch": next(iter(lease.pending), None)} if lease else {}
+        lost = {"event": "worker_lost", "worker": loss.worker, "kind": loss.kind, "reason": loss.reason}
+        self._tell({**lost, **at, **at_work})
 
     def _failed_start(self, loss: Lost) -> None:
         """Try again a little later; without any worker at all, twice a worker is enough."""

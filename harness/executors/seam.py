@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from harness.contracts import Batch, BatchDone, Recipe, Shard
-from harness.errors import in_words
+from harness.errors import in_words, of_host
 from harness.executors.own_process import Household
 from harness.executors.suspects import failed_rows
 from harness.foreign import interrupts
@@ -91,8 +91,9 @@ def steadily(worker: Worker, shard: Shard) -> Iterator[BatchDone]:
             batches = batches or worker.run(replace(shard, batches=shard.batches[position:]))
             outcome = [_checked(next(batches, None), shard, batch)]
         except BaseException as raised:
-            reason = f"The worker broke on this batch: {in_words(interrupts.foreign(raised))}"
-            outcome = list(failed_rows(replace(shard, batches=(batch,)), shard.runs, reason))
+            error = interrupts.foreign(raised)
+            reason = f"The worker broke on this batch: {in_words(error)}"
+            outcome = list(failed_rows(replace(shard, batches=(batch,)), shard.runs, reason, of_host(error)))
             batches = None
         yield from outcome
 

@@ -15,15 +15,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.contracts import Batch, BatchDone, Recipe, Row, Rows, Run, Shard
+from harness.executors.hosts import Failed
 
-BLAMELESS = frozenset({"node", "preempted", "unavailable", "timeout"})  # losses that say nothing about the work
+BLAMELESS = frozenset({"node", "preempted", "unavailable", "timeout", "aside"})  # losses that say nothing of the work
 BLAMELESS_LOSSES = 12  # of one piece; after these a loss counts like any other
 TRIES = 3  # losses of one image with nothing else at work until it is given up
 REST = 10.0  # seconds between such tries, at least
 STOP_AFTER = 3  # images of one run given up, and none more done, until the run is stopped
 STOP_ALWAYS = 20  # images of one run given up until the run is stopped, whatever it did
 KNOWN_AFTER = 2  # runs that gave an image up until other suspects are tried without it
-FATES = {"oom": "used up the memory", "stalled": "stalled", "error": "broke"}  # others: died
+FATES = {"oom": "used up the memory", "stalled": "stalled", "error": "broke", "ruined": "broke its GPU"}  # others: died
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Piece:
     group: the runs of the shard it was cut from, by which a worker keeps its networks. suspect: its only batch was at
     work when a worker was lost. alone: to be tried with nothing else at work. tries: its losses with nothing else at
     work; losses: those of this very piece that say nothing about it. rests_until: when it may be tried, by the clock.
+    failed: where it failed before, for a reason of that machine.
     """
 
     shard: Shard
@@ -42,6 +44,7 @@ class Piece:
     tries: int = 0
     losses: int = 0
     rests_until: float = float("-inf")
+    failed: Failed | None = None
 
     @property
     def single(self) -> bool:
@@ -228,8 +231,9 @@ class Suspects:
             self._add(suspect.only(others))
 
 
-def failed_rows(shard: Shard, runs: Sequence[Run], reason: str) -> Iterator[BatchDone]:
-    """Failed rows of these runs for all wanted images, batch by batch."""
+def failed_rows(shard: Shard, runs: Sequence[Run], reason: str, elsewhere: bool = False) -> Iterator[BatchDone]:
+    """Failed rows of these runs for all wanted images, batch by batch. elsewhere: see contracts.Row."""
     for batch in shard.batches:
-        rows = (Row(run.run_id, image, "failed", 0.0, reason) for run in runs for image in batch.image_ids)
+        images = batch.image_ids
+        rows = (Row(run.run_id, image, "failed", 0.0, reason, elsewhere=elsewhere) for run in runs for image in images)
         yield BatchDone(shard.shard_id, batch.index, Rows.of(rows))

@@ -37,7 +37,7 @@ from harness.contracts import (
     Vocabulary,
     WideTruth,
 )
-from harness.errors import in_words
+from harness.errors import in_words, of_host
 from harness.foreign import interrupts
 from harness.foreign.calls import alone
 from harness.protocol.decision import (
@@ -151,7 +151,8 @@ class Judge:
     def fail(self, error: Exception) -> None:
         """Give the image up, if it is not done."""
         if self._row is None:
-            self._row = Row(self._run.run_id, self._image_id, "failed", 0.0, in_words(error))
+            told = in_words(error), of_host(error)
+            self._row = Row(self._run.run_id, self._image_id, "failed", 0.0, told[0], elsewhere=told[1])
             self._answers, self.left = [], []
 
     def spoil(self, error: Exception) -> None:
@@ -173,7 +174,8 @@ class Judge:
 
     def _unasked(self) -> Row:
         if self._slot.error is not None:
-            return Row(self._run.run_id, self._image_id, "failed", 0.0, self._slot.error)
+            error, elsewhere = self._slot.error, self._slot.elsewhere
+            return Row(self._run.run_id, self._image_id, "failed", 0.0, error, elsewhere=elsewhere)
         started = time.perf_counter()
         row = self._of_nothing()
         self._seconds = time.perf_counter() - started

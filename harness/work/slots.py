@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from harness.contracts import Batch, Origin, ProtocolSettings, Query, Sample, Vocabulary, Words
-from harness.errors import in_words
+from harness.errors import in_words, of_host
 from harness.foreign.lending import LentImage
 from harness.protocol.given import checked_sample
 from harness.protocol.offering import Offer, numbers_of, offer
@@ -29,7 +29,7 @@ class Slot:
 
     queries: what networks see of the place, window by window; none where there is nothing to see. lent: the images of
     all windows, and first the whole image; the slots of one place hold the same. An image without an offer waits for
-    the tagger. origin: of the sample.
+    the tagger. origin: of the sample. elsewhere: the error may be this machine's.
     """
 
     image_id: str | None = None
@@ -41,6 +41,7 @@ class Slot:
     lent: tuple[LentImage, ...] = ()
     error: str | None = None
     origin: Origin | None = None
+    elsewhere: bool = False
 
     def shown(self, view: int) -> tuple[LentImage, ...]:
         """The image of one of its queries, as it was lent; none for a filler."""
@@ -83,7 +84,7 @@ def read_place(rules: Sequence[Rules], load: Load, image_id: str | None) -> Plac
             [_offered(slot, told[kind], one) if (kind := one[1].vocabulary) in told else slot for one in rules]
         )
     except Exception as error:
-        return (Slot(image_id, error=in_words(error)),) * len(rules)
+        return (Slot(image_id, error=in_words(error), elsewhere=of_host(error)),) * len(rules)
 
 
 def tag(slot: Slot, numbers: Callable[[Slot], Iterable[int]], rules: Rules) -> Slot:
@@ -93,7 +94,7 @@ def tag(slot: Slot, numbers: Callable[[Slot], Iterable[int]], rules: Rules) -> S
     try:
         return _offered(slot, numbers(slot), rules)
     except Exception as error:
-        return Slot(slot.image_id, error=in_words(error), origin=slot.origin)
+        return Slot(slot.image_id, error=in_words(error), origin=slot.origin, elsewhere=of_host(error))
 
 
 def _lent(given: Sample) -> tuple[Sample, LentImage]:

@@ -52,7 +52,7 @@ class ShardWorker:
         computed = self._computed(guard, shard, methods) if methods else nothing
         for batch, done in zip(shard.batches, computed, strict=True):
             left = Rows.of(
-                Row(run.run_id, image, "failed", 0.0, f"Not tried: {why}")
+                Row(run.run_id, image, "failed", 0.0, f"Not tried: {why}", elsewhere=True)
                 for run, why in untried for image in batch.image_ids
             )  # fmt: skip
             yield replace(done, rows=Rows.joined((done.rows, left)), notices=self._openings.take_notices())

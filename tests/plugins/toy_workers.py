@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,25 @@ class Meeting(Mild):
             while done.index > 0 and len(list(self._place.iterdir())) < self._count:
                 time.sleep(0.02)
             yield replace(done, notices=(told,))
+
+
+class Lacking(Mild):
+    """What the first machine of several lacks, each of them by its node: there everything fails."""
+
+    def __init__(self, place: str, threads: int | None = None, folder: str | None = None) -> None:
+        import ray
+
+        super().__init__(threads, folder)
+        node, first = ray.get_runtime_context().get_node_id(), Path(place)
+        with suppress(FileExistsError), first.open("x") as file:
+            file.write(node)
+        self._lacks = first.read_text() in ("", node)
+
+    def compute(self, run: Run, image: str, batch: Batch) -> Row:
+        if self._lacks:
+            return Row(run.run_id, image, "failed", 0.0, "DataError: no folder /data", elsewhere=True)
+        time.sleep(0.02)
+        return super().compute(run, image, batch)
 
 
 class Counting(Mild):

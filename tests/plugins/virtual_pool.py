@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from toy_workers import row_of, shard_of
 
-from harness.contracts import Batch, BatchDone, Rows, Shard
-from harness.executors.scheduler import Event, Finished, Lost, Message, Ready, Scheduler
+from harness.contracts import Batch, BatchDone, Row, Rows, Shard
+from harness.executors.pool import Event, Finished, Lost, Message, Ready
+from harness.executors.scheduler import Scheduler
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Faults:
     accidents: int = 0
     unready: int = 0  # this many starts fail
     every_lease: str | None = None  # kind of death of every worker as soon as it gets a lease
+    about: Callable[[int], dict[str, str]] = lambda slot: {}  # where the workers of a slot are, of as many as fit
+    fails: Callable[[dict[str, str], str, str], str | None] = lambda about, run, image: None  # for a machine's reason
 
 
 @dataclass
@@ -36,6 +39,7 @@ class FakeWorker:
     keep: int = 0
     produced: int = 0
     version: int = 0  # events scheduled under an older one are void: the process is gone
+    slot: int = 0
 
 
 class FakePool:
@@ -46,6 +50,9 @@ class FakePool:
         self.now, self.polls, self.leases, self.deaths = 0.0, 0, 0, 0
         self.twice: set[tuple[str, str]] = set()  # what was given to a second worker while a first one was at it
         self.workers: dict[int, FakeWorker] = {}
+        self.avoided: list[str] = []
+        self.failed: set[tuple[str, str]] = set()  # of batches that failed for a machine's reason, and said so
+        self.closed: set[int] = set()  # slots on hosts that are avoided
         self.log: list[tuple[float, str, int]] = []
         self._spawned = 0
         self._queue: list[tuple[float, int, Callable[[], list[Event]]]] = []
@@ -55,12 +62,13 @@ class FakePool:
         return self.now
 
     def capacity(self) -> int:
-        return self.size
+        return self.size - len(self.closed)
 
     def spawn(self) -> int:
         self._spawned += 1
         number = self._spawned
-        self.workers[number] = FakeWorker()
+        taken = {worker.slot for worker in self.workers.values()} | self.closed
+        self.workers[number] = FakeWorker(slot=next(slot for slot in range(self.size + 1) if slot not in taken))
         assert len(self.workers) <= self.size, "more workers than the pool holds"
         if self.faults.unready > 0:
             self.faults.unready -= 1
@@ -76,7 +84,7 @@ class FakePool:
         hands = 0
         for number, other in self.workers.items():
             if other.shard is not None and number != worker:
-                hands += bool(fresh & self._atoms(other.shard.runs, other.batches[: other.keep]))
+                hands += bool(fresh & self._atoms(other.shard.runs, other.batches[: other.keep]) - self.failed)
         assert hands <= (len(shard.batches) == 1), "the same work in two hands, and more than a batch, or in three"
         self.twice |= fresh if hands else set()
         here.lease, here.shard, here.batches = lease, shard, list(shard.batches)
@@ -96,6 +104,10 @@ class FakePool:
 
     def ahead(self, worker: int, batches: int) -> None:
         pass  # no batch is sent ahead here
+
+    def avoid(self, node: str) -> None:
+        self.avoided.append(node)
+        self.closed |= {slot for slot in range(self.size) if self.faults.about(slot).get("host") == node}
 
     def kill(self, worker: int) -> None:
         self.workers.pop(worker, None)
@@ -127,7 +139,7 @@ class FakePool:
         if number not in self.workers:
             return []
         self.workers[number].ready = True
-        return [Ready(number, {})]
+        return [Ready(number, self.faults.about(self.workers[number].slot))]
 
     def _end(self, number: int, kind: str, reason: str) -> list[Event]:
         """The process is gone; what it said and nobody took is gone too."""
@@ -187,7 +199,14 @@ class FakePool:
     def _say(self, number: int, here: FakeWorker, batch: Batch | None) -> list[Event]:
         assert here.shard is not None
         batch = batch or here.batches[here.produced]
-        rows = [row_of(run.run_id, image, len(batch.slots)) for run in here.shard.runs for image in batch.image_ids]
+        about = {**self.faults.about(here.slot), "worker": str(number)}
+        rows = [
+            row_of(run.run_id, image, len(batch.slots)) if (why := self.faults.fails(about, run.run_id, image)) is None
+            else Row(run.run_id, image, "failed", 0.0, why, elsewhere=True)
+            for run in here.shard.runs for image in batch.image_ids
+        ]  # fmt: skip
+        if any(row.elsewhere for row in rows):
+            self.failed |= self._atoms(here.shard.runs, [batch])
         message = Message(number, here.lease, BatchDone(here.shard.shard_id, batch.index, Rows.of(rows)))
         here.produced += 1
         self._next(number)

@@ -9,7 +9,7 @@ import pytest
 from toy_workers import shard_of
 from virtual_pool import FakePool, Faults, collect, images_of
 
-from harness.executors.scheduler import Event
+from harness.executors.pool import Event
 from harness.executors.suspects import REST, TRIES, Piece, Suspects
 
 

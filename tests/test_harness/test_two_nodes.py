@@ -1,35 +1,70 @@
-"""A running cluster, reached by its address: a node that joins while work is going on is given some."""
+"""A running cluster, reached by its address: nodes that join are given work, that leave cost none, that lack something
+are set aside."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from toy_workers import shard_of
 from two_raylets import Nodes
 
-from harness.contracts import Recipe
+from harness.contracts import BatchDone, Recipe, Shard
 from harness.executors.cluster import RayExecutor
 from harness.executors.seam import LocalExecutor
 
+PLUGINS = str(Path(__file__).parents[1] / "plugins")
+SHARDS = [shard_of(f"s{k}", ["a", "b"], [[f"s{k}b{b}i{i}" for i in range(2)] for b in range(3)]) for k in range(9)]
 
-def test_a_node_that_joins_a_cluster_is_given_work(ray_nodes: Nodes, tmp_path: Path) -> None:
+
+def counts(done: list[BatchDone]) -> dict[tuple[str, str], list[int]]:
+    rows = [row for one in done for row in one.rows]
+    assert len(rows) == 108
+    return {(row.run_id, row.image_id): row.pixels.tolist() for row in rows}
+
+
+def here(shards: list[Shard]) -> dict[tuple[str, str], list[int]]:
+    return counts(list(LocalExecutor(Recipe.of("toy_workers:Mild")).run(shards)))
+
+
+def test_a_node_that_joins_is_given_work_and_one_that_leaves_costs_none(ray_nodes: Nodes, tmp_path: Path) -> None:
     """After a first batch of each shard the workers of the first two nodes wait for one of a third."""
-    plugins, place, events = str(Path(__file__).parents[1] / "plugins"), tmp_path / "place", list[dict[str, Any]]()
-    place.mkdir()
-    worker = Recipe.of("toy_workers:Meeting", folder=plugins, place=str(place), count=3)
-    shards = [shard_of(f"s{k}", ["a"], [[f"s{k}b{b}i{i}" for i in range(2)] for b in range(3)]) for k in range(9)]
+    events, joined = list[dict[str, Any]](), list[str]()
+    worker = Recipe.of("toy_workers:Meeting", folder=PLUGINS, place=str(tmp_path), count=3)
     with RayExecutor(worker, address=ray_nodes.address, stall_seconds=600, on_event=events.append) as executor:
-        results = executor.run(shards)
-        done = [next(results)]
-        joined = ray_nodes.join()
-        try:
-            done += results
-        finally:
-            ray_nodes.leave()
-    here = [row for one in LocalExecutor(Recipe.of("toy_workers:Mild")).run(shards) for row in one.rows]
-    there = [row for one in done for row in one.rows]
-    assert {row.image_id: row.pixels.tolist() for row in there} == {row.image_id: row.pixels.tolist() for row in here}
-    assert len(there) == len(here) == 54
-    nodes = [event["node"] for event in events if event["event"] == "worker_ready"]
-    assert joined in nodes and len(set(nodes)) == 3
+        done = list(with_a_guest(executor.run(SHARDS), ray_nodes, joined, events))
+    assert counts(done) == here(SHARDS)
+    nodes = {event["worker"]: event["node"] for event in events if event["event"] == "worker_ready"}
+    assert joined[0] in nodes.values() and len(set(nodes.values())) == 3
+    (lost,) = [event for event in events if event["event"] == "worker_lost"]
+    assert (lost["node"], nodes[lost["worker"]]) == (joined[0], joined[0])
+    assert lost["kind"] in ("node", "unavailable"), "no blame for what it was at"
+
+
+def with_a_guest(
+    results: Iterator[BatchDone], ray_nodes: Nodes, joined: list[str], events: list[dict[str, Any]]
+) -> Iterator[BatchDone]:
+    """Results; after the first of them a node joins, and it leaves as soon as it has done something."""
+    yield next(results)
+    joined.append(ray_nodes.join())
+    try:
+        for one in results:
+            yield one
+            if any(e["event"] == "worker_ready" and e["node"] in joined and e["worker"] == one.worker for e in events):
+                break
+    finally:
+        ray_nodes.leave()
+    yield from results
+
+
+def test_a_node_where_everything_fails_is_set_aside_and_the_other_does_it_all(ray_nodes: Nodes, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    worker = Recipe.of("toy_workers:Lacking", folder=PLUGINS, place=str(tmp_path / "first"))
+    with RayExecutor(worker, address=ray_nodes.address, on_event=events.append) as executor:
+        done = list(executor.run(SHARDS))
+    assert counts(done) == here(SHARDS)
+    (aside,) = [event for event in events if event["event"] == "host_set_aside"]
+    assert aside["node"] == (tmp_path / "first").read_text()
+    (lost,) = [event for event in events if event["event"] == "worker_lost"]
+    assert (lost["kind"], lost["node"]) == ("aside", aside["node"])
