@@ -25,7 +25,10 @@ _FIRST: tuple[Rgb, ...] = (  # far apart for most eyes, on light and on dark pag
     (148, 103, 189), (140, 86, 75), (127, 201, 127), (253, 174, 160), (31, 90, 60), (166, 206, 227), (177, 15, 46),
 )  # fmt: skip
 _GREY: Rgb = (120, 124, 130)
-_ERRORS = ((0, 114, 178, 90), (214, 40, 57, 235), (128, 128, 128, 0))
+_ERRORS: tuple[Rgba, ...] = ((0, 90, 181, 110), (240, 120, 0, 255), (128, 128, 128, 0))
+ERROR_COLOURS = {  # as CSS writes them; blue and orange are apart for eyes that lack a cone, too
+    name: "#" + bytes(_ERRORS[number]).hex() for name, number in (("right", RIGHT), ("wrong", WRONG))
+}
 _HATCHING = ((0, 0, 0, 0), (236, 239, 241, 105), (38, 44, 50, 120))  # nothing, veil, line: seen on dark and on light
 _OPACITY = 0.75
 _GOLDEN = 0.618033988749895  # turns of hue that never come close to each other soon
@@ -80,7 +83,7 @@ def error_map(predicted: Labels, truth: Labels, background: bool) -> Index:
 
 
 def paint_errors(wrong: Index) -> Pillow.Image:
-    """An error map in colours: wrong red, right a breath of blue, what is not scored see-through."""
+    """An error map in colours: wrong orange, right a breath of blue, what is not scored see-through."""
     return _tinted(wrong, _ERRORS)
 
 

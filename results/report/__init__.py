@@ -88,7 +88,7 @@ def _fill(
     evidence: Evidence, built: Sequence[Matrix], published: Sequence[Published], fresh: Path, old: Path, pairs: bool
 ) -> None:
     speed = pages.speeds(evidence)
-    rooms = browser.write_browser(evidence, gallery.rooms(evidence), fresh)
+    rooms = browser.write_browser(evidence, gallery.rooms(evidence), [matrix.spec.value for matrix in built], fresh)
     contents: dict[str, dict[str, object]] = {
         "index.html": pages.leaderboard(evidence, speed, pairs),
         "tables.html": pages.tables(evidence, built, published),

@@ -100,19 +100,24 @@ class Chromium:
             assert time.monotonic() < end, f"{script} stayed false"
             time.sleep(0.05)
 
-    def press(self, key: str) -> None:
+    def mouse(self, kind: str, x: float, y: float, **further: Any) -> None:
+        """Move, press, release or turn the wheel of a mouse at a place of the window (CSS pixels)."""
+        self.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, **further)
+
+    def press(self, key: str, shift: bool = False) -> None:
         """Press and release a key of the keyboard."""
         codes = {
             "Tab": 9, "Enter": 13, "Space": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
-            "ArrowDown": 40,
+            "ArrowDown": 40, "+": 187, "-": 189, "0": 48,
         }  # fmt: skip
-        text = {"Enter": {"text": "\r"}, "Space": {"text": " "}}.get(key, {})
+        text = {"Enter": {"text": "\r"}, "Space": {"text": " "}}.get(key, {"text": key} if len(key) == 1 else {})
         name = " " if key == "Space" else key
         for kind in ("keyDown", "keyUp"):
             extra = text if kind == "keyDown" else {}
             self.call(
-                "Input.dispatchKeyEvent", type=kind, key=name, code=key, windowsVirtualKeyCode=codes[key], **extra
-            )
+                "Input.dispatchKeyEvent", type=kind, key=name, code=key, windowsVirtualKeyCode=codes[key],
+                modifiers=8 * shift, **extra,
+            )  # fmt: skip
 
     def look(self, width: int, height: int, dark: bool = False, phone: bool = False) -> None:
         """Set the window's size in CSS pixels and the colour scheme."""

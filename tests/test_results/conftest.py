@@ -1,11 +1,13 @@
-"""One results folder of random numbers, with its tables, ledger and report, for all tests that look at them."""
+"""One results folder of random numbers, with tables, ledger and report, and one browser, for all who look at them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import toy_results
+from chromium import Chromium
 from seeds import seed_of
 
 from results import report
@@ -30,3 +32,10 @@ def evidence(toys: Store) -> Evidence:
 def pages(toys: Store) -> Path:
     """The folder of the report."""
     return toys.folder / report.FOLDER
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chromium]:
+    """One Chromium for all that look at pages."""
+    with Chromium() as one:
+        yield one

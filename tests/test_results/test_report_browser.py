@@ -5,7 +5,6 @@ Needs Chromium (`apt-get install chromium`); without it the tests are skipped, u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,6 @@ LISTED = "[...document.querySelectorAll('#images li')].map(l => l.querySelector(
 NUMBERS = "[...document.querySelectorAll('#images li b')].map(b => b.textContent)"
 LEGEND = "[...document.querySelectorAll('#legend li')].map(l => l.textContent)"
 LEGEND_END = "not scored"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
-    with Chromium() as one:
-        yield one
 
 
 def choose(browser: Chromium, select: str, value: str) -> None:
