@@ -20,6 +20,8 @@ MOST_RESAMPLES, LEAST_RESAMPLES = 10_000, 2_000
 _MOST_DIFFERENCES = 400_000_000  # resamples x runs x runs: some seconds on one core
 _BLOCK = 250  # resamples that are drawn at a time
 DUST = 1e-9  # what floats add to a difference
+_NOTHING = 1e-13  # of a mIoU: below what one pixel does in the largest data sets
+_NEAR = 1e-6  # of the runs' own variance: below it that of their difference is summed image by image
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +50,22 @@ def threshold(largest: Floats, alpha: float) -> float:
 def _errors(values: Floats) -> Floats:
     """Standard errors of all paired differences, (runs, runs); 0 where two runs answer alike on every image."""
     products = values.T @ values
-    squares = np.diag(products)[:, None] + np.diag(products)[None, :] - 2 * products
-    squares[squares < 1e-12 * np.maximum(np.diag(products)[:, None], np.diag(products)[None, :])] = 0.0
-    return np.sqrt(np.maximum(squares, 0.0))
+    own = np.diag(products)
+    squares = own[:, None] + own[None, :] - 2 * products
+    near = squares <= _NEAR * np.maximum(own[:, None], own[None, :])  # what rounding may have eaten
+    _, alike = np.unique([hash(column.tobytes()) for column in values.T], return_inverse=True)
+    same = alike[:, None] == alike[None, :]
+    squares[same] = 0.0
+    for run in np.flatnonzero((near & ~same).any(axis=1)):
+        others = np.flatnonzero(near[run] & ~same[run])
+        squares[run, others] = ((values[:, others] - values[:, run : run + 1]) ** 2).sum(axis=0)
+    return np.sqrt(squares)
 
 
 def studentised(gaps: Floats | float, errors: Floats) -> Floats:
     """Differences by their standard errors; without an error, a difference is beyond all chance, and none is 0."""
     gaps = np.asarray(gaps, np.float64)
+    gaps = np.where(np.abs(gaps) > _NOTHING, gaps, 0.0)
     without = np.where(gaps > DUST, np.inf, 0.0)
     return np.divide(gaps, errors, out=without, where=np.asarray(errors) > 0)
 

@@ -37,14 +37,18 @@ class Comparison:
     high: float
     p: float
 
+    def turned(self) -> Comparison:
+        """The same, seen from the other run."""
+        return Comparison(self.worse, self.better, -self.difference, -self.high, -self.low, self.p)
+
 
 @dataclass(frozen=True)
 class Group:
     """The best of some runs, and those not separated from it.
 
     comparisons: of the first group, the best with each other run. detectable: the difference of mIoU that is found with
-    a chance of 80 %; needed: how many images would find one point. None where there was nothing to compare. enough:
-    whether there are images enough to separate anything.
+    a chance of 80 %; needed: how many images would find one point. None where there was nothing to compare, or all
+    answer alike on every image. enough: whether there are images enough to separate anything.
     """
 
     run_ids: tuple[str, ...]
@@ -149,10 +153,14 @@ def _further(drawn: Drawn, left: Sequence[int], reach: float) -> Group:
     return Group(names, (), *_detectable(drawn.errors[first, rest], float(as_student(reach, effects)), effects))
 
 
-def _detectable(errors: Floats, reach: float, effects: ImageEffects) -> tuple[float, int]:
-    """The difference that is found with a chance of POWER, for the middle one of some standard errors."""
-    difference = (reach + float(ndtri(POWER))) * float(np.median(errors))
-    return difference, math.ceil(sum(effects.blocks) * (100 * difference) ** 2)
+def _detectable(errors: Floats, reach: float, effects: ImageEffects) -> tuple[float, int] | tuple[None, None]:
+    """The difference that is found with a chance of POWER, for the middle one of some standard errors, and the images
+    that find one point: as many as are needed at least. Runs that answer alike on every image tell nothing of it."""
+    known = errors[errors > 0]
+    if not known.size:
+        return None, None
+    difference = (reach + float(ndtri(POWER))) * float(np.median(known))
+    return difference, max(FEWEST, math.ceil(effects.images * (100 * difference) ** 2))
 
 
 def _pair(drawn: Drawn, better: int, worse: int, reach: float, p: float) -> Comparison:

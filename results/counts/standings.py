@@ -21,7 +21,7 @@ from results.folder.store import Store
 
 _MOST_VALUES = 250_000_000  # runs x images that are held at a time, 2 GB an array: beyond it no intervals are made
 Place = tuple[str, str]  # benchmark and protocol: what may be compared
-BEST, TIED, WORSE, TOO_FEW = "best", "not separated", "worse", "too few images"
+BEST, TIED, WORSE, BETTER, TOO_FEW = "best", "not separated", "worse", "better", "too few images"
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Standing:
     """One run beside the best on the same `images`. best_there: the best's mIoU on them; behind: that less its own.
 
     level: what runs are ranked by: the best's mIoU on all its images less `behind`; of a whole run, its own mIoU.
-    group: counted from 1; None for a short run. words: BEST, TIED, WORSE or TOO_FEW. interval: of its own mIoU on its
-    own images. whole: whether it has every image that is compared.
+    group: counted from 1; None for a short run. words: BEST, TIED, WORSE or TOO_FEW; of a short run also BETTER.
+    interval: of its own mIoU on its own images. whole: whether it has every image that is compared.
     """
 
     images: int
@@ -149,13 +149,17 @@ def _effects(rivals: Rivals, run_ids: Sequence[str], rows: pl.DataFrame) -> Imag
 
 
 def _beside(pair: ImageEffects, highest: float, seed: int, tests: int) -> Standing:
-    """A short run, second in the pair, beside the best; p and interval hold for all short runs at once (Bonferroni)."""
+    """A short run, second in the pair, beside the best; p and interval hold for all short runs at once (Bonferroni).
+
+    The best was chosen on other images: here the short one may be the better one. Both ways are judged alike.
+    """
     best, own = pair.run_ids
-    group = significance.with_the_best(pair, seed, ALPHA / tests, best)
+    behind = float(pair.score[0] - pair.score[1])
+    upper, lower = (best, own) if behind >= 0 else (own, best)
+    group = significance.with_the_best(pair, seed, ALPHA / tests, upper)
     held = group.comparisons[0] if group.comparisons else None
     if held is not None:
-        held = replace(held, p=min(1.0, held.p * tests))
-    words = TOO_FEW if not group.enough else TIED if own in group.run_ids else WORSE
-    behind = float(pair.score[0] - pair.score[1])
+        held = replace(held if behind >= 0 else held.turned(), p=min(1.0, held.p * tests))
+    words = TOO_FEW if not group.enough else TIED if lower in group.run_ids else WORSE if behind >= 0 else BETTER
     there = float(pair.score[0])
     return Standing(pair.images, behind, there, highest - behind, words, comparison=held, whole=False)

@@ -86,7 +86,8 @@ def _compared(column: Column, pairs: bool) -> list[Comparison]:
         return significance.all_pairs(column.effects, column.standings.seed)
     standings = [column.standing(entry.run_id) for entry in column.entries]
     found = [one for one in standings if one and one.comparison]
-    return [one.comparison for one in sorted(found, key=lambda one: not one.whole) if one.comparison]
+    ordered = [one.comparison for one in sorted(found, key=lambda one: not one.whole) if one.comparison]
+    return [one if one.difference >= 0 else one.turned() for one in ordered]
 
 
 def _about(column: Column) -> list[str]:
@@ -96,7 +97,7 @@ def _about(column: Column) -> list[str]:
         return []
     told = [significance_words.column(column.standings)]
     for number, group in enumerate(groups[1:], start=2):
-        if words := significance_words.detectable(group, effects.images):
+        if words := significance_words.detectable(group, effects):
             told.append(f"Group {number}: {words}.")
     if groups[0].enough:
         drawn = f"{resampling.resamples(len(effects.run_ids)):,} resamples"

@@ -247,7 +247,7 @@ def _mark(
         for home in {id(c): c for c in map(evidence.column_of, places)}.values():
             own = {run_id: cells[place] for run_id, place in places.items()}
             groups = among(home, list(own))
-            if groups and home.effects and (words := significance_words.what_was_compared(groups, home.effects.images)):
+            if groups and home.effects and (words := significance_words.what_was_compared(groups, home.effects)):
                 told[column] = words
             for run_id, cell in with_groups(groups, own).items():
                 cells[places[run_id]] = cell

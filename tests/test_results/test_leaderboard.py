@@ -20,7 +20,8 @@ from harness.errors import StoreError
 from results.folder.recipes import RunRecipe
 from results.folder.store import Store
 from results.leaderboard import main
-from results.tables import leaderboard
+from results.tables import leaderboard, significance_words
+from results.tables.evidence import gather
 from results.tables.terminal import print_leaderboard
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,6 +157,22 @@ def test_failing_on_hard_images_lifts_nobody_and_five_images_shrink_nobody(
     print_leaderboard(leaderboard.build_board(store, partial=True), Console(file=out, width=140))
     assert f"{float(cheat['best_there']):.2f}" in out.getvalue()
     assert "ranked by how far it is from the best" in " ".join(out.getvalue().split())
+
+
+def test_a_short_run_that_is_better_than_the_best_is_called_so(tmp_path: Path, rng: np.random.Generator) -> None:
+    recipes = [recipe(f"r{n}", name, images=80) for n, name in enumerate(["Best", "Short"])]
+    store = filled(
+        tmp_path, recipes, hard_and_easy(rng, "r0", 0.7), hard_and_easy(rng, "r1", 0.9, range(40)),
+    )  # fmt: skip
+    short = next(line for line in lines(store, partial=True) if line["method"] == "Short")
+    behind, low, high = (float(short[name]) for name in ("behind", "behind_low", "behind_high"))
+    assert (short["rank"], short["against_best"]) == ("1", "better") and float(short["p"]) <= 0.05
+    assert low < behind < high < 0
+    evidence = gather(store, partial=True)
+    (column,) = evidence.columns
+    said = significance_words.run_in_words(evidence.entry("r1"), column.standings)
+    told = f"{-behind:.2f} ({-high:.2f} to {-low:.2f}) points ahead of the best on the same 40 images"
+    assert any(words.startswith(told) and words.endswith("better there") for words in said), said
 
 
 def test_where_no_run_is_complete_those_with_the_most_images_are_compared(

@@ -70,6 +70,41 @@ def test_one_group_alike_ties_and_planted_gains_are_found_in_order(rng: np.rando
     assert (held.difference, held.low, held.high, held.p) == (0, 0, 0, 1)
 
 
+def test_one_pixel_in_one_image_separates_nobody(few_draws: None) -> None:
+    """However large the images are: a difference on one image alone has a t of 1."""
+    labelled = np.full((12, 2), 4_500_000, np.int64)
+    inside = np.tile(np.arange(1, 13)[:, None] * 300_000, (3, 1, 2)).reshape(3, 12, 2)
+    inside[1, 0, 0] += 1
+    inside[2, ::2] += 40_000
+    effects = image_effects.of_arrays(inside, 2 * labelled - inside, labelled)
+    drawn = resampling.Drawn.of(effects, 0)
+    exact = [exact_miou(inside[n], np.asarray(2 * labelled - inside[n])) for n in range(2)]
+    gap = effects.score[1] - effects.score[0]
+    assert gap == pytest.approx(float(exact[1] - exact[0]), rel=1e-3)
+    assert gap / drawn.errors[0, 1] == pytest.approx(1, rel=0.1)
+    (group,) = groups(effects.only(["0", "1"]))
+    assert group.run_ids == ("1", "0") and group.comparisons[0].p > 0.2
+    assert (group.needed or 0) >= significance.FEWEST
+    assert [one.run_ids for one in groups(effects)] == [("2", "1", "0")] or len(groups(effects)) == 2
+
+
+def test_runs_that_answer_alike_everywhere_say_nothing_of_what_could_be_found(rng: np.random.Generator) -> None:
+    effects = normal(rng, [0.5, 0.1], images=40)
+    twins = replace(effects, run_ids=("a", "b"), score=effects.score[[0, 0]], values=effects.values[:, [0, 0]])
+    (group,) = groups(twins)
+    assert (group.run_ids, group.detectable, group.needed) == (("a", "b"), None, None)
+    places = [0, 0, 1]
+    three = replace(twins, run_ids=("a", "b", "c"), score=effects.score[places], values=effects.values[:, places])
+    three = replace(three, bias=np.zeros(3))
+    assert (groups(three)[0].detectable or 0) > 0.01, "of those that differ"
+
+
+def test_what_is_needed_is_counted_in_images_where_clusters_are_drawn(rng: np.random.Generator) -> None:
+    effects = replace(normal(rng, [0.5, 0.5], images=12), images=60)
+    group = with_the_best(effects)
+    assert group.needed == pytest.approx(60 * (100 * (group.detectable or 0)) ** 2, rel=0.01)
+
+
 def test_marks_follow_the_comparison_with_the_best_not_the_order_of_scores(rng: np.random.Generator) -> None:
     """A close follower that is surely a little worse is not bold; a wild one below it, of which nothing is sure, is."""
     base = rng.normal(0, 0.1, 200)

@@ -39,11 +39,31 @@ def standings(group: Group, **effects: Any) -> Any:
     ],
 )  # fmt: skip
 def test_what_a_column_says_of_its_best_runs(group: Group, images: int, said: str) -> None:
-    assert words.column(standings(group, images=images)) == said
+    assert words.column(standings(group, images=images, blocks=(images,))) == said
+
+
+def test_clusters_are_called_by_their_name() -> None:
+    said = words.column(standings(Group(("a", "b", "c"), (), 0.025, 390), images=60, blocks=(12,)))
+    assert said == (
+        "3 runs, each compared with the best over the same 12 clusters (60 images): 2 of the others are not separated "
+        "from it. 12 clusters (60 images) find a difference of 2.5 points with a chance of 80 %; one point needs about "
+        "78 clusters (some 390 images)."
+    )
+    few = standings(Group(("a", "b", "c"), (), enough=False), images=60, blocks=(9,))
+    assert words.column(few) == "Too few clusters (9) to separate any of 3 runs; 10 are the least."
+
+
+@pytest.mark.parametrize(
+    ("group", "last"),
+    [(Group(("a", "b"), ()), "from it."), (Group(("a", "b"), (), 4e-10, 10), "one point needs about 10.")],
+)
+def test_nothing_is_said_to_be_zero(group: Group, last: str) -> None:
+    said = words.column(standings(group, images=12, blocks=(12,)))
+    assert said.endswith(last) and "0.0" not in said.replace("less than 0.0001 points", "")
 
 
 def test_one_run_alone_is_compared_with_nothing() -> None:
-    assert words.what_was_compared([Group(("a",), ())], 200) == ""
+    assert words.what_was_compared([Group(("a",), ())], SimpleNamespace(images=200, blocks=(200,))) == ""  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("holding", "rare"), [(4, 1), (5, 0)])
