@@ -126,4 +126,4 @@ def keep_gathered(folder: Path, rows: Iterable[Row]) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(stamped(content)))
+    write_whole(path, lambda file: file.write(stamped(content, path)))

@@ -124,4 +124,4 @@ def picture_damage(path: Path) -> str:
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(stamped(content)))
+    write_whole(path, lambda file: file.write(stamped(content, path)))

@@ -1,7 +1,8 @@
 """Bytes and JSON objects go in; digests come out, and files that carry their own: behind their last byte, or as a key.
 
 A digest is BLAKE2b with 16 bytes, in hexadecimal: one that no accident meets, at the price of a memory copy or two.
-Files of before carry none; they are read as they are, and `python -m results.verify` counts them.
+That of a picture stands for its place in the folder too: whose it is, and of which image. Files of before carry none,
+or one of their bytes alone; they are read as they are, and `python -m results.verify` counts them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from harness.errors import StoreError
 from results.folder.durable import read_whole
 
 SEAL = "seal"  # the key of a JSON object that holds the digest of all its other keys
-_END = b"\nblake2b-16 %s\n"  # behind a picture's last byte, where no decoder looks
-_LENGTH = len(_END % b"") + 32
+_END = b"\nblake2b-16p %s\n"  # behind a picture's last byte, where no decoder looks: of bytes and place
+_END_OF_BEFORE = b"\nblake2b-16 %s\n"  # of bytes alone
+_KINDS = ("label_maps", "pictures", "artefacts")  # where a place in a folder begins
 # With what a whole file without a digest ends, within so many bytes.
 _LAST, _TAIL = {".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82", ".npz": b"PK\x05\x06"}, 22
 CURE = "move it away (`python -m results.verify DIR --set-aside` does) and run the sweep again"
@@ -79,23 +81,42 @@ def read_json(path: Path, of_now: Callable[[dict[str, Any]], bool] = lambda _: F
     return bare
 
 
-def stamped(content: bytes) -> bytes:
-    """A picture's bytes with their digest behind them."""
-    return content + _END % bytes_digest(content).encode()
+def stamped(content: bytes, path: Path) -> bytes:
+    """The bytes of a picture that is to lie there, with their digest behind them."""
+    return content + _END % _of_picture(content, path)
 
 
 def read_stamped(path: Path) -> bytes:
-    """The bytes of a stored picture, without their digest. StoreError when they are not those that were written."""
+    """The bytes of a stored picture, without their digest. StoreError when others were written there."""
     content = read_whole(path, CURE)
-    body, end = content[:-_LENGTH], content[-_LENGTH:]
-    if is_stamped(content) and end == _END % bytes_digest(body).encode():
-        return body
-    if not is_stamped(content) and _LAST.get(path.suffix, b"") in content[-_TAIL:]:
+    for end, digest in ((_END, _of_picture), (_END_OF_BEFORE, lambda body, _: bytes_digest(body).encode())):
+        if _ends_in(content, end):
+            body = content[: -_length(end)]
+            if content[len(body) :] == end % digest(body, path):
+                return body
+            moved = " there (it may be another run's, or another image's)" if end == _END else ""
+            raise StoreError(f"{path} is damaged: its bytes are not those that were written{moved}; {CURE}")
+    if _LAST.get(path.suffix, b"") in content[-_TAIL:]:
         return content  # of before
     raise StoreError(f"{path} is damaged: its bytes are not those that were written; {CURE}")
 
 
 def is_stamped(content: bytes) -> bool:
-    """Whether these bytes end in a digest, be it the right one."""
-    end = content[-_LENGTH:]
-    return len(end) == _LENGTH and end.startswith(_END[: _END.index(b"%")]) and end.endswith(b"\n")
+    """Whether these bytes end in a digest of them and their place, be it the right one."""
+    return _ends_in(content, _END)
+
+
+def _of_picture(content: bytes, path: Path) -> bytes:
+    """The digest of bytes at a place: `label_maps/<run>/<image>.png`, wherever the results folder lies."""
+    begins = [number for number, part in enumerate(path.parts) if part in _KINDS]
+    place = "/".join(path.parts[begins[-1] :]) if begins else path.name
+    return bytes_digest(content + b"\0" + place.encode()).encode()
+
+
+def _length(end: bytes) -> int:
+    return len(end % b"") + 32
+
+
+def _ends_in(content: bytes, end: bytes) -> bool:
+    last = content[-_length(end) :]
+    return len(last) == _length(end) and last.startswith(end[: end.index(b"%")]) and last.endswith(b"\n")

@@ -171,8 +171,9 @@ def test_a_short_run_that_is_better_than_the_best_is_called_so(tmp_path: Path, r
     evidence = gather(store, partial=True)
     (column,) = evidence.columns
     said = significance_words.run_in_words(evidence.entry("r1"), column.standings)
-    told = f"{-behind:.2f} ({-high:.2f} to {-low:.2f}) points ahead of the best on the same 40 images"
-    assert any(words.startswith(told) and words.endswith("better there") for words in said), said
+    (told,) = [words for words in said if "points ahead of the best on the same 40 images" in words]
+    shown = [float(word.strip("()")) for word in told.split()[:4] if word != "to"]
+    assert shown == pytest.approx([-behind, -high, -low], abs=0.006) and told.endswith("better there")
 
 
 def test_where_no_run_is_complete_those_with_the_most_images_are_compared(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -245,5 +246,14 @@ def test_an_artefact_and_what_was_kept_are_refused_when_a_byte_differs(
         code, said = listed(store, capsys)
         assert code == 1 and f"{path} is damaged" in said
         path.write_bytes(whole)
+    other = keepsakes.label_map_path(store.folder, "r1", "1")
+    other.write_bytes(kept.read_bytes())  # whole, and another image's
+    with pytest.raises(StoreError, match=r"may be another run's, or another image's"):
+        keepsakes.read_map(other)
+    code, said = listed(store, capsys)
+    assert code == 1 and f"{other} is damaged" in said and keepsakes.picture_damage(other), "no fit takes it"
+    body = kept.read_bytes().rpartition(b"\nblake2b-16p ")[0]
+    other.write_bytes(body + b"\nblake2b-16 %s\n" % hashlib.blake2b(body, digest_size=16).hexdigest().encode())
+    assert keepsakes.read_kept(other) == png.getvalue(), "of before"
     (place / "weights.bin").unlink()
     assert "weights.bin is not there" in artefacts.artefact_damage(store.folder, "feed01")
