@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 
 from harness.errors import MethodError, bounded, in_words
 from harness.foreign import chance, interrupts, python_names, strays
+from harness.foreign.contexts import in_own_context
 from harness.foreign.foundations import OURS
 from harness.foreign.lending import Lent
 from harness.foreign.registries import registries
@@ -141,12 +142,28 @@ class Guard:
         within: bool = False,
     ) -> Outcome:
         """The same, whatever came of it."""
-        strange = within or is_strange(who)
-        if strange and alone():
+        if not (within or is_strange(who)):
+            return self._asked(who, words, function, lent, opening, strange=False)
+        if alone():
             _functions.settle()  # the first of them: until now nobody had compared functions
-        if strange and who not in _met:
+        if who not in _met:
             _met.add(who)
             _functions.meet(who)
+        _functions.variables.begins(who)
+        try:
+            return in_own_context(who, lambda: self._asked(who, words, function, lent, opening, strange=True))
+        finally:
+            _functions.variables.ends(who)
+
+    def _asked(
+        self,
+        who: str,
+        words: Sequence[str],
+        function: Callable[[], Any],
+        lent: Sequence[Lent],
+        opening: bool,
+        strange: bool,
+    ) -> Outcome:
         loaded, process, self._sure = len(sys.modules), os.getpid(), False
         if words:
             chance.seed(*words)
@@ -206,7 +223,11 @@ class Guard:
 
     def _look(self, who: str, opening: bool, swapped: Sequence[Trace]) -> list[str]:
         """What the call left, in clauses; put back. swapped: of Python's own names, which are back already."""
-        find = self._all if self.careful or opening else self._often
+        wholly = self.careful or opening
+
+        def find() -> list[Trace]:
+            return [*(self._all() if wholly else self._often()), *_functions.variables.traces(who)]
+
         if not find() and not swapped:
             self._clean, self._theirs = self._elsewhere.calls, []
             return []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -49,7 +49,8 @@ class Foundations:
         found |= {one.__name__: one for one in pictures}
         held = (vars(place) for place in list(found.values()))
         named = [one for names in held for word in names.keys() & words if isinstance(one := names[word], type)]
-        own = [one for module in ours.values() for one in list(vars(module).values()) if isinstance(one, type)]
+        all_own = [one for module in ours.values() for one in list(vars(module).values())]
+        own = _with_inner(one for one in all_own if isinstance(one, type))
         layers = [one for name in loaded for one in _layers(sys.modules[name])]
         layers += _layers_of_libraries() if loaded else []
         drawn = [one.Image for one in pictures if isinstance(vars(one).get("Image"), type)]
@@ -64,9 +65,24 @@ def strangers(tops: Collection[str]) -> dict[str, Any]:
         top = name.partition(".")[0]
         if type(module) is not ModuleType or top in (*OURS, *_MAIN) or (top not in tops and _of_a_library(module)):
             continue
-        classes = [one for one in list(vars(module).values()) if isinstance(one, type) and one.__module__ == name]
+        classes = _with_inner(one for one in list(vars(module).values()) if isinstance(one, type))
+        classes = [one for one in classes if one.__module__ == name]
         found |= {name: module, **{f"{name}.{one.__qualname__}": one for one in classes}}
     return found
+
+
+def _with_inner(classes: Iterable[type]) -> list[type]:
+    """Classes, and those that are defined inside them."""
+    found, todo = dict[int, type](), list(classes)
+    while todo:
+        one = todo.pop()
+        if id(one) not in found:
+            found[id(one)] = one
+            todo += [
+                inner for inner in list(vars(one).values())
+                if isinstance(inner, type) and inner.__qualname__.startswith(f"{one.__qualname__}.")
+            ]  # fmt: skip
+    return list(found.values())
 
 
 def is_strangers(one: Any) -> bool:
@@ -108,10 +124,10 @@ def _layers_of_libraries() -> list[type]:
 
 def _words(value: Any) -> Iterator[str]:
     """All names in the code of a function or of a class's functions."""
-    return (word for code in _codes(value) for word in code.co_names)
+    return (word for code in codes_of(value) for word in code.co_names)
 
 
-def _codes(value: Any) -> Iterator[CodeType]:
+def codes_of(value: Any) -> Iterator[CodeType]:
     """The code of a function, or of all functions of a class, with what is defined inside."""
     if isinstance(value, FunctionType):
         yield from _inner(value.__code__)

@@ -64,7 +64,7 @@ def registries() -> Iterator[Watched]:
     if decimal := sys.modules.get("decimal"):
         context = decimal.getcontext
         yield Watched("the arithmetic of decimal numbers", partial(_decimals, context), partial(_put_decimals, context),
-                      _plainly("the arithmetic of decimal numbers changed"), rare=True)  # fmt: skip
+                      _plainly("the arithmetic of decimal numbers changed"))  # fmt: skip
     if copyreg := sys.modules.get("copyreg"):
         yield _table("how objects are copied (copyreg)", copyreg, "dispatch_table", _of_its_own)
     if socket := sys.modules.get("socket"):

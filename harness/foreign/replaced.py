@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from harness.foreign.foundations import OURS, Foundations, is_function, strangers
+from harness.foreign.variables import Variables
 from harness.foreign.watch import Trace
 
 _GONE = object()
@@ -152,15 +153,18 @@ class Functions:
         self._foundations = Foundations()
         self._modules = 0
         self._tops: set[str] = set()
+        self.variables = Variables()
 
     def meet(self, use: str) -> None:
         """The package of this plug-in, and what it brings along, is looked at from the next time on."""
         if (top := use.partition(":")[0].partition(".")[0]) not in self._tops:
             self._tops.add(top)
             self._modules = 0
+        self.variables.meet(use)
 
     def settle(self, sure: bool = False) -> None:
         """Take what is there for right, and take in what was loaded since the last time. sure: nothing else changed."""
+        self.variables.settle()
         if len(sys.modules) == self._modules and (sure or self._glance.same()):
             return
         for name in [name for name, one in self._known.items() if _moved(name, one.place)]:
@@ -171,6 +175,7 @@ class Functions:
         if len(sys.modules) != self._modules:
             self._modules = len(sys.modules)
             theirs = strangers(self._tops) if self._tops else {}
+            self.variables.take(theirs)
             for name, place in (self._foundations.places() | theirs).items():
                 whose: Whose = "theirs" if name in theirs else _whose(name)
                 known = self._known.get(name)

@@ -57,17 +57,18 @@ def _moved(kind: type, was: Mapping[Any, Any], kind_now: type, now: Mapping[Any,
     found = [] if kind is kind_now else [_CLASS]
     if len(was) == len(now) and all(map(operator.is_, was.values(), now.values())):
         return found
-    found += [key for key, one in was.items() if one is not None and not _alike(one, now.get(key, _GONE))]
+    found += [key for key, one in was.items() if one is not None and not alike(one, now.get(key, _GONE))]
     return found + [key for key in now if key not in was and _hides(kind, key)]
 
 
-def _alike(was: Any, now: Any) -> bool:
+def alike(was: Any, now: Any) -> bool:
+    """Whether one is the other, or an equal plain value of its kind."""
     if was is now:
         return True
     if type(was) is not type(now):
         return False
     if isinstance(was, tuple):
-        return len(was) == len(now) and all(map(_alike, was, now))
+        return len(was) == len(now) and all(map(alike, was, now))
     return type(was) in _PLAIN and bool(was == now or was != was)
 
 

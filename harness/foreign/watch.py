@@ -83,7 +83,7 @@ def things() -> tuple[Watched, ...]:
         Watched("threads", strays.look_for_strays, strays.end, strays.strays_told),
         Watched("the trace and profile functions", _tracing, _put_tracing, _plainly("a trace or profile function")),
         Watched("the search path", _path, _put_path, _plainly("sys.path changed"), rare=True),
-        Watched("numpy's buffer size", np.getbufsize, np.setbufsize, rare=True),
+        Watched("numpy's buffer size", np.getbufsize, np.setbufsize),
         attribute("sys.excepthook", sys, "excepthook", rare=True),
         attribute("sys.unraisablehook", sys, "unraisablehook", rare=True),
         attribute("threading.excepthook", threading, "excepthook", rare=True),

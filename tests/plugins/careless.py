@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+import careless_helper
 import numpy as np
 import torch
 import toy_world
@@ -209,6 +210,25 @@ HABITS: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 
+def keeps(image: Any) -> None:
+    """Calls a function of theirs, and fills in what is empty: that is no meddling."""
+    careless_helper.keep(image)
+    careless_helper.CACHE[f"mine {len(careless_helper.CACHE)}"] = 1.0
+
+
+MEDDLES: dict[str, Callable[[Any], Any]] = {
+    "variable": swap(careless_helper, "VALUE", 0.0),
+    "gone": lambda image: vars(careless_helper).pop("VALUE", None),
+    "entry": lambda image: careless_helper.TABLE.update(share=0.0),
+    "deep entry": lambda image: careless_helper.TABLE["deep"].clear(),  # type: ignore[attr-defined]
+    "list": lambda image: careless_helper.SHARES.append(-0.5), "array": lambda image: careless_helper.WEIGHTS.fill(0),
+    "configuration": swap(careless_helper.CONFIGURATION, "share", 0.0),
+    "nested class": swap(careless_helper.Outer.Inner, "share", 0.0),
+    "context": lambda image: careless_helper.MODE.set(1.0), "keeps": keeps,
+}  # fmt: skip
+HABITS_OF_ALL = HABITS | MEDDLES
+
+
 @dataclass(frozen=True)
 class Careless:
     """Has a habit, of HABITS, and then answers."""
@@ -219,11 +239,11 @@ class Careless:
 
     def __post_init__(self) -> None:
         if self.opening:
-            HABITS[self.habit](None)
+            HABITS_OF_ALL[self.habit](None)
 
     def segment(self, image: Any, vocabulary: Vocabulary) -> Any:
         if not self.opening:
-            HABITS[self.habit](image)
+            HABITS_OF_ALL[self.habit](image)
         return np.zeros(image.shape[:2], np.int16)
 
 

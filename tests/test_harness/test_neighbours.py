@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType
 
+import careless_helper
 import numpy as np
 import pytest
 import torch
@@ -162,7 +163,8 @@ def own_streams() -> Iterator[None]:
 def test_no_habit_is_left_out_and_the_page_has_them_all() -> None:
     assert set(SAYS) | {"nothing", "seeds", "child", "end"} == set(HABITS) and len(SAYS) >= 20
     page = (Path(__file__).parents[2] / "docs" / "neighbours.md").read_text(encoding="utf-8")
-    assert [words for words in (*SAYS.values(), *READS.values()) if words.removesuffix(" changed") not in page] == []
+    said = (*SAYS.values(), *READS.values(), *MEDDLES.values())
+    assert [words for words in said if words.removesuffix(" changed") not in page] == []
 
 
 def test_what_opening_changes_in_surroundings_is_put_back_with_one_line(
@@ -224,6 +226,40 @@ def test_a_careless_neighbour_fails_and_changes_nobody(
     for row in rows["careless"]:
         assert SAYS[habit] in (row.error or ""), row.error
     assert counts(rows["delicate"]) == counts(alone), [row.error for row in rows["delicate"]]
+
+
+MEDDLES = {  # what is done to a module on which another method rests -> what the rows say
+    **dict.fromkeys(("variable", "gone"), "careless_helper.VALUE changed"),
+    **dict.fromkeys(("entry", "deep entry"), "what careless_helper.TABLE holds changed"),
+    "list": "what careless_helper.SHARES holds changed",
+    "array": "what careless_helper.WEIGHTS holds changed",
+    "configuration": "what careless_helper.CONFIGURATION holds changed",
+    "nested class": "careless_helper.Outer.Inner.share replaced",
+}
+
+
+@pytest.mark.parametrize("habit", [*MEDDLES, "context", "keeps"])
+def test_who_meddles_with_anothers_module_fails_and_changes_nobody(habit: str) -> None:
+    """What a module does to its own variables, whoever calls it, and what is filled in there, is no meddling."""
+    tabled = Cell(Recipe.of("careless_helper:Tabled"), "tabled")
+    alone = counts(rows_of(tabled)["tabled"])
+    rows = rows_of(Cell(Recipe.of("careless:Careless", habit=habit), "careless"), tabled)
+    assert counts(rows["tabled"]) == alone and {row[1] for row in alone} == {"ok"}
+    errors = {row.error or "" for row in rows["careless"]}
+    assert all(MEDDLES[habit] in error for error in errors) if habit in MEDDLES else errors == {""}, errors
+    held = careless_helper
+    assert (held.VALUE, held.TABLE["share"], held.SHARES, held.MODE.get()) == (0.5, 0.25, [0.5, 0.25], 0.0)
+
+
+def test_a_plug_in_finds_again_what_it_set_in_its_context() -> None:
+    from contextvars import ContextVar
+
+    mode: ContextVar[int] = ContextVar("mode", default=0)
+    guard, seen = calls.Guard(), list[int]()
+    guard.settle()
+    for who in ("one:One", "two:Two", "one:One"):
+        guard.ask(who, (), lambda: seen.append(mode.get()) or mode.set(mode.get() + 1))
+    assert (seen, mode.get()) == ([0, 0, 1], 0)
 
 
 READS = {  # what a reader does -> what its rows say

@@ -1,0 +1,304 @@
+"""Strangers' modules flow in, as they are now; what a plug-in changed of their variables that is not its own flows out.
+
+A module changes its own variables as it likes (a cache, a counter), and so does a plug-in those of the modules that it
+alone rests on. What another plug-in rests on too may be filled in (None, a new entry), not changed from outside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dis
+import operator
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from harness.foreign.foundations import OURS, codes_of, is_function, is_strangers
+from harness.foreign.held import MAPPINGS
+from harness.foreign.structure import alike
+from harness.foreign.watch import Trace
+
+MOST, LARGEST, WIDEST = 200, 1000, 1 << 16  # containers of a module, entries of one, bytes of an array
+_GONE = object()
+_PLAIN_OBJECTS = (SimpleNamespace, argparse.Namespace)
+_STORES = frozenset({"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "STORE_ATTR", "DELETE_ATTR"})
+_CHANGES = frozenset({
+    "add", "append", "appendleft", "clear", "discard", "extend", "fill", "insert", "move_to_end", "pop", "popitem",
+    "remove", "reverse", "setdefault", "sort", "update",
+})  # fmt: skip
+_MAKERS = ("__init__", "__new__", "__post_init__", "__setattr__")
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """A container that hangs on a variable, and what it held. attributes: it is those of an object."""
+
+    variable: str
+    held: Any
+    was: Any
+    attributes: bool = False
+
+    @classmethod
+    def of(cls, variable: str, held: Any, attributes: bool = False) -> _Inside:
+        return cls(variable, held, _copied(held), attributes)
+
+    def same(self) -> bool:
+        held, was = self.held, self.was
+        if isinstance(held, np.ndarray):
+            return bool(held.shape == was.shape and held.tobytes() == was.tobytes())
+        if len(held) != len(was):
+            return False
+        if isinstance(held, set):
+            return all(map(operator.is_, held, was)) or bool(held == was)
+        if isinstance(held, dict):
+            return all(map(operator.is_, held, was)) and all(map(operator.is_, held.values(), was.values()))
+        return all(map(operator.is_, held, was))
+
+    def filled(self) -> bool:
+        """Whether what was there still is, or is equal, or was None."""
+        if isinstance(self.held, dict):
+            return all(one is None or alike(one, self.held.get(key, _GONE)) for key, one in self.was.items())
+        if isinstance(self.held, list):
+            return len(self.held) == len(self.was) and all(map(alike, self.was, self.held))
+        return isinstance(self.held, set) and self.was <= self.held
+
+
+class _Module:
+    """A stranger's module as it was."""
+
+    def __init__(self, name: str, place: ModuleType) -> None:
+        self.name, self.place = name, place
+        held = {key: one for key, one in list(vars(place).items()) if _counts(key, one)}
+        self.values = held
+        self._names, self._were = tuple(held), tuple(held.values())
+        self.inside = tuple(_hanging(held))
+
+    def same(self) -> bool:
+        now = map(vars(self.place).get, self._names)
+        return all(map(operator.is_, now, self._were)) and all([one.same() for one in self.inside])
+
+
+class Variables:
+    """Those of strangers' modules in this process; looked at after every call of a stranger's plug-in."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Module] = {}
+        self._met: set[str] = set()  # modules of plug-ins
+        self._near: dict[str, frozenset[str]] = {}
+        self._inside: Counter[str] = Counter()
+        self._since: set[str] = set()  # plug-ins that were in a call since all was looked at
+        self._lock = threading.RLock()
+
+    def meet(self, use: str) -> None:
+        """A stranger's plug-in, by its address."""
+        self._met.add(use.partition(":")[0])
+
+    def take(self, theirs: Mapping[str, Any]) -> None:
+        """The modules of strangers, by name: those that are loaded now."""
+        with self._lock:
+            self._near = {}
+            modules = {name: one for name, one in theirs.items() if isinstance(one, ModuleType)}
+            kept = {name: one for name, one in self._known.items() if modules.get(name) is one.place}
+            self._known = {name: kept.get(name) or _Module(name, one) for name, one in modules.items()}
+
+    def settle(self) -> None:
+        """Take what is there for right, unless a call goes on."""
+        with self._lock:
+            if not self._inside:
+                self._adopt()
+
+    def begins(self, who: str) -> None:
+        """The plug-in has its turn."""
+        with self._lock:
+            self._inside[who] += 1
+            self._since.add(who)
+
+    def ends(self, who: str) -> None:
+        """Its turn is over, and what it left was looked at."""
+        with self._lock:
+            self._inside[who] -= 1
+            self._inside = +self._inside
+            self._since = set(self._inside)
+
+    def traces(self, who: str) -> list[Trace]:
+        """What was changed that is nobody's own among those who had a turn; the rest is taken for right."""
+        changed = [one for one in list(self._known.values()) if not one.same()]
+        if not changed:
+            return []
+        with self._lock:
+            found = [trace for one in changed for trace in self._of_module(one, {who, *self._since})]
+            if not found:
+                self._adopt()
+        return found
+
+    def _adopt(self) -> None:
+        for name, one in list(self._known.items()):
+            if not one.same():
+                self._known[name] = _Module(name, one.place)
+
+    def _of_module(self, one: _Module, turns: set[str]) -> Iterator[Trace]:
+        if any(self._is_own(one.name, use) for use in turns):
+            return
+        now, own = vars(one.place), _own_of(str(getattr(one.place, "__file__", "")))
+        if own is None:
+            return
+        for key, was in one.values.items():
+            held = now.get(key, _GONE)
+            if not (was is None or key in own.assigned or alike(was, held)):
+                put = partial(self._put, one.name, now, key)
+                yield Trace(f"{one.name}.{key} changed", partial(put, was), partial(put, held))
+        for part in one.inside:
+            if part.same() or part.filled() or part.variable in own.filled or _changes_itself(now.get(part.variable)):
+                continue
+            fill = partial(self._fill, one.name, part.held)
+            yield Trace(f"what {one.name}.{part.variable} holds changed", partial(fill, part.was),
+                        partial(fill, _copied(part.held)))  # fmt: skip
+
+    def _is_own(self, name: str, use: str) -> bool:
+        """Whether no plug-in but this one rests on a module. Of ours one knows only that it calls a stranger's."""
+        home = use.partition(":")[0]
+        others = [other for other in self._met if other != home and name in self._reach(other)]
+        if home.partition(".")[0] in OURS:
+            return len(others) < 2
+        return name in self._reach(home) and not others
+
+    def _reach(self, home: str) -> frozenset[str]:
+        """The strangers' modules that a module rests on, itself included, as far as they show in what is loaded."""
+        if home not in self._near:
+            seen, queue = set[str](), [home]
+            while queue:
+                if (name := queue.pop()) not in seen and name in self._known:
+                    seen.add(name)
+                    queue += _names_in(self._known[name].place, self._known)
+            self._near[home] = frozenset(seen)
+        return self._near[home]
+
+    def _put(self, name: str, holder: dict[str, Any], key: str, value: Any) -> None:
+        if value is _GONE:
+            holder.pop(key, None)
+        else:
+            holder[key] = value
+        self._again(name)
+
+    def _fill(self, name: str, held: Any, was: Any) -> None:
+        if isinstance(held, np.ndarray):
+            held[...] = was
+        elif isinstance(held, list):
+            held[:] = was
+        else:
+            held.clear()
+            held.update(was)
+        self._again(name)
+
+    def _again(self, name: str) -> None:
+        with self._lock:
+            self._known[name] = _Module(name, self._known[name].place)
+
+
+def _counts(key: str, value: Any) -> bool:
+    """Whether a name of a module is a variable; functions and classes are watched elsewhere."""
+    return key[:2] != "__" and not isinstance(value, ModuleType | type) and not is_function(value)
+
+
+def _hanging(held: Mapping[str, Any]) -> Iterator[_Inside]:
+    """The small containers that hang on variables, each once."""
+    seen, todo = set[int](), list(held.items())
+    while todo and len(seen) < MOST:
+        variable, one = todo.pop()
+        if id(one) in seen:
+            continue
+        if type(one) is tuple:
+            todo += [(variable, inner) for inner in one[:LARGEST]]
+        elif type(one) is np.ndarray:
+            if one.nbytes <= WIDEST and one.dtype != object:
+                seen.add(id(one))
+                yield _Inside.of(variable, one)
+        elif type(one) in (*MAPPINGS, list, set):
+            seen.add(id(one))
+            if len(one) <= LARGEST:
+                yield _Inside.of(variable, one)
+                todo += [(variable, inner) for inner in (one.values() if isinstance(one, dict) else one)]
+        elif type(getattr(one, "__dict__", None)) is dict and _is_plain(type(one)):
+            seen.add(id(one))
+            if len(vars(one)) <= LARGEST:
+                yield _Inside.of(variable, vars(one), attributes=True)
+                todo += [(variable, inner) for inner in vars(one).values()]
+
+
+def _is_plain(kind: type) -> bool:
+    """Whether objects of a class are looked into: those of strangers' own, that are no networks."""
+    torch = sys.modules.get("torch")
+    network = torch is not None and hasattr(torch, "nn") and issubclass(kind, torch.nn.Module)
+    return kind in _PLAIN_OBJECTS or (is_strangers(kind) and not network)
+
+
+def _copied(held: Any) -> Any:
+    return dict(held) if isinstance(held, dict) else held.copy()
+
+
+@dataclass(frozen=True)
+class _Own:
+    """The variables of a module that its own functions assign, and those whose content they may change."""
+
+    assigned: frozenset[str]
+    filled: frozenset[str]
+
+
+@cache
+def _own_of(file: str) -> _Own | None:
+    """What the source of a module says; None where there is none, and nothing is known."""
+    try:
+        nodes = list(ast.walk(ast.parse(Path(file).read_bytes())))
+    except (OSError, ValueError, SyntaxError, RecursionError):
+        return None
+    assigned = {name for one in nodes if isinstance(one, ast.Global) for name in one.names}
+    return _Own(frozenset(assigned), frozenset(filter(None, map(_root_of, _changed_in(nodes)))))
+
+
+def _changed_in(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Expressions of which entries or attributes are set, on which changing methods are called, and that get a name."""
+    for one in nodes:
+        if isinstance(one, ast.Subscript | ast.Attribute):
+            changes = not isinstance(one.ctx, ast.Load) or getattr(one, "attr", "") in _CHANGES
+            yield from [one.value] if changes else []
+        elif isinstance(one, ast.Assign | ast.Return | ast.NamedExpr | ast.AugAssign) and one.value is not None:
+            yield from [one.value] if isinstance(one.value, ast.Name) else []
+
+
+def _root_of(one: ast.AST) -> str:
+    while isinstance(one, ast.Subscript | ast.Attribute):
+        one = one.value
+    return one.id if isinstance(one, ast.Name) else ""
+
+
+def _changes_itself(value: Any) -> bool:
+    """Whether the methods of an object's class, once it is made, change what it holds."""
+    kind = type(value)
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    methods = [one for name, one in vars(kind).items() if isinstance(one, FunctionType) and name not in _MAKERS]
+    written = [one for one in methods if one.__code__.co_filename == file]  # not those that dataclasses makes
+    return is_strangers(kind) and any(_changes(code) for one in written for code in codes_of(one))
+
+
+def _changes(code: CodeType) -> bool:
+    """Whether a function changes an entry, an attribute or a container, of whatever."""
+    return not _CHANGES.isdisjoint(code.co_names) or any(step.opname in _STORES for step in dis.get_instructions(code))
+
+
+def _names_in(module: ModuleType, known: Mapping[str, Any]) -> list[str]:
+    """The modules among the known that one imports, as far as its variables, functions and classes show."""
+    values = list(vars(module).values())
+    found = {one.__name__ for one in values if isinstance(one, ModuleType)}
+    found |= {str(getattr(one, "__module__", "")) for one in values if is_function(one)}
+    words = {word for one in values for code in codes_of(one) for word in code.co_names}
+    parents = {module.__name__.rpartition(".")[0]}
+    return [name for name in known if name in found | words | parents or name.rpartition(".")[2] in words]
