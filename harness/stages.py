@@ -16,6 +16,7 @@ from rich.console import Console
 from harness.contracts import BatchDone, Gathering, Labelling, Purpose, Recipe, Rows, Scoring, Shard
 from harness.executors.seam import Executor
 from harness.fits import Fits
+from harness.foreign import interrupts
 from harness.planning.data_now import DataNow
 from harness.planning.overlap import overlap
 from harness.planning.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
@@ -85,6 +86,8 @@ class Desk:
                 if len(done.rows):
                     yield done, self._keep(done, planned)
             self.writer.flush()
+            if interrupts.closing():
+                raise interrupts.Closed
             self.fits.do([fit for fit in stage.fits if self._has_use(fit, plan)])
 
     def _has_use(self, fit: PlannedFit, plan: Plan) -> bool:

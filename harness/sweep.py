@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from harness import stages
+from harness import sharding, stages
 from harness.contracts import Recipe, expanded
 from harness.errors import HarnessError
 from harness.executors import placement
@@ -29,6 +29,7 @@ from harness.grid import reading as grids
 from harness.grid.form import MOST_WORKERS
 from harness.planning import plan as plans
 from harness.planning import report as plan_report
+from harness.planning import shares
 from harness.planning.plan import Plan, PlannedRun
 from harness.progress import Progress
 from harness.pulse import Pulse
@@ -57,12 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with interrupts.listening():
             loading.refuse_foreign_packages()
             options = _arguments(arguments)
-            return sweep(options, console_for_output(options.quiet))
+            with interrupts.grace(options.grace):
+                return sweep(options, console_for_output(options.quiet))
     except HarnessError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("Interrupted; what is done is kept, the same command goes on from there.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        ended = "Ended with the batch at work, as asked" if isinstance(error, interrupts.Closed) else "Interrupted"
+        print(f"{ended}; what is done is kept, the same command goes on from there.", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -71,10 +74,18 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
     grid = grids.read_grid(options.grid, options.set, later=True)
     if options.plan:
         return _show_plan(options, grid, console)
-    store = Store.open(options.results)
+    if options.shard:
+        sharding.take_over(options.results, options.shard)
+    store = Store.open(_folder(options))
     with Pulse(store.event) as pulse:
         code = pulse.code = _swept(options, grid, store, pulse, console)
     return code
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    """Where results are written."""
+    results: Path = options.results
+    return sharding.folder_of(results, options.shard) if options.shard else results
 
 
 def _swept(options: argparse.Namespace, grid: grids.Grid, store: Store, pulse: Pulse, console: Console) -> int:
@@ -85,6 +96,8 @@ def _swept(options: argparse.Namespace, grid: grids.Grid, store: Store, pulse: P
             held = store.held()
             plan = _plan(options, grid, store, held)
         _tell_of_before(store, held, console)
+        if options.shard:
+            return _share_done(plan, store, writer, held, options, grid, pulse, console)
         _do(plan, store, writer, held, options, grid, pulse, console)
         while _may_change(plan):
             held = store.held()
@@ -102,6 +115,26 @@ def _swept(options: argparse.Namespace, grid: grids.Grid, store: Store, pulse: P
     report = [] if options.no_report else [_report(store, options.partial)]
     console.print(*(f"\n{path}" for path in (*files, *report)), sep="", highlight=False, soft_wrap=True)
     return _verdict(plan, store, board.disputes)
+
+
+def _share_done(
+    plan: Plan, store: Store, writer: Writer, held: Held, options: argparse.Namespace, grid: grids.Grid, pulse: Pulse,
+    console: Console,
+) -> int:  # fmt: skip
+    """One job's share of the next stage is done; the exit code. Tables are made of what all jobs did."""
+    share = shares.next_stage(plan, options.shard)
+    _do(share.plan, store, writer, held, options, grid, pulse, console)
+    writer.flush()
+    console.print(
+        sharding.what_comes_next(share, options.shard, options.results, options.grid),
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    if not (lacking := sharding.lacking(share.plan, store)):
+        return DONE
+    print(f"{lacking} results of this share failed or are missing; the same command tries them again.", file=sys.stderr)
+    return INCOMPLETE
 
 
 def _table_of_before(store: Store, grid: grids.Grid) -> changes.Before:
@@ -149,9 +182,11 @@ def _plan_again(plan: Plan, options: argparse.Namespace, grid: grids.Grid, store
 
 def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) -> int:
     """What would be done; nothing is made or changed."""
-    store = Store.open(options.results, create=False) if options.results.exists() else None
+    place = next((one for one in (_folder(options), options.results) if one.exists()), None)
+    store = Store.open(place, create=False) if place else None
     held = store.held() if store else None
     plan, timings = _plan(options, grid, store, held), overview.seconds_per_image(store, held) if store and held else {}
+    plan = shares.next_stage(plan, options.shard).plan if options.shard else plan
     if options.json:
         told = plan_report.as_dict(plan, timings, _workers(options, grid))
         print(json.dumps({**told, "stored_under_an_earlier_identity": _of_before(store, held)}, indent=2))
@@ -340,6 +375,16 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=_workers_asked, metavar="N", help="workers (default: one a GPU, else as CPUs allow)"
     )
+    parser.add_argument(
+        "--shard", type=_share, metavar="I/N", help="only this job's share of N, in DIR/shards/I-of-N, to be merged"
+    )
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds that a batch has to end after SIGTERM (default: 0)",
+    )
     parser.add_argument("--limit", type=_positive, metavar="IMAGES", help="only the first images of every benchmark")
     choice = "compute this one alone, by its name in the grid (may be given again); the table stays the whole grid's"
     parser.add_argument("--benchmark", action="append", default=[], metavar="NAME", help=choice)
@@ -363,6 +408,13 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.quiet and options.plan:
         known.error("--plan is there to be read; it goes without --quiet")
     return options
+
+
+def _share(text: str) -> shares.Share:
+    try:
+        return shares.Share.of(text)
+    except HarnessError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> int:

@@ -24,15 +24,16 @@ SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes ar
 SPEAKS_RAY = {
     "harness/executors/cluster.py", "harness/executors/cluster_reach.py", "harness/executors/cluster_fit.py",
 }  # fmt: skip
-DOORS = {  # stages and fits are the door's back rooms, catalogue that of `list`; segmenting and running are for Python
-    "harness/sweep.py", "harness/stages.py", "harness/fits.py", "harness/status.py", "harness/checks/__main__.py",
-    "harness/catalogue.py", "harness/__main__.py", "harness/segmenting.py", "harness/running.py",
-    "harness/starting.py",
+# stages, sharding and fits are the door's back rooms, catalogue that of `list`; segmenting and running are for Python
+DOORS = {
+    "harness/sweep.py", "harness/sharding.py", "harness/stages.py", "harness/fits.py", "harness/status.py",
+    "harness/checks/__main__.py", "harness/catalogue.py", "harness/__main__.py", "harness/segmenting.py",
+    "harness/running.py", "harness/starting.py",
 }  # fmt: skip
 RIVER = (  # the rooms of the harness in the order in which values flow; none knows a later one
     "errors", "contracts", "yaml_lines", "foreign", "recipes", "protocol", "grid", "planning", "work", "learning",
-    "executors", "progress", "pulse", "checks", "tags", "fits", "stages", "sweep", "status", "running", "segmenting",
-    "starting", "catalogue", "completion", "__main__",
+    "executors", "progress", "pulse", "checks", "tags", "fits", "stages", "sharding", "sweep", "status", "running",
+    "segmenting", "starting", "catalogue", "completion", "__main__",
 )  # fmt: skip
 RESULTS = ("folder", "counts", "tables", "pictures", "report")  # likewise; the commands beside them come last
 VAGUE = {"utils", "common", "helpers", "base", "misc", "tools", "stuff"}

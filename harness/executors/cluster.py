@@ -28,6 +28,7 @@ from harness.executors.placement import Place
 from harness.executors.pool import Event, Finished, Lost, Message, Ready
 from harness.executors.scheduler import Scheduler
 from harness.executors.seam import Worker, open_worker, steadily
+from harness.foreign import interrupts
 from harness.learning import fitting
 from harness.learning.fitting import Ended, FitJob
 
@@ -332,8 +333,9 @@ class RayExecutor:
         self._pool = RayPool(self._recipe, place, self._workers, self._address is None)
         self._tell({"event": "workers", "at_most": self._pool.capacity(), "threads": place.threads, "gpus": place.gpus})
         self._scheduler = Scheduler(
-            self._pool, stall_seconds=self._stall_seconds, ready_seconds=self._ready_seconds, on_event=self._tell
-        )
+            self._pool, stall_seconds=self._stall_seconds, ready_seconds=self._ready_seconds, on_event=self._tell,
+            closing=interrupts.closing,
+        )  # fmt: skip
         return self._scheduler
 
     def _connected(self) -> Place:

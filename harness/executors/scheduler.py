@@ -70,7 +70,8 @@ class Scheduler:
     """Hands shards to the workers of a pool and keeps these workers from one `run` to the next.
 
     stall_seconds: silence after which a worker counts as hung (None: from the times of batches). ready_seconds: how
-    long a worker may take to start. clock: seconds, monotonic. on_event: told what happens to workers.
+    long a worker may take to start. clock: seconds, monotonic. on_event: told what happens to workers. closing: whether
+    nothing more is to be begun.
     """
 
     def __init__(
@@ -81,8 +82,10 @@ class Scheduler:
         ready_seconds: float = 600.0,
         clock: Callable[[], float] = time.monotonic,
         on_event: Callable[[dict[str, object]], None] = lambda event: None,
+        closing: Callable[[], bool] = lambda: False,
     ) -> None:
         self._pool, self._clock, self._tell = pool, clock, on_event
+        self._closing = closing
         self._ready_seconds, self._patience = ready_seconds, Patience(stall_seconds)
         self._workers: dict[int, _Worker] = {}
         self._idle: dict[int, None] = {}  # ready, and without a lease, in order
@@ -107,6 +110,8 @@ class Scheduler:
         self._begin()
         try:
             while self._work or self._second or any(lease.pending for lease in self._leases()):
+                if self._closing():
+                    self._close()
                 self._staff()
                 self._assign()
                 self._look_ahead()
@@ -119,6 +124,16 @@ class Scheduler:
         finally:
             for number in [n for n, worker in self._workers.items() if worker.lease and worker.lease.pending]:
                 self._drop(number)
+
+    def _close(self) -> None:
+        """Begin nothing more: what waits is forgotten, and workers do what they were asked for already."""
+        self._work, self._second = Suspects((), self._clock), SecondTries()
+        for number, worker in self._workers.items():
+            if (lease := worker.lease) is not None:
+                batches = lease.piece.shard.batches
+                keep = self._pool.cut(number, lease.number, len(batches) - len(lease.pending) + 1)
+                for batch in batches[keep:]:
+                    lease.pending.pop(batch.index, None)
 
     def _begin(self) -> None:
         self._barren = 0  # workers lost since something last got done

@@ -32,7 +32,9 @@ class Executor(Protocol):
     """Sends shards to workers. Whoever computes, the rows are the same but for their seconds."""
 
     def run(self, shards: Sequence[Shard]) -> Iterator[BatchDone]:
-        """What got done, as it comes; the rows of a batch can come in several parts, each (run, image) once."""
+        """What got done, as it comes; the rows of a batch can come in several parts, each (run, image) once. Where a
+        signal asks for an end (interrupts.closing), what is at work is done and no more.
+        """
         ...
 
     def fit(self, jobs: Sequence[FitJob], begin: Callable[[FitJob], None]) -> Iterator[Ended]:
@@ -58,7 +60,10 @@ class LocalExecutor:
     def run(self, shards: Sequence[Shard]) -> Iterator[BatchDone]:
         for shard in shards:
             self._worker = self._worker or open_worker(self._recipe)
-            yield from steadily(self._worker, shard)
+            for done in steadily(self._worker, shard):
+                yield done
+                if interrupts.closing():
+                    return
 
     def fit(self, jobs: Sequence[FitJob], begin: Callable[[FitJob], None]) -> Iterator[Ended]:
         return fitting.one_by_one(jobs, begin)

@@ -1,0 +1,93 @@
+"""A plan and one job of several flow in; its share of the next stage flows out: the same split whatever is stored.
+
+Jobs share images by their fixed batches, so that passes stay shared and no batch changes its shape. What is gathered
+and learned rests on the images of all: the first job does that alone, once the others' label maps were merged.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from harness.contracts import Gathering
+from harness.errors import HarnessError
+from harness.planning import batches
+from harness.planning.plan import Plan, Stage
+from harness.planning.planned import PlannedRun
+
+MOST = 10_000
+
+
+@dataclass(frozen=True)
+class Share:
+    """Job `number`, from 1, of `count` that do one grid together."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def of(cls, text: str) -> Share:
+        """From `2/6`. HarnessError for anything else."""
+        found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text, re.ASCII)
+        number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+        if not 1 <= number <= count <= MOST:
+            raise HarnessError(
+                f"{text!r} is no share; write I/N, as in 2/6 for the second of six jobs (N at most {MOST})"
+            )
+        return cls(number, count)
+
+    def __str__(self) -> str:
+        return f"{self.number}-of-{self.count}"
+
+    def images(self, image_ids: tuple[str, ...], batch: int) -> frozenset[str]:
+        """Those of a benchmark's images that this job does."""
+        own = [one for one in batches.fixed(image_ids, batch) if one.index % self.count == self.number - 1]
+        return frozenset(image_id for one in own for image_id in one.image_ids)
+
+
+@dataclass(frozen=True)
+class NextStage:
+    """What one job does now. plan: with that alone in its stages. what: in words; last: nothing comes after it."""
+
+    plan: Plan
+    what: str
+    last: bool
+
+
+def next_stage(plan: Plan, share: Share) -> NextStage:
+    """A job's share of the first stage that is not done."""
+    stages = [stage for stage in plan.stages if stage.groups or stage.fits]
+    shared = next((n for n, stage in enumerate(stages) if any(map(_is_shared, _members(stage)))), len(stages))
+    if not stages:
+        return NextStage(replace(plan, stages=()), "all is done", not plan.waiting)
+    if shared:
+        learned = sorted({fit.method_name for stage in stages[:shared] for fit in stage.fits})
+        alone = tuple(stages[:shared]) if share.number == 1 else ()
+        what = f"what {', '.join(learned)} learn" if learned else "what is gathered for learners"
+        return NextStage(replace(plan, stages=alone), f"{what}, which the first job does alone", False)
+    images: dict[tuple[str, ...], frozenset[str]] = {}
+    groups = [_own(group, share, plan.batch, images) for group in stages[0].groups]
+    kinds = sorted({one.run.purpose.kind for one in _members(stages[0]) if _is_shared(one)}, reverse=True)
+    what = " and ".join({"score": "scores", "label": "label maps to learn from"}[kind] for kind in kinds)
+    own = tuple(group for group in groups if group)
+    last = len(stages) == 1 and not stages[0].fits and not plan.waiting and not any(one.trials for one in plan.runs)
+    return NextStage(replace(plan, stages=(Stage(own),) if own else ()), what, last)
+
+
+def _members(stage: Stage) -> list[PlannedRun]:
+    return [one for group in stage.groups for one in group]
+
+
+def _is_shared(planned: PlannedRun) -> bool:
+    return not isinstance(planned.run.purpose, Gathering)
+
+
+def _own(
+    group: tuple[PlannedRun, ...], share: Share, batch: int, images: dict[tuple[str, ...], frozenset[str]]
+) -> tuple[PlannedRun, ...]:
+    """The runs of a group with what this job does of them. images: by a benchmark's ids, as they were asked for."""
+    ids = group[0].image_ids
+    if ids not in images:
+        images[ids] = share.images(ids, batch)
+    cut = {one.missing: one.missing & images[ids] for one in group}
+    return tuple([replace(one, missing=cut[one.missing]) for one in group if _is_shared(one) and cut[one.missing]])

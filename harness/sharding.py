@@ -1,0 +1,46 @@
+"""One grid over jobs that know nothing of each other, each with a folder of its own below the results; of the door.
+
+`--shard 2/6 --results DIR` writes to `DIR/shards/2-of-6`. A job begins with what DIR holds, does its share of one stage
+and says what comes next: `python -m results.merge DIR/shards/* --into DIR`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.contracts import Labelling, Scoring
+from harness.planning.plan import Plan
+from harness.planning.shares import NextStage, Share
+from results import merge
+from results.folder import artefacts
+from results.folder.store import Store
+
+
+def folder_of(results: Path, share: Share) -> Path:
+    """Where a job writes."""
+    return results / "shards" / str(share)
+
+
+def take_over(results: Path, share: Share) -> None:
+    """Bring what the results hold by now into the folder of a job."""
+    if (results / "rows").is_dir():
+        merge.merge([Store.open(results, create=False)], Store.open(folder_of(results, share)))
+
+
+def lacking(plan: Plan, store: Store) -> int:
+    """How many image results and fits of a job's share failed, or are missing."""
+    statuses = store.stored()
+    count = sum(not artefacts.has_artefact(store.folder, fit.artefact_id) for fit in plan.fits_to_do)
+    for planned in plan.work:
+        if isinstance(planned.run.purpose, Scoring | Labelling):
+            stored = statuses.get(planned.run.run_id, {})
+            count += sum(stored.get(image) != "ok" for image in planned.missing)
+    return count
+
+
+def what_comes_next(done: NextStage, share: Share, results: Path, grid: object) -> str:
+    """What this job did, and what comes when all jobs have ended."""
+    did = "has done its share of this stage" if done.plan.stages else "has nothing to do in this stage"
+    then = f"`python -m harness.sweep {grid} --results {results}` for the tables" if done.last else "all jobs again"
+    merging = f"`python -m results.merge {results}/shards/* --into {results}`"
+    return f"Shard {share.number} of {share.count} {did}: {done.what}. When all have ended: {merging}, then {then}."
