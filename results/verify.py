@@ -194,7 +194,7 @@ def set_aside(store: Store, found: Look) -> list[Path]:
     StoreError when somebody writes to the folder, or the disk refuses.
     """
     moved: list[Path] = []
-    lock.acquire(store.folder)
+    held = lock.acquire(store.folder)
     try:
         for path in dict.fromkeys(finding.path for finding in found.findings if finding.path):
             target = _free(store.folder / ASIDE / path.relative_to(store.folder))
@@ -207,7 +207,7 @@ def set_aside(store: Store, found: Look) -> list[Path]:
     except OSError as error:
         raise StoreError(f"what is damaged cannot be moved to {store.folder / ASIDE} ({error.strerror})") from None
     finally:
-        lock.release(store.folder)
+        held.release()
     return moved
 
 

@@ -41,7 +41,7 @@ class Writer:
         self._flushed, self._parts = time.monotonic(), 0
 
     def __enter__(self) -> Writer:
-        lock.acquire(self._folder)
+        self._lock = lock.acquire(self._folder)
         for folder in (self._folder, self._rows, self._folder / "recipes"):
             remove_leftovers(folder)
         self._flushed = time.monotonic()
@@ -59,7 +59,7 @@ class Writer:
                 self._join()
             self._clock.join()
         finally:
-            lock.release(self._folder)
+            self._lock.release()
 
     def append(self, rows: Iterable[Row], event: Mapping[str, object] | None = None) -> None:
         """Take rows over, all or none, and an event that tells of them. StoreError for malformed ones, or a disk that
@@ -85,6 +85,8 @@ class Writer:
     def flush(self) -> None:
         """Write what is waiting as one part, then tell of it; what cannot be written keeps waiting."""
         with self._turn:
+            if self._waiting or self._untold or self._origins:
+                self._lock.check()
             for key in list(self._origins):
                 origins.remember(self._folder, key, self._origins[key])
                 del self._origins[key]
@@ -103,6 +105,7 @@ class Writer:
         gone = (pl.col("status") == "ok") & ((pl.col("sample") != pl.col("now")) | (pl.col("now") == ""))
         outdated = self._folder / "outdated"
         with self._turn:
+            self._lock.check()
             for path in parts.listed(self._rows):
                 frame = parts.read_part(path).join(now, on=KEY, how="left").with_columns(gone=gone.fill_null(False))
                 if not frame["gone"].any():
@@ -116,6 +119,7 @@ class Writer:
     def write(self, frame: pl.DataFrame, ordered: bool = False) -> None:
         """Write a frame of rows as one part, at once; every so many parts small ones are joined."""
         with self._turn:
+            self._lock.check()
             parts.write_part(self._rows, frame, ordered)
             self._parts += 1
             if self._parts % parts.MANY == 0:
