@@ -93,6 +93,11 @@ def hatch(mask: NDArray[np.bool_]) -> Pillow.Image:
     return _tinted(np.where(mask, np.where(slant < HATCH // 5, 2, 1), 0).astype(np.uint8), _HATCHING)
 
 
+def hatched_over(picture: Pillow.Image, mask: NDArray[np.bool_]) -> Pillow.Image:
+    """A picture, hatched where a mask of its size is true."""
+    return Pillow.alpha_composite(picture.convert("RGBA"), hatch(mask).convert("RGBA")).convert("RGB")
+
+
 def over(photo: Pillow.Image, painted: Pillow.Image) -> Pillow.Image:
     """A painted map laid over the image, see-through."""
     layer = painted.resize(photo.size, Pillow.Resampling.NEAREST)

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from harness.contracts import WIDE_IGNORED
 from harness.errors import StoreError, nearest
 from results.folder.durable import write_text, write_whole
 from results.folder.keepsakes import read_image, read_map
-from results.pictures.colours import colour, over, paint_labels
+from results.pictures.colours import Labels, Rgb, colour, hatched_over, over, paint_labels, scored
 from results.pictures.gallery import Room, rooms
 from results.pictures.sheet import PANEL, Figure, to_png, to_svg
 from results.tables.evidence import Evidence
@@ -77,16 +79,27 @@ def _figure(
     background = room.recipe.scores_background
     rows: list[tuple[Pillow.Image, ...]] = []
     seen: set[int] = set()
+    hatched = False
     for image_id in image_ids:
         photo, truth = read_image(room.pictures[image_id][0]), read_map(room.pictures[image_id][1])
         maps = [*([truth] if with_truth else []), *(read_map(room.maps[run_id][image_id]) for run_id in run_ids)]
-        seen.update(*(np.unique(labels).tolist() for labels in maps))
+        counts = scored(truth, background)
+        seen.update(*(np.unique(labels[counts]).tolist() for labels in maps))
+        hatched |= not counts.all()
         size = (PANEL, max(1, round(PANEL * photo.height / photo.width)))
         small = photo.resize(size, Pillow.Resampling.LANCZOS)
-        rows.append((small, *(over(small, paint_labels(labels, background)) for labels in maps)))
+        rows.append((small, *(_panel(small, labels, counts, background) for labels in maps)))
     names = ("background", *room.recipe.classes)
     kept = [k for k in sorted(seen) if k < len(names) and (k or background)]
-    return Figure(tuple(headings), tuple(rows), tuple((names[k], colour(k)) for k in kept))
+    legend: list[tuple[str, Rgb | None]] = [(names[k], colour(k)) for k in kept]
+    return Figure(tuple(headings), tuple(rows), (*legend, *([("not scored", None)] if hatched else [])))
+
+
+def _panel(photo: Pillow.Image, labels: Labels, counts: NDArray[np.bool_], background: bool) -> Pillow.Image:
+    """A label map laid over the image, hatched where pixels do not count, as in the report."""
+    painted = over(photo, paint_labels(np.where(counts, labels, np.uint16(WIDE_IGNORED)), background))
+    unscored = Pillow.fromarray(~counts).resize(photo.size, Pillow.Resampling.NEAREST)
+    return hatched_over(painted, np.asarray(unscored))
 
 
 def write_figure(figure: Figure, name: str, folder: Path) -> list[Path]:

@@ -7,26 +7,28 @@ import io
 from dataclasses import dataclass
 from html import escape
 
+import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from results.pictures.colours import Rgb, hex_of
+from results.pictures.colours import Rgb, hatched_over, hex_of
 
 PANEL = 192  # pixels of a panel's width
 GAP, HEAD, TEXT = 8, 46, 13
 _INK: Rgb = (22, 33, 42)
+_GREY: Rgb = (190, 195, 198)
 
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """Panels in rows, a heading (one or two lines) a column, and the classes with their colours.
+    """Panels in rows, a heading (one or two lines) a column, and the classes with their colours; None is hatched.
 
     All panels of a row have one size; it is (width, height) = (panel, heights[row]). head: what headings are given.
     """
 
     headings: tuple[str, ...]
     panels: tuple[tuple[Pillow.Image, ...], ...]
-    legend: tuple[tuple[str, Rgb], ...]
+    legend: tuple[tuple[str, Rgb | None], ...]
     panel: int = PANEL
     head: int = HEAD
 
@@ -52,9 +54,9 @@ class Figure:
             top += row[0].height + GAP
         return placed
 
-    def legend_lines(self) -> list[list[tuple[int, str, Rgb]]]:
+    def legend_lines(self) -> list[list[tuple[int, str, Rgb | None]]]:
         """Lines of (left, name, colour), broken where the figure ends."""
-        lines: list[list[tuple[int, str, Rgb]]] = [[]]
+        lines: list[list[tuple[int, str, Rgb | None]]] = [[]]
         left = GAP
         for name, rgb in self.legend:
             width = round(_font().getlength(name)) + TEXT + 24
@@ -94,7 +96,7 @@ def as_picture(figure: Figure) -> Pillow.Image:
     for place, line in enumerate(figure.legend_lines()):
         top = figure.legend_top + place * (TEXT + 8)
         for left, name, rgb in line:
-            draw.rectangle((left, top + 2, left + TEXT, top + 2 + TEXT), rgb)
+            sheet.paste(_swatch(rgb), (left, top + 2))
             draw.text((left + TEXT + 6, top), name, _INK, _font())
     return sheet
 
@@ -113,9 +115,16 @@ def to_svg(figure: Figure) -> str:
     for place, line in enumerate(figure.legend_lines()):
         top = figure.legend_top + place * (TEXT + 8)
         for left, name, rgb in line:
-            parts.append(f'<rect x="{left}" y="{top + 2}" width="{TEXT}" height="{TEXT}" fill="{hex_of(rgb)}"/>')
+            box = f'x="{left}" y="{top + 2}" width="{TEXT}" height="{TEXT}"'
+            hatched = f'<image {box} href="data:image/png;base64,{_base64(_swatch(None))}"/>'
+            parts.append(f'<rect {box} fill="{hex_of(rgb)}"/>' if rgb else hatched)
             parts.append(f'<text x="{left + TEXT + 6}" y="{top + TEXT}">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _swatch(rgb: Rgb | None) -> Pillow.Image:
+    plain = Pillow.new("RGB", (TEXT, TEXT), rgb or _GREY)
+    return plain if rgb else hatched_over(plain, np.ones((TEXT, TEXT), bool))
 
 
 def _base64(panel: Pillow.Image) -> str:

@@ -117,6 +117,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["percent"] = _percent
     environment.filters["significant"] = _significant
     environment.filters["chart"] = lambda chart: Markup(pages.chart_json(chart))
+    environment.filters["json"] = lambda content: Markup(pages.in_page(content))
     environment.filters["table"] = Markup  # a table that `table_formats` has escaped
     return environment
 

@@ -11,11 +11,14 @@ import altair as alt
 
 from harness.contracts import WIDE_IGNORED
 from results.counts import estimators
+from results.counts.seeds import SEED
 from results.folder.recipes import RunRecipe
 from results.tables.evidence import Column, Evidence
 
 Spec = dict[str, Any]
+Point = tuple[float, float, str]  # a setting's value, mIoU, run id
 _TEXTED = 600  # cells of a heat map up to which the numbers are written into it
+_MOST_LINES = 12  # of a curve
 _MOST_WORDS = 40  # classes up to which a confusion is drawn whole
 
 
@@ -40,21 +43,30 @@ def _labels(evidence: Evidence, column: Column) -> dict[str, str]:
     return {i: f"{name} [{i}]" if values.count(name) > 1 else name for i, name in names.items()}
 
 
-def timestep(evidence: Evidence, column: Column) -> Chart | None:
-    """mIoU over the timestep, a line a setting of the rest; None when no setting of the rest has two timesteps."""
-    series = _series(evidence, column)
+def curves(evidence: Evidence, column: Column) -> list[Chart]:
+    """mIoU over every setting that is a number, a line a setting of the rest; none without two values to compare."""
+    settings = [evidence.recipes[entry.run_id].method.get("settings", {}) for entry in column.entries]
+    names = dict.fromkeys(name for one in settings for name, value in one.items() if _is_number(value))
+    series = {name: _series(evidence, column, name) for name in names if name != SEED}
+    return [_curve(column, name, lines) for name, lines in series.items() if lines]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _curve(column: Column, name: str, series: Mapping[str, Sequence[Point]]) -> Chart:
+    drawn = dict(list(series.items())[:_MOST_LINES])
     rows = [
-        {"setting": name, "t": t, "miou": 100 * miou, **_bounds(column, run_id)}
-        for name, points in series.items()
+        {"setting": label, "t": t, "miou": 100 * miou, **_bounds(column, run_id)}
+        for label, points in drawn.items()
         for t, miou, run_id in points
     ]
-    if not rows:
-        return None
     base = _chart(rows).encode(
-        x=alt.X("t:Q", title="timestep t", scale=alt.Scale(nice=False, padding=12), axis=alt.Axis(tickCount=8)),
-        color=alt.Color("setting:N", title=None, sort=list(series), legend=alt.Legend(orient="top")),
+        x=alt.X("t:Q", title=name, scale=alt.Scale(nice=False, padding=12, zero=False), axis=alt.Axis(tickCount=8)),
+        color=alt.Color("setting:N", title=None, sort=list(drawn), legend=alt.Legend(orient="top")),
     )
-    tooltip = [alt.Tooltip("setting:N"), alt.Tooltip("t:Q"), *_tooltips()]
+    tooltip = [alt.Tooltip("setting:N"), alt.Tooltip("t:Q", title=name), *_tooltips()]
     scale = alt.Scale(zero=False)
     band = base.mark_area(opacity=0.16).encode(y=alt.Y("low:Q", scale=scale, title="mIoU (%)"), y2="high:Q")
     line = base.mark_line(strokeWidth=2).encode(y=alt.Y("miou:Q", scale=scale, title="mIoU (%)"))
@@ -62,38 +74,39 @@ def timestep(evidence: Evidence, column: Column) -> Chart | None:
     bounded = any("low" in row for row in rows)  # Vega warns of a band without any bound
     chart = alt.layer(*([band] if bounded else []), line, point).properties(width="container", height=320)
     bands = "; bands are 95 % intervals" if bounded else ""
-    what = f"mIoU over the timestep on {column.title}, a line a refinement{bands}."
-    return Chart(f"Timestep, {column.title}", what, _spec(chart))
+    first = f"; the {len(drawn)} best of {len(series)} lines" if len(drawn) < len(series) else ""
+    what = f"mIoU over {name} on {column.title}, a line a setting of the rest{first}{bands}."
+    return Chart(f"{name}, {column.title}", what, _spec(chart))
 
 
-def _series(evidence: Evidence, column: Column) -> dict[str, list[tuple[float, float, str]]]:
-    """Label -> (timestep, mIoU, run id) of the runs that differ in nothing but the timestep, two at least."""
-    found: dict[str, list[tuple[float, float, str]]] = {}
+def _series(evidence: Evidence, column: Column, name: str) -> dict[str, list[Point]]:
+    """Label -> points of the runs that differ in the setting `name` alone, two values at least; the best first."""
+    found: dict[str, list[Point]] = {}
     alike: dict[str, list[RunRecipe]] = {}
     for entry in column.entries:
         recipe = evidence.recipes[entry.run_id]
         settings = recipe.method.get("settings", {})
-        if entry.miou is not None and isinstance(settings.get("timestep"), int | float):
-            rest = {key: value for key, value in settings.items() if key != "timestep"}
+        if entry.miou is not None and _is_number(settings.get(name)):
+            rest = {key: value for key, value in settings.items() if key != name}
             alike.setdefault(json.dumps([recipe.method_name, recipe.method["use"], rest], sort_keys=True), []).append(
                 recipe
             )
-    alike = {key: recipes for key, recipes in alike.items() if len(recipes) > 1}
-    names = _differing([recipes[0] for recipes in alike.values()])
+    alike = {k: recipes for k, recipes in alike.items() if len({r.method["settings"][name] for r in recipes}) > 1}
+    names = _differing([recipes[0] for recipes in alike.values()], name)
     for recipes in alike.values():
         settings = recipes[0].method["settings"]
         label = " ".join([recipes[0].method_name, *(f"{n}={settings.get(n)}" for n in names if n in settings)])
         while label in found:  # two plug-ins of one name and setting
             label += " *"
-        points = [(r.method["settings"]["timestep"], evidence.entry(r.run_id).miou or 0.0, r.run_id) for r in recipes]
+        points = [(r.method["settings"][name], evidence.entry(r.run_id).miou or 0.0, r.run_id) for r in recipes]
         found[label] = sorted(points)
     return dict(sorted(found.items(), key=lambda one: -max(point[1] for point in one[1])))
 
 
-def _differing(recipes: Sequence[RunRecipe]) -> list[str]:
-    """The settings besides the timestep in which some runs differ."""
+def _differing(recipes: Sequence[RunRecipe], but: str) -> list[str]:
+    """The settings besides one in which some runs differ."""
     settings = [recipe.method.get("settings", {}) for recipe in recipes]
-    names = dict.fromkeys(name for one in settings for name in one if name != "timestep")
+    names = dict.fromkeys(name for one in settings for name in one if name != but)
     return [n for n in names if len({json.dumps(one.get(n)) for one in settings if n in one}) > 1]
 
 
@@ -177,7 +190,10 @@ def confusion(evidence: Evidence, column: Column) -> Chart | None:
 
 
 def cost_chart(evidence: Evidence, column: Column, speed: Mapping[str, float]) -> Chart | None:
-    """mIoU against images a second and worker, a point a run. speed: by run id."""
+    """mIoU against images a second and worker, a point a run, and a line through those that none beats in both.
+
+    speed: by run id.
+    """
     rows = [
         {"run": run_label(evidence, e.run_id), "method": e.method, "speed": speed[e.run_id], "miou": 100 * e.miou}
         for e in column.entries
@@ -186,20 +202,35 @@ def cost_chart(evidence: Evidence, column: Column, speed: Mapping[str, float]) -
     if not rows:
         return None
     rare = alt.Axis(grid=False, tickCount=5)  # a log scale has a line for every digit otherwise
-    chart = (
+    across = alt.X("speed:Q", title="images a second (log)", scale=alt.Scale(type="log"), axis=rare)
+    up = alt.Y("miou:Q", title="mIoU (%)", scale=alt.Scale(zero=False, padding=12))
+    points = (
         _chart(rows)
         .mark_point(filled=True, size=90, opacity=0.9)
         .encode(
-            x=alt.X("speed:Q", title="images a second (log)", scale=alt.Scale(type="log"), axis=rare),
-            y=alt.Y("miou:Q", title="mIoU (%)", scale=alt.Scale(zero=False, padding=12)),
+            x=across,
+            y=up,
             color=alt.Color("method:N", title=None, legend=alt.Legend(orient="top")),
             shape=alt.Shape("method:N", title=None),
             tooltip=["run:N", alt.Tooltip("speed:Q", format=".3g"), alt.Tooltip("miou:Q", title="mIoU", format=".2f")],
         )
-        .properties(width="container", height=320)
     )
-    what = f"mIoU on {column.title} against images a second of one worker, shared passes shared out."
+    line = _chart(_unbeaten(rows)).mark_line(interpolate="step-before", strokeDash=[4, 3], color="#8a969d")
+    chart = alt.layer(line.encode(x=across, y=up), points).properties(width="container", height=320)
+    what = (
+        f"mIoU on {column.title} against images a second of one worker, shared passes shared out; "
+        "right and above the broken line is nobody."
+    )
     return Chart(f"Cost, {column.title}", what, _spec(chart))
+
+
+def _unbeaten(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """The points that no other is as fast as and better than, or as good as and faster than; the fastest first."""
+    found: list[dict[str, float]] = []
+    for row in sorted(rows, key=lambda row: (-row["speed"], -row["miou"])):
+        if not found or row["miou"] > found[-1]["miou"]:
+            found.append({"speed": row["speed"], "miou": row["miou"]})
+    return found
 
 
 def _chart(rows: Sequence[Mapping[str, object]]) -> alt.Chart:

@@ -12,7 +12,8 @@ import polars as pl
 from results.counts import estimators, resampling, significance
 from results.counts.seeds import SeedSpread
 from results.counts.significance import Comparison
-from results.report import charts
+from results.folder.keepsakes import file_name_of
+from results.report import charts, settings
 from results.report.charts import Chart, run_label
 from results.tables import explain, formats, ledger, matrices, significance_words
 from results.tables.again import grid_text
@@ -41,13 +42,16 @@ def summary(evidence: Evidence) -> Values:
 
 
 def leaderboard(evidence: Evidence, speed: Mapping[str, float], pairs: bool = False) -> Values:
-    """All data sets in one table, then ranked tables with groups and differences, and the curve over the timestep.
+    """All data sets in one table, then ranked tables with groups and differences, and curves over numeric settings.
 
     pairs: differences of all pairs, not only from the best.
     """
     columns = [_ranked(evidence, column, speed, pairs) for column in evidence.columns]
-    curves = [chart for column in evidence.columns if (chart := charts.timestep(evidence, column))]
-    return {"columns": columns, "charts": curves, "overview": _overview(evidence), "legend": formats.LEGEND}
+    curves = [chart for column in evidence.columns for chart in charts.curves(evidence, column)]
+    return {
+        "columns": columns, "charts": curves, "overview": _overview(evidence), "legend": formats.LEGEND,
+        "choices": settings.choices(evidence),
+    }  # fmt: skip
 
 
 def _overview(evidence: Evidence) -> str:
@@ -66,16 +70,27 @@ def _ranked(evidence: Evidence, column: Column, speed: Mapping[str, float], pair
         lines.append({**asdict(entry), **extra, "complete": entry.complete, "whole": entry.whole})
     compared = _compared(column, pairs)
     held = [
-        {**asdict(one), "better": run_label(evidence, one.better), "worse": run_label(evidence, one.worse)}
+        {
+            **asdict(one),
+            "better": run_label(evidence, one.better),
+            "worse": run_label(evidence, one.worse),
+            "runs": f"{one.better} {one.worse}",
+        }
         for one in compared[:_DIFFERENCES_SHOWN]
     ]
     standings = column.standings
     return {
         "benchmark": column.title, "protocol": column.protocol, "apart": column.apart, "lines": lines,
+        "anchor": _anchor(column),
         "pairs": held, "every": pairs,
         "differences": len(compared), "why": standings.why, "about": _about(column), "seeds": _seeds(column),
         "highest": max((line["interval"][1] if line["interval"] else line["miou"] or 0 for line in lines), default=1),
     }  # fmt: skip
+
+
+def _anchor(column: Column) -> str:
+    """A column's anchor, made of what it is, so that links to it hold whatever else is in the folder."""
+    return f"{formats.file_name(column.benchmark)}-{file_name_of(f'{column.benchmark} {column.protocol}')[:8]}"
 
 
 def _compared(column: Column, pairs: bool) -> list[Comparison]:
@@ -216,5 +231,10 @@ def runs(evidence: Evidence) -> Values:
 
 
 def chart_json(chart: Chart) -> str:
-    """A chart's specification as JSON that may stand in a page: no `<` ends the script it stands in."""
-    return json.dumps(chart.spec, allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")
+    """A chart's specification as JSON that may stand in a page."""
+    return in_page(chart.spec)
+
+
+def in_page(content: object) -> str:
+    """JSON that may stand in a page: no `<` ends the script it stands in."""
+    return json.dumps(content, allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")

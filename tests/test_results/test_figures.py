@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import toy_results
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from harness.errors import StoreError
@@ -16,6 +18,7 @@ from results.figures import main
 from results.folder import keepsakes
 from results.folder.store import Store
 from results.pictures import colours, figures, gallery, sheet
+from results.pictures.colours import Labels
 from results.pictures.gallery import Room
 from results.tables.evidence import Evidence
 
@@ -46,7 +49,26 @@ def test_comparison_rows_are_images_and_columns_are_runs(evidence: Evidence, roo
     number = int(labels[9, int(40 / 192 * 30)])
     expected = 0.25 * photo[row, column] + 0.75 * np.array(colours.colour(number))
     assert np.abs(painted[row, column] - expected).max() <= 2
-    assert np.abs(painted[1, 1] - photo[1, 1]).max() <= 1  # background that is not scored is not painted
+    assert figure.legend[-1] == ("not scored", None)
+    _hatched_where_not_scored(labels, photo, [np.asarray(panel).astype(float) for panel in figure.panels[0][1:]])
+
+
+def _hatched_where_not_scored(
+    labels: Labels, photo: NDArray[np.float64], panels: Sequence[NDArray[np.float64]]
+) -> None:
+    """In every panel alike, veil and lines over the bare image: whatever a run gave there is not painted."""
+    height, width = photo.shape[:2]
+    rows = (2 * np.arange(height) + 1) * labels.shape[0] // (2 * height)
+    columns = (2 * np.arange(width) + 1) * labels.shape[1] // (2 * width)
+    unscored = np.isin(labels, (0, 65535))[np.ix_(rows, columns)]
+    assert unscored.any() and not unscored.all()
+    layers = [np.array(rgba, float) for rgba in ((236, 239, 241, 105), (38, 44, 50, 120))]
+    veil, line = (photo + layer[3] / 255 * (layer[:3] - photo) for layer in layers)
+    for panel in panels:
+        apart = [np.abs(panel - expected).max(axis=2)[unscored] for expected in (veil, line)]
+        assert np.minimum(*apart).max() <= 2
+        assert 0.1 < (apart[1] <= 2).mean() < 0.4 < (apart[0] <= 2).mean()
+        assert not np.array_equal(panel[~unscored], photo[~unscored])
 
 
 def test_the_strip_is_ordered_by_timestep_of_one_method(evidence: Evidence, room: Room) -> None:
@@ -65,7 +87,7 @@ def test_png_and_svg_show_the_same(evidence: Evidence, room: Room) -> None:
             assert np.array_equal(np.asarray(picture.crop(box)), np.asarray(panel))
     root = ElementTree.fromstring(sheet.to_svg(figure))
     assert (int(root.get("width", 0)), int(root.get("height", 0))) == figure.size
-    assert len(root.findall(f"{SVG}image")) == sum(len(row) for row in figure.panels)
+    assert len(root.findall(f"{SVG}image")) == sum(len(row) for row in figure.panels) + 1  # what hatching means
     words = [element.text for element in root.findall(f"{SVG}text")]
     assert toy_results.EVIL in words  # as a word, not as an element
     assert root.find(f".//{SVG}script") is None

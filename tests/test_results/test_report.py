@@ -45,7 +45,9 @@ def text(pages: Path, name: str) -> str:
 
 
 def specs(pages: Path, name: str) -> Iterator[dict[str, Any]]:
-    for found in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text(pages, name), re.S):
+    for found in re.findall(
+        r'<script type="application/json" id="(?!choices)[^>]*>(.*?)</script>', text(pages, name), re.S
+    ):
         yield json.loads(found)
 
 

@@ -20,11 +20,18 @@
     };
   }
 
+  async function one(place) {
+    const spec = JSON.parse(document.getElementById(place.dataset.chart).textContent);
+    await vegaEmbed(place, spec, { actions: false, renderer: "svg", config: looks(), tooltip: { theme: dark.matches ? "dark" : "light" } });
+    place.dataset.drawn = dark.matches ? "dark" : "light";
+  }
+  /* Those in sight first, the others one by one whenever the page has nothing else to do. */
   async function draw() {
-    for (const place of document.querySelectorAll("[data-chart]")) {
-      const spec = JSON.parse(document.getElementById(place.dataset.chart).textContent);
-      await vegaEmbed(place, spec, { actions: false, renderer: "svg", config: looks(), tooltip: { theme: dark.matches ? "dark" : "light" } });
-      place.dataset.drawn = dark.matches ? "dark" : "light";
+    const places = [...document.querySelectorAll("[data-chart]")];
+    const seen = (place) => place.getBoundingClientRect().top < innerHeight;
+    for (const place of [...places.filter(seen), ...places.filter((place) => !seen(place))]) {
+      await new Promise((rest) => requestIdleCallback(rest, { timeout: 1000 }));
+      await one(place);
     }
   }
   dark.addEventListener("change", draw);

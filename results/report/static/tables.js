@@ -40,14 +40,16 @@
     const table = target.tBodies ? target : target.querySelector(":scope > table"); // a list's entries are no rows
     const rows = [...(table?.tBodies[0].rows ?? target.children)];
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let found = 0;
+    let found = 0, all = 0;
     for (const row of rows) {
       const text = (row.querySelector("summary") ?? row).textContent.toLowerCase();
+      const out = row.classList.contains("left-out"); // by its settings, see settings.js
       row.hidden = !words.every((word) => text.includes(word));
-      found += row.hidden ? 0 : 1;
+      all += out ? 0 : 1;
+      found += out || row.hidden ? 0 : 1;
     }
     const count = document.querySelector(`[data-count="${CSS.escape(target.id)}"]`);
-    if (count) count.textContent = words.length ? `${found} of ${rows.length}` : "";
+    if (count) count.textContent = words.length ? `${found} of ${all}` : "";
   }
   for (const input of document.querySelectorAll("input[data-filter]")) {
     input.addEventListener("input", () => filter(input));
