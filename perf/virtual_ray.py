@@ -73,7 +73,7 @@ class VirtualActor:
             SimpleNamespace(remote=ask) for ask in (self._ask_ready, self._ask_step, self._ask_end)
         )
 
-    def _ask_ready(self, _recipe: object) -> VirtualCall:
+    def _ask_ready(self, _recipe: object, _plug_ins: object) -> VirtualCall:
         about = {"host": f"host{self.number}", "pid": self.number}
         return self._call(self.world.pace.start * self.world.chance.uniform(0.9, 1.1), lambda: about, work=False)
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, Self
 
 from harness.contracts import BatchDone, Recipe, Shard
 from harness.errors import ClusterError, HarnessError
-from harness.executors import cluster_reach, placement
+from harness.executors import carried, cluster_reach, placement
 from harness.executors import ray_surroundings as surroundings
 from harness.executors.placement import Place
 from harness.executors.pool import Event, Finished, Lost, Message, Ready
@@ -46,10 +46,11 @@ class Seat:
         self._worker: Worker | None = None
         self._batches: Iterator[BatchDone] = iter(())
 
-    def ready(self, recipe: Recipe) -> dict[str, object]:
-        """Open the worker; says where it is."""
+    def ready(self, recipe: Recipe, plug_ins: Mapping[str, bytes]) -> dict[str, object]:
+        """Open the worker, with the plug-ins that its machine lacks; says where it is."""
         import ray
 
+        carried.bring(recipe.as_dict().get("folder"), plug_ins)
         self._worker = open_worker(recipe)
         node = ray.get_runtime_context().get_node_id()
         here = {"pid": os.getpid(), "host": socket.gethostname(), "node": node}
@@ -132,6 +133,8 @@ class RayPool:
         }  # fmt: skip
         self._avoided: list[str] = []
         self._seat = self._ray.remote(Seat).options(**self._options)
+        folder = None if private else settings.get("folder")  # on this machine they are there
+        self._plug_ins = carried.plug_ins_of(folder)
         self._desks: dict[int, _Desk] = {}
         self._fronts: dict[Any, int] = {}  # the open call that every actor is at, and its number
         self._numbers = count(1)
@@ -149,7 +152,7 @@ class RayPool:
     def spawn(self) -> int:
         number = next(self._numbers)
         actor = self._seat.remote()
-        self._desks[number] = _Desk(actor, deque([actor.ready.remote(self._worker)]))
+        self._desks[number] = _Desk(actor, deque([actor.ready.remote(self._worker, self._plug_ins)]))
         self._look_at(number)
         return number
 

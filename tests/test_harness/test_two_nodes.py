@@ -3,14 +3,18 @@ are set aside."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from toy_workers import shard_of
 from two_raylets import Nodes
 
 from harness.contracts import BatchDone, Recipe, Shard
+from harness.errors import ClusterError
+from harness.executors import carried
 from harness.executors.cluster import RayExecutor
 from harness.executors.seam import LocalExecutor
 
@@ -56,6 +60,33 @@ def with_a_guest(
     finally:
         ray_nodes.leave()
     yield from results
+
+
+WORKER = "from toy_workers import Mild\n\nclass Own(Mild):\n    pass\n"
+
+
+def test_plug_ins_beside_the_grid_travel_to_machines_that_lack_them(
+    ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file and a package that the driver has loaded are gone before a worker starts."""
+    (tmp_path / "carried_file.py").write_text("from carried_package.inner import Own as Own\n")
+    (tmp_path / "carried_package").mkdir()
+    (tmp_path / "carried_package" / "__init__.py").write_text("")
+    (tmp_path / "carried_package" / "inner.py").write_text(WORKER)
+    (tmp_path / "other.py").write_text("is not loaded, and stays\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", PLUGINS)  # for workers
+    importlib.import_module("carried_file")
+    held = carried.plug_ins_of(str(tmp_path))
+    assert sorted(held) == ["carried_file.py", "carried_package/__init__.py", "carried_package/inner.py"]
+    with RayExecutor(Recipe.of("carried_file:Own", folder=str(tmp_path)), address=ray_address) as executor:
+        executor._start()
+        for name in held:
+            (tmp_path / name).unlink()
+        assert counts(list(executor.run(SHARDS))) == here(SHARDS)
+    for name in ("../out.py", "/out.py"):
+        with pytest.raises(ClusterError, match="is no file beside a grid"):
+            carried.bring(str(tmp_path), {name: b""})
 
 
 def test_a_node_where_everything_fails_is_set_aside_and_the_other_does_it_all(ray_nodes: Nodes, tmp_path: Path) -> None:
