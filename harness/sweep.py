@@ -376,7 +376,7 @@ def parser() -> argparse.ArgumentParser:
         "--workers", type=_workers_asked, metavar="N", help="workers (default: one a GPU, else as CPUs allow)"
     )
     parser.add_argument(
-        "--shard", type=_share, metavar="I/N", help="only this job's share of N, in DIR/shards/I-of-N, to be merged"
+        "--shard", metavar="I/N", help="only this job's share of N, in DIR/shards/I-of-N, to be merged"
     )
     parser.add_argument(
         "--grace",
@@ -403,18 +403,12 @@ def parser() -> argparse.ArgumentParser:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     known = parser()
     options = known.parse_args(arguments)
+    options.shard = shares.Share.of(options.shard) if options.shard else None
     if options.json and not options.plan:
         known.error("--json goes with --plan")
     if options.quiet and options.plan:
         known.error("--plan is there to be read; it goes without --quiet")
     return options
-
-
-def _share(text: str) -> shares.Share:
-    try:
-        return shares.Share.of(text)
-    except HarnessError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> int:
