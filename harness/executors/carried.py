@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from harness.errors import ClusterError
 from harness.recipes import loading
 
-MOST_BYTES = 16 * 2**20
+MOST_CARRIED = 16 * 2**20
 
 
 def plug_ins_of(folder: str | None) -> dict[str, bytes]:
@@ -26,15 +26,15 @@ def plug_ins_of(folder: str | None) -> dict[str, bytes]:
     home = Path(folder).resolve()
     files = {path.relative_to(home).as_posix(): path.read_bytes() for path in _loaded(home)}
     size = sum(map(len, files.values()))
-    if size > MOST_BYTES:
+    if size > MOST_CARRIED:
         raise ClusterError(
-            f"the plug-ins beside the grid are {size / 2**20:.0f} MiB of Python, and at most {MOST_BYTES // 2**20} "
+            f"the plug-ins beside the grid are {size / 2**20:.0f} MiB of Python, and at most {MOST_CARRIED // 2**20} "
             "travel to workers: install them there as a package"
         )
     return files
 
 
-def bring(folder: str | None, files: Mapping[str, bytes]) -> None:
+def bring_missing(folder: str | None, files: Mapping[str, bytes]) -> None:
     """Make those of the files importable here that this machine has not in the same folder."""
     missing = {name: content for name, content in files.items() if not Path(folder or ".", name).is_file()}
     if not missing:

@@ -50,7 +50,7 @@ class Seat:
         """Open the worker, with the plug-ins that its machine lacks; says where it is."""
         import ray
 
-        carried.bring(recipe.as_dict().get("folder"), plug_ins)
+        carried.bring_missing(recipe.as_dict().get("folder"), plug_ins)
         self._worker = open_worker(recipe)
         node = ray.get_runtime_context().get_node_id()
         here = {"pid": os.getpid(), "host": socket.gethostname(), "node": node}

@@ -32,7 +32,7 @@ class Share:
         number, count = (int(found[1]), int(found[2])) if found else (0, 0)
         if not 1 <= number <= count <= MOST:
             raise HarnessError(
-                f"{text!r} is no share; write I/N, as in 2/6 for the second of six jobs (N at most {MOST})"
+                f"--shard {text!r} is no share; write I/N, as in 2/6 for the second of six jobs (N at most {MOST})"
             )
         return cls(number, count)
 

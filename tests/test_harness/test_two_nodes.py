@@ -86,7 +86,7 @@ def test_plug_ins_beside_the_grid_travel_to_machines_that_lack_them(
         assert counts(list(executor.run(SHARDS))) == here(SHARDS)
     for name in ("../out.py", "/out.py"):
         with pytest.raises(ClusterError, match="is no file beside a grid"):
-            carried.bring(str(tmp_path), {name: b""})
+            carried.bring_missing(str(tmp_path), {name: b""})
 
 
 def test_a_node_where_everything_fails_is_set_aside_and_the_other_does_it_all(ray_nodes: Nodes, tmp_path: Path) -> None:
