@@ -19,6 +19,7 @@ Spec = dict[str, Any]
 Point = tuple[float, float, str]  # a setting's value, mIoU, run id
 _TEXTED = 600  # cells of a heat map up to which the numbers are written into it
 _MOST_LINES = 12  # of a curve
+_MOST_CHOICES = 40  # runs of a confusion to choose from, the best
 _MOST_WORDS = 40  # classes up to which a confusion is drawn whole
 
 
@@ -162,7 +163,7 @@ def confusion(evidence: Evidence, column: Column) -> Chart | None:
         return None
     names: Mapping[int, str] = {0: "background", **dict(enumerate(recipe.classes, start=1)), WIDE_IGNORED: "no class"}
     rows = []
-    for run_id, label in labels.items():
+    for run_id, label in list(labels.items())[:_MOST_CHOICES]:
         frame = estimators.with_shares(evidence.confusions[run_id])
         rows += [
             {"run": label, "true": names[true], "predicted": names[predicted], "share": 100 * share}
@@ -171,7 +172,7 @@ def confusion(evidence: Evidence, column: Column) -> Chart | None:
     if not rows:
         return None
     order = [name for name in names.values() if any(name in (row["true"], row["predicted"]) for row in rows)]
-    runs = list(labels.values())
+    runs = list(labels.values())[:_MOST_CHOICES]
     chosen = alt.param(name="run", value=runs[0], bind=alt.binding_select(options=runs, name="Run "))
     base = _chart(rows).encode(
         x=alt.X("predicted:N", sort=order, title="taken for", axis=_across(140)),
@@ -185,7 +186,8 @@ def confusion(evidence: Evidence, column: Column) -> Chart | None:
     texts = base.transform_filter("datum.share >= 0.5").mark_text(fontSize=11).encode(text=text, color=ink)
     layered = alt.layer(rects, texts).add_params(chosen).transform_filter("datum.run === run")
     chart = layered.properties(width={"step": 40}, height={"step": 24})
-    what = f"For every class of {column.title}, the share of its pixels that a run gave to each class."
+    best = f" (the {len(runs)} best runs)" if len(runs) < len(labels) else ""
+    what = f"For every class of {column.title}, the share of its pixels that a run gave to each class{best}."
     return Chart(f"Words confused, {column.title}", what, _spec(chart))
 
 

@@ -20,7 +20,8 @@ from results.tables.again import grid_text
 from results.tables.evidence import Column, Evidence
 from results.tables.ledger import Published
 
-_PAIRS_SHOWN = 40  # confused pairs of a run
+_PAIRS_SHOWN = 40  # confused pairs of a run, fewer where there are many runs
+_ALL_PAIRS_SHOWN = 800
 _IMAGES_NAMED = 5
 _DIFFERENCES_SHOWN = 1000  # of many runs, those of the best with all others come first
 Values = dict[str, Any]
@@ -158,10 +159,11 @@ def _by_class(evidence: Evidence, column: Column) -> Values:
     ious = [estimators.class_iou(evidence.counts(run_id)).tolist() for run_id in runs]
     names = evidence.classes(runs[0])
     pairs = []
+    shown = max(1, min(_PAIRS_SHOWN, _ALL_PAIRS_SHOWN // len(runs)))
     for run_id in runs:
         recipe = evidence.recipes[run_id]
         confused = estimators.confused_with(evidence.confusions[run_id], recipe.classes)
-        top = confused.sort("share", descending=True, maintain_order=True).head(_PAIRS_SHOWN)
+        top = confused.sort("share", descending=True, maintain_order=True).head(shown)
         pairs += [{"run": run_label(evidence, run_id), **line} for line in top.iter_rows(named=True)]
     labels = [run_label(evidence, run_id) for run_id in runs]
     lines = [{"name": name, "ious": [one[n] for one in ious]} for n, name in enumerate(names)]

@@ -21,8 +21,9 @@
   }
 
   async function one(place) {
-    const spec = JSON.parse(document.getElementById(place.dataset.chart).textContent);
-    await vegaEmbed(place, spec, { actions: false, renderer: "svg", config: looks(), tooltip: { theme: dark.matches ? "dark" : "light" } });
+    const text = document.getElementById(place.dataset.chart).textContent, spec = JSON.parse(text);
+    const renderer = text.length > 100_000 ? "canvas" : "svg"; // thousands of cells are too much for a page's elements
+    await vegaEmbed(place, spec, { actions: false, renderer, config: looks(), tooltip: { theme: dark.matches ? "dark" : "light" } });
     place.dataset.drawn = dark.matches ? "dark" : "light";
   }
   /* Those in sight first, the others one by one whenever the page has nothing else to do. */
