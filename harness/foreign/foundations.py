@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import sysconfig
 from collections.abc import Collection, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -96,8 +97,12 @@ def is_strangers(one: Any) -> bool:
 
 def _of_a_library(module: ModuleType) -> bool:
     file = vars(module).get("__file__")
-    if not isinstance(file, str):
-        return True
+    return not isinstance(file, str) or _in_a_library(file)
+
+
+@cache
+def _in_a_library(file: str) -> bool:
+    """Parting a path costs more than all else that is looked at in thousands of loaded modules."""
     return file.startswith(_PYTHON) or not set(_SITES).isdisjoint(Path(file).parts)
 
 
