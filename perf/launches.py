@@ -29,13 +29,8 @@ from harness.contracts import Batch, Origin, ProtocolSettings, Query, Recipe, Ru
 from harness.foreign.calls import Guard
 from harness.work.batch_work import BatchWork
 from harness.work.slots import filler, read_places
-from methods.clearclip import ClearCLIP
-from methods.gem import GEM
-from methods.maskclip import MaskCLIP
-from methods.naclip import NACLIP
-from methods.plain_clip import CLIP
-from methods.sclip import SCLIP
 from methods.stableseg import StableSeg
+from perf.heads import clip_heads
 
 IMAGES = 16
 RULES = ProtocolSettings(vocabulary="all")
@@ -60,12 +55,6 @@ class OpenNetwork:
 def diffusion_readers(count: int) -> list[Any]:
     """`none`, `sar` and `samap` of one pass, so many of them."""
     return [StableSeg("shapes", refine=refine) for refine in ("none", "sar", "samap")][:count]
-
-
-def clip_heads() -> list[Any]:
-    """Six heads of one pass."""
-    kinds: list[Any] = [CLIP, MaskCLIP, ClearCLIP, SCLIP, NACLIP, GEM]
-    return [kind("shapes", resize="native", window=None, stride=None) for kind in kinds]
 
 
 def launches_of(kind: str, readers: Sequence[Any], classes: int, rows: int | None = None) -> Launches:

@@ -30,6 +30,7 @@ SIZE = (375, 500)
 WARM = 3  # batches
 HERE = "perf.pipeline"
 ALL = ProtocolSettings("all")
+NAMES = ("one", "two", "three")
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class OneRun:
     protocol: ProtocolSettings = ALL
 
 
-def photographs(folder: Path, images: int) -> Recipe:
-    """A folder of photographs, as far as decoders are concerned: noise at every scale; and masks of three classes."""
+def photographs(folder: Path, images: int, classes: Sequence[str] = NAMES) -> Recipe:
+    """A folder of photographs, as far as decoders are concerned: noise at every scale; and masks of these classes."""
     rng = np.random.default_rng(0)
     for name in ("images", "masks"):
         (folder / name).mkdir()
@@ -91,23 +92,26 @@ def photographs(folder: Path, images: int) -> Recipe:
         noise = rng.integers(-12, 13, (*SIZE, 3))
         pixels = np.clip(np.asarray(coarse, np.int64) + noise, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"{number:05d}.jpg", quality=92)
-        mask = rng.integers(0, 3, (12, 16), np.uint8).repeat(32, 0).repeat(32, 1)[: SIZE[0], : SIZE[1]]
+        mask = rng.integers(0, len(classes), (12, 16), np.uint8).repeat(32, 0).repeat(32, 1)[: SIZE[0], : SIZE[1]]
         Image.fromarray(mask).save(folder / "masks" / f"{number:05d}.png")
-    return Recipe.of("benchmarks.folder:Folder", root=str(folder), classes=("one", "two", "three"))
+    return Recipe.of("benchmarks.folder:Folder", root=str(folder), classes=tuple(classes))
 
 
-def rate(images: int, batch: int) -> tuple[float, float, float]:
+def rate(
+    images: int, batch: int, method: str = "", classes: Sequence[str] = NAMES, threads: int = 1, **settings: str
+) -> tuple[float, float, float]:
     """In the steady state: images a second, and processor time of an image, in ms, in the thread that feeds the network
-    and in all threads."""
+    and in all threads. method, settings: whose network it is, in place of the one that sleeps."""
     from harness.planning import plan as plans
     from harness.work.worker import ShardWorker
 
     with tempfile.TemporaryDirectory() as folder:
-        benchmark = photographs(Path(folder), images)
-        plan = plans.make("pipeline", [OneRun(Recipe.of(f"{HERE}:Awake"), benchmark)], batch)
+        benchmark = photographs(Path(folder), images, classes)
+        recipe = Recipe.of(method or f"{HERE}:Awake", **settings)
+        plan = plans.make("pipeline", [OneRun(recipe, benchmark)], batch)
         (shard,) = plan.shards(images)
         ends = []
-        for done in ShardWorker(threads=1).run(shard):
+        for done in ShardWorker(threads=threads).run(shard):
             assert all(row.status == "ok" for row in done.rows), done.rows[0].error
             ends.append((time.perf_counter(), time.thread_time(), time.process_time()))
     first, last = ends[WARM - 1], ends[-2]  # behind the last one nothing waits
