@@ -54,7 +54,7 @@ BACKENDS = {
 
 
 @dataclass
-class Bench:
+class CardBench:
     """What is measured on. seconds: how long one number takes, about; best: the batch that later parts use."""
 
     folder: Path
@@ -161,7 +161,7 @@ class Asked:
             reader.read_batch({request: batch}, self.words)
 
 
-def card(bench: Bench) -> Iterator[str]:
+def the_card(bench: CardBench) -> Iterator[str]:
     """What it is, and its rate of matrix products."""
     yield this_machine() + "."
     if bench.device == "cuda":
@@ -176,7 +176,7 @@ def card(bench: Bench) -> Iterator[str]:
         yield f"| {name} | {rate:.3g} |"
 
 
-def forwards(bench: Bench) -> Iterator[str]:
+def forwards(bench: CardBench) -> Iterator[str]:
     """Images a second by batch, in bfloat16."""
     network = bench.network()
     ways = ("UNet alone", *READERS, "VAE alone", "sar, with the VAE")
@@ -198,7 +198,7 @@ def forwards(bench: Bench) -> Iterator[str]:
     yield f"\nThe parts below take batches of {bench.best}."
 
 
-def share(bench: Bench) -> Iterator[str]:
+def share(bench: CardBench) -> Iterator[str]:
     """Of the card's rate: operations of the UNet, counted by torch."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -213,7 +213,7 @@ def share(bench: Bench) -> Iterator[str]:
         yield f"- {name}: {told}."
 
 
-def settings(bench: Bench) -> Iterator[str]:
+def settings(bench: CardBench) -> Iterator[str]:
     """What could be a setting, each beside the plain way: none is a default before it is measured here."""
     yield from ("| way | UNet alone | sar from latents |", "|---|---|---|")
 
@@ -240,7 +240,7 @@ def settings(bench: Bench) -> Iterator[str]:
         yield line("bfloat16, torch.compile", network)
 
 
-def heads_of_clip(bench: Bench) -> Iterator[str]:
+def heads_of_clip(bench: CardBench) -> Iterator[str]:
     """Six heads on one pass, at the tower's own size."""
     heads: list[Any] = clip_heads(str(bench.folder / "clip"))
     requests: dict[Any, Any] = joined_requests(head.passes() for head in heads)
@@ -265,7 +265,7 @@ def heads_of_clip(bench: Bench) -> Iterator[str]:
         yield f"| {batch} | {bench.cell(call, batch)} |"
 
 
-def where_time_goes(bench: Bench) -> Iterator[str]:
+def where_time_goes(bench: CardBench) -> Iterator[str]:
     """Of one batch with sar, by operation."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -286,7 +286,7 @@ def where_time_goes(bench: Bench) -> Iterator[str]:
         yield f"| `{name[:60]}` | {spent / 1000:.2f} | {100 * spent / max(total, 1e-9):.1f} % | {count} |"
 
 
-def whole(bench: Bench) -> Iterator[str]:
+def whole(bench: CardBench) -> Iterator[str]:
     """A worker: 500 x 375 JPEGs and PNGs in, rows out; the goal is 150 images a second on an H100."""
     yield f"sar, {len(NAMES)} classes, batches of {bench.best}.\n"
     batches, threads = (32, 8) if bench.size == "real" else (pipeline.WARM + 3, 1)
@@ -307,22 +307,22 @@ def whole(bench: Bench) -> Iterator[str]:
             yield f"- latents in {latents}{turn}: {found:.1f} images a second, {taken:.2f} ms of processors an image."
 
 
-def label_maps(bench: Bench) -> Iterator[str]:
+def label_maps(bench: CardBench) -> Iterator[str]:
     """The shipped model on Shapes: pixels against a CPU in float32, and mIoU by number format."""
     images = 64 if bench.size == "real" else 1
     here = gpu_labels.made(images)
     if bench.device == "cpu":
-        yield from gpu_labels.compared(here, here)
+        yield from gpu_labels.beside_cpu(here, here)
         return
     file = bench.folder / "cpu.npz"
     command = [sys.executable, "-m", "perf.gpu_labels", str(file), str(images)]
     subprocess.run(command, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}, check=True)
     with np.load(file) as cpu:
-        yield from gpu_labels.compared(here, dict(cpu))
+        yield from gpu_labels.beside_cpu(here, dict(cpu))
 
 
-SECTIONS: dict[str, Callable[[Bench], Iterator[str]]] = {
-    "The card": card, "Images a second by batch": forwards, "From files to rows": whole,
+SECTIONS: dict[str, Callable[[CardBench], Iterator[str]]] = {
+    "The card": the_card, "Images a second by batch": forwards, "From files to rows": whole,
     "Share of the matrix rate": share, "Where the time goes": where_time_goes, "Heads of CLIP": heads_of_clip,
     "Label maps": label_maps, "Settings that could be": settings,
 }  # fmt: skip
@@ -342,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = "small" if options.small else "real"
     page = ["# What a card can do", "", f"Output of `python -m perf.gpu{' --small' * options.small}`."]
     with tempfile.TemporaryDirectory() as folder, as_prepared():
-        bench = Bench(
+        bench = CardBench(
             Path(folder), size, device, 0.02 if options.small else 1.0, BATCHES[:1] if options.small else BATCHES, ends
         )
         write_diffusion(bench.folder / "diffusion", size, device)
@@ -352,13 +352,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if time.monotonic() > bench.ends:
                 page.append("Not reached: the minutes were over.")
             else:
-                page += told(bench, section)
+                page += told_of(bench, section)
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text("\n".join(page) + "\n", encoding="utf-8")
             print(f"{title}: {max(0.0, bench.ends - time.monotonic()):.0f} s left", flush=True)
 
 
-def told(bench: Bench, section: Callable[[Bench], Iterator[str]]) -> list[str]:
+def told_of(bench: CardBench, section: Callable[[CardBench], Iterator[str]]) -> list[str]:
     """Its lines as far as it came: one part that fails takes no other with it."""
     lines = []
     try:

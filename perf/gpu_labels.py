@@ -59,7 +59,7 @@ def made(images: int) -> dict[str, NDArray[np.int64]]:
     }
 
 
-def compared(here: Mapping[str, NDArray[np.int64]], cpu: Mapping[str, NDArray[np.int64]]) -> Iterator[str]:
+def beside_cpu(here: Mapping[str, NDArray[np.int64]], cpu: Mapping[str, NDArray[np.int64]]) -> Iterator[str]:
     """A line a run of `made`: mIoU over the classes, and pixels whose label is not the CPU's."""
     yield "| run | mIoU here | mIoU on a CPU | pixels that differ from the CPU's in the same format |"
     yield "|---|---|---|---|"

@@ -30,11 +30,11 @@ def test_every_part_of_the_page_is_measured(tmp_path: Path) -> None:
 
 
 def test_parts_that_fail_or_are_not_reached_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: gpu.Bench):
+    def broken(_: gpu.CardBench):
         yield "a line"
         raise ValueError("no such card")
 
-    monkeypatch.setattr(gpu, "SECTIONS", {"One": broken, "Other": gpu.card})
+    monkeypatch.setattr(gpu, "SECTIONS", {"One": broken, "Other": gpu.the_card})
     monkeypatch.setattr(gpu, "write_diffusion", lambda *_: None)
     monkeypatch.setattr(gpu, "write_clip", lambda *_: None)
     gpu.main(["--small", "--out", str(tmp_path / "page.md")])
