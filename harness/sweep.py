@@ -20,7 +20,7 @@ from rich.console import Console
 from harness import sharding, stages
 from harness.contracts import Recipe, expanded
 from harness.errors import HarnessError
-from harness.executors import placement
+from harness.executors import placement, ray_surroundings
 from harness.executors.seam import Executor, LocalExecutor
 from harness.fits import Fits
 from harness.foreign import interrupts
@@ -74,6 +74,7 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
     grid = grids.read_grid(options.grid, options.set, later=True)
     if options.plan:
         return _show_plan(options, grid, console)
+    ray_surroundings.check_place(options.results)
     if options.shard:
         sharding.take_over(options.results, options.shard)
     store = Store.open(_folder(options))

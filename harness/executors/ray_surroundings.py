@@ -121,6 +121,16 @@ def worker_environment(threads: int, folder: str | None, gpus: bool) -> dict[str
     return values if gpus else {**values, "CUDA_VISIBLE_DEVICES": ""}
 
 
+def check_place(folder: Path) -> None:
+    """ClusterError for a folder that Ray unpacked a job into: it goes with the session, and the results with it."""
+    parts = folder.absolute().parts
+    if any(part.startswith("session_") for part in parts) and "working_dir_files" in parts:
+        raise ClusterError(
+            f"--results {folder}: this is where Ray unpacked the job, and it goes with the session; name a folder that "
+            "stays, such as --results /shared/runs"
+        )
+
+
 def check_reachable(address: str, seconds: float = 5.0) -> None:
     """ClusterError when nothing listens at `host:port` or `ray://host:port`; `auto` passes."""
     if address == "auto":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import forked
 import in_process
 import pytest
 import toy_chain
+import yaml
 from toy_cells import FLAT, NINE
 from toy_workers import shard_of
 from virtual_pool import FakePool, images_of
@@ -136,6 +138,29 @@ def test_workers_end_what_they_are_at_and_begin_nothing_more(seed: int) -> None:
     assert not set().union(*(pool._atoms(shard.runs, left) for shard, left in at_work)) - pool.twice
     asked.clear()
     assert len(list(scheduler.run([shard_of("t", ["r"], images_of(4, 2))]))) == 4
+
+
+def test_results_where_ray_unpacked_a_job_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "session_1" / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    folder.mkdir(parents=True)
+    (folder / "grid.yaml").write_text(BOXES)
+    answer = in_process.door("grid.yaml", cwd=folder)
+    assert answer.returncode == 2 and "name a folder that stays" in answer.stderr
+    assert [path.name for path in folder.iterdir()] == ["grid.yaml"]
+
+
+def test_the_job_on_the_page_speaks_our_command_line() -> None:
+    page = (in_process.ROOT / "docs" / "cluster.md").read_text("utf-8")
+    (job,) = [block for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL) if "RayJob" in block]
+    spec = yaml.safe_load(job)["spec"]
+    program, _, words = spec["entrypoint"].partition("harness.sweep ")
+    options = sweep.parser().parse_args(words.split())
+    assert program == "python -u -m " and (options.address, options.grace) == ("auto", 30.0)
+    assert spec["rayClusterSpec"]["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0"}
+    (group,) = spec["rayClusterSpec"]["workerGroupSpecs"]
+    pod = group["template"]["spec"]
+    assert pod["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": 1}
+    assert pod["terminationGracePeriodSeconds"] > options.grace
 
 
 SLOW = """
