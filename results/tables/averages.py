@@ -6,7 +6,7 @@ Data sets are independent of each other: the images of each are drawn by themsel
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,29 +21,45 @@ LABEL = "average"
 Line = Sequence[TableCell]
 
 
-def cells(evidence: Evidence, spec: TableSpec, lines: Sequence[Line]) -> list[TableCell]:
-    """The average of every row that has a number of every data set.
+def cells(evidence: Evidence, spec: TableSpec, lines: Sequence[Line], names: Sequence[str]) -> list[TableCell]:
+    """The average of every row that has a number of every data set. names: of the data sets.
 
-    Rows whose runs have all images have an interval of mIoU, and marks by comparison over the images of all data sets.
+    Rows whose runs have all images have an interval of mIoU; and marks by comparison over the images of all data sets,
+    unless the rows are of several protocols.
     """
-    found = [_average(line) for line in lines]
+    found = [_average(line, names) for line in lines]
     if spec.as_published or spec.value != "miou" or not lines or len(lines[0]) < 2:
         return found
-    whole = {str(n): line for n, line in enumerate(lines) if all(_is_whole(evidence, cell) for cell in line)}
-    if whole:
+    alike: dict[tuple[int, ...], dict[str, Line]] = {}
+    for number, line in enumerate(lines):
+        if all(_is_whole(evidence, cell) for cell in line):
+            places = tuple([id(evidence.column_of(cell.run_id or "")) for cell in line])
+            alike.setdefault(places, {})[str(number)] = line
+    for whole in alike.values():
         effects, seed = _effects(evidence, whole)
         own = {n: replace(found[int(n)], interval=significance.interval(effects, n)) for n in whole}
-        for n, cell in {**own, **with_groups(significance.groups(effects, seed), own)}.items():
+        marked = with_groups(significance.groups(effects, seed), own) if len(alike) == 1 else {}
+        for n, cell in {**own, **marked}.items():
             found[int(n)] = cell
     return found
 
 
-def _average(line: Line) -> TableCell:
+def _average(line: Line, names: Sequence[str]) -> TableCell:
     values = [cell.value for cell in line if cell.value is not None]
     if not values or len(values) < len(line):
         return TableCell(missing=f"{len(values)} of {len(line)} data sets")
     remarks = dict.fromkeys(cell.missing for cell in line if cell.missing)
-    return TableCell(value=statistics.fmean(values), missing="; ".join(remarks))
+    notes = together({name: cell.note for name, cell in zip(names, line, strict=True)})
+    return TableCell(value=statistics.fmean(values), missing="; ".join(remarks), note=notes)
+
+
+def together(notes: Mapping[str, str]) -> str:
+    """What must be known of several numbers, by the name of each: said once, and of whom where it is not of all."""
+    of: dict[str, list[str]] = {}
+    for name, note in notes.items():
+        for one in filter(None, note.split("; ")):
+            of.setdefault(one, []).append(name)
+    return "; ".join(one if len(own) == len(notes) else f"{', '.join(own)}: {one}" for one, own in of.items())
 
 
 def _is_whole(evidence: Evidence, cell: TableCell) -> bool:

@@ -29,9 +29,10 @@ Json = dict[str, Any]
 
 
 def documents(evidence: Evidence, organization: str, relationship: str, now: int) -> Iterator[tuple[str, str, Json]]:
-    """Path below a folder, run id and content of every run that has a score. now: seconds since 1970."""
+    """Path below a folder, run id and content of every run that has a score, of those with holes only where they are
+    asked for. now: seconds since 1970."""
     for entry in evidence.board.entries:
-        if entry.miou is None:
+        if entry.miou is None or not (entry.complete or evidence.board.partial):
             continue
         recipe = evidence.recipes[entry.run_id]
         model = model_id(recipe)
@@ -92,7 +93,7 @@ def _result(evidence: Evidence, entry: Entry, metric: str) -> Json:
     return {
         "evaluation_name": f"{entry.benchmark} {METRICS[metric]}",
         "source_data": {"dataset_name": entry.benchmark, "source_type": "other",
-                        "additional_details": _texts(recipe.benchmark)},
+                        "additional_details": {**_texts(recipe.benchmark), **_images(entry)}},
         "metric_config": {
             "metric_id": metric, "metric_kind": "accuracy", "metric_unit": "percent", "lower_is_better": False,
             "score_type": "continuous", "min_score": 0.0, "max_score": 100.0,
@@ -100,6 +101,13 @@ def _result(evidence: Evidence, entry: Entry, metric: str) -> Json:
         },
         "score_details": details,
     }  # fmt: skip
+
+
+def _images(entry: Entry) -> dict[str, str]:
+    """On how many images a number rests, and how many there should be."""
+    known = {"images_scored": entry.images, "images_failed": entry.failed, "images_missing": entry.missing,
+             "images_of_other_data": entry.disputed, "official_images": entry.official or 0}  # fmt: skip
+    return {name: str(number) for name, number in known.items() if number or name == "images_scored"}
 
 
 def _details(recipe: RunRecipe) -> dict[str, str]:

@@ -106,8 +106,8 @@ def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
     lines = [[cells.get((row, column), none[column]) for column in columns] for row in rows]
     names = [spec.label(column) for column in columns]
     if spec.average:
-        names.append(averages.LABEL)
-        lines = [[*line, last] for line, last in zip(lines, averages.cells(evidence, spec, lines), strict=True)]
+        own, names = names, [*names, averages.LABEL]
+        lines = [[*line, last] for line, last in zip(lines, averages.cells(evidence, spec, lines, own), strict=True)]
     shown = differing if spec.as_published else ()
     return Matrix(
         spec, tuple(map(spec.label, rows)), tuple(names), tuple(map(tuple, lines)), shown, told=_told(spec, compared)
@@ -200,7 +200,8 @@ def _over_seeds(spec: TableSpec, cells: Sequence[TableCell]) -> TableCell:
     if len(values) < len(cells):
         return TableCell(missing=f"{len(values)} of {len(cells)} seeds: {'; '.join(dict.fromkeys(holes))}")
     spread = f"mean of {len(values)} seeds, standard deviation {100 * statistics.stdev(values):.2f}"
-    note = "; ".join(dict.fromkeys(words for words in (spread, cells[0].note) if words))
+    beside = averages.together({f"seed {number}": cell.note for number, cell in enumerate(cells, start=1)})
+    note = "; ".join(words for words in (spread, beside) if words)
     return TableCell(value=statistics.fmean(values), missing="; ".join(dict.fromkeys(holes)), note=note)
 
 

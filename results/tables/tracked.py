@@ -24,14 +24,16 @@ def tracker(name: str) -> ModuleType:
 
 
 def track(evidence: Evidence, library: ModuleType, project: str) -> int:
-    """A run of the tracker for every run that has a score: settings and protocol as its configuration, scores as what
-    it logged, in percent. How many they are."""
-    scored = [entry for entry in evidence.board.entries if entry.miou is not None]
+    """A run of the tracker for every run that has a score, of those with holes only where they are asked for: settings
+    and protocol as its configuration, scores as what it logged, in percent. How many they are."""
+    asked = [entry for entry in evidence.board.entries if entry.complete or evidence.board.partial]
+    scored = [entry for entry in asked if entry.miou is not None]
     for entry in scored:
         recipe = evidence.recipes[entry.run_id]
         config: dict[str, Any] = {
             "method": entry.method, "variant": entry.variant, "benchmark": entry.benchmark, "run_id": entry.run_id,
-            "images": entry.images, "failed": entry.failed, **entry.settings,
+            "images": entry.images, "failed": entry.failed, "missing": entry.missing, "official": entry.official,
+            **entry.settings,
             **{f"protocol.{name}": str(one) for name, one in recipe.protocol.items()},
         }  # fmt: skip
         classes = evidence.class_ious(entry.run_id)

@@ -18,7 +18,8 @@ from results.folder import protocols
 from results.folder.recipes import RunRecipe
 from results.folder.store import Store
 from results.report import write_report
-from results.tables import formats, ledger, matrices
+from results.tables import averages, formats, ledger, matrices
+from results.tables.cells import TableCell
 from results.tables.evidence import Evidence, gather
 from results.tables.matrices import Matrix, TableSpec
 from results.tables.terminal import print_leaderboard
@@ -201,3 +202,20 @@ def test_what_protocols_have_in_common_and_what_differs_is_all_there_is() -> Non
         "background=constant threshold=0.2", "background=constant threshold=0.6", "background=ignored"
     ], "a threshold that has no effect is not told"  # fmt: skip
     assert protocols.in_common([one]) == protocols.protocol_text(one) and protocols.differing_fields([one]) == ()
+
+
+def test_averages_of_rows_of_several_protocols_are_numbers_that_are_not_compared(evidence: Evidence) -> None:
+    spec = TableSpec.from_dict({"name": "t", "rows": ["method", "threshold"], "columns": "benchmark", "average": True})
+    matrix = matrices.build_matrix(evidence, spec)
+    last = {row: line[-1] for row, line in zip(matrix.rows, matrix.cells, strict=True) if line[-1].value is not None}
+    assert len(last) == 2 and all(cell.interval and not cell.mark and cell.group is None for cell in last.values())
+
+
+def test_an_average_says_what_must_be_known_of_its_numbers() -> None:
+    notes = {"Toys": "3 of the 9 official images; image-level labels", "Bricks": "image-level labels"}
+    assert averages.together(notes) == "Toys: 3 of the 9 official images; image-level labels"
+    line = [TableCell("a", 0.5, note=note) for note in notes.values()]
+    assert averages._average(line, list(notes)).remark == averages.together(notes)
+    seeds = [TableCell(str(n), 0.5, note="without 2 of 200 train images" * n) for n in range(2)]
+    spread = matrices._over_seeds(TableSpec("t"), seeds).note
+    assert spread.endswith("deviation 0.00; seed 2: without 2 of 200 train images")
