@@ -191,6 +191,25 @@ class Desk:
         return replace(shard, lessons={image_id: keepsakes.read_kept(mask(image_id)) for image_id in image_ids})
 
 
+def outdated(plan: Plan, store: Store) -> list[str]:
+    """A sentence for every benchmark whose images changed after rows were made of them, while a sweep went on."""
+    touched = {recipe: found for recipe, data in plan.data.items() if (found := data.touched())}
+    if not touched:
+        return []
+    held, changed = store.held(), dict[str, set[str]]()
+    for planned in (*plan.runs, *plan.labels, *plan.trials):
+        if images := touched.get(planned.run.benchmark):
+            samples = held.samples(planned.run.run_id)
+            stored = {image_id: samples[image_id] for image_id in images if image_id in samples}
+            now = plan.data[planned.run.benchmark].changed(stored)
+            changed.setdefault(planned.run.benchmark_name, set()).update(now)
+    return [
+        f"{len(images)} images of {name} changed while this ran: rows rest on what they were before, and do not count; "
+        "the same command computes them anew."
+        for name, images in changed.items() if images
+    ]  # fmt: skip
+
+
 def _missed(rows: Rows, planned: Mapping[str, PlannedRun]) -> Rows:
     """Those of a batch's rows that were missing: another run of its shard may have missed more images."""
     missing = [planned[run_id].missing for run_id in rows.runs]

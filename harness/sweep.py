@@ -314,8 +314,10 @@ def _verdict(plan: Plan, store: Store, disputes: Sequence[str]) -> int:
     statuses = store.stored()
     asked = [planned for planned in plan.runs if planned.asked]
     lacking = sum(_lacking(planned, statuses.get(planned.run.run_id, {})) for planned in asked)
+    outdated = stages.outdated(plan, store)
+    print(*outdated, sep="\n", end="\n" * bool(outdated), file=sys.stderr)
     if not lacking:
-        return INCOMPLETE if disputes else DONE
+        return INCOMPLETE if disputes or outdated else DONE
     print(f"{lacking} image results failed or are missing; the same command tries them again.", file=sys.stderr)
     for planned in plan.waiting:
         holes, name = sum(bool(one.missing) for one in planned.trials), planned.run.method_name

@@ -30,6 +30,7 @@ class DataNow:
         self.renewed: dict[str, Origin] = {}
         self._digests: dict[str, str | None] = {}
         self._marks: dict[str, Mark] = {}
+        self._used: set[str] = set()  # images that were read for rows since
 
     def changed(self, stored: Mapping[str, str | None]) -> dict[str, str]:
         """Of stored rows' digests by image, those that are no longer right: image id -> digest as it is now.
@@ -66,10 +67,26 @@ class DataNow:
 
         A machine with a copy of its own has other inodes: if the same pixels came of it, what is known stays.
         """
-        known = self.known
+        known, origins = self.known, list(origins)
+        self._used.update(origin.image_id for origin in origins)
         found = [one for one in origins if known.get(one.image_id) != one and not _copied(one, known.get(one.image_id))]
         known |= {origin.image_id: origin for origin in found}
         return found
+
+    def touched(self) -> list[str]:
+        """Images that were read for rows, and whose files are no longer what they were then: to be looked at anew.
+
+        By places, sizes and times, which copies on other machines have in common.
+        """
+        found = [image_id for image_id in sorted(self._used) if self._is_touched(image_id)]
+        self._marks = {}
+        for image_id in found:
+            self._digests.pop(image_id, None)
+        return found
+
+    def _is_touched(self, image_id: str) -> bool:
+        marks = self.known[image_id].files if image_id in self.known else ()
+        return any((now := mark_of(mark.path)).size >= 0 and now[:3] != mark[:3] for mark in marks)
 
     def unseen(self, origins: Iterable[Origin]) -> str:
         """What to say where nobody would notice that the images change; empty where their files are known."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -17,6 +19,7 @@ import toy_folder
 from in_process import door
 from toy_folder import LOADED
 
+from harness import stages
 from harness.contracts import Mark, Origin, Recipe
 from harness.planning.data_now import DataNow
 from harness.recipes.origins import DataSource
@@ -359,3 +362,20 @@ def test_a_benchmark_whose_files_cannot_be_told_any_more_leaves_failed_rows(
     swept(tmp_path)
     monkeypatch.setattr(toy_folder.Named, "files", lambda self, image_id: {}[image_id])
     assert "2 x KeyError: '000'" in swept(tmp_path, code=3)
+
+
+def test_data_that_change_while_a_sweep_goes_on_are_told_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, kept, changes = made(tmp_path), stages.Desk._remember, [1]
+
+    def remember(*given: Any) -> None:
+        kept(*given)
+        if changes:
+            toy_folder.write(root, seed=changes.pop())
+
+    monkeypatch.setattr(stages.Desk, "_remember", remember)
+    said = re.search(r"(\d) images of Toys changed while this ran: rows rest on", swept(tmp_path, code=3))
+    assert said is not None and 1 < int(said[1]) <= 5
+    assert "; 0 image results to do" not in swept(tmp_path)
+    assert scores(tmp_path) == of_a_fresh_folder(tmp_path)
