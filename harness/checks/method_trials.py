@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +29,7 @@ from harness.checks.method_answers import (
 from harness.checks.method_world import WatchedFeatures, World, short
 from harness.checks.module_watch import left_behind, open_lazily, watched
 from harness.checks.planning_trial import seen_by_planning
-from harness.contracts import Query, Recipe, Vocabulary
+from harness.contracts import Parts, Pass, Query, Recipe, Vocabulary
 from harness.errors import HarnessError, ModelError, in_words, message
 from harness.foreign.calls import CURE
 
@@ -179,14 +180,46 @@ def batches(trial: Trial) -> str:
 
 
 def ignores_its_company(trial: Trial) -> str:
-    """In a batch of the same shape, other neighbours change nothing at all."""
+    """In a batch of the same shape, other neighbours change nothing at all; nor do other passes of a fresh network."""
     if not trial.world.reads:
         return "it looks at one image at a time"
     query, *others = trial.queries
     strangers = [Query(f"not {one.image_id}", 255 - one.image, query.vocabulary) for one in others]
     beside, elsewhere = (trial.world.answers(query, *company)[0] for company in (others, strangers))
     expect_equal(beside, elsewhere, f"asked beside other images, in a batch of the same shape, for {query.image_id}")
-    return "beside other images, in a batch of the same shape, an image gets the same answer"
+    tried = _beside_other_passes(trial, query)
+    return f"beside other images, in a batch of the same shape{tried}, an image gets the same answer"
+
+
+def _beside_other_passes(trial: Trial, query: Query) -> str:
+    """What its networks leave when they are asked for passes of others first is what they leave without."""
+    fresh, others = trial.anew(), other_passes(trial.world.needs)
+    fresh.needs = {**others, **fresh.needs}
+    try:
+        left = fresh.features(query)[0] if others else {}
+    except Exception:  # the network need not know these passes
+        left = {}
+    if not left:
+        return ""
+    answer = fresh.read({request: left[request] for request in trial.world.needs}, query)
+    if found := difference(trial.first[query.image_id], answer, OTHER_SHAPE):
+        raise Off(
+            f"asked for {short(next(iter(others)))} first, its network leaves something else for image "
+            f"{query.image_id} ({found}): a pass must not depend on the others"
+        )
+    return ", and beside other passes"
+
+
+def other_passes(needs: Mapping[Pass, Parts]) -> dict[Pass, Parts]:
+    """Passes that another method might ask of the same networks: with the first number in each a little other."""
+    found: dict[Pass, Parts] = {}
+    for request, parts in needs.items():
+        held: tuple[Field[Any], ...] = fields(request) if is_dataclass(request) else ()
+        numbers = [one.name for one in held if one.init and type(getattr(request, one.name)) in (int, float)]
+        for name in numbers[:1]:
+            with suppress(Exception):  # a pass may know what its numbers can be
+                found[replace(request, **{name: getattr(request, name) + 1})] = parts  # type: ignore[type-var]
+    return {request: parts for request, parts in found.items() if request not in needs}
 
 
 def leaves_no_trace(trial: Trial) -> str:

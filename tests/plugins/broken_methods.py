@@ -134,7 +134,8 @@ class NetworkReader:
 
 @dataclass(frozen=True)
 class Network:
-    """Three colours through a linear layer. habits: hook, forward, mixes (batch statistics), twice (a pass)."""
+    """Three colours through a linear layer. habits: hook, forward, mixes (batch statistics), twice (a pass), and
+    company and first (of the passes that it is asked for)."""
 
     habit: str = ""
 
@@ -157,6 +158,9 @@ class Network:
         if self.habit == "mixes":
             level = sum(float(image.mean()) for image in left) / len(left)
             left = [np.where(image > level, image, 0.0) + level for image in left]
+        first = vars(self).setdefault("first", next(iter(requests)).timestep)  # type: ignore[attr-defined]
+        if (self.habit == "company" and len(requests) > 1) or (self.habit == "first" and first != 1):
+            left = [255 - image for image in left]
         for request in requests:
             yield request, left
             if self.habit == "twice":

@@ -144,6 +144,8 @@ def test_broken_methods_fail_each_for_its_own_reason(
         ("hook", "leaves no trace broken after an answer the network is not as it was: forward hooks of"),
         ("forward", "leaves no trace broken after an answer the network is not as it was: forward of"),
         ("mixes", "ignores its company broken asked beside other images, in a batch of the same shape"),
+        ("company", "ignores its company broken asked for ToyPass(backbone="),
+        ("first", "a pass must not depend on the others"),
         ("twice", "opens kept built, 1 network opened answers in the right form broken its backbone"),
     ],
 )
