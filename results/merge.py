@@ -25,6 +25,7 @@ from harness.errors import HarnessError, StoreError
 from results.door import door
 from results.folder import cargo, origins, same_data
 from results.folder.agreement import agreeing
+from results.folder.called import told_of_names
 from results.folder.keepsakes import file_name_of
 from results.folder.recipes import RunRecipe, joined_sweeps, recipe_text
 from results.folder.rows import KEY, SCHEMA, Contradiction, OtherData, defeated
@@ -253,7 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    for sentence in disputes(Store.open(options.into, create=False)):
+    whole = Store.open(options.into, create=False)
+    names = told_of_names({str(one.folder): one.recipes() for one in sources}, whole.recipes())
+    for sentence in (*names, *disputes(whole)):
         print(sentence, file=sys.stderr)
     what = f"{brought.rows} rows and {brought.files} files beside them"
     print(f"{what} from {len(sources)} folders brought into {options.into}")

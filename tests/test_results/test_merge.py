@@ -192,3 +192,18 @@ def test_a_file_that_lies_elsewhere_is_the_same_run_and_every_sweep_is_remembere
         assert [one["commit"] for one in target.recipes()["f1"].made_by] == ["a", "b"]
     with pytest.raises(StoreError, match="the recipes of run f1 differ in method"):
         merge(stores[1:], Store(tmp_path / "never"))
+
+
+def test_a_run_of_two_names_and_a_name_of_two_runs_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = {"classes": ("disc",), "images": 2, "protocol": {}, "benchmark": {"use": "b:B", "settings": {}}}
+    made = [("n1", "r1", "Ours", 0.9), ("n2", "r1", "Baseline", 0.9), ("n2", "r2", "Ours", 0.95)]
+    for folder, run_id, name, good in made:
+        method = {"use": "m:M", "settings": {"good": good}}
+        recipe = RunRecipe(run_id, name, "", method, benchmark_name="W", **content)
+        Store.open(tmp_path / folder).write_recipe(run_id, recipe.as_dict())
+    assert main([str(tmp_path / "n1"), str(tmp_path / "n2"), "--into", str(tmp_path / "nm")]) == 0
+    said = capsys.readouterr().err
+    stands = Store.open(tmp_path / "nm").recipes()["r1"].method_name
+    both = f"Ours in {tmp_path / 'n1'} and Baseline in {tmp_path / 'n2'}"
+    assert f"Run r1 is called {both}; it stands as {stands}." in said
+    assert ("2 runs are called Ours on W: r1 (good=0.9) and r2 (good=0.95)." in said) is (stands == "Ours")
