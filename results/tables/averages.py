@@ -50,7 +50,8 @@ def _average(line: Line, names: Sequence[str]) -> TableCell:
         return TableCell(missing=f"{len(values)} of {len(line)} data sets")
     remarks = dict.fromkeys(cell.missing for cell in line if cell.missing)
     notes = together({name: cell.note for name, cell in zip(names, line, strict=True)})
-    return TableCell(value=statistics.fmean(values), missing="; ".join(remarks), note=notes)
+    of = tuple([run_id for cell in line for run_id in (cell.of or (cell.run_id,)) if run_id])
+    return TableCell(value=statistics.fmean(values), missing="; ".join(remarks), note=notes, of=of)
 
 
 def together(notes: Mapping[str, str]) -> str:

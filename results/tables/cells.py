@@ -13,7 +13,7 @@ class TableCell:
     """One number: value 0..1 (None for a hole), what is missing in words, `best` or `second` where that is sure.
 
     note: what else must be known of it. printed: the number that was published, 0..1, in a table of such. group, p:
-    among the runs of its column, p of the comparison with the best.
+    among the runs of its column, p of the comparison with the best. of: the runs that a number is the mean of.
     """
 
     run_id: str | None = None
@@ -25,6 +25,7 @@ class TableCell:
     group: int | None = None
     p: float | None = None
     printed: float | None = None
+    of: tuple[str, ...] = ()
 
     @property
     def remark(self) -> str:

@@ -151,4 +151,19 @@ def explain(evidence: Evidence, words: Sequence[str]) -> tuple[str | None, list[
     matrix, cell = find_cell(evidence, *words)
     title: Section = ("Cell", [f"table {words[0]}, row {words[1]}, column {words[2]}"])
     hole: list[Section] = [("Missing", [cell.missing])] if cell.missing else []
-    return cell.run_id, [title, *hole, *(receipt(evidence, cell.run_id, matrix.spec.value) if cell.run_id else [])]
+    whole = receipt(evidence, cell.run_id, matrix.spec.value) if cell.run_id else _mean(evidence, matrix, cell)
+    return cell.run_id, [title, *hole, *whole]
+
+
+def _mean(evidence: Evidence, matrix: Matrix, cell: TableCell) -> list[Section]:
+    """A number of several runs: over seeds, or over data sets, with the runs that it is the mean of."""
+    if cell.value is None:
+        return []
+    beside = f", about 95 % interval {_range(cell.interval)}" if cell.interval else ""
+    number = [f"{matrix.spec.value} = {_percent(cell.value)}{beside}", *([cell.note] if cell.note else [])]
+    runs = []
+    for run_id in cell.of:
+        entry, found = evidence.entry(run_id), score(evidence, run_id, matrix.spec.value)
+        name = f"{entry.method} {entry.variant}".rstrip()
+        runs.append(f"{run_id}: {name} on {entry.benchmark}, {found.why or _percent(found.value)}")
+    return [("Number", number), ("Mean of", runs or ["no runs"])]

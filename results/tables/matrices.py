@@ -202,7 +202,8 @@ def _over_seeds(spec: TableSpec, cells: Sequence[TableCell]) -> TableCell:
     spread = f"mean of {len(values)} seeds, standard deviation {100 * statistics.stdev(values):.2f}"
     beside = averages.together({f"seed {number}": cell.note for number, cell in enumerate(cells, start=1)})
     note = "; ".join(words for words in (spread, beside) if words)
-    return TableCell(value=statistics.fmean(values), missing="; ".join(dict.fromkeys(holes)), note=note)
+    of = tuple([cell.run_id for cell in cells if cell.run_id])
+    return TableCell(value=statistics.fmean(values), missing="; ".join(dict.fromkeys(holes)), note=note, of=of)
 
 
 def _lacking(entry: Entry) -> str:

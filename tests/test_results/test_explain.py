@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import recount
@@ -17,6 +18,11 @@ from harness.planning import plan as plans
 from results import explain
 from results.folder import artefacts
 from results.folder.store import Store
+from results.tables import averages, matrices
+from results.tables import explain as explained
+from results.tables.cells import TableCell
+from results.tables.evidence import Evidence
+from results.tables.spec import TableSpec
 
 
 def told(capsys: pytest.CaptureFixture[str], store: Store, *words: str) -> str:
@@ -51,6 +57,20 @@ def test_a_run_alone_and_a_hole(toys: Store, capsys: pytest.CaptureFixture[str])
     assert "29 scored, 0 failed, 1 missing, of 30" in told(capsys, toys, run_id)
     text = told(capsys, toys, "main", "Seg+", "Toys")
     assert "Missing    no run" in text and "Again" not in text
+
+
+def test_a_number_of_several_runs_says_of_which(toys: Store, evidence: Evidence) -> None:
+    ours = [one for one in evidence.board.entries if one.method == "Clip"]
+    cells = [TableCell(one.run_id, one.miou) for one in ours]
+    spread = matrices._over_seeds(TableSpec("t"), cells)
+    mean = averages.cells(evidence, TableSpec("t"), [cells], ["Toys", "Bricks"])[0]
+    for cell, interval in ((spread, False), (mean, True)):
+        (number, title) = explained._mean(evidence, SimpleNamespace(spec=TableSpec("t")), cell)  # type: ignore[arg-type]
+        assert number[1][0].startswith(f"miou = {50 * sum(one.miou or 0 for one in ours):.4f} %")
+        assert ("interval" in number[1][0]) is interval
+        assert title[1] == [
+            f"{one.run_id}: Clip on {one.benchmark}, {100 * (one.miou or 0):.4f} %" for one in ours
+        ]  # fmt: skip
 
 
 def test_what_else_a_recipe_says_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
