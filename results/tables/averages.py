@@ -49,12 +49,12 @@ def _average(line: Line, names: Sequence[str]) -> TableCell:
     if not values or len(values) < len(line):
         return TableCell(missing=f"{len(values)} of {len(line)} data sets")
     remarks = dict.fromkeys(cell.missing for cell in line if cell.missing)
-    notes = together({name: cell.note for name, cell in zip(names, line, strict=True)})
+    notes = joined_notes({name: cell.note for name, cell in zip(names, line, strict=True)})
     of = tuple([run_id for cell in line for run_id in (cell.of or (cell.run_id,)) if run_id])
     return TableCell(value=statistics.fmean(values), missing="; ".join(remarks), note=notes, of=of)
 
 
-def together(notes: Mapping[str, str]) -> str:
+def joined_notes(notes: Mapping[str, str]) -> str:
     """What must be known of several numbers, by the name of each: said once, and of whom where it is not of all."""
     of: dict[str, list[str]] = {}
     for name, note in notes.items():

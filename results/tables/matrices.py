@@ -200,7 +200,7 @@ def _over_seeds(spec: TableSpec, cells: Sequence[TableCell]) -> TableCell:
     if len(values) < len(cells):
         return TableCell(missing=f"{len(values)} of {len(cells)} seeds: {'; '.join(dict.fromkeys(holes))}")
     spread = f"mean of {len(values)} seeds, standard deviation {100 * statistics.stdev(values):.2f}"
-    beside = averages.together({f"seed {number}": cell.note for number, cell in enumerate(cells, start=1)})
+    beside = averages.joined_notes({f"seed {number}": cell.note for number, cell in enumerate(cells, start=1)})
     note = "; ".join(words for words in (spread, beside) if words)
     of = tuple([cell.run_id for cell in cells if cell.run_id])
     return TableCell(value=statistics.fmean(values), missing="; ".join(dict.fromkeys(holes)), note=note, of=of)

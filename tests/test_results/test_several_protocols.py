@@ -213,9 +213,9 @@ def test_averages_of_rows_of_several_protocols_are_numbers_that_are_not_compared
 
 def test_an_average_says_what_must_be_known_of_its_numbers() -> None:
     notes = {"Toys": "3 of the 9 official images; image-level labels", "Bricks": "image-level labels"}
-    assert averages.together(notes) == "Toys: 3 of the 9 official images; image-level labels"
+    assert averages.joined_notes(notes) == "Toys: 3 of the 9 official images; image-level labels"
     line = [TableCell("a", 0.5, note=note) for note in notes.values()]
-    assert averages._average(line, list(notes)).remark == averages.together(notes)
+    assert averages._average(line, list(notes)).remark == averages.joined_notes(notes)
     seeds = [TableCell(str(n), 0.5, note="without 2 of 200 train images" * n) for n in range(2)]
     spread = matrices._over_seeds(TableSpec("t"), seeds).note
     assert spread.endswith("deviation 0.00; seed 2: without 2 of 200 train images")
