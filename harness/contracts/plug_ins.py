@@ -174,7 +174,8 @@ class Learner(Protocol):
     rule: how the teacher's answers become masks. fit: writes the artefact into `folder` and tells what its card should
     hold (JSON values: losses, device). What it needs to go on after a crash lies in `folder/unfinished`, which is
     thrown away at the end. It may be called by several processes at once, joined by torch.distributed, if it has a
-    property `workers` that says how many can share the work; then only rank 0 writes. fitted: the Method or Reader that
+    property `workers` that says how many can share the work (and `gpus`, where with a GPU each it is another number);
+    then only rank 0 writes. fitted: the Method or Reader that
     an artefact is. The setting `teacher` is in no id: the teacher's label maps are. So is `teacher_may_fail`, where a
     learner has it: the share of the train images, from 0 to below 1, that it goes without where its teacher fails on
     them; those left out are in the artefact's id. Settings that a class attribute `at_test` names are of use to

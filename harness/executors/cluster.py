@@ -30,7 +30,7 @@ from harness.executors.scheduler import Scheduler
 from harness.executors.seam import Worker, open_worker, steadily
 from harness.foreign import interrupts
 from harness.learning import fitting
-from harness.learning.fitting import Ended, FitJob
+from harness.learning.fitting import Ended, FitJob, Sharing
 
 SMALL_BYTES = 2**16  # of a message; Ray takes 100 KiB to be small
 LOOK_SECONDS = 5.0  # between looks at the size of the cluster
@@ -282,22 +282,22 @@ class RayExecutor:
             raise ClusterError(f"Ray cannot go on: {classify(error)[1]}") from error
 
     def fit(self, jobs: Sequence[FitJob], begin: Callable[[FitJob], None]) -> Iterator[Ended]:
-        shared: dict[str, int] = {}
+        shared: dict[str, Sharing] = {}
         for job in jobs:
             try:
-                most = fitting.most_workers(job)
+                sharing = fitting.sharing(job)
             except Exception as error:
                 yield job, error
                 continue
-            if most is None:
+            if sharing is None:
                 yield from fitting.one_by_one([job], begin)
             else:
-                shared[job.artefact_id] = most
+                shared[job.artefact_id] = sharing
         if shared:
             yield from self._fit_on_ray([job for job in jobs if job.artefact_id in shared], shared, begin)
 
     def _fit_on_ray(
-        self, jobs: Sequence[FitJob], most: Mapping[str, int], begin: Callable[[FitJob], None]
+        self, jobs: Sequence[FitJob], shared: Mapping[str, Sharing], begin: Callable[[FitJob], None]
     ) -> Iterator[Ended]:
         from harness.executors import cluster_fit
 
@@ -312,7 +312,7 @@ class RayExecutor:
         # Of others' Ray nothing is known.
         look = partial(cluster_reach.check_alive, ray) if self._address is None else lambda: None
         room = cluster_fit.FittingRoom(cluster_reach.alive(ray), place, self._workers, self._threads, look)
-        yield from cluster_fit.fit_on_ray(jobs, most, room, begin)
+        yield from cluster_fit.fit_on_ray(jobs, shared, room, begin)
 
     def close(self) -> None:
         self._let_go()

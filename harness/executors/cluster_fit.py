@@ -17,7 +17,7 @@ from typing import Any
 from harness.errors import ClusterError
 from harness.executors.placement import Node, Place, joined
 from harness.learning import fitting
-from harness.learning.fitting import Ended, FitJob
+from harness.learning.fitting import Ended, FitJob, Sharing
 
 RETRIES = 2  # after a worker was lost; the fit goes on from its last checkpoint
 LOOK_SECONDS = 1.0
@@ -43,15 +43,29 @@ class FittingRoom:
         """How many workers there are for what at most `most` can share, and what each takes."""
         return joined(self.nodes, self.place, min(self.at_most or most, most), self.threads)
 
+    def for_one(self, sharing: Sharing) -> tuple[int, Place]:
+        """The same for one fit: on GPUs, all those of the node that has most; two that share a GPU gain nothing."""
+        if self.place.gpus < 1:
+            return self.shared_by(sharing.cpus)
+        return self.shared_by(min(sharing.gpus, max(self.place.slots_of(node) for node in self.nodes)))
+
+    def full(self, fits: int) -> bool:
+        """Whether so many fits keep all GPUs busy with one each, which costs less than to share every fit."""
+        slots = self.place.slots(self.nodes)
+        return self.place.gpus > 0 and fits >= min(self.at_most or slots, slots)
+
 
 def fit_on_ray(
-    jobs: Sequence[FitJob], most: Mapping[str, int], room: FittingRoom, begin: Callable[[FitJob], None]
+    jobs: Sequence[FitJob], sharing: Mapping[str, Sharing], room: FittingRoom, begin: Callable[[FitJob], None]
 ) -> Iterator[Ended]:
     """Do fits: those of one worker side by side, as far as there is room; then, one by one, those that several share.
 
-    most: by artefact, how many workers can share its fit. begin: told of each that starts.
+    sharing: by artefact, how many workers can share its fit. begin: told of each that starts.
     """
-    places = [room.shared_by(most[job.artefact_id]) for job in jobs]
+    if room.full(len(jobs)):
+        yield from fit_alone(jobs, room, begin)
+        return
+    places = [room.for_one(sharing[job.artefact_id]) for job in jobs]
     if alone := [job for job, (workers, _) in zip(jobs, places, strict=True) if workers == 1]:
         yield from fit_alone(alone, room, begin)
     for job, (workers, place) in zip(jobs, places, strict=True):

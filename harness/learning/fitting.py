@@ -87,7 +87,19 @@ def told_by_fit(job: FitJob) -> Mapping[str, Any]:
     return content
 
 
-def most_workers(job: FitJob) -> int | None:
-    """How many processes can share this fit; None for one that knows no sharing, which the driver does by itself."""
-    workers = getattr(loading.build(job.learner), "workers", None)
-    return None if workers is None else max(1, int(workers))
+@dataclass(frozen=True)
+class Sharing:
+    """How many processes can share a fit: on CPUs, and with a GPU each."""
+
+    cpus: int
+    gpus: int
+
+
+def sharing(job: FitJob) -> Sharing | None:
+    """How many can share this fit; None for one that knows no sharing, which the driver does by itself."""
+    learner = loading.build(job.learner)
+    workers = getattr(learner, "workers", None)
+    if workers is None:
+        return None
+    gpus = getattr(learner, "gpus", workers)
+    return Sharing(max(1, int(workers)), max(1, int(gpus)))

@@ -26,8 +26,13 @@ class Student(StudentSettings):
 
     @property
     def workers(self) -> int:
-        """How many workers can share one fit."""
-        return self.batch // self.grouped
+        """How many workers on CPUs can share one fit."""
+        return self.batch // (self.part or self.grouped)
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs can share one fit: as many as a batch has images, where its statistics are those of all."""
+        return self.batch if self.grouped == self.batch and self.part is None else self.workers
 
     @property
     def crops(self) -> int:

@@ -20,7 +20,7 @@ CHOICES = {
 }
 AS_BEFORE: Mapping[str, object] = {  # settings that came when students were trained already, as those were trained
     "network": "deeplabv3+", "rates": None, "short_side": None, "long_side": None, "clip_norm": None, "warmup": 0,
-    "ema": 0.0, "test_scales": (1.0,), "test_flip": False,
+    "ema": 0.0, "test_scales": (1.0,), "test_flip": False, "part": None,
 }  # fmt: skip
 
 
@@ -33,10 +33,10 @@ class StudentSettings(Taught):
     encoder: a name of segmentation_models_pytorch; encoder_weights: `imagenet`, fetched once, or null; encoder_rate:
     factor on its learning rate; depth: its stages (3 to 5); stride: how many times smaller than the image its last map
     is (8 or 16). decoder: channels. crop: side in pixels. colours: share by which brightness, contrast
-    and saturation change. group: images that go through the network together (2 or more; null: the batch), of which a
-    step adds up batch / group: workers share groups. momentum: AdamW's first beta too. held_out: share of the lessons
-    that only validates, against their pseudo masks, every `validate_every` steps. precision: `auto` is bfloat16 on a
-    GPU.
+    and saturation change. group: images whose statistics are taken together (2 or more; null: the batch); a step adds
+    up its batch / group of them. Several groups are shared out to CPUs or GPUs, one that is the whole batch to GPUs.
+    momentum: AdamW's first beta too. held_out: share of the lessons that only validates, against their pseudo masks,
+    every `validate_every` steps. precision: `auto` is bfloat16 on a GPU.
     head: `text` ends in frozen text vectors of the CLIP `text_model`, as MaskCLIP+ does. pseudo: `same_crop` asks the
     teacher about every changed crop, as MaskCLIP+ does, in place of its stored label maps.
 
@@ -49,7 +49,9 @@ class StudentSettings(Taught):
     clip_norm: the most that the norm of all gradients may be (Dataset Diffusion .01). warmup: steps in which the rate
     rises, by 1e-6 of it at first (SegFormer: 1500). ema: decay of a running average of the weights, which is what is
     kept, min(ema, (1 + n) / (10 + n)) after step n (TensorFlow's ExponentialMovingAverage). checkpoint_every: steps;
-    null is a tenth of them; in no id.
+    null is a tenth of them; in no id. part: images of a batch that is one group which go through the network together,
+    while statistics are those of all (synchronised batch normalisation): CPUs can share such a batch too, to the same
+    bits however many they are. null: on CPUs the whole group, on GPUs what each has of it.
     test_scales, test_flip: sizes, and the mirror image, over which the probabilities of a scored image are averaged
     (mmsegmentation's MultiScaleFlipAug: 0.5 to 1.75 by 0.25, and mirrored). One fit serves them all.
     """
@@ -92,6 +94,7 @@ class StudentSettings(Taught):
     checkpoint_every: int | None = None
     test_scales: tuple[float, ...] = (1.0,)
     test_flip: bool = False
+    part: int | None = None
 
     at_test: ClassVar[Collection[str]] = ("test_scales", "test_flip")
 
@@ -109,6 +112,11 @@ class StudentSettings(Taught):
             raise MethodError(
                 f"steps is {self.steps}, batch {self.batch}, group {self.grouped}: train 1 step or more with a batch "
                 "that is a multiple of the group, and groups of 2 or more (batch normalisation needs them)."
+            )
+        if self.part is not None and (self.part < 1 or self.grouped < self.batch or self.batch % self.part):
+            raise MethodError(
+                f"part is {self.part}, batch {self.batch}, group {self.grouped}: give a part of which the batch is a "
+                "multiple, leave the group at the whole batch (null)."
             )
         if not 0 < self.scale_low <= self.scale_high or not 0 <= self.held_out < 1:
             raise MethodError("The scale should go from above 0 upwards, and held_out be a share from 0 to below 1.")

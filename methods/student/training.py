@@ -30,12 +30,14 @@ from harness.contracts.checkpoint import read_checkpoint, write_checkpoint
 from methods.student.averaging import RunningAverage
 from methods.student.crops import in_imagenet_colours, unsure
 from methods.student.network import logits, parameter_groups
+from methods.student.synchronised import Shared, Together
 from methods.student.workers import flat, summed, unflatten
 
 CHECKPOINTS = 10  # of one training
 LINES = 50  # of the loss curve
 POLY_POWER = 0.9
 AHEAD = 4  # steps whose examples are read while the network is at work: a slow image or two holds nobody up
+IGNORE = -100  # of a mask, while the network is at work on it
 WARMUP_START = 1e-6  # share of the rate in the first step, as SegFormer's configurations have it
 
 Example: TypeAlias = "tuple[NDArray[np.float32], Truth]"  # pixels (3, height, width) and mask (height, width)
@@ -43,10 +45,10 @@ Example: TypeAlias = "tuple[NDArray[np.float32], Truth]"  # pixels (3, height, w
 
 @dataclass(frozen=True)
 class Course:
-    """How a network is trained. group: images that go through it together; a step adds up the groups of its batch.
+    """How a network is trained. group: images whose statistics are taken together; a step adds up its batch's groups.
 
     decay: `poly` ((1 - s/S)^0.9) or `cosine`, from the rate down to `floor` times it. encoder_rate: factor on the rate
-    of the encoder. validate_every: steps between looks at the held-out lessons, 0 for never. The last four: see
+    of the encoder. validate_every: steps between looks at the held-out lessons, 0 for never. The last five: see
     methods.student.settings.
     """
 
@@ -67,6 +69,7 @@ class Course:
     warmup: int = 0
     ema: float = 0.0
     checkpoint_every: int | None = None
+    part: int | None = None
 
     def rate(self, step: int) -> float:
         """Share of the learning rate at a step."""
@@ -164,8 +167,11 @@ def train_student(
     if rank == 0 and since.broken:
         curve.add(step=0, steps=course.steps, notice=f"begins anew, because its checkpoint {since.broken}")
     began = time.perf_counter()
-    for step, batch in enumerate(_batches(course, material, start, rank, world), start=start):
-        loss = _step(network, optimiser, course, step, batch, rank, world)
+    shared, joint = _parted(course, _device(network).type == "cuda", rank, world)
+    together = Together(network, shared) if joint else None
+    for step, batch in enumerate(_batches(course, material, start, shared), start=start):
+        with together.at_work() if together else nullcontext():
+            loss = _step(network, optimiser, course, step, batch, shared, together)
         done = step + 1
         average.take(network, done)
         if rank == 0 and (done % max(1, course.steps // LINES) == 0 or done == course.steps):
@@ -212,17 +218,37 @@ def _step(
     optimiser: torch.optim.Optimizer,
     course: Course,
     step: int,
-    batch: Sequence[tuple[int, list[Example]]],
-    rank: int,
-    world: int,
+    batch: Sequence[list[Example]],
+    shared: Shared,
+    together: Together | None,
 ) -> float:
-    """One update from the groups of a batch that this worker has; the mean loss a pixel over all workers."""
+    """One update from the parts of a batch that this worker has; the mean loss a pixel over all workers."""
     for settings in optimiser.param_groups:
         settings["lr"] = course.learning_rate * course.rate(step) * settings["share"]
+    if together is None:
+        tally, gradients = _group_by_group(network, optimiser, course, step, batch, shared)
+    else:
+        tally, gradients = _all_together(network, course, step, batch, shared, together)
+    torch._foreach_mul_(gradients, float(1.0 / tally[1].clamp(min=1.0)))
+    if course.clip_norm is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), course.clip_norm)
+    optimiser.step()
+    return float(tally[0] / tally[1].clamp(min=1.0))
+
+
+def _group_by_group(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    course: Course,
+    step: int,
+    batch: Sequence[list[Example]],
+    shared: Shared,
+) -> tuple[Tensor, list[Tensor]]:
+    """What all groups count, and their gradients, added up; running statistics are the mean of what each leaves."""
     running = [one for name, one in network.named_buffers() if name.endswith(("running_mean", "running_var"))]
     before = [one.clone() for one in running]
     given = []
-    for number, examples in batch:
+    for number, examples in zip(range(shared.rank, len(shared.parts), shared.world), batch, strict=True):
         torch._foreach_copy_(running, before)
         optimiser.zero_grad(set_to_none=False)
         torch.manual_seed(_number(course.seed, step, number))
@@ -230,31 +256,71 @@ def _step(
         gradients = [one.grad for one in network.parameters() if one.grad is not None]
         given.append(flat([*gradients, *running, tally]))
     left = [torch.empty_like(one) for one in running]
-    unflatten(summed(given, course.batch // course.group, rank, world), [*gradients, *left, tally])
-    torch._foreach_mul_(gradients, float(1.0 / tally[1].clamp(min=1.0)))
+    unflatten(summed(given, len(shared.parts), shared.rank, shared.world), [*gradients, *left, tally])
     torch._foreach_mul_(left, float(1.0 / tally[2]))
     torch._foreach_copy_(running, left)
     for name, one in network.named_buffers():
         if name.endswith("num_batches_tracked"):
-            one += course.batch // course.group - len(batch)  # those of other workers
-    if course.clip_norm is not None:
-        nn.utils.clip_grad_norm_(network.parameters(), course.clip_norm)
-    optimiser.step()
-    return float(tally[0] / tally[1].clamp(min=1.0))
+            one += len(shared.parts) - len(batch)  # those of other workers
+    return tally, gradients
+
+
+def _all_together(
+    network: nn.Module, course: Course, step: int, batch: Sequence[list[Example]], shared: Shared, together: Together
+) -> tuple[Tensor, list[Tensor]]:
+    """What all parts count, and their gradients, added up; their statistics are those of the batch."""
+    where = _device(network)
+    pixels, masks = _shown([example for part in batch for example in part], where)
+    parts = shared.split(masks)
+    with _mixed(where, course.precision):
+        given = together.learn(step, pixels, lambda answer, part: _loss(answer, parts[part]))
+    gradients, tally = together.gradients(), torch.empty_like(given[0][-1])
+    rows = [flat(row) for row in given]
+    unflatten(summed(rows, len(shared.parts), shared.rank, shared.world), [*gradients, tally])
+    return tally, gradients
 
 
 def _learn(network: nn.Module, course: Course, examples: Sequence[Example]) -> Tensor:
     """Gradients of one group, added to those that are there; (loss, labelled pixels, 1)."""
     where = _device(network)
-    pixels = torch.from_numpy(np.stack([one for one, _ in examples])).to(where, memory_format=_layout(where))
-    told = np.stack([mask for _, mask in examples])
-    masks = torch.from_numpy(told.astype(np.int64)).to(where)
+    pixels, masks = _shown(examples, where)
     with _mixed(where, course.precision):
         answer = network(pixels)
-    loss = F.cross_entropy(answer.float(), masks, ignore_index=unsure(told), reduction="sum")
+    loss, tally = _loss(answer, masks)
     loss.backward()  # type: ignore[no-untyped-call]
-    labelled = (masks != unsure(told)).sum()
-    return torch.stack([loss.detach(), labelled.float(), torch.ones_like(loss)])
+    return tally
+
+
+def _shown(examples: Sequence[Example], where: torch.device) -> tuple[Tensor, Tensor]:
+    """Pixels, and masks of whole numbers in which `IGNORE` is left out."""
+    pixels = torch.from_numpy(np.stack([one for one, _ in examples])).to(where, memory_format=_layout(where))
+    told = np.stack([mask for _, mask in examples])
+    masks = np.where(told == unsure(told), IGNORE, told.astype(np.int64))
+    return pixels, torch.from_numpy(masks).to(where)
+
+
+def _loss(answer: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy, and what is counted: (loss, labelled pixels, 1)."""
+    loss = F.cross_entropy(answer.float(), masks, ignore_index=IGNORE, reduction="sum")
+    labelled = (masks != IGNORE).sum()
+    return loss, torch.stack([loss.detach(), labelled.float(), torch.ones_like(loss.detach())])
+
+
+def _parted(course: Course, on_gpu: bool, rank: int, world: int) -> tuple[Shared, bool]:
+    """Which places of a batch go through the network together, and whether all of them have their statistics in common.
+
+    GPUs take what each has in one go, and add up as they come anyway; on CPUs a part is as large whoever has it.
+    """
+    batch = range(course.batch)
+    if course.group == course.batch and (course.part is not None or on_gpu):
+        size = course.part
+        parts = [batch[q::world] for q in range(world)] if size is None else _sliced(batch, size)
+        return Shared(parts, rank, world, course.seed), True
+    return Shared(_sliced(batch, course.group), rank, world, course.seed), False
+
+
+def _sliced(batch: range, size: int) -> list[range]:
+    return [batch[first : first + size] for first in range(0, len(batch), size)]
 
 
 def _layout(where: torch.device) -> torch.memory_format:
@@ -269,19 +335,13 @@ def _mixed(where: torch.device, precision: str) -> AbstractContextManager[Any]:
     return torch.autocast("cuda", torch.bfloat16)
 
 
-def _batches(
-    course: Course, material: Material, start: int, rank: int, world: int
-) -> Iterator[list[tuple[int, list[Example]]]]:
-    """Step by step the groups of this worker: (number of the group, its examples), read some steps ahead."""
+def _batches(course: Course, material: Material, start: int, shared: Shared) -> Iterator[list[list[Example]]]:
+    """Step by step the examples of this worker's parts, read some steps ahead."""
     with ThreadPoolExecutor(max(1, min(8, (os.cpu_count() or 2) // 2)), thread_name_prefix="lessons") as pool:
 
-        def ask(step: int) -> list[tuple[int, list[Future[Example]]]]:
-            mine = range(rank, course.batch // course.group, world)
-            return [
-                (number, [pool.submit(_example, course, material, step * course.batch + number * course.group + place)
-                          for place in range(course.group)])
-                for number in mine
-            ]  # fmt: skip
+        def ask(step: int) -> list[list[Future[Example]]]:
+            first = step * course.batch
+            return [[pool.submit(_example, course, material, first + place) for place in part] for part in shared.mine]
 
         try:
             coming = deque(ask(step) for step in range(start, min(start + AHEAD, course.steps)))
@@ -289,7 +349,7 @@ def _batches(
                 now = coming.popleft()
                 if step + AHEAD < course.steps:
                     coming.append(ask(step + AHEAD))
-                yield [(number, [future.result() for future in futures]) for number, futures in now]
+                yield [[future.result() for future in part] for part in now]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

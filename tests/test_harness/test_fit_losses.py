@@ -15,6 +15,7 @@ from harness.errors import ClusterError
 from harness.executors import cluster_fit
 from harness.executors.cluster_fit import FittingRoom, fit_alone, lost
 from harness.executors.placement import Place
+from harness.learning.fitting import Sharing
 
 PLUS = CHAIN.split("  - {name: Gains")[0]
 PLACE = "benchmarks:" + CHAIN.split("benchmarks:")[1]
@@ -73,6 +74,34 @@ def attached(ray_address: str) -> Iterator[None]:
 def room(look: Callable[[], None]) -> FittingRoom:
     place = Place(cpus=1.0, gpus=0.0, threads=1)
     return FittingRoom([{"CPU": 2.0, "memory": 16.0 * 2**30}], place, None, None, look)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "each", "at_most", "fits", "sharing", "workers"),
+    [
+        ([8], 1.0, None, 1, Sharing(1, 16), [8]),  # all GPUs of the node
+        ([8], 1.0, None, 1, Sharing(1, 4), [4]),  # a batch of four images
+        ([8, 8], 1.0, None, 1, Sharing(1, 16), [8]),  # and of one node only
+        ([4, 8], 1.0, None, 2, Sharing(1, 16), [8, 8]),  # one after the other
+        ([8], 1.0, None, 8, Sharing(1, 16), [1] * 8),  # no GPU is left to share
+        ([8], 1.0, 2, 1, Sharing(1, 16), [2]), ([8], 1.0, 2, 2, Sharing(1, 16), [1, 1]),
+        ([1], 1.0, None, 2, Sharing(1, 16), [1, 1]), ([1], 0.5, None, 1, Sharing(1, 16), [1]),
+        ([0], 1.0, None, 1, Sharing(1, 16), [1]), ([0], 1.0, None, 1, Sharing(2, 16), [2]),
+    ],
+)  # fmt: skip
+def test_a_fit_has_all_gpus_of_a_node_unless_other_fits_fill_them(
+    gpus: list[int], each: float, at_most: int | None, fits: int, sharing: Sharing, workers: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    nodes = [{"CPU": 4.0, "GPU": float(count), "memory": 64.0 * 2**30} for count in gpus]
+    place = Place(0.0, each, 1) if sum(gpus) else Place(1.0, 0.0, 1)
+    seen: list[int] = []
+    monkeypatch.setattr(cluster_fit, "fit_alone", lambda jobs, *_: seen.extend([1] * len(jobs)) or [])
+    monkeypatch.setattr(cluster_fit, "_fit_together", lambda job, count, place: seen.append(count))
+    jobs: Any = [SimpleNamespace(artefact_id=str(number)) for number in range(fits)]
+    told = {job.artefact_id: sharing for job in jobs}
+    list(cluster_fit.fit_on_ray(jobs, told, FittingRoom(nodes, place, at_most, None, lambda: None), lambda job: None))
+    assert seen == workers
 
 
 @pytest.mark.slow

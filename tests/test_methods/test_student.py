@@ -159,29 +159,51 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, broken_off: 
     assert steps_told == sorted(steps_told) and set(steps_told) == {1, 2, 3, 4} and "notice" not in curve
 
 
-def test_workers_change_no_bit(tmp_path: Path) -> None:
-    """Two workers that share three groups, as torch.distributed joins them, learn what one learns."""
-    places = {count: (str(tmp_path / f"port{count}"), str(_folder(tmp_path / str(count)))) for count in (1, 2)}
-    with as_it_was(tmp_path):
-        _work(0, 1, *places[1])
-        other = forked.start(tmp_path, _work, 1, 2, *places[2])
+@pytest.mark.parametrize("shared", [{"group": 2}, {"group": None, "part": 2, "dropout": 0.5}], ids=["groups", "parts"])
+def test_workers_change_no_bit(tmp_path: Path, shared: dict[str, Any]) -> None:
+    """Two workers learn what one learns, from three groups or from three parts with their statistics in common."""
+    one, two = (weights_of(shared_by(count, tmp_path, shared)) for count in (1, 2))
+    assert one.keys() == two.keys() and all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_gpus_that_share_a_batch_learn_what_one_learns(tmp_path: Path) -> None:
+    """The way that is taken on GPUs, by two processes on CPUs: each has what it has in one go. Up to rounding."""
+    change = {"group": None, "batch": 5, "dropout": 0.5, "optimiser": "sgd"}
+    one, two = (weights_of(shared_by(count, tmp_path, change, on_gpu=True)) for count in (1, 2))
+    for name in one:
+        assert two[name] == pytest.approx(one[name], abs=2e-5), name
+    plain = weights_of(shared_by(1, tmp_path / "plain", {**change, "group": 5}))
+    assert any(np.abs(one[name] - plain[name]).max() > 1e-3 for name in one)  # other draws are seen
+
+
+def shared_by(count: int, folder: Path, change: dict[str, Any], on_gpu: bool = False) -> Path:
+    """Where so many workers, joined as by Ray Train, leave one fit."""
+    folder = _folder(folder / f"by {count}")
+    meeting = str(folder / "meeting")
+    with as_it_was(folder):
+        other = forked.start(folder, _work, 1, 2, meeting, str(folder), change, on_gpu) if count == 2 else None
         try:
-            _work(0, 2, *places[2])
+            _work(0, count, meeting, str(folder), change, on_gpu)
         finally:
-            other.join()
-    assert other.exitcode == 0
-    one, other = weights_of(tmp_path / "1"), weights_of(tmp_path / "2")
-    assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+            if other is not None:
+                other.join()
+    assert other is None or other.exitcode == 0
+    return folder
 
 
-def _work(rank: int, count: int, meeting: str, folder: str) -> None:
+def _work(rank: int, count: int, meeting: str, folder: str, change: dict[str, Any], on_gpu: bool) -> None:
     import torch
     import torch.distributed as workers
 
+    from methods.student import training as student_training
+
     torch.set_num_threads(count)  # the fit has a number, and convolutions, of its own
     torch.backends.mkldnn.set_flags(count == 2)
+    real = student_training._parted
     workers.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
-    replace(SMALL, batch=6, steps=3).fit(ColourLessons(), Path(folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(student_training, "_parted", lambda course, gpu, *place: real(course, gpu or on_gpu, *place))
+        replace(SMALL, **{"batch": 6, "steps": 3, **change}).fit(ColourLessons(), Path(folder))
     workers.destroy_process_group()
 
 
@@ -297,7 +319,9 @@ def test_the_head_of_texts_is_frozen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"batch": 3, "group": 2}, "multiple of the group"), ({"group": 1}, "groups of 2 or more"),
+        ({"batch": 3, "group": 2}, "multiple of the group"), ({"part": 2}, "leave the group at the whole batch"),
+        ({"part": 3, "group": None}, "part is 3, batch 4, group 4: give a part of which the batch is a multiple"),
+        ({"group": 1}, "groups of 2 or more"),
         ({"crop": 50}, "multiple of 16"), ({"decay": "linear"}, "'poly' or 'cosine'"),
         ({"head": "text"}, "needs a text_model"), ({"label_below": "dark"}, "'ignored' or 'background'"),
         ({"held_out": 1.0}, "share from 0 to below 1"), ({"depth": 6}, "depth can be 3, 4 or 5"),

@@ -175,7 +175,8 @@ class Remembering(Noise):
 def test_examples_are_read_some_steps_ahead_and_no_further() -> None:
     """While the network is at work on a step, those of so many further steps are made, and then no more."""
     material, ahead = Remembering(), student_training.AHEAD
-    steps = student_training._batches(replace(COURSE, steps=ahead + 3), material, 0, 0, 1)
+    course = replace(COURSE, steps=ahead + 3)
+    steps = student_training._batches(course, material, 0, student_training._parted(course, False, 0, 1)[0])
     for done in range(1, 4):
         next(steps)
         wanted, patience = (done + ahead) * COURSE.batch, 2000
