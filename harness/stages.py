@@ -182,13 +182,13 @@ class Desk:
         return self.compared[planned.run.run_id]
 
     def _with_lessons(self, shard: Shard) -> Shard:
-        """The shard with the teacher's masks, where a learner gathers."""
+        """The shard with the way to the teacher's masks, where a learner gathers."""
         purpose = shard.runs[0].purpose
         if not isinstance(purpose, Gathering):
             return shard
         mask = self.fits.mask(purpose.labels)
         image_ids = [image_id for batch in shard.batches for image_id in batch.image_ids]
-        return replace(shard, lessons={image_id: keepsakes.read_kept(mask(image_id)) for image_id in image_ids})
+        return replace(shard, lessons=keepsakes.KeptFiles({image_id: mask(image_id) for image_id in image_ids}))
 
 
 def outdated(plan: Plan, store: Store) -> list[str]:

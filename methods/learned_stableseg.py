@@ -35,6 +35,7 @@ CHOICES = {
     "rescale": ("minmax", "none"),
 }
 WEIGHTS = "weights.json"
+NUMBER_BYTES, NAME_BYTES = 28, 100  # of its text, at most: a double with what separates it, a class's name
 Held: TypeAlias = "list[float] | dict[str, list[float]]"  # one weight a layer or head, or those of every class by name
 
 
@@ -99,15 +100,25 @@ class LearnedStableSeg(Taught, StableSeg):
 
     def gathered_bytes(self, names: int) -> int | None:
         """Of one image that is offered so many names, at most. None where the model is not on this machine."""
-        request = next(iter(self.passes()))
-        told = Diffusion(**request.backbone.as_dict()).configuration
-        layers = None if told is None else told.layers(told.pixels(self.size))
-        if layers is None or self.per == "head":
+        count = self._weights
+        if count is None:
             return None
-        count = len(select(self.layers, layers))
         if self.loss == "least_squares":
             return 8 * (count**2 + count + 2)
         return (2 * count * names + 2) * self.positions
+
+    def artefact_bytes(self, names: int) -> int | None:
+        """Numbers as text, at most. None where the model is not on this machine."""
+        count, rows = self._weights, names if self.per == "class" else 1
+        return None if count is None else rows * (count * NUMBER_BYTES + NAME_BYTES)
+
+    @property
+    def _weights(self) -> int | None:
+        """How many layers have a weight; None where it is not known, or heads have them."""
+        request = next(iter(self.passes()))
+        told = Diffusion(**request.backbone.as_dict()).configuration
+        layers = None if told is None else told.layers(told.pixels(self.size))
+        return None if layers is None or self.per == "head" else len(select(self.layers, layers))
 
     def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
         """Weights from what `gather` left of all images, added up in the order of their ids."""

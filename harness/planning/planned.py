@@ -90,7 +90,7 @@ class PlannedFit:
     teacher: its name. folder: where the artefact lies, or will. stored: it is there. record: what its card says of it.
     outdated: what lies there was learned from images that changed since. may_fail: the share of the train images on
     which the teacher may fail; left_out: those on which it did. planned: what the process that fits must find too.
-    crops, gathered_bytes: what the learner tells of its cost, see harness.contracts.Learner.
+    crops, gathered_bytes, artefact_bytes: what the learner tells of its cost, see harness.contracts.Learner.
     """
 
     artefact_id: str
@@ -109,6 +109,7 @@ class PlannedFit:
     planned: Planned = ()
     crops: int | None = None
     gathered_bytes: int | None = None
+    artefact_bytes: int | None = None
 
     @property
     def image_ids(self) -> tuple[str, ...]:

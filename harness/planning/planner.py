@@ -339,11 +339,12 @@ def _when_fitted(learner: KnownMethod) -> dict[str, Any]:
 
 
 def _cost(learner: Any, names: int) -> dict[str, int | None]:
-    """What a learner tells: images shown to a network of its own, and bytes gathered of one that is offered names."""
-    tells = getattr(learner, "gathered_bytes", None)
-    gathered = loading.ask(learner, "gathered_bytes", lambda: tells(names)) if callable(tells) else None
-    crops = loading.ask(learner, "crops", lambda: getattr(learner, "crops", None))
-    return {"crops": crops, "gathered_bytes": gathered}
+    """What a learner tells: images shown to a network of its own, bytes gathered of an image, bytes of its artefact."""
+    found = {"crops": loading.ask(learner, "crops", lambda: getattr(learner, "crops", None))}
+    for verb in ("gathered_bytes", "artefact_bytes"):
+        tells = getattr(learner, verb, None)
+        found[verb] = loading.ask(learner, verb, partial(tells, names)) if callable(tells) else None
+    return found
 
 
 def _may_fail(cell: Plannable, learner: Any) -> float:

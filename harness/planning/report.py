@@ -161,6 +161,9 @@ def _of_chains(plan: Plan) -> list[str]:
     masks = sum(len(one.to_do) for one in plan.work if isinstance(one.run.purpose, Labelling))
     kept = [f"{masks} label maps are kept as PNGs, packed from a byte a pixel (two above 254 classes)"] if masks else []
     kept += [f"what is gathered takes {decimal(held)} of the disk at most"] if held else []
+    artefacts = [fit.artefact_bytes for fit in plan.fits_to_do if fit.artefact_bytes]
+    some = "artefacts" if len(artefacts) == len(plan.fits_to_do) else f"{len(artefacts)} of the artefacts"
+    kept += [f"{some} {'take' if len(artefacts) > 1 else 'takes'} {decimal(sum(artefacts))}"] if artefacts else []
     return [f"{'; '.join(trained + kept)}."] if trained or kept else []
 
 

@@ -61,7 +61,8 @@ def _add_fit(fit: PlannedFit, found: list[dict[str, Any]], seen: set[str]) -> No
         {
             "step": "fit", "id": fit.artefact_id, "method": fit.method_name, "variant": fit.variant,
             "benchmark": fit.labels.run.benchmark_name, "needs": needs, "images": len(fit.image_ids),
-            "missing": int(not fit.stored), "crops": 0 if fit.stored else fit.crops, "why": _why(fit),
+            "missing": int(not fit.stored), "crops": 0 if fit.stored else fit.crops,
+            "bytes": 0 if fit.stored else fit.artefact_bytes, "why": _why(fit),
         }
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from harness.contracts import Image, Lessons, Scores, Vocabulary
 from methods import checkpoints, library_weights
 from methods.student.crops import AS_IT_IS, Sides
 from methods.student.settings import StudentSettings
+from methods.student.size import weights_bytes
 
 if TYPE_CHECKING:
     from methods.student.fit import Trained
@@ -38,6 +39,12 @@ class Student(StudentSettings):
     def crops(self) -> int:
         """How many a fit trains on."""
         return self.steps * self.batch
+
+    def artefact_bytes(self, names: int) -> int | None:
+        """Of a student that tells so many classes, and the background, apart; None where it is not known."""
+        rates = len(self.rates or ((0,) * (4 if self.network == "deeplabv2" else 3)))
+        form = self.encoder, self.depth, self.network, self.decoder, rates
+        return weights_bytes(*form, outputs=names + 1, text=self.text_model is not None)
 
     def models_to_fetch(self) -> Sequence[str]:
         """The encoder's weights and the CLIP of a head of text, if they are not on this machine."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,28 @@ def has_label_map(folder: Path, run_id: str, image_id: str) -> bool:
 def read_kept(path: Path) -> bytes:
     """A stored file's bytes. StoreError when they are not those that were written."""
     return read_stamped(path)
+
+
+@dataclass(frozen=True)
+class KeptFiles(Mapping[str, bytes]):
+    """Image id -> the bytes of a stored file, read when they are asked for, and when this goes to another process.
+
+    So a plan of ten thousand images holds their paths, and the files of those alone that are under way.
+    """
+
+    paths: Mapping[str, Path]
+
+    def __getitem__(self, image_id: str) -> bytes:
+        return read_kept(self.paths[image_id])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __reduce__(self) -> tuple[type[dict[str, bytes]], tuple[dict[str, bytes]]]:
+        return dict, (dict(self),)
 
 
 def read_map(path: Path) -> WideTruth:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import pytest
 from toy_chain import CHAIN, cards, tables
 
 from harness.contracts import ModelError, Recipe
+from harness.errors import StoreError
 from harness.recipes import loading
 from results import verify
-from results.folder import artefacts
-from results.folder.proof import read_json, sealed
+from results.folder import artefacts, keepsakes
+from results.folder.proof import read_json, sealed, stamped
 from results.folder.store import Store
 
 
@@ -81,3 +83,26 @@ def test_a_damaged_artefact_is_told_wherever_it_is_opened(tmp_path: Path) -> Non
     (place / "sums.json").unlink()
     with pytest.raises(ModelError, match=r"sums\.json is not there; move"):
         loading.open_method(learner, str(place))
+
+
+def test_the_masks_that_a_learner_gathers_from_are_read_when_their_batch_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand of them never lie in memory: a shard holds where they are, and what is sent holds them."""
+    happened: list[str] = []
+    read, keep = keepsakes.read_kept, artefacts.keep_gathered
+    monkeypatch.setattr(keepsakes, "read_kept", lambda path: happened.append("read") or read(path))
+    monkeypatch.setattr(artefacts, "keep_gathered", lambda *given: happened.append("kept") or keep(*given))
+    (tmp_path / "grid.yaml").write_text(CHAIN)
+    assert in_process.door("grid.yaml", cwd=tmp_path).returncode == 0
+    assert happened.count("read") == 7 and happened.count("kept") == 3  # images and batches
+    assert happened[:7].count("kept") > 0
+    paths = {"a": tmp_path / "a.png", "b": tmp_path / "b.png"}
+    files = keepsakes.KeptFiles(paths)
+    for name, path in paths.items():
+        path.write_bytes(stamped(name.encode()))
+    sent = pickle.loads(pickle.dumps(files))
+    assert type(sent) is dict and sent == dict(files) == {name: name.encode() for name in paths}
+    paths["b"].write_bytes(paths["b"].read_bytes().replace(b"b", b"c", 1))
+    with pytest.raises(StoreError, match=r"b\.png is damaged"):
+        pickle.dumps(files)

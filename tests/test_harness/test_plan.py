@@ -10,6 +10,7 @@ from harness.planning import plan as plans
 from harness.planning import steps_report
 from harness.planning.plan import Plan, Shelf
 from harness.planning.report import plan_summary
+from methods.student.size import weights_bytes
 
 
 def plan_of(cells: list[Cell], stored: plans.Stored | None = None, limit: int | None = None, batch: int = 4) -> Plan:
@@ -167,6 +168,10 @@ def test_the_plan_tells_passes_crops_and_what_gathering_leaves() -> None:
         "weights": (8, 8 * 1024 * (2 * 10 * classes + 2)), "exact": (8, 8 * 8 * (100 + 10 + 2)), "heads": (8, None),
     }  # fmt: skip
     said = " ".join(plan_summary(plan, {}, 1))
+    held = {step["method"]: step["bytes"] for step in steps if step["step"] == "fit"}
+    assert held == {"student": weights_bytes("resnet50", 5, "deeplabv3+", 256, 3, classes + 1, False),
+                    "weights": 10 * 28 + 100, "exact": 10 * 28 + 100, "heads": None}  # fmt: skip
+    assert "3 of the artefacts take 106.9 MB" in said
     assert "28 images or crops of them go through networks that are trained" in said and "of the disk at most" in said
     assert "label maps are kept as PNGs" in said
     stored = plans.make("toy", learners, 4, shelf=Shelf(has_artefact=lambda _: True))

@@ -27,6 +27,7 @@ from methods.student.crops import Crops, Sides
 from methods.student.fit import Trained
 from methods.student.fit import _Cache as Lectures
 from methods.student.network import Shape, build_network, logits
+from methods.student.size import ENCODERS
 from methods.student.training import Course, resumed_from, train_student
 from methods.student.views import Views
 from results.folder.keepsakes import label_map_path
@@ -124,6 +125,29 @@ def test_the_rates_of_deeplabv3_plus_are_a_setting_and_wide_ones_reach_nothing_o
     assert off_centre(of_random_statistics(build_network(replace(TINY, rates=(6, 12, 18)))))
     rates = [one.dilation[0] for one in build_network(TINY).modules() if isinstance(one, nn.Conv2d)]
     assert [rate for rate in rates if rate > 4] == [12, 24, 36]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"encoder": name} for name in ENCODERS]
+    + [{"encoder": "tu-resnet10t", "depth": depth, "stride": 8} for depth in (3, 4)]
+    + [{"network": "deeplabv2", "decoder": 24}, {"network": "deeplabv2", "rates": (1, 2), "depth": 4, "stride": 8}],
+    ids=str,
+)
+def test_the_size_of_an_artefact_is_known_without_its_network(change: dict[str, Any]) -> None:
+    student = Student(teacher="T", encoder_weights=None, **{"encoder": "resnet18", **change})
+    shape = Shape(
+        student.encoder, student.decoder, 0.0, 22, depth=student.depth, stride=student.stride, network=student.network,
+        rates=student.rates,
+    )  # fmt: skip
+    with torch.device("meta"):
+        held = build_network(shape).state_dict().values()
+    assert student.artefact_bytes(21) == sum(one.numel() * one.element_size() for one in held)
+    text = replace(student, network="deeplabv2", head="text", text_model="shapes", decoder=32)
+    with torch.device("meta"):
+        held = build_network(replace(shape, decoder=32, text=32, named=21, network="deeplabv2")).state_dict().values()
+    assert text.artefact_bytes(21) == sum(one.numel() * one.element_size() for one in held)
+    assert replace(student, encoder="timm-regnetx_002").artefact_bytes(21) is None
 
 
 def test_the_rate_rises_in_the_warm_up() -> None:

@@ -23,7 +23,8 @@ def branches(norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> nn.Module:
     class Branches(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first, self.second, self.third = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 1), nn.Conv2d(4, 5, 1)
+            self.first = nn.Conv2d(3, 4, 3, bias=False)  # a bias before normalisation has no gradient
+            self.second, self.third = nn.Conv2d(4, 5, 1, bias=False), nn.Conv2d(4, 5, 1, bias=False)
             self.norms = nn.ModuleList([norm(4), norm(5), norm(5)])
 
         def forward(self, pixels: Tensor) -> Tensor:
