@@ -100,7 +100,7 @@ class LearnedStableSeg(Taught, StableSeg):
 
     def gathered_bytes(self, names: int) -> int | None:
         """Of one image that is offered so many names, at most. None where the model is not on this machine."""
-        count = self._weights
+        count = self._weighed
         if count is None:
             return None
         if self.loss == "least_squares":
@@ -109,11 +109,11 @@ class LearnedStableSeg(Taught, StableSeg):
 
     def artefact_bytes(self, names: int) -> int | None:
         """Numbers as text, at most. None where the model is not on this machine."""
-        count, rows = self._weights, names if self.per == "class" else 1
+        count, rows = self._weighed, names if self.per == "class" else 1
         return None if count is None else rows * (count * NUMBER_BYTES + NAME_BYTES)
 
     @property
-    def _weights(self) -> int | None:
+    def _weighed(self) -> int | None:
         """How many layers have a weight; None where it is not known, or heads have them."""
         request = next(iter(self.passes()))
         told = Diffusion(**request.backbone.as_dict()).configuration

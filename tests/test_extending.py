@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def here(heading: str) -> str:
 
 
 def test_the_page_says_what_each_thing_costs() -> None:
-    assert [what for what, *_ in COSTS] == ["method", "benchmark", "estimator", "table", "executor"]
+    assert [what for what, *_ in COSTS] == ["method", "benchmark", "estimator", "learner", "table", "executor"]
 
 
 @pytest.mark.parametrize(("what", "lines", "page", "heading"), COSTS, ids=[what for what, *_ in COSTS])
@@ -61,6 +62,22 @@ def test_the_benchmark_and_the_table_run_as_the_page_says(tmp_path: Path, rng: n
     scored = sum(int(((truth == 1) | (truth == 2)).sum()) for truth in truths)
     first = sum(int((truth == 1).sum()) for truth in truths)
     assert float(line["miou"]) == pytest.approx(100 * first / scored / 2, abs=1e-4)
+
+
+def test_the_learner_is_fitted_as_the_page_says(tmp_path: Path) -> None:
+    section = (DOCS / "learning.md").read_text("utf-8").partition("## A learner of your own")[2]
+    code, grid = re.findall(r"```\w+\n(.*?)```", section, flags=re.DOTALL)[:2]
+    (tmp_path / "my_learner.py").write_text(code)
+    teacher = "methods.maskclip:MaskCLIP\", with: {model: shapes}"
+    assert teacher in grid
+    cheap = grid.replace(teacher, "methods.controls:OneClass\"")  # who teaches is of no matter to the learner
+    (tmp_path / "grid.yaml").write_text("name: colours\n" + cheap)
+    answer = door("grid.yaml", "--results", "r", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    (card,) = (json.loads(path.read_text()) for path in (tmp_path / "r").glob("artefacts/*/card.json"))
+    assert card["learner_tells"]["pixels"] == 12 * 96 * 96 and card["image_count"] == 12
+    lines = list(csv.DictReader((tmp_path / "r" / "leaderboard.csv").open()))
+    assert {line["method"]: line["images"] for line in lines} == {"MaskCLIP": "10", "Colours": "10"}
 
 
 def test_the_executor_gives_the_same_rows_as_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

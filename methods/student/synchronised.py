@@ -38,7 +38,7 @@ class Shared:
     def split(self, tensor: Tensor) -> Sequence[Tensor]:
         """By this worker's parts: of what has one or several rows an image."""
         sizes = [len(places) for places in self.mine]
-        return tensor.split([size * (len(tensor) // sum(sizes)) for size in sizes])
+        return torch.split(tensor, [size * (len(tensor) // sum(sizes)) for size in sizes])
 
     def gathered(self, rows: Tensor) -> Tensor:
         """A row of each part here (parts of this worker, numbers) -> those of all parts, in their order."""
@@ -154,7 +154,7 @@ class Together:
             _take(module, mean, variance * (count / (count - 1.0).clamp(min=1.0)))
         inverse = (variance + module.eps).rsqrt()
         affine = [own[one] for one in (module.weight, module.bias) if one is not None for own in self._own]
-        answer: Tensor = _Normalise.apply(tensor, mean, inverse, count, self._shared, *affine)  # type: ignore[no-untyped-call]
+        answer: Tensor = _Normalise.apply(tensor, mean, inverse, count, self._shared, *affine)
         for child in module.children():
             answer = child(answer)
         return answer
@@ -167,7 +167,7 @@ class _Normalise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, tensor: Tensor, mean: Tensor, inverse: Tensor, count: Tensor, shared: Shared, *affine: Tensor
     ) -> Tensor:
         ctx.save_for_backward(tensor, mean, inverse, count, *affine[:1])
@@ -178,7 +178,7 @@ class _Normalise(torch.autograd.Function):
         return answer.to(tensor.dtype)
 
     @staticmethod
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, ...]:
         tensor, mean, inverse, count, *weight = ctx.saved_tensors
         standard, gradient, shared = _standard(tensor, mean, inverse), given.float(), ctx.shared
         plain = [_summed(part) for part in shared.split(gradient)]
