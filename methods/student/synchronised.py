@@ -22,7 +22,7 @@ Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Shared:
+class BatchShare:
     """Who has which places of a batch: part q is with worker q % world. seed: of what is drawn while training."""
 
     parts: Sequence[range]
@@ -53,10 +53,10 @@ class Shared:
         return torch.stack([held[part % self.world][part // self.world] for part in range(len(self.parts))])
 
 
-class Together:
+class JoinedNetwork:
     """A network whose training sees a batch as one, while this process holds a share of it."""
 
-    def __init__(self, network: nn.Module, shared: Shared) -> None:
+    def __init__(self, network: nn.Module, shared: BatchShare) -> None:
         self._network, self._shared = network, shared
         self._step = self._calls = 0
         self._wrapped: list[nn.Module] = []
@@ -168,7 +168,7 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, tensor: Tensor, mean: Tensor, inverse: Tensor, count: Tensor, shared: Shared, *affine: Tensor
+        ctx: Any, tensor: Tensor, mean: Tensor, inverse: Tensor, count: Tensor, shared: BatchShare, *affine: Tensor
     ) -> Tensor:
         ctx.save_for_backward(tensor, mean, inverse, count, *affine[:1])
         ctx.shared, ctx.affine = shared, len(affine)

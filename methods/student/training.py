@@ -30,7 +30,7 @@ from harness.contracts.checkpoint import read_checkpoint, write_checkpoint
 from methods.student.averaging import RunningAverage
 from methods.student.crops import in_imagenet_colours, unsure
 from methods.student.network import logits, parameter_groups
-from methods.student.synchronised import Shared, Together
+from methods.student.synchronised import BatchShare, JoinedNetwork
 from methods.student.workers import flat, summed, unflatten
 
 CHECKPOINTS = 10  # of one training
@@ -168,7 +168,7 @@ def train_student(
         curve.add(step=0, steps=course.steps, notice=f"begins anew, because its checkpoint {since.broken}")
     began = time.perf_counter()
     shared, joint = _parted(course, _device(network).type == "cuda", rank, world)
-    together = Together(network, shared) if joint else None
+    together = JoinedNetwork(network, shared) if joint else None
     for step, batch in enumerate(_batches(course, material, start, shared), start=start):
         with together.at_work() if together else nullcontext():
             loss = _step(network, optimiser, course, step, batch, shared, together)
@@ -219,8 +219,8 @@ def _step(
     course: Course,
     step: int,
     batch: Sequence[list[Example]],
-    shared: Shared,
-    together: Together | None,
+    shared: BatchShare,
+    together: JoinedNetwork | None,
 ) -> float:
     """One update from the parts of a batch that this worker has; the mean loss a pixel over all workers."""
     for settings in optimiser.param_groups:
@@ -242,7 +242,7 @@ def _group_by_group(
     course: Course,
     step: int,
     batch: Sequence[list[Example]],
-    shared: Shared,
+    shared: BatchShare,
 ) -> tuple[Tensor, list[Tensor]]:
     """What all groups count, and their gradients, added up; running statistics are the mean of what each leaves."""
     running = [one for name, one in network.named_buffers() if name.endswith(("running_mean", "running_var"))]
@@ -266,7 +266,12 @@ def _group_by_group(
 
 
 def _all_together(
-    network: nn.Module, course: Course, step: int, batch: Sequence[list[Example]], shared: Shared, together: Together
+    network: nn.Module,
+    course: Course,
+    step: int,
+    batch: Sequence[list[Example]],
+    shared: BatchShare,
+    together: JoinedNetwork,
 ) -> tuple[Tensor, list[Tensor]]:
     """What all parts count, and their gradients, added up; their statistics are those of the batch."""
     where = _device(network)
@@ -306,7 +311,7 @@ def _loss(answer: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     return loss, torch.stack([loss.detach(), labelled.float(), torch.ones_like(loss.detach())])
 
 
-def _parted(course: Course, on_gpu: bool, rank: int, world: int) -> tuple[Shared, bool]:
+def _parted(course: Course, on_gpu: bool, rank: int, world: int) -> tuple[BatchShare, bool]:
     """Which places of a batch go through the network together, and whether all of them have their statistics in common.
 
     GPUs take what each has in one go, and add up as they come anyway; on CPUs a part is as large whoever has it.
@@ -315,8 +320,8 @@ def _parted(course: Course, on_gpu: bool, rank: int, world: int) -> tuple[Shared
     if course.group == course.batch and (course.part is not None or on_gpu):
         size = course.part
         parts = [batch[q::world] for q in range(world)] if size is None else _sliced(batch, size)
-        return Shared(parts, rank, world, course.seed), True
-    return Shared(_sliced(batch, course.group), rank, world, course.seed), False
+        return BatchShare(parts, rank, world, course.seed), True
+    return BatchShare(_sliced(batch, course.group), rank, world, course.seed), False
 
 
 def _sliced(batch: range, size: int) -> list[range]:
@@ -335,7 +340,7 @@ def _mixed(where: torch.device, precision: str) -> AbstractContextManager[Any]:
     return torch.autocast("cuda", torch.bfloat16)
 
 
-def _batches(course: Course, material: Material, start: int, shared: Shared) -> Iterator[list[list[Example]]]:
+def _batches(course: Course, material: Material, start: int, shared: BatchShare) -> Iterator[list[list[Example]]]:
     """Step by step the examples of this worker's parts, read some steps ahead."""
     with ThreadPoolExecutor(max(1, min(8, (os.cpu_count() or 2) // 2)), thread_name_prefix="lessons") as pool:
 

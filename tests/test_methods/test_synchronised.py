@@ -11,7 +11,7 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from harness.contracts import ModelError
-from methods.student.synchronised import Shared, Together
+from methods.student.synchronised import BatchShare, JoinedNetwork
 from methods.student.training import _sliced
 
 PARTS = [range(0, 1), range(1, 3), range(3, 4)]  # of sizes that differ, as where GPUs do not divide a batch
@@ -52,7 +52,7 @@ def test_gradients_and_statistics_are_those_of_the_whole_batch(kind: Any, parts:
     plain = branches(kind).double()
     squared(plain(pixels.double())).backward()
     network = branches(kind)
-    together = Together(network, Shared(parts, 0, 1, seed=0))
+    together = JoinedNetwork(network, BatchShare(parts, 0, 1, seed=0))
     with together.at_work():
         rows = together.learn(0, pixels, lambda answer, part: (squared(answer), torch.ones(1)))
     assert len(rows) == len(parts) and all(float(row[-1]) == 1.0 for row in rows)
@@ -68,7 +68,7 @@ def test_a_network_in_evaluation_is_as_it_was() -> None:
     network = branches().eval()
     pixels = torch.randn(1, 3, 7, 9, generator=torch.Generator().manual_seed(1))
     before = network(pixels)
-    with Together(network, Shared(PARTS, 0, 1, seed=0)).at_work():
+    with JoinedNetwork(network, BatchShare(PARTS, 0, 1, seed=0)).at_work():
         assert torch.equal(network(pixels), before)
 
 
@@ -77,8 +77,8 @@ def test_what_is_dropped_hangs_on_step_and_place_alone() -> None:
 
     def kept(parts: list[range], rank: int, world: int, step: int) -> Tensor:
         network = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(1, 1, 1), nn.Dropout2d(0.5)).train()
-        shared = Shared(parts, rank, world, seed=7)
-        together, seen = Together(network, shared), []
+        shared = BatchShare(parts, rank, world, seed=7)
+        together, seen = JoinedNetwork(network, shared), []
         torch.manual_seed(rank)
         network[1].register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))  # type: ignore[arg-type]
         with together.at_work():
@@ -102,8 +102,8 @@ def test_parts_of_an_encoder_that_cannot_be_taken_apart_are_refused() -> None:
     network = nn.Sequential(Mixed())
     with (
         pytest.raises(ModelError, match="A Mixed of this encoder has parameters beside batch normalisation or dropout"),
-        Together(network, Shared(PARTS, 0, 1, seed=0)).at_work(),
+        JoinedNetwork(network, BatchShare(PARTS, 0, 1, seed=0)).at_work(),
     ):
         pass
-    with Together(network, Shared([range(0, 2), range(2, 4)], 0, 2, seed=0)).at_work():
+    with JoinedNetwork(network, BatchShare([range(0, 2), range(2, 4)], 0, 2, seed=0)).at_work():
         pass  # one part a worker needs no gradients apart
