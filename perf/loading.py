@@ -31,7 +31,7 @@ MASK = np.random.default_rng(1).integers(0, 21, SIZE).astype(np.uint8)
 AHEAD = 16  # crops that are under way
 
 
-def made(draw: int) -> tuple[Pixels, Any]:
+def example(draw: int) -> tuple[Pixels, Any]:
     """One example, as a training has it."""
     crop, window = COURSE.cut(IMAGE, np.random.default_rng([2, draw]))
     return in_imagenet_colours(crop), window.mask(MASK)
@@ -54,11 +54,11 @@ def making(pool: Executor | None) -> Iterator[Callable[[], int]]:
     counted, over = [0], threading.Event()
 
     def take(pool: Executor) -> None:
-        coming: deque[Future[Any]] = deque(pool.submit(made, draw) for draw in range(AHEAD))
+        coming: deque[Future[Any]] = deque(pool.submit(example, draw) for draw in range(AHEAD))
         while not over.is_set():
             coming.popleft().result()
             counted[0] += 1
-            coming.append(pool.submit(made, AHEAD + counted[0]))
+            coming.append(pool.submit(example, AHEAD + counted[0]))
         for one in coming:
             one.cancel()
 
@@ -76,7 +76,7 @@ def making(pool: Executor | None) -> Iterator[Callable[[], int]]:
 def measured(pool: Executor | None, seconds: float, busy: bool) -> tuple[float, float]:
     """Crops and operations a second; the latter are 0 of a thread that only waits."""
     if pool:
-        list(pool.map(made, range(8)))  # they are there
+        list(pool.map(example, range(8)))  # they are there
     with making(pool) as count:
         before, began = count(), time.perf_counter()
         operations = launches(seconds) if busy else 0.0
@@ -89,7 +89,7 @@ def cpu_of_one(crops: int = 40) -> float:
     """Processor seconds of a crop."""
     began = time.process_time()
     for draw in range(crops):
-        made(draw)
+        example(draw)
     return (time.process_time() - began) / crops
 
 
