@@ -160,9 +160,18 @@ def outlined(outline: Any, height: int, width: int, rule: str, where: str) -> Ma
         if not outline:
             raise ValueError("it has no polygon")
         return fill(outline, height, width, rule)
-    size = tuple(int(side) for side in outline["size"])
+    held = outline if isinstance(outline, dict) else {}
+    size, counts = held.get("size", ()), held.get("counts", ())
+    if not _whole(size) or len(size) != 2 or not (isinstance(counts, str) or _whole(counts)):
+        raise ValueError("it is neither a list of polygons nor run lengths {size: [height, width], counts: ...}")
+    size = tuple(size)
     if size != (height, width):
         raise SizeMismatch(
             f"{where}, has run lengths for {' x '.join(map(str, size))} (height x width), not {height} x {width}."
         )
-    return decode_rle(outline["counts"], height, width)
+    return decode_rle(counts, height, width)
+
+
+def _whole(numbers: Any) -> bool:
+    """Whether it is a list of whole numbers."""
+    return isinstance(numbers, list) and all(type(number) is int for number in numbers)

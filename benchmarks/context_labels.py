@@ -115,7 +115,7 @@ def _canvas(row: Mapping[str, Any], images: Path, path: Path) -> Canvas:
 def _layer(row: Mapping[str, Any], path: Path) -> tuple[int, Mapping[str, Any]]:
     category, segment = int(row["category_id"]), row["segmentation"]
     if not 0 <= category < 1 << 16:
-        raise StrayLabel(f"{path} has the category {category}; Pascal Context has 0 to {NUMBERS}.")
+        raise StrayLabel(f"{path} has the category {category}; categories of Pascal Context are 0 to {NUMBERS}.")
     return category, {"size": [int(side) for side in segment["size"]], "counts": segment["counts"]}
 
 

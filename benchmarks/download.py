@@ -60,7 +60,11 @@ def download(address: str, target: Path, md5: str, *, told: Told | None = None, 
         except BlockingIOError:
             raise CannotFetch(f"{part} is being written by another process; wait for it.") from None
         continued = file.tell() > 0
-        _fill(address, file, told or (lambda *_: None), loopback, pause)
+        try:
+            _fill(address, file, told or (lambda *_: None), loopback, pause)
+        finally:
+            if file.seek(0, 2) == 0:
+                part.unlink()  # nothing came: nothing is to be continued
         if _digest(part) != md5 and continued:  # of what was begun long ago, or elsewhere
             file.truncate(0)
             _fill(address, file, told or (lambda *_: None), loopback, pause)
@@ -94,10 +98,8 @@ def _fill(address: str, file: BinaryIO, told: Told, loopback: bool, pause: float
             reason = str(problem) or type(problem).__name__
         failed = 0 if file.seek(0, 2) > before else failed + 1
         if failed >= TRIES:
-            raise CannotFetch(
-                f"{address} could not be read to its end: {reason} ({failed} times in a row). {file.tell()} bytes are "
-                "kept; the same command continues."
-            )
+            kept = f"{file.tell()} bytes are kept; the same command continues" if file.tell() else "Nothing came"
+            raise CannotFetch(f"{address} could not be read to its end: {reason} ({failed} times in a row). {kept}.")
         time.sleep(min(pause * 2 ** max(0, failed - 1), 60.0))
 
 

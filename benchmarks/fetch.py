@@ -48,12 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         print(f"there is no data set {options.name!r}{hint} (there are: {', '.join(KNOWN)})", file=sys.stderr)
         return 2
+    root = options.root.expanduser().absolute()
+    if blocked := next((place for place in (root, *root.parents) if place.exists() and not place.is_dir()), None):
+        print(f"{blocked} is a file; --root is the folder below which data sets lie.", file=sys.stderr)
+        return 2
     try:
-        return obtain(
-            KNOWN[options.name], options.root.expanduser().absolute(), train=options.train, limit=options.limit
-        )
+        return obtain(KNOWN[options.name], root, train=options.train, limit=options.limit)
     except (DataError, OSError) as error:
-        print(error, file=sys.stderr)
+        told = error if isinstance(error, DataError) or not error.filename else f"{error.filename}: {error.strerror}"
+        print(told, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on where it was.", file=sys.stderr)

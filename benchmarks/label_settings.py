@@ -61,6 +61,8 @@ class LabelSettings:
             )
         if self.written_labels is not None and self.first != 0:
             raise ValueError("labels say which value is which class; leave out first")
+        if self.first < 0:
+            raise ValueError(f"first is {self.first}; the value of the first class is 0 or above")
         if self.written_classes is None and self.categories is None:
             raise ValueError("classes are needed: a list in order, or a file with one a line")
         if self._inline:

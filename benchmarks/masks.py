@@ -65,7 +65,7 @@ class LabelTable:
         values = ", ".join(str(value) for value in np.unique(raw[bad])[:8])
         return StrayLabel(
             f"{where} has the label {values} in {rows.size} pixels, first at row {rows[0]}, column {columns[0]}; "
-            f"{self.data_set} has {ranges_in_words(np.flatnonzero(self.listed).tolist())}{self.cure}."
+            f"labels of {self.data_set} are {ranges_in_words(np.flatnonzero(self.listed).tolist())}{self.cure}."
         )
 
 

@@ -21,6 +21,8 @@ _HEX = re.compile(r"#([0-9A-Fa-f]{6})")
 _RGB = re.compile(r"(\d{1,3})[ ,]+(\d{1,3})[ ,]+(\d{1,3})")
 _LARGEST = 65535
 _CURE = "; say what others are: `labels`, `ignore`, `background`, or `first` where the first class is not 0"
+_BELOW = re.compile(r"-\d+")
+_FOUR = re.compile(r"#[0-9A-Fa-f]{8}|\d{1,3}(?:[ ,]+\d{1,3}){3}")
 _SHOWN = 6
 
 
@@ -75,7 +77,7 @@ class ColourTable:
         found = ", ".join(hex_colour(int(one)) for one in np.unique(colours[~known])[:_SHOWN])
         raise StrayLabel(
             f"{where} has the colour {found} in {rows.size} pixels, first at row {rows[0]}, column {columns[0]}; "
-            f"{self.called} has {', '.join(hex_colour(int(key)) for key in self.keys[:_SHOWN])}"
+            f"colours of {self.called} are {', '.join(hex_colour(int(key)) for key in self.keys[:_SHOWN])}"
             f"{' ...' if len(self.keys) > _SHOWN else ''}."
         )
 
@@ -99,6 +101,10 @@ def key_of(written: int | str) -> tuple[str, int | str]:
         if max(red, green, blue) > 255:
             raise ValueError(f"the colour {text!r} has a part above 255")
         return "colour", red << 16 | green << 8 | blue
+    if _BELOW.fullmatch(text):
+        raise ValueError(f"the value {text} is below 0, and a mask holds 0 to {_LARGEST}: 8 bits store -1 as 255")
+    if _FOUR.fullmatch(text):
+        raise ValueError(f"the colour {text!r} has four parts; give red, green and blue, without opacity")
     return "name", text
 
 

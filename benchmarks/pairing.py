@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,8 +49,14 @@ def by_folder(root: Path, images: Pattern, masks: Pattern, left_out: bool) -> di
             "unpaired: left_out."
         )
     if any(alone):
-        _log.warning("%s: left out %s.", root, " and ".join(filter(None, alone)))
+        _tell(f"{root}: left out {' and '.join(filter(None, alone))}.")
     return pairs
+
+
+@cache
+def _tell(sentence: str) -> None:
+    """Once a process, which opens a folder whenever it builds the benchmark."""
+    _log.warning("%s", sentence)
 
 
 def by_list(root: Path, images: Pattern, masks: Pattern, path: Path) -> dict[str, Both]:
@@ -61,6 +68,10 @@ def by_list(root: Path, images: Pattern, masks: Pattern, path: Path) -> dict[str
         if unsafe(line.lstrip("/")):
             raise BrokenList(f"{path}, entry {place}: {line!r} leads out of {root}; give names below it, without '..'.")
         key, both = _entry(line.lstrip("/"), images, masks, there)
+        if len(words := line.split()) > 2 and not (both and (root / both.image).is_file()):
+            raise BrokenList(
+                f"{path}, entry {place}: {line!r} has {len(words)} words; a line is an image, or an image and its mask."
+            )
         if both is None:
             raise BrokenList(
                 f"{path}, entry {place}: {line!r} is no image of {images.written!r}; give what the stars stand for, "

@@ -23,7 +23,8 @@ def fill(polygons: list[Any], height: int, width: int, rule: str) -> Mask:
     """The union (height, width) of polygons [x, y, x, y, ...]. ValueError for what is no polygon."""
     inside = np.zeros((height, width), np.bool_)
     for flat in polygons:
-        numbers = np.asarray(flat)
+        sound = isinstance(flat, list) and all(type(number) in (int, float) for number in flat)
+        numbers = np.asarray(flat if sound else "")
         if numbers.ndim != 1 or numbers.dtype.kind not in "iuf":
             raise ValueError("a polygon is a list of numbers x, y, x, y, ...")
         if numbers.size < 6 or numbers.size % 2:

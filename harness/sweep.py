@@ -77,9 +77,16 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
     ray_surroundings.check_place(options.results)
     if options.shard:
         sharding.take_over(options.results, options.shard)
-    store = Store.open(_folder(options))
-    with Pulse(store.event) as pulse:
-        code = pulse.code = _swept(options, grid, store, pulse, console)
+    folder = _folder(options)
+    fresh = not folder.exists()
+    store = Store.open(folder)
+    try:
+        with Pulse(store.event) as pulse:
+            code = pulse.code = _swept(options, grid, store, pulse, console)
+    except HarnessError:
+        if fresh:
+            store.withdraw()
+        raise
     return code
 
 
@@ -324,8 +331,12 @@ def _verdict(plan: Plan, store: Store, disputes: Sequence[str]) -> int:
         why = f"its protocol cannot be chosen, since {holes} runs on the train split have holes"
         print(f"  {name} on {planned.run.benchmark_name}: {why}", file=sys.stderr)
     tried = {one.run.run_id for planned in plan.waiting for one in planned.trials}
-    for error, count in overview.errors(store, [*(planned.run.run_id for planned in asked), *tried])[:ERRORS_SHOWN]:
+    errors = overview.errors(store, [*(planned.run.run_id for planned in asked), *tried])
+    for error, count in errors[:ERRORS_SHOWN]:
         print(f"  {count} x {error}", file=sys.stderr)
+    if more := errors[ERRORS_SHOWN:]:
+        rows = sum(count for _, count in more)
+        print(f"  and {len(more)} more reasons, of {rows} image results; the report lists all.", file=sys.stderr)
     return INCOMPLETE
 
 

@@ -14,8 +14,8 @@ from methods import hub
 from methods.hub import reason
 
 SHIPPED = Path(__file__).parent / "pretrained"
-KINDS = ("diffusion", "clip", "vit")
-FLAT = ("clip", "vit")  # one network, whose files lie in the folder itself
+KINDS = ("diffusion", "clip", "vit", "sam")
+FLAT = ("clip", "vit", "sam")  # one network, whose files lie in the folder itself
 SUFFIXES = (".json", ".txt", ".safetensors")
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")  # what is read of a diffusion checkpoint
 NETWORKS = PARTS[:3]
@@ -147,7 +147,8 @@ def _checked(folder: Path, model: str, kind: str) -> Path:
     if found != kind:
         raise ModelError(
             f"The folder {folder} was asked for a {kind} model and holds {found}: a diffusion model has a "
-            "model_index.json, a CLIP model a config.json whose model_type is clip, and a DINO one that is vit."
+            "model_index.json, a CLIP model a config.json whose model_type is clip, a DINO one that is vit, a SAM one "
+            "that is sam."
         )
     return folder
 

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import NO_CLASS, Image, LabelMap, MethodError, ModelError, Scores, Vocabulary
-from methods.stored_arrays import ENDINGS, UNCOVERED, read_array
+from methods.stored_arrays import UNCOVERED, read_array
+from methods.stored_files import StoredFiles
 
 _LARGEST = 65535  # a number in a label map
 _UNKNOWN = -2
 _SHOWN = 6
-
-
-class State(NamedTuple):
-    """Of a file; another one where its content changed."""
-
-    size: int
-    written: int
-    changed: int
-    inode: int
 
 
 @dataclass(frozen=True)
@@ -54,12 +45,7 @@ class Folder:
     whole_image: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not self.root.is_dir():
-            raise MethodError(f"There is no folder {self.root} with predictions; write one, or give another root.")
-        if isinstance(self.classes, str) and not Path(self.classes).is_file():
-            raise MethodError(f"There is no file {self.classes} with classes; give their names in order, or a file.")
-        if self.files.count("*") != 1 or _unsafe(self.files):
-            raise MethodError(f"files is {self.files!r}; give a name below root with one * for the image's id.")
+        _ = self._files
         if self.labels is not None and (self.classes or self.first):
             raise MethodError("labels say which number is which class; leave out classes and first.")
         wrong = [key for key in self.labels or () if not (key.isascii() and key.isdecimal() and int(key) <= _LARGEST)]
@@ -67,22 +53,25 @@ class Folder:
         if wrong:
             raise MethodError(f"{wrong[0]!r} is no number of a label map; these go from 0 to {_LARGEST}.")
 
+    def models_to_fetch(self) -> Sequence[str]:
+        """None ever is; ModelError for a folder or a file that is not on this machine, told with all else."""
+        self._files.check()
+        if isinstance(self.classes, str) and not Path(self.classes).is_file():
+            raise ModelError(f"There is no file {self.classes} with classes; give their names in order, or a file.")
+        return ()
+
     def open_models(self) -> Sequence[str]:
         """See which files there are and how they stand. ModelError where a folder, or the classes, cannot be read."""
-        _ = self._listed, self._names
+        _ = self._files.listed, self._names
         return ()
 
     def unanswered(self, image_ids: Sequence[str]) -> Sequence[str]:
         """The images that have no file, or several. ModelError where the folder cannot be read."""
-        try:
-            there = set(_below(self.root))
-        except OSError as error:
-            raise ModelError(f"The predictions in {self.root} cannot be read: {error.strerror or error}.") from error
-        return [one for one in image_ids if sum(name in there for name in self._wanted(one)) != 1]
+        return self._files.missing(image_ids)
 
     def segment(self, image: Image, vocabulary: Vocabulary, image_id: str = "") -> LabelMap | Scores:
         """Label map (height, width) of the image, or scores. MethodError, with the file, for what does not fit."""
-        path = self.root / self._file_of(image_id)
+        path = self._files.of(image_id)
         found, numbers = read_array(path, self.array), self._positions(vocabulary)
         if path.suffix == ".json":
             numbers.setdefault(UNCOVERED, NO_CLASS)
@@ -100,33 +89,9 @@ class Folder:
             )
         return _labels(found, numbers, path)
 
-    def _file_of(self, image_id: str) -> str:
-        """The file of an image, below root. It is looked for among those that are there: an id is never a path."""
-        if not image_id:
-            raise MethodError("stored predictions are of the images of a benchmark; a changed image has none")
-        if _unsafe(image_id):
-            raise MethodError(f"the image id {image_id!r} could lead out of {self.root}, so no file is read for it")
-        wanted = self._wanted(image_id)
-        there = [one for one in wanted if one in self._listed]
-        if len(there) != 1:
-            told = f"{' and '.join(there)} are both there" if there else f"there is no {' or '.join(wanted)}"
-            raise MethodError(f"{self.root} has not one prediction of {image_id!r}: {told} ({len(self._listed)} files)")
-        if _state(self.root / there[0]) != self._listed[there[0]]:
-            raise MethodError(f"{self.root / there[0]} was changed while the sweep ran; sweep again")
-        return there[0]
-
-    def _wanted(self, image_id: str) -> list[str]:
-        """The names that the file of an image may have."""
-        name = self.files.replace("*", image_id)
-        return [name] if "." in self.files.partition("*")[2] else [f"{name}{ending}" for ending in ENDINGS]
-
     @cached_property
-    def _listed(self) -> dict[str, State | None]:
-        """Every file below root as it was when this was opened."""
-        try:
-            return {name: _state(self.root / name) for name in _below(self.root)}
-        except OSError as error:
-            raise ModelError(f"The predictions in {self.root} cannot be read: {error.strerror or error}.") from error
+    def _files(self) -> StoredFiles:
+        return StoredFiles(self.root, self.files, "prediction")
 
     @cached_property
     def _names(self) -> dict[int, str]:
@@ -172,7 +137,7 @@ def _position(name: str, known: Mapping[str, set[int]]) -> int:
     found = known.get(name, set())
     if len(found) != 1:
         near = get_close_matches(name, known, n=1)
-        told = "a word of several classes" if found else "no class"
+        told = "a word of several classes; give the usual name of the one that is meant" if found else "no class"
         hint = "" if found else f"; did you mean {near[0]!r}?" if near else f" ({', '.join([*known][:_SHOWN])} ...)"
         raise MethodError(f"predictions are said to be of {name!r}, which is {told}{hint}")
     return next(iter(found))
@@ -215,33 +180,3 @@ def _scores(found: NDArray[Any], numbers: Mapping[int, int], vocabulary: Vocabul
 def _shown(numbers: Mapping[int, int]) -> str:
     known = sorted(numbers)
     return ", ".join(map(str, known[:_SHOWN])) + (f", ... {known[-1]}" if len(known) > _SHOWN else "")
-
-
-def _unsafe(name: str) -> bool:
-    """Whether parts of a name mean other places, or those that stand for no content (hidden ones, caches)."""
-    parts = name.split("/")
-    return "\0" in name or "\\" in name or any(not part or part[0] == "." or part == "__pycache__" for part in parts)
-
-
-def _below(root: Path, inner: str = "", above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
-    """Files below a folder, named from it. Links are followed, but not in a circle."""
-    about = os.stat(root / inner)
-    here = about.st_dev, about.st_ino
-    if here in above:
-        return
-    with os.scandir(root / inner) as entries:
-        for entry in entries:
-            name = f"{inner}/{entry.name}" if inner else entry.name
-            if entry.is_dir() and not _unsafe(name):
-                yield from _below(root, name, (*above, here))
-            elif entry.is_file():
-                yield name
-
-
-def _state(path: Path) -> State | None:
-    """None where there is no file any more."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return State(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)

@@ -48,7 +48,7 @@ class ProxyCLIP(ClipReader):
         """The pass of DINO, which cuts the image as CLIP's does."""
         own = Recipe.of("methods.vision:Vit", model=self.dino, revision=self.dino_revision, dtype=self.dtype)
         table = "scaled" if self.positions == "authors" else self.positions
-        return VitPass(own, *view_of(self, self.published_view), table)
+        return VitPass(own, *view_of(self, self.published_view), table, self.multiple)
 
     def passes(self) -> Mapping[Pass, Parts]:
         """CLIP's pass and DINO's."""
@@ -64,14 +64,25 @@ class ProxyCLIP(ClipReader):
 
     def embeddings(self, features: ClipFeatures, proxy: VitFeatures | None = None) -> Tensor:
         """(windows, rows, columns, width) on the proxy's grid; without one every patch keeps its own value."""
-        from torch.nn.functional import interpolate
+        if proxy is None:
+            values = features.project().values[:, :, 1:].transpose(1, 2).flatten(2)
+            return features.projected(features.output(values))
+        return features.projected(self.mixed(features, proxy), proxy.grid)
 
+    def mixed(self, features: ClipFeatures, proxy: VitFeatures, together: bool = False) -> Tensor:
+        """u (windows, patches, width) on the proxy's grid; together: the mean S is that of all windows."""
         from methods.clip.likeness import likeness, sharpened
 
-        values = features.project().values[:, :, 1:].transpose(1, 2).flatten(2)
-        if proxy is None:
-            return features.projected(features.output(values))
-        planes = values.transpose(1, 2).reshape(len(values), -1, *features.grid)
-        large = interpolate(planes, size=proxy.grid, mode="bilinear", align_corners=False).flatten(2).transpose(1, 2)
-        mix = sharpened(likeness(proxy.tokens.to(large.device, large.dtype)), self.beta, self.gamma)
-        return features.projected(features.output(mix @ large), proxy.grid)
+        large = values_on(proxy.grid, features, features.inputs[0])
+        mix = sharpened(likeness(proxy.tokens.to(large.device, large.dtype)), self.beta, self.gamma, together)
+        return features.output(mix @ large)
+
+
+def values_on(grid: tuple[int, int], features: ClipFeatures, tokens: Tensor) -> Tensor:
+    """v of CLIP's last block for tokens (windows, tokens, width), class token first, enlarged bilinearly to another
+    grid: (windows, patches, width), heads side by side."""
+    from torch.nn.functional import interpolate
+
+    values = features.heads_of(tokens).values[:, :, 1:].transpose(1, 2).flatten(2)
+    planes = values.transpose(1, 2).reshape(len(values), -1, *features.grid)
+    return interpolate(planes, size=grid, mode="bilinear", align_corners=False).flatten(2).transpose(1, 2)

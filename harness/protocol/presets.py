@@ -59,7 +59,9 @@ SCLIP_BACKGROUND = (  # configs/cls_voc21.txt, first line
 
 
 MMSEG: dict[str, Any] = {"vocabulary": "all", "resize": "short", "longest": 2048, "resampling": "cv2"}
-ROWS = (  # method, data set, short side, window (0: whole), stride, logit scale, threshold, area; 0: no such rule
+# method, data set, short side (0: the method resizes and cuts itself), window (0: whole), stride, logit scale,
+# threshold, area; 0: no such rule
+ROWS = (
     ("sclip", "voc21", 336, 224, 112, 65, 0.1, 0.1), ("sclip", "pc60", 336, 224, 112, 50, 0.1, 0),
     ("sclip", "object", 336, 224, 112, 50, 0.1, 0), ("sclip", "voc20", 336, 224, 112, 0, 0, 0),
     ("sclip", "city", 560, 224, 112, 0, 0, 0), ("sclip", "pc59", 336, 224, 112, 0, 0, 0),
@@ -88,29 +90,43 @@ ROWS = (  # method, data set, short side, window (0: whole), stride, logit scale
     ("proxyclip", "object", 336, 336, 112, 40, 0.25, 0), ("proxyclip", "voc20", 336, 336, 112, 0, 0, 0),
     ("proxyclip", "city", 448, 224, 112, 0, 0, 0), ("proxyclip", "pc59", 336, 336, 112, 0, 0, 0),
     ("proxyclip", "ade", 448, 336, 112, 0, 0, 0), ("proxyclip", "stuff", 336, 336, 112, 0, 0, 0),
+    ("trident", "voc21", 0, 0, 0, 40, 0.2, 0), ("trident", "pc60", 0, 0, 0, 40, 0.15, 0),
+    ("trident", "object", 0, 0, 0, 40, 0.25, 0), ("trident", "voc20", 0, 0, 0, 0, 0, 0),
+    ("trident", "city", 0, 0, 0, 0, 0, 0), ("trident", "pc59", 0, 0, 0, 0, 0, 0),
+    ("trident", "ade", 0, 0, 0, 0, 0, 0), ("trident", "stuff", 0, 0, 0, 0, 0, 0),
+    ("corrclip", "voc21", 0, 0, 0, 40, 0.2, 0), ("corrclip", "pc60", 0, 0, 0, 40, 0.15, 0),
+    ("corrclip", "object", 0, 0, 0, 40, 0.25, 0), ("corrclip", "voc20", 0, 0, 0, 0, 0, 0),
+    ("corrclip", "city", 0, 0, 0, 0, 0, 0), ("corrclip", "pc59", 0, 0, 0, 0, 0, 0),
+    ("corrclip", "ade", 0, 0, 0, 0, 0, 0), ("corrclip", "stuff", 0, 0, 0, 0, 0, 0),
 )  # fmt: skip
 NAMES = {  # of the data sets where a method's name files are not SCLIP's
     "clearclip": {"voc21": "clearclip", "voc20": "clearclip", "object": "clearclip"},
     "proxyclip": {"voc21": "clearclip", "voc20": "clearclip", "object": "proxyclip"},
+    "trident": {"voc21": "clearclip", "voc20": "clearclip", "object": "proxyclip"},
+    "corrclip": {data: "corrclip" for data in ("voc21", "voc20", "pc60", "pc59", "object", "ade", "stuff")}
+    | {"city": "sfp"},
     "sfp": {"voc21": "sfp", "voc20": "sfp", "city": "sfp"},
 }
-INDOORS = ("lamp", "door", "window", "wardrobe", "ceiling", "shelf", "curtain", "stair", "fence")  # not for ProxyCLIP
+INDOORS = ("lamp", "door", "window", "wardrobe", "ceiling", "shelf", "curtain", "stair", "fence")
+NOT_AROUND = {  # of SCLIP's words for the background
+    ("proxyclip", "object"): INDOORS, ("trident", "object"): INDOORS, ("corrclip", "object"): (*INDOORS, "bed"),
+}  # fmt: skip
 
 
 def _rows() -> dict[str, Preset]:
     """The published settings of a method on a data set, by `method_dataset`."""
     found = {}
     for method, data, size, window, stride, scale, threshold, area in ROWS:
-        cut = {"size": size} | ({"window": window, "stride": stride} if window else {})
+        cut = {**MMSEG, "size": size} if size else {"vocabulary": "all"}
+        cut |= {"window": window, "stride": stride} if window else {}
         words: tuple[str, ...] = ("background",) if data == "pc60" or method == "clearclip" else SCLIP_BACKGROUND
-        if (method, data) == ("proxyclip", "object"):
-            words = tuple(word for word in words if word not in INDOORS)
+        words = tuple(word for word in words if word not in NOT_AROUND.get((method, data), ()))
         names = NAMES.get(method, {}).get(data, "sclip")
         rule = {"background": "prompts_constant", "context": words, "scale": "softmax", "logit_scale": float(scale),
                 "threshold": threshold, "area_thd": float(area)} if scale else {}  # fmt: skip
         found[f"{method}_{data}"] = _preset(
             f"the configuration of {method}'s authors for {data}; what is done to scores afterwards (PAMR) is a method",
-            ensemble="imagenet80", names=names, **MMSEG, **cut, **rule,
+            ensemble="imagenet80", names=names, **cut, **rule,
         )  # fmt: skip
     return found
 

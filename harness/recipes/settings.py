@@ -81,10 +81,13 @@ def takes(cls: type, name: str, kind: type) -> bool:
 def is_axis(cls: type, name: str, written: Any) -> bool:
     """Whether what a grid holds for a setting is a list of its values, and not one value.
 
-    A list is one where the class says so (tuple[int, ...]) and its items are no values by themselves.
+    A list is one where the class says so (tuple[int, ...]) and its items are no values by themselves; a list of texts
+    is one wherever it can be, though each could also be a value: names stand in lists (tuple[str, ...] | str).
     """
     if not isinstance(written, list):
         return False
+    if written and all(isinstance(item, str) for item in written) and takes(cls, name, Collection):
+        return not _fits(cls, name, written)
     if not takes(cls, name, Collection) or (written and all(_fits(cls, name, item) for item in written)):
         return True
     return not _fits(cls, name, written) and any(isinstance(item, list | dict) for item in written)

@@ -113,6 +113,7 @@ class ClipReader(ABC):
 
     published_positions: ClassVar[str] = "scaled"
     published_view: ClassVar[View] = ("native", None, None)
+    multiple: ClassVar[int] = 0  # of pixels, that an image's sides are made
 
     model: str = DEFAULT_MODEL
     revision: str | None = None
@@ -152,7 +153,8 @@ class ClipReader(ABC):
         """The one pass that is read."""
         settings = {item.name: getattr(self.backbone, item.name) for item in fields(Clip)}
         table = self.published_positions if self.positions == "authors" else self.positions
-        return ClipPass(Recipe.of("methods.clip:Clip", **settings), *view_of(self, self.published_view), table)
+        own = Recipe.of("methods.clip:Clip", **settings)
+        return ClipPass(own, *view_of(self, self.published_view), table, self.multiple)
 
     @property
     def blocks(self) -> int:

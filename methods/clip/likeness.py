@@ -15,12 +15,13 @@ def likeness(tokens: Tensor) -> Tensor:
     return unit @ unit.transpose(-1, -2)
 
 
-def sharpened(alike: Tensor, beta: float, gamma: float) -> Tensor:
-    """Rows of softmax(gamma (s - beta mean s)) over what is positive, the mean of a whole matrix (..., places, places).
+def sharpened(alike: Tensor, beta: float, gamma: float, together: bool = False) -> Tensor:
+    """Rows of softmax(gamma (s - beta mean s)) over what is positive, the mean of a whole matrix (..., places, places),
+    or of all matrices together.
 
     A place always attends to itself, so that one picture of a single colour is no division by zero.
     """
-    centred = alike - beta * alike.mean(dim=(-1, -2), keepdim=True)
+    centred = alike - beta * (alike.mean() if together else alike.mean(dim=(-1, -2), keepdim=True))
     own = torch.eye(alike.shape[-1], dtype=torch.bool, device=alike.device)
     return (gamma * centred).masked_fill((centred < 0) & ~own, float("-inf")).softmax(dim=-1)
 

@@ -26,6 +26,7 @@ from methods.clip.pixels import (
     normalised,
     target_size,
     tile,
+    whole_sides,
 )
 from methods.clip.positions import position_table
 from methods.clip.text import TextBank
@@ -83,6 +84,7 @@ class ClipNetwork:
         """Features of images that have one size after resizing; they go through the tower as one batch."""
         sizes = {target_size(image, asked.resize, self.patch, self.native) for image in images}
         (size,) = sizes
+        size = whole_sides(size, asked.multiple, asked.window or 0)
         tiling = tile(size, asked.window, asked.stride, self.patch)
         pixels = torch.stack([torch.from_numpy(normalised(image, size, self.rule)) for image in images])
         cut = cut_windows(pixels, tiling)
@@ -179,8 +181,13 @@ class ClipFeatures:
     def projected(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """Tokens at the tower's end, of the patches or of another grid, to unit embeddings (windows, rows, columns,
         width), float32."""
-        projected = self.network.model.visual_projection(self.network.tower.post_layernorm(tokens))
-        return self._on_grid(F.normalize(projected.float(), dim=-1), grid)
+        return self._on_grid(F.normalize(self.ended(tokens), dim=-1), grid)
+
+    @torch.no_grad()
+    def ended(self, tokens: Tensor) -> Tensor:
+        """Tokens (windows, tokens, width) at the tower's end, to float32 in the space of the texts, of any length."""
+        found: Tensor = self.network.model.visual_projection(self.network.tower.post_layernorm(tokens))
+        return found.float()
 
     @torch.no_grad()
     def normed(self, place: int) -> Tensor:

@@ -21,7 +21,8 @@ class ClipPass:
     resize: "native" stretches to the model's own square; a number is the short side in pixels, aspect kept; "shown"
     takes the image as it is given. The last pixels of a side that is not whole patches are not seen. window, stride:
     pixels; None is the whole image, and half a window. positions: how the position table is brought to another grid,
-    see `methods.clip.positions`. Its parts are those of `block_inputs`.
+    see `methods.clip.positions`. multiple: sides are made multiples of so many pixels, see
+    `methods.clip.pixels.whole_sides`; 0 leaves them. Its parts are those of `block_inputs`.
     """
 
     encodes_words: ClassVar[bool] = False
@@ -30,6 +31,7 @@ class ClipPass:
     window: int | None = None
     stride: int | None = None
     positions: str = "library"
+    multiple: int = 0
 
     def __post_init__(self) -> None:
         if self.resize not in ("native", "shown") and (isinstance(self.resize, str) or self.resize < 1):
@@ -43,7 +45,7 @@ class ClipPass:
     @property
     def encoding(self) -> Hashable:
         """The tower's input and its position table; it is also all that the tower depends on."""
-        return (self.resize, self.window, self.stride, self.positions)
+        return (self.resize, self.window, self.stride, self.positions, self.multiple)
 
     @property
     def batched(self) -> bool:

@@ -91,6 +91,18 @@ def target_size(image: Image, resize: int | str, patch: int, native: int) -> tup
     return max(patch, int(height * scale + 0.5)), max(patch, int(width * scale + 0.5))
 
 
+def whole_sides(size: tuple[int, ...], multiple: int, least: int = 0) -> tuple[int, int]:
+    """(height, width) with both sides multiples, as Trident's authors do: where they are not, the long side is rounded
+    up, and the short one brought along and rounded up, at `least` or above."""
+    height, width = size[:2]
+    if not multiple or not (height % multiple or width % multiple):
+        return height, width
+    long, short = max(height, width), min(height, width)
+    grown = ceil(long / multiple) * multiple
+    brought = max(ceil(short * grown / long / multiple), ceil(least / multiple)) * multiple
+    return (grown, brought) if height >= width else (brought, grown)
+
+
 def normalised(image: Image, size: tuple[int, int], rule: Normalisation) -> NDArray[np.float32]:
     """uint8 (height, width, 3) to float32 (3, *size), resized by pillow as CLIP's own processor does."""
     resized = Pillow.fromarray(np.ascontiguousarray(image)).resize(size[::-1], Pillow.Resampling(rule.resample))

@@ -39,6 +39,21 @@ def view_of(reader: Cutting, published: View) -> View:
     return resize, window, stride if reader.stride == AUTO else cast("int | None", reader.stride)
 
 
+def resolved_windows(reader: Cutting, published: View, protocol: ProtocolSettings) -> Mapping[str, Any]:
+    """The same of a reader that joins its windows before it scores: they stay its own, whatever the protocol resizes.
+    MethodError for a protocol that cuts, and for a `resize` that is written where the protocol resizes."""
+    if protocol.window:
+        raise MethodError(
+            f"{type(reader).__name__} joins windows before it scores, and the protocol cuts windows of "
+            f"{protocol.window} pixels; take window out of the protocol: the method cuts them itself"
+        )
+    if protocol.resize != "none" and reader.resize != AUTO:
+        return resolved_view(reader, published, protocol)  # says what is cut twice
+    resize, window, stride = view_of(reader, published)
+    found = {"resize": resize if protocol.resize == "none" else SHOWN[0], "window": window, "stride": stride}
+    return {name: value for name, value in found.items() if getattr(reader, name) == AUTO}
+
+
 def resolved_view(reader: Cutting, published: View, protocol: ProtocolSettings) -> Mapping[str, Any]:
     """What stands in place of `auto` under a protocol. MethodError for what is written where the protocol cuts."""
     auto = [name for name in CUTTING if getattr(reader, name) == AUTO]

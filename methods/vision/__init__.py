@@ -52,9 +52,9 @@ class Vit:
         self, queries: Sequence[Query], requests: Mapping[Pass, Parts]
     ) -> Iterator[tuple[Pass, Sequence[VitFeatures]]]:
         """Every pass with one VitFeatures a query."""
-        for asked in requests:
+        for asked, parts in requests.items():
             assert isinstance(asked, VitPass)
-            yield asked, [self.network.features(query.image, asked) for query in queries]
+            yield asked, [self.network.features(query.image, asked, parts) for query in queries]
 
     def fingerprint(self) -> str:
         """Stands for the weights, see methods.checkpoints.model_fingerprint."""

@@ -9,11 +9,12 @@ from methods.clip.passes import ClipPass
 
 DINO = "facebook/dino-vitb8"
 TOKENS: Parts = frozenset({"tokens"})
+SUMS: Parts = frozenset({"sums"})
 
 
 @dataclass(frozen=True)
 class VitPass(ClipPass):
     """One run of a vision transformer over an image, whole or in windows; as a ClipPass in all it says.
 
-    Its one part is `tokens`: those of the patches, behind the last norm.
+    Its parts: `tokens`, those of the patches behind the last norm; `sums`, q + k of the last block.
     """

@@ -11,8 +11,20 @@ from dataclasses import fields
 from harness.contracts import ProtocolSettings, freeze
 
 _DEFAULTS: Mapping[str, object] = {one.name: one.default for one in fields(ProtocolSettings)}
+AXES = ("threshold", "power", "area_thd", "scale", "logit_scale")  # what tells runs of one pass apart
 _ALWAYS = ("vocabulary", "background")
 _LONGEST = 2  # entries of a list that are written out; of a longer one a digest stands for the rest
+
+
+def without_effect(protocol: Mapping[str, object]) -> frozenset[str]:
+    """Of the fields that a grid may have an axis of, those that change nothing under a protocol's background rule."""
+    known = _filled(protocol)
+    rule, scaled = known["background"], {"constant", "hinge_power", "prompts_constant", "power"}
+    has = {
+        "threshold": rule in scaled - {"power"}, "power": rule == "power", "area_thd": rule != "ignored",
+        "scale": rule in scaled, "logit_scale": rule in scaled and known["scale"] == "softmax",
+    }  # fmt: skip
+    return frozenset(name for name, effect in has.items() if not effect)
 
 
 def protocol_text(protocol: Mapping[str, object]) -> str:

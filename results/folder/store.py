@@ -63,6 +63,12 @@ class Store:
             raise StoreError(f"{folder} {what}; name the folder that a sweep wrote its results to")
         return store
 
+    def withdraw(self) -> None:
+        """Take away a folder that `open` made, if nothing was written to it: folders go only while they are empty."""
+        with suppress(OSError):
+            for path in (self._rows, self._recipes, self.folder):
+                path.rmdir()
+
     @property
     def _rows(self) -> Path:
         return self.folder / "rows"

@@ -93,9 +93,10 @@ def build_matrix(evidence: Evidence, spec: TableSpec) -> Matrix:
     placed: dict[tuple[Key, Key], list[str]] = {}
     for run_id, known in chosen.items():
         row, column = _key(spec.rows, known), _key(spec.columns, known)
-        if any(row) and any(column):
+        if any(column) and (any(row) or any(name in protocols.AXES for name in spec.rows)):
             column = (*column, f"[{apart[run_id]}]") if apart[run_id] else column
             placed.setdefault((row, column), []).append(run_id)
+    placed = _in_all_rows(spec, placed)
     rows = _ordered(spec, spec.rows, (row for row, _ in placed))
     columns = _ordered(spec, spec.columns, (column for _, column in placed), bool(told))
     holes = _absent(evidence, spec)
@@ -135,8 +136,11 @@ def _absent(evidence: Evidence, spec: TableSpec) -> dict[Key, str]:
 
 
 def _facts(entry: Entry, recipe: RunRecipe, spec: TableSpec) -> dict[str, str]:
-    """All that a table may speak of, in words: a method's settings go before the protocol's and the benchmark's."""
-    settings: dict[str, object] = {**recipe.benchmark.get("settings", {}), **recipe.protocol}
+    """All that a table may speak of, in words: a method's settings go before the protocol's and the benchmark's. Fields
+    of the protocol that have no effect are none of a run's facts."""
+    idle = protocols.without_effect(recipe.protocol)
+    rules = {name: value for name, value in recipe.protocol.items() if name not in idle}
+    settings: dict[str, object] = {**recipe.benchmark.get("settings", {}), **rules}
     settings.update(recipe.method.get("settings", {}))
     variant = seeds.without_seed(entry.variant) if spec.seeds == "together" else entry.variant
     named = {"method": entry.method, "variant": variant, "benchmark": entry.benchmark}
@@ -162,6 +166,21 @@ def _fits(spec: TableSpec, known: Mapping[str, str]) -> bool:
 
 def _key(names: Sequence[str], known: Mapping[str, str]) -> Key:
     return tuple(known.get(name, "") for name in names)
+
+
+def _in_all_rows(spec: TableSpec, placed: Mapping[tuple[Key, Key], list[str]]) -> dict[tuple[Key, Key], list[str]]:
+    """Runs in whose protocol a field of the rows has no effect, in every row that other runs have of that field: they
+    are the same run there. Where none has, in a row of their own, if anything else names it."""
+    fields = [number for number, name in enumerate(spec.rows) if name in protocols.AXES]
+    whole = dict.fromkeys(row for row, _ in placed if all(row[number] for number in fields))
+    found: dict[tuple[Key, Key], list[str]] = {}
+    for (row, column), runs in placed.items():
+        fitting = [
+            other for other in whole if all(mine in ("", theirs) for mine, theirs in zip(row, other, strict=True))
+        ]
+        for one in fitting or ([row] if any(row) else []):
+            found.setdefault((one, column), []).extend(runs)
+    return found
 
 
 def _ordered(spec: TableSpec, names: Sequence[str], found: Iterable[Key], several: bool = False) -> list[Key]:
@@ -241,16 +260,17 @@ def _mark(
     if spec.value != "miou" or spec.as_published:
         return told
     for column in columns:
-        places = {
-            c.run_id: place for place, c in cells.items() if place[1] == column and c.run_id and c.value is not None
-        }
+        places: dict[str, list[tuple[Key, Key]]] = {}
+        for place, cell in cells.items():
+            if place[1] == column and cell.run_id and cell.value is not None:
+                places.setdefault(cell.run_id, []).append(place)
         if len({evidence.entry(run_id).protocol for run_id in places}) > 1:
             continue
         for home in {id(c): c for c in map(evidence.column_of, places)}.values():
-            own = {run_id: cells[place] for run_id, place in places.items()}
+            own = {run_id: cells[where[0]] for run_id, where in places.items()}
             groups = among(home, list(own))
             if groups and home.effects and (words := significance_words.what_was_compared(groups, home.effects)):
                 told[column] = words
             for run_id, cell in with_groups(groups, own).items():
-                cells[places[run_id]] = cell
+                cells.update(dict.fromkeys(places[run_id], cell))
     return told

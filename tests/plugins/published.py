@@ -117,3 +117,22 @@ def write_dino(folder: Path, patch: int, side: int) -> Path:
     weights = {name: vision_weight(name, shape, DINO_SEED) for name, shape in shapes.items()}
     save_file(weights, folder / "model.safetensors")
     return folder
+
+
+def write_sam(folder: Path, side: int = 64, seed: int = 5) -> Path:
+    """A small random SAM in a folder, in the form of the hub's files."""
+    from transformers import SamConfig, SamModel
+
+    torch.manual_seed(seed)
+    vision = {
+        "hidden_size": 24, "output_channels": 16, "num_hidden_layers": 3, "num_attention_heads": 3, "image_size": side,
+        "patch_size": 8, "window_size": 3, "global_attn_indexes": [2], "mlp_dim": 32, "num_pos_feats": 8,
+    }  # fmt: skip
+    prompts = {"hidden_size": 16, "image_size": side, "patch_size": 8, "mask_input_channels": 4}
+    decoder = {"hidden_size": 16, "mlp_dim": 24, "num_attention_heads": 2, "iou_head_hidden_dim": 16}
+    model = SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder))
+    for name, value in model.named_parameters():
+        loud = 1.0 if "rel_pos" in name or "pos_embed" in name else 0.0 if "norm" in name else 0.2
+        value.data.add_(loud * torch.randn_like(value))
+    model.save_pretrained(folder)
+    return folder

@@ -169,7 +169,7 @@ CASES = (
         repainted(VOC_MASK, lambda mask: mask.convert("L")),
         VOC_KEY,
         "stray label",
-        "Pascal VOC 2012 has 0 to 20 and 255",
+        "Pascal VOC 2012 are 0 to 20 and 255",
     ),
     Case(
         "voc stray label",
@@ -203,7 +203,7 @@ CASES = (
         repainted(PC_MASK, with_value(60)),
         PC_KEY,
         "stray label",
-        "Pascal Context has 0 to 59 and 255",
+        "Pascal Context are 0 to 59 and 255",
     ),
     Case("context no list", context(1, 1), gone(PC / "ImageSets"), None, "broken list", "pascalcontext_val.txt"),
     Case("context wrong root", context(1, 1), gone(PC / "JPEGImages"), None, "wrong root", "looked for JPEGImages"),
@@ -228,7 +228,7 @@ CASES = (
         saved_mat(LabelMap=np.full((57, 92), 460, np.uint16)),
         PC_KEY,
         "stray label",
-        "Pascal Context has 0 to 459",
+        "Pascal Context are 0 to 459",
     ),
     Case("json missing", merged, gone(PC_JSON), None, "missing file", "the annotations of Pascal Context"),
     Case("json truncated", merged, cut(PC_JSON, 0.7), None, "unreadable file", "is not sound JSON"),
@@ -314,7 +314,7 @@ CASES = (
         repainted(ADE / f"annotations/validation/{ADE_KEY}.png", with_value(151)),
         ADE_KEY,
         "stray label",
-        "ADE20K SceneParse150 has 0 to 150",
+        "ADE20K SceneParse150 are 0 to 150",
     ),
     Case(
         "ade shifted by a converter",
@@ -333,7 +333,7 @@ CASES = (
         repainted(CITY_MASK, with_value(34)),
         CITY_KEY,
         "stray label",
-        "Cityscapes labelIds has 0 to 33",
+        "Cityscapes labelIds are 0 to 33",
     ),
     Case(
         "city void in label ids", city, repainted(CITY_MASK, with_value(255)), CITY_KEY, "stray label", "the label 255"
@@ -344,7 +344,7 @@ CASES = (
         lambda root: shutil.copy(root / CITY_MASK, str(root / CITY_MASK).replace("labelIds", "labelTrainIds")),
         CITY_KEY,
         "stray label",
-        "Cityscapes labelTrainIds has 0 to 18 and 255",
+        "Cityscapes labelTrainIds are 0 to 18 and 255",
     ),
     Case("city without mask", city, gone(CITY_MASK), CITY_KEY, "missing file", "_gtFine_labelIds.png does not exist"),
     Case(
@@ -369,7 +369,7 @@ CASES = (
         "masks of this data set have RGB or RGBA",
     ),
     Case(
-        "foodpix stray label", pix, repainted(PIX_MASK, with_value(103, channel=0)), "12", "stray label", "has 0 to 102"
+        "foodpix stray label", pix, repainted(PIX_MASK, with_value(103, channel=0)), "12", "stray label", "are 0 to 102"
     ),
     Case("foodpix void", pix, repainted(PIX_MASK, with_value(255, channel=0)), "12", "stray label", "the label 255"),
     Case(
@@ -382,7 +382,7 @@ CASES = (
     ),
     Case("foodseg wrong root", seg, gone(Path("FoodSeg103/Images/img_dir")), None, "wrong root", "Images/img_dir/test"),
     Case("foodseg nothing in common", seg, gone(Path("FoodSeg103/Images/ann_dir")), None, "broken list", "in common"),
-    Case("foodseg stray label", seg, repainted(SEG_MASK, with_value(104)), "00000000", "stray label", "has 0 to 103"),
+    Case("foodseg stray label", seg, repainted(SEG_MASK, with_value(104)), "00000000", "stray label", "are 0 to 103"),
     Case(
         "foodseg unexplained size",
         seg,

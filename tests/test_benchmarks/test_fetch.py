@@ -151,7 +151,9 @@ def test_two_do_not_write_one_file(get: Callable[..., Path], tmp_path: Path) -> 
             get()
 
 
-def test_refusals_end_at_once_and_faults_are_tried_again(server: Server, get: Callable[..., Path]) -> None:
+def test_refusals_end_at_once_and_faults_are_tried_again(
+    server: Server, get: Callable[..., Path], tmp_path: Path
+) -> None:
     server.statuses = [404]
     with pytest.raises(CannotFetch, match="was not given: HTTP Error 404: Not Found"):
         get()
@@ -159,8 +161,9 @@ def test_refusals_end_at_once_and_faults_are_tried_again(server: Server, get: Ca
     server.statuses = [503, 500, 429]
     assert get().read_bytes() == server.data
     server.statuses = [503] * TRIES
-    with pytest.raises(CannotFetch, match=r"could not be read to its end: .*503.* 0 bytes are kept"):
+    with pytest.raises(CannotFetch, match=r"could not be read to its end: .*503.* Nothing came\.$"):
         get(name="never")
+    assert not (tmp_path / "never.part").exists()  # nothing is begun that could be continued
 
 
 def test_redirections_within_this_machine_are_followed_where_a_test_says_so(
@@ -391,6 +394,14 @@ def test_the_command_knows_every_data_set(capsys: pytest.CaptureFixture[str], tm
     assert "there is no data set 'pascal_vok'; did you mean 'pascal_voc'?" in capsys.readouterr().err
     assert fetching.main(["foodpix", "--root", str(tmp_path)]) == 1
     assert "To do by hand: get UECFoodPix Complete at https://" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("inside", ["", "below"])
+def test_a_root_that_is_a_file_is_told(inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "taken").write_text("")
+    assert fetching.main(["pascal_voc", "--root", str(tmp_path / "taken" / inside)]) == 2
+    told = f"{tmp_path / 'taken'} is a file; --root is the folder below which data sets lie.\n"
+    assert capsys.readouterr().err == told
 
 
 def test_the_gate_is_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

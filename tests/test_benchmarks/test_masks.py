@@ -34,7 +34,8 @@ def test_table_names_all_strays_and_the_first_place() -> None:
     raw = np.array([[1, 1, 1], [1, 30, 20]], np.uint8)
     with pytest.raises(StrayLabel) as raised:
         offset_table("a set", 3, first=1, also={0: 0}).apply(raw, "m.png")
-    assert str(raised.value) == "m.png has the label 20, 30 in 2 pixels, first at row 1, column 1; a set has 0 to 3."
+    found = "m.png has the label 20, 30 in 2 pixels, first at row 1, column 1"
+    assert str(raised.value) == f"{found}; labels of a set are 0 to 3."
 
 
 def test_table_of_16_bits(rng: np.random.Generator) -> None:

@@ -188,6 +188,16 @@ def test_a_template_file_with_a_bad_sentence_is_refused(read_grid: Read, grid_fo
         rules(read_grid, "protocol: {templates: empty.txt}")
 
 
+def test_every_published_row_of_a_method_that_is_here_has_a_preset() -> None:
+    """CLIPer's rule for the background is none of ours, and GEM has no configuration of its own."""
+    methods = ("sclip", "naclip", "clearclip", "scclip", "sfp", "resclip", "proxyclip", "trident", "corrclip")
+    sets = ("voc21", "pc60", "object", "voc20", "city", "pc59", "ade", "stuff")
+    assert {f"{method}_{data}" for method in methods for data in sets} <= set(presets.names())
+    scored = presets.preset("corrclip_object").settings
+    assert len(scored.context) == 16 and "bed" not in scored.context and scored.threshold == 0.25
+    assert presets.preset("trident_city").settings.resize == presets.preset("corrclip_city").settings.resize == "none"
+
+
 def test_the_page_on_protocols_speaks_of_every_field_rule_and_preset() -> None:
     page = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text("utf-8")
     rules_known = re.findall(r"'(\w+)'", str(ProtocolForm.model_fields["background"].annotation))

@@ -74,7 +74,7 @@ def test_a_reader_declares_one_pass_that_is_a_value(folder: Path) -> None:
     assert isinstance(reader, Reader)
     ((wanted, parts),) = reader.passes().items()
     assert wanted == pickle.loads(pickle.dumps(wanted)) and hash(wanted) == hash(reader.clip_pass)
-    assert parts == {"input:1"} and wanted.encoding == (40, 24, None, "library")
+    assert parts == {"input:1"} and wanted.encoding == (40, 24, None, "library", 0)
     assert wanted.backbone.use == "methods.clip:Clip" and wanted.backbone.as_dict()["model"] == str(folder)
 
 

@@ -27,8 +27,11 @@ from harness.checks.module_watch import left_behind, watched
 from harness.contracts import Recipe
 
 ROOT = Path(__file__).parents[2]
-# tried with models that are made for it: below and in test_proxyclip; answers for the images of its folder alone
-ELSEWHERE = {"openclip_resnet:MaskCLIPResNet", "predictions:Folder", "proxyclip:ProxyCLIP"}
+# tried with models that are made for it, below and in files of their own; answers for the images of its folder alone
+ELSEWHERE = {
+    "openclip_resnet:MaskCLIPResNet", "predictions:Folder", "proxyclip:ProxyCLIP", "trident:Trident",
+    "corrclip:CorrCLIP",
+}  # fmt: skip
 BOXES = ("--benchmark", "toy_world:Boxes")
 
 

@@ -24,7 +24,8 @@ from toy_cells import Cell
 from toy_world import Boxes
 
 from benchmarks.shapes import Shapes
-from harness.contracts import MethodError, ProtocolSettings, Recipe, Row, Vocabulary
+from harness.contracts import MethodError, ModelError, ProtocolSettings, Recipe, Row, Vocabulary
+from harness.grid import reading as grids
 from harness.learning import lessons
 from harness.planning import plan as plans
 from harness.planning.report import plan_summary
@@ -162,7 +163,7 @@ def ones(*shape: int, kind: Any = np.uint8) -> Any:
 @pytest.mark.parametrize(
     ("name", "content", "settings", "words"),
     [
-        ("b.npy", ones(8, 12), {}, r"has not one prediction of 'a': there is no a\.png or .*a\.json \(1 files\)"),
+        ("b.npy", ones(8, 12), {}, r"has no prediction of 'a': there is no a\.png or .*a\.json \(1 files\)"),
         ("a.npy", ones(8, 11), {}, r"a\.npy is 8 x 11, and the image is 8 x 12 \(height x width\)"),
         ("a.npy", 9 * ones(8, 12), {}, r"a\.npy has the number 9 in 96 pixels, first at row 0, column 0, .* 0, 1, 2"),
         ("a.npy", -ones(8, 12, kind=int), {}, "has the number -1 in 96 pixels"),
@@ -215,7 +216,8 @@ def test_ids_may_have_folders_and_files_other_names(tmp_path: Path) -> None:
         Folder(tmp_path / "in").segment(GREY, NAMES, "a")
     assert (Folder(tmp_path / "in", array="two").segment(GREY, NAMES, "a") == 2).all()
     np.save(tmp_path / "in" / "a.npy", ones(8, 12))
-    with pytest.raises(MethodError, match=r"a\.npy and a\.npz are both there"):
+    told = r"has several predictions of 'a': a\.npy and a\.npz are both there; keep one, or name the ending .*'\*\.npy'"
+    with pytest.raises(MethodError, match=told):
         Folder(tmp_path / "in").segment(GREY, NAMES, "a")
     with pytest.raises(MethodError, match="a changed image has none"):
         Folder(tmp_path / "in").segment(GREY, NAMES)
@@ -227,14 +229,49 @@ def test_ids_may_have_folders_and_files_other_names(tmp_path: Path) -> None:
         ({"files": "a.png"}, "one \\* for the image's id"), ({"files": "../*"}, "one \\* for the image's id"),
         ({"labels": {"0": "red"}, "first": 1}, "leave out classes and first"),
         ({"labels": {"x": "red"}}, "'x' is no number"), ({"nothing": (70000,)}, "'70000' is no number"),
-        ({"classes": "none.txt"}, "There is no file none.txt with classes"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_told_at_once(settings: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(MethodError, match=words):
         Folder(tmp_path, **settings)
-    with pytest.raises(MethodError, match=r"There is no folder .*none with predictions"):
-        Folder(tmp_path / "none")
+
+
+def test_what_is_not_on_this_machine_is_told_with_all_else_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"There is no folder .*none with predictions"):
+        Folder(tmp_path / "none").models_to_fetch()
+    with pytest.raises(ModelError, match=r"There is no file none\.txt with classes"):
+        Folder(tmp_path, classes="none.txt").models_to_fetch()
+    two = GRID.replace(
+        "benchmarks:", "benchmarks:\n- {name: Far, use: 'toy_rooted:Rooted', with: {root: '${NO_SUCH}/a'}}"
+    )
+    (tmp_path / "grid.yaml").write_text(two)
+    answer = door("grid.yaml", cwd=tmp_path)
+    assert answer.returncode == 2 and sorted(answer.stderr.splitlines()) == [
+        "Far: its root names the variable NO_SUCH, which is not set: `export NO_SUCH=FOLDER`",
+        f"Theirs: There is no folder {tmp_path / 'p'} with predictions; write one, or give another root.",
+    ]
+    assert not (tmp_path / "runs").exists(), "a sweep that was refused leaves no folder behind"
+
+
+def test_a_list_of_failures_says_how_many_more_there_are(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "grid.yaml").write_text(GRID.replace("images: 4", "images: 23"))
+    answer = door("grid.yaml", cwd=tmp_path)
+    lines = answer.stderr.splitlines()
+    assert answer.returncode == 3 and sum(line.startswith("  1 x ") for line in lines) == 20
+    assert lines[-1] == "  and 3 more reasons, of 3 image results; the report lists all."
+
+
+def test_names_in_a_grid_are_one_value_and_lists_of_them_an_axis(tmp_path: Path) -> None:
+    write(tmp_path / "p", toy_stored.ByName(labels=True), np.save, ".npy")
+    names = GRID.replace("labels: {0: red, 1: green, 2: blue}", "classes: [red, green, blue]")
+    (tmp_path / "grid.yaml").write_text(names)
+    (one,) = grids.read_grid(tmp_path / "grid.yaml").cells
+    assert one.method.as_dict()["classes"] == ("red", "green", "blue")
+    (tmp_path / "grid.yaml").write_text(names.replace("[red, green, blue]", "[[red, green, blue], [blue, green, red]]"))
+    assert [cell.method.as_dict()["classes"][0] for cell in grids.read_grid(tmp_path / "grid.yaml").cells] == [
+        "red", "blue",
+    ]  # fmt: skip
 
 
 def test_an_image_without_a_file_is_a_failed_row(tmp_path: Path) -> None:
@@ -242,7 +279,7 @@ def test_an_image_without_a_file_is_a_failed_row(tmp_path: Path) -> None:
     (tmp_path / "p" / "002.npy").unlink()
     found = rows(stored(tmp_path / "p"))
     assert [row.status for row in found] == ["ok", "ok", "failed", "ok"]
-    assert "has not one prediction of '002': there is no 002.png" in str(found[2].error)
+    assert "has no prediction of '002': there is no 002.png" in str(found[2].error)
 
 
 def test_a_file_that_changes_makes_another_run_and_is_never_read_for_the_old_one(tmp_path: Path) -> None:

@@ -6,14 +6,16 @@ import csv
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from harness.contracts import Row
+from harness.contracts import ProtocolSettings, Row
+from harness.protocol.rules import effective
 from results.folder import protocols
 from results.folder.recipes import RunRecipe
 from results.folder.store import Store
@@ -219,3 +221,40 @@ def test_an_average_says_what_must_be_known_of_its_numbers() -> None:
     seeds = [TableCell(str(n), 0.5, note="without 2 of 200 train images" * n) for n in range(2)]
     spread = matrices._over_seeds(TableSpec("t"), seeds).note
     assert spread.endswith("deviation 0.00; seed 2: without 2 of 200 train images")
+
+
+def test_a_run_without_the_threshold_of_the_rows_stands_in_all_of_them(tmp_path: Path) -> None:
+    """On Bricks the background is ignored, and the default of the threshold is no fact of that run."""
+    store = Store.open(tmp_path)
+    ignored = {"vocabulary": "all", "background": "ignored", "threshold": 0.5}
+    made = [recipe("Seg", "Toys", LOOSE, "loose"), recipe("Seg", "Toys", TIGHT, "tight"),
+            recipe("Seg", "Bricks", ignored, "plain")]  # fmt: skip
+    for one in made:
+        store.write_recipe(one.run_id, one.as_dict())
+    with store.writer() as writer:
+        for one, right in zip(made, (0.8, 0.3, 0.7), strict=True):
+            writer.append(rows(one.run_id, right), {})
+    store.set_table("g", [one.run_id for one in made], [])
+    found = built(gather(store), rows=["method", "threshold"], columns="benchmark", average=True)
+    assert found.rows == ("Seg 0.2", "Seg 0.6") and not found.holes
+    loose, tight = found.cells
+    assert loose[1].run_id == tight[1].run_id == "Seg-Bricks-plain"
+    for line in found.cells:
+        values = [cell.value for cell in line]
+        assert values[2] == pytest.approx((values[0] + values[1]) / 2) and line[2].interval is not None
+    alone = built(gather(store), rows="threshold", columns=["benchmark", "method"])
+    assert alone.rows == ("0.2", "0.6") and not alone.holes
+
+
+def test_the_tables_and_the_harness_know_the_same_fields_without_effect() -> None:
+    rules = [ProtocolSettings(background=one, scale=scale)
+             for one in ("ignored", "class", "constant", "power", "hinge_power", "prompts", "prompts_constant")
+             for scale in ("minmax", "softmax", "none")]  # fmt: skip
+    other = {"threshold": 0.123, "power": 7.0, "area_thd": 0.3, "scale": "other", "logit_scale": 3.0}
+    for one in rules:
+        idle = {
+            name for name, value in other.items()
+            if getattr(effective(replace(one, **({name: value} if name != "scale" else {"scale": "softmax"}))), name)
+            == getattr(ProtocolSettings(), name)
+        }  # fmt: skip
+        assert protocols.without_effect(asdict(one)) == idle
