@@ -32,7 +32,7 @@ ELSEWHERE = {  # page -> the test that runs its code and its commands
     "api.md": "test_python_api.py",
     "extending.md": "test_extending.py",
     "report.md": "test_results/test_stranger_estimator.py",
-    "benchmarks/add_a_benchmark.md": "test_benchmarks/test_benchmark_docs.py",
+    "data/add_a_benchmark.md": "test_benchmarks/test_benchmark_docs.py",
     "methods/add_a_method.md": "test_methods/test_method_docs.py",
     "methods/predictions.md": "test_methods/test_predictions.py",
 }

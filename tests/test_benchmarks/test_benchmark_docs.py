@@ -13,7 +13,7 @@ from PIL import Image
 
 from harness.checks.__main__ import main
 
-PAGE = (Path(__file__).parents[2] / "docs" / "benchmarks" / "add_a_benchmark.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "data" / "add_a_benchmark.md").read_text("utf-8")
 
 
 def snippet(language: str) -> str:

@@ -13,7 +13,8 @@ from harness.contracts import Benchmark, Recipe
 from harness.recipes import loading
 
 GENERIC = {"folder", "table"}  # whose classes are the user's
-PAGES = sorted(path for path in Path("docs/data").glob("*.md") if path.name != "README.md")
+NO_DATA_SET = ("README.md", "add_a_benchmark.md")
+PAGES = sorted(path for path in Path("docs/data").glob("*.md") if path.name not in NO_DATA_SET)
 
 
 def entries(page: Path) -> list[dict[str, Any]]:

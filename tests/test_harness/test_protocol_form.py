@@ -198,6 +198,14 @@ def test_every_published_row_of_a_method_that_is_here_has_a_preset() -> None:
     assert presets.preset("trident_city").settings.resize == presets.preset("corrclip_city").settings.resize == "none"
 
 
+def test_the_first_examples_of_the_page_are_read(read_grid: Read, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text("utf-8")
+    (tmp_path / "imagenet80.txt").write_text("a photo of a {}.\nart of the {}.\n")
+    examples = re.findall(r"```yaml\n(protocol:.*?)```", page.partition("| field |")[0], re.DOTALL)
+    found = [rules(read_grid, example) for example in examples]
+    assert len(found) == 4 and found[2].names == "own" and len(found[2].templates) == 2 and found[2].window == 224
+
+
 def test_the_page_on_protocols_speaks_of_every_field_rule_and_preset() -> None:
     page = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text("utf-8")
     rules_known = re.findall(r"'(\w+)'", str(ProtocolForm.model_fields["background"].annotation))
