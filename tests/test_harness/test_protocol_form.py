@@ -202,7 +202,7 @@ def test_the_first_examples_of_the_page_are_read(read_grid: Read, tmp_path: Path
     page = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text("utf-8")
     (tmp_path / "imagenet80.txt").write_text("a photo of a {}.\nart of the {}.\n")
     examples = re.findall(r"```yaml\n(protocol:.*?)```", page.partition("| field |")[0], re.DOTALL)
-    found = [rules(read_grid, example) for example in examples]
+    found = [rules(read_grid, one.replace("imagenet80.txt", f"{tmp_path}/imagenet80.txt")) for one in examples]
     assert len(found) == 4 and found[2].names == "own" and len(found[2].templates) == 2 and found[2].window == 224
 
 
