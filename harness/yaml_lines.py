@@ -75,6 +75,12 @@ def read_yaml(path: Path, called: str = "") -> YamlText:
     return read_text(_text(path, called), called)
 
 
+def _quotes(text: str, line: int) -> str:
+    """A cure, where a line that is no YAML has a value without the quotes that it needs."""
+    bare = re.search(r"[:,\[{-]\s*(\$\{|\*)", "".join(text.splitlines()[line : line + 1]))
+    return f"; a value that begins with {bare[1]!r} stands in quotes" if bare else ""
+
+
 def read_text(text: str, called: str) -> YamlText:
     """The content of a text; GridError as for a file, which sentences call so."""
     try:
@@ -86,7 +92,8 @@ def read_text(text: str, called: str) -> YamlText:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join((error.problem or error.context or "it cannot be parsed").split())
-        raise GridError(f"{called}, line {mark.line + 1 if mark else 1}: this is not YAML: {problem}") from None
+        hint = _quotes(text, mark.line) if mark else ""
+        raise GridError(f"{called}, line {mark.line + 1 if mark else 1}: this is not YAML: {problem}{hint}") from None
     except (yaml.YAMLError, *BROKEN) as error:
         raise GridError(f"{called}, line 1: this is not YAML: {' '.join(str(error).split())}") from None
     if root is None:

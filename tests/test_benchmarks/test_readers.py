@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import trees
 from PIL import Image
+from sklearn.metrics import confusion_matrix
 
 from benchmarks.ade20k import ADE20K
 from benchmarks.ade20k_full import ADE20KFull
@@ -24,7 +25,8 @@ from benchmarks.pascal_context import PascalContext
 from benchmarks.pascal_context_full import PascalContextFull
 from benchmarks.pascal_voc import PascalVOC
 from benchmarks.pictures import read_blob
-from harness.contracts import Benchmark
+from harness.contracts import Benchmark, Sample, widened
+from harness.work.scoring import overlaps
 
 # label ids 0 to 33 of the official table, written out again: the train id, or 255
 CITY_TRAIN_IDS = (
@@ -53,6 +55,17 @@ def check(benchmark: DataSet, drawn: trees.Drawn, meaning: Mapping[int, int]) ->
         if expected.shape != sample.image.shape:
             expected = np.rot90(expected, k=-1)  # EXIF orientation 6: stored a quarter turn too far to the left
         np.testing.assert_array_equal(sample.image, expected)
+        count_as_scikit_learn_does(sample, trees.translated(raw, meaning), len(benchmark.classes))
+
+
+def count_as_scikit_learn_does(sample: Sample, drawn: np.ndarray, classes: int) -> None:
+    """Of a predicted map that follows the image: what is stored of it, against the truth as it was drawn."""
+    shade = (sample.image.astype(int).sum(axis=2) % classes + 1).astype(np.uint16)
+    found = overlaps(widened(sample.truth), shade)
+    scored = drawn != (65535 if sample.truth.dtype == np.uint16 else 255)
+    labels, matrix = np.arange(classes + 1), np.zeros((classes + 1, classes + 1), np.int64)
+    matrix[found.true, found.predicted] = found.pixels
+    np.testing.assert_array_equal(matrix, confusion_matrix(drawn[scored], shade[scored], labels=labels))
 
 
 @pytest.mark.parametrize(("split", "masks"), [("val", "SegmentationClass"), ("trainaug", "SegmentationClassAug")])
