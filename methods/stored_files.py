@@ -72,7 +72,7 @@ class StoredFiles:
                 f"one, or name the ending of those that are meant in `files`, such as '*{Path(there[0]).suffix}'"
                 if there
                 else f"{self.root} has no {self.kind} of {image_id!r}: there is no {' or '.join(wanted)} "
-                f"({len(self.listed)} files)"
+                f"({self._there()})"
             )
         if _state(self.root / there[0]) != self.listed[there[0]]:
             raise MethodError(f"{self.root / there[0]} was changed while the sweep ran; sweep again")
@@ -82,6 +82,10 @@ class StoredFiles:
         """The names that the file of an image may have."""
         name = self.pattern.replace("*", image_id)
         return [name] if "." in self.pattern.partition("*")[2] else [f"{name}{ending}" for ending in ENDINGS]
+
+    def _there(self) -> str:
+        """What lies in the folder, for a message."""
+        return f"{len(self.listed)} files" + (f", such as {min(self.listed)}" if self.listed else "")
 
     def _unreadable(self, error: OSError) -> ModelError:
         return ModelError(f"The {self.kind}s in {self.root} cannot be read: {error.strerror or error}.")

@@ -92,7 +92,7 @@ def _annotated(root: Path, photo: Image.Image) -> Iterator[tuple[str, OnDisk]]:
     photo.save(root / f"{KEY}.jpg", quality=92)
     turns = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     middles = [(100 + 60 * number, 120 + 40 * number) for number in range(7)]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": number, "image_id": 1, "category_id": 1,
          "segmentation": [np.stack([x + 80 * np.cos(turns), y + 60 * np.sin(turns)], 1).reshape(-1).tolist()]}
         for number, (x, y) in enumerate(middles, start=1)
@@ -101,6 +101,13 @@ def _annotated(root: Path, photo: Image.Image) -> Iterator[tuple[str, OnDisk]]:
                "categories": [{"id": 1, "name": "a"}], "annotations": rows}  # fmt: skip
     (root / "a.json").write_text(json.dumps(content))
     yield "folder, 7 polygons", Folder(root=str(root), images=".", annotations="a.json")
+    for row, (x, y) in zip(rows, middles, strict=True):
+        inside = np.hypot((np.arange(SHAPE[1]) - x)[:, None] / 80, (np.arange(SHAPE[0]) - y)[None] / 60) < 1
+        edges = np.flatnonzero(np.diff(inside.reshape(-1), prepend=False, append=False))
+        runs = np.diff(edges, prepend=0, append=inside.size)
+        row["segmentation"] = {"size": SHAPE, "counts": runs.tolist()}
+    (root / "rle.json").write_text(json.dumps(content))
+    yield "folder, 7 run lengths", Folder(root=str(root), images=".", annotations="rle.json")
 
 
 def _known(root: Path, photo: Image.Image, labels: np.ndarray) -> Iterator[tuple[str, OnDisk]]:

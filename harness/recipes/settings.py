@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
@@ -21,6 +22,7 @@ from harness.errors import SettingsError, message, nearest
 from harness.recipes.complaints import complaint, show
 
 MAPPING = "a mapping"  # what stands before its pairs, where a list may stand too
+_FILE = re.compile(r".*\.\w{1,5}")
 GIVEN = "__harness_settings__"  # where `construct` leaves the arguments of an object that is no plain dataclass
 
 
@@ -82,11 +84,13 @@ def is_axis(cls: type, name: str, written: Any) -> bool:
     """Whether what a grid holds for a setting is a list of its values, and not one value.
 
     A list is one where the class says so (tuple[int, ...]) and its items are no values by themselves; a list of texts
-    is one wherever it can be, though each could also be a value: names stand in lists (tuple[str, ...] | str).
+    is one wherever it can be, though each could also be a value: names stand in lists (tuple[str, ...] | str), unless
+    all are names of files.
     """
     if not isinstance(written, list):
         return False
-    if written and all(isinstance(item, str) for item in written) and takes(cls, name, Collection):
+    names = all(isinstance(item, str) for item in written) and not all(map(_FILE.fullmatch, written))
+    if written and names and takes(cls, name, Collection):
         return not _fits(cls, name, written)
     if not takes(cls, name, Collection) or (written and all(_fits(cls, name, item) for item in written)):
         return True

@@ -163,7 +163,7 @@ def ones(*shape: int, kind: Any = np.uint8) -> Any:
 @pytest.mark.parametrize(
     ("name", "content", "settings", "words"),
     [
-        ("b.npy", ones(8, 12), {}, r"has no prediction of 'a': there is no a\.png or .*a\.json \(1 files\)"),
+        ("b.npy", ones(8, 12), {}, r"has no prediction of 'a': there is no a.*json \(1 files, such as b\.npy\)"),
         ("a.npy", ones(8, 11), {}, r"a\.npy is 8 x 11, and the image is 8 x 12 \(height x width\)"),
         ("a.npy", 9 * ones(8, 12), {}, r"a\.npy has the number 9 in 96 pixels, first at row 0, column 0, .* 0, 1, 2"),
         ("a.npy", -ones(8, 12, kind=int), {}, "has the number -1 in 96 pixels"),
@@ -268,6 +268,10 @@ def test_names_in_a_grid_are_one_value_and_lists_of_them_an_axis(tmp_path: Path)
     (tmp_path / "grid.yaml").write_text(names)
     (one,) = grids.read_grid(tmp_path / "grid.yaml").cells
     assert one.method.as_dict()["classes"] == ("red", "green", "blue")
+    for name in ("few", "all"):
+        (tmp_path / f"{name}.txt").write_text("red\ngreen\nblue\n")
+    (tmp_path / "grid.yaml").write_text(names.replace("[red, green, blue]", "[few.txt, all.txt]"))
+    assert len(grids.read_grid(tmp_path / "grid.yaml").cells) == 2, "files are values by themselves"
     (tmp_path / "grid.yaml").write_text(names.replace("[red, green, blue]", "[[red, green, blue], [blue, green, red]]"))
     assert [cell.method.as_dict()["classes"][0] for cell in grids.read_grid(tmp_path / "grid.yaml").cells] == [
         "red", "blue",
