@@ -150,7 +150,7 @@ class CorrCLIP(ProxyCLIP):
         for place, (top, left) in enumerate(features.tiling.corners):
             cut = interpolate(whole[None, :, top : top + height, left : left + width], size=proxy.grid)[0, 0]
             window = [tokens[place] for tokens in inputs]
-            found.append(self._window(features, window, sums[place], joined(cut.flatten(), sums[place]), proxy.grid))
+            found.append(self._window(features, window, sums[place], joined_regions(cut.flatten(), sums[place]), proxy.grid))
         return torch.cat(found)
 
     def _window(
@@ -185,7 +185,7 @@ class CorrCLIP(ProxyCLIP):
         return majority(where.masked_fill(best < least, NO_CLASS), regions)
 
 
-def joined(regions: Tensor, sums: Tensor) -> Tensor:
+def joined_regions(regions: Tensor, sums: Tensor) -> Tensor:
     """Group of every patch, from 0, which is no region (the smallest number), of its region and its unit vector."""
     import torch
     from torch.nn.functional import normalize

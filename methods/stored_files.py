@@ -33,7 +33,7 @@ class StoredFiles:
     kind: str
 
     def __post_init__(self) -> None:
-        if self.pattern.count("*") != 1 or unsafe(self.pattern):
+        if self.pattern.count("*") != 1 or leads_out(self.pattern):
             raise MethodError(f"files is {self.pattern!r}; give a name below root with one * for the image's id.")
 
     def check(self) -> None:
@@ -62,7 +62,7 @@ class StoredFiles:
         there is not one, or it has changed."""
         if not image_id:
             raise MethodError(f"stored {self.kind}s are of the images of a benchmark; a changed image has none")
-        if unsafe(image_id):
+        if leads_out(image_id):
             raise MethodError(f"the image id {image_id!r} could lead out of {self.root}, so no file is read for it")
         wanted = self.wanted(image_id)
         there = [one for one in wanted if one in self.listed]
@@ -91,7 +91,7 @@ class StoredFiles:
         return ModelError(f"The {self.kind}s in {self.root} cannot be read: {error.strerror or error}.")
 
 
-def unsafe(name: str) -> bool:
+def leads_out(name: str) -> bool:
     """Whether parts of a name mean other places, or those that stand for no content (hidden ones, caches)."""
     parts = name.split("/")
     return "\0" in name or "\\" in name or any(not part or part[0] == "." or part == "__pycache__" for part in parts)
@@ -106,7 +106,7 @@ def _below(root: Path, inner: str = "", above: tuple[tuple[int, int], ...] = ())
     with os.scandir(root / inner) as entries:
         for entry in entries:
             name = f"{inner}/{entry.name}" if inner else entry.name
-            if entry.is_dir() and not unsafe(name):
+            if entry.is_dir() and not leads_out(name):
                 yield from _below(root, name, (*above, here))
             elif entry.is_file():
                 yield name

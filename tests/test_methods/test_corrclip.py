@@ -15,7 +15,7 @@ from harness.checks.__main__ import main
 from harness.contracts import NO_CLASS, MethodError, ModelError, ProtocolSettings, Query, Vocabulary
 from harness.recipes.loading import build
 from methods.clip.pixels import Tiling
-from methods.corrclip import CorrCLIP, joined, majority
+from methods.corrclip import CorrCLIP, joined_regions, majority
 from methods.sam.network import open_sam
 from methods.sam.passes import RegionsPass
 from methods.sam.regions import found_regions, painted
@@ -76,8 +76,8 @@ def test_a_region_has_the_label_of_most_of_its_pixels(rng: np.random.Generator) 
 def test_regions_are_joined_one_by_one_and_none_with_what_is_no_region() -> None:
     turned = [torch.tensor([np.cos(angle), np.sin(angle)]) for angle in (0.0, 0.0, 0.6, 1.2, 1.8, 3.1)]
     sums = torch.stack(turned).float()  # cosines of neighbours 0.825, of others less than 0.8
-    assert joined(torch.tensor([0, 1, 2, 3, 4, 5]), sums).tolist() == [0, 1, 1, 1, 1, 2]
-    assert joined(torch.tensor([7, 7, 2, 2, 2, 2]), sums).tolist() == [1, 1, 0, 0, 0, 0]
+    assert joined_regions(torch.tensor([0, 1, 2, 3, 4, 5]), sums).tolist() == [0, 1, 1, 1, 1, 2]
+    assert joined_regions(torch.tensor([7, 7, 2, 2, 2, 2]), sums).tolist() == [1, 1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
