@@ -150,7 +150,9 @@ class CorrCLIP(ProxyCLIP):
         for place, (top, left) in enumerate(features.tiling.corners):
             cut = interpolate(whole[None, :, top : top + height, left : left + width], size=proxy.grid)[0, 0]
             window = [tokens[place] for tokens in inputs]
-            found.append(self._window(features, window, sums[place], joined_regions(cut.flatten(), sums[place]), proxy.grid))
+            found.append(
+                self._window(features, window, sums[place], joined_regions(cut.flatten(), sums[place]), proxy.grid)
+            )
         return torch.cat(found)
 
     def _window(
