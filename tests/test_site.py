@@ -31,6 +31,7 @@ WALKED = ("tour.md", "grid.md")  # run here, from the first block to the last
 ELSEWHERE = {  # page -> the test that runs its code and its commands
     "api.md": "test_python_api.py",
     "extending.md": "test_extending.py",
+    "learning.md": "test_extending.py",
     "report.md": "test_results/test_stranger_estimator.py",
     "data/add_a_benchmark.md": "test_benchmarks/test_benchmark_docs.py",
     "methods/add_a_method.md": "test_methods/test_method_docs.py",
@@ -219,7 +220,8 @@ def test_grid_lines_are_read_as_a_grid(block: Block, tmp_path: Path) -> None:
         return  # a file of names
     whole = completed(block)
     for module, cls in re.findall(r"\b((?:my|wide)_\w+):([A-Z]\w+)", block.text):
-        (tmp_path / f"{module}.py").write_text(STUB.format(cls))
+        own = [one.text for one in BLOCKS if one.page == block.page and f"class {cls}:\n    teacher" in one.text]
+        (tmp_path / f"{module}.py").write_text("".join(own) or STUB.format(cls))
     (tmp_path / "my_scores.py").write_text("def worst_class(counts): return None\n")
     for folder in ("their_predictions", "their_scores"):
         (tmp_path / folder).mkdir()
