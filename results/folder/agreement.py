@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from harness.errors import StoreError
 from results.folder.protocols import scored_pixels
 from results.folder.recipes import RunRecipe
 from results.folder.rows import KEY, Contradiction, first_of
@@ -23,12 +24,23 @@ _SCHEMA = {"run_id": pl.String, "image_id": pl.String, "sample": pl.String, "tru
 
 
 def agreeing(chunks: Iterable[pl.DataFrame], recipes: Mapping[str, RunRecipe]) -> Iterator[pl.DataFrame]:
-    """The chunks as they come; after the last one `Contradiction` if runs disagree about the truth of an image."""
+    """The chunks as they come; after the last one `Contradiction` if runs disagree about the truth of an image.
+
+    StoreError if a run has more images than its data set.
+    """
     seen = [pl.DataFrame(schema=_SCHEMA)]
     for chunk in chunks:
         seen.append(_truths(chunk))
         yield chunk
-    wrong = disagreeing(pl.concat(seen), recipes)
+    truths = pl.concat(seen)
+    for run_id, count in sorted(truths["run_id"].value_counts().iter_rows()):
+        of_now = run_id in recipes and recipes[run_id].identity is not None  # before, a limit was written there too
+        if of_now and count > (most := recipes[run_id].images):
+            raise StoreError(
+                f"Run {run_id} has rows of {count} images, and its data set has {most}; take away the part that no "
+                "sweep of it wrote, or sweep into a new folder"
+            )
+    wrong = disagreeing(truths, recipes)
     if wrong.height:
         raise Contradiction(_sentence(wrong, recipes), wrong)
 

@@ -100,7 +100,7 @@ def test_the_masks_that_a_learner_gathers_from_are_read_when_their_batch_comes(
     paths = {"a": tmp_path / "a.png", "b": tmp_path / "b.png"}
     files = keepsakes.KeptFiles(paths)
     for name, path in paths.items():
-        path.write_bytes(stamped(name.encode()))
+        path.write_bytes(stamped(name.encode(), path))
     sent = pickle.loads(pickle.dumps(files))
     assert type(sent) is dict and sent == dict(files) == {name: name.encode() for name in paths}
     paths["b"].write_bytes(paths["b"].read_bytes().replace(b"b", b"c", 1))

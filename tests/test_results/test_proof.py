@@ -126,6 +126,23 @@ def test_runs_that_score_other_pixels_or_other_images_need_not_agree(tmp_path: P
     assert len(leaderboard.build_board(store, everything=True).entries) == 3
 
 
+def test_a_run_of_more_images_than_its_data_set_has_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = filled(tmp_path / "a", "r1", "r2")
+    store.write_recipe("r1", {**recipe("r1").as_dict(), "identity": 1})
+    with store.writer() as writer:
+        writer.append([row("r1", "of another data set")])
+    told = f"Run r1 has rows of {len(IMAGES) + 1} images, and its data set has {len(IMAGES)};"
+    with pytest.raises(StoreError, match=told):
+        leaderboard.build_board(store)
+    with pytest.raises(StoreError, match=told):
+        merge([store], Store(tmp_path / "c"))
+    assert not (tmp_path / "c").exists()
+    code, said = listed(store, capsys)
+    assert code == 1 and told in said
+
+
 def test_a_whole_folder_says_so_and_folders_of_before_are_read_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
