@@ -1,7 +1,8 @@
 """Shards of a method that has a process of its own flow in; its rows flow out, whatever becomes of the process.
 
 The worker in the child is the one that would have done the work here; batches go to it one by one. A death costs a
-batch only what it was at: the batch is tried again run by run and image by image, in the same shape.
+batch only what it was at: the batch is tried again run by run and image by image, in the same shape. A child that says
+nothing for much longer than its batches take is ended, which is a death too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +20,7 @@ from typing import Any, cast
 
 from harness.contracts import BatchDone, Recipe, Rows, Shard
 from harness.errors import in_words
+from harness.executors.patience import Patience
 from harness.executors.suspects import STOP_AFTER, Piece, failed_rows
 from harness.foreign import interrupts
 from harness.recipes import loading
@@ -57,7 +60,8 @@ class OwnProcess:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._deaths = 0  # since it last did something
+        self._deaths, self._ended = 0, ""  # since it last did something; how the last one came about
+        self._patience = Patience(None)
         self._child: Any = None
         self._pipe: Any = None
 
@@ -91,20 +95,29 @@ class OwnProcess:
             parts = piece.by_run() if len(piece.shard.runs) > 1 else piece.by_image()
             return _joined([self._done(part) for part in parts])
         self._deaths += 1
-        return self._failed(piece, f"Its own process died on this image ({self._end()}).")
+        return self._failed(piece, f"Its own process {self._ended} on this image.")
 
     def _ask(self, shard: Shard) -> BatchDone | str | None:
         """What the child says of one batch: what it did, why it could not, or nothing, since it is dead."""
+        fresh, began = self._child is None, time.monotonic()
         try:
-            if self._child is None:
+            if fresh:
                 self._start()
             self._pipe.send(shard)
-            return cast("BatchDone | str", self._pipe.recv())
+            if not self._pipe.poll(allowed := self._patience.seconds()[fresh]):
+                self._bury(f"said nothing for {allowed:.3g} s")
+                return None
+            answer = cast("BatchDone | str", self._pipe.recv())
         except (EOFError, OSError):
             self._child.join(PATIENCE)
-            self._ended = self._child.exitcode
-            self.close()
+            self._bury(f"died ({_in_words(self._child.exitcode)})")
             return None
+        (self._patience.first if fresh else self._patience.usual).append(time.monotonic() - began)
+        return answer
+
+    def _bury(self, how: str) -> None:
+        self._ended = how
+        self.close()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -113,15 +126,13 @@ class OwnProcess:
         self._child.start()
         theirs.close()
 
-    def _end(self) -> str:
-        code = self._ended
-        if code is not None and code < 0:
-            return signal.Signals(-code).name
-        return f"exit code {code}"
-
     def _failed(self, piece: Piece, reason: str) -> BatchDone:
         (done,) = failed_rows(piece.shard, piece.shard.runs, reason)
         return done
+
+
+def _in_words(code: int | None) -> str:
+    return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
 
 def serve(recipe: Recipe, pipe: Any) -> None:

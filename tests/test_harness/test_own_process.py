@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import textwrap
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn import functional
 from toy_cells import NINE
 from toy_cells import Cell as Shared
+from toy_workers import Mild, shard_of
 
 from harness.contracts import ProtocolSettings, Recipe, Row
 from harness.errors import GridError
+from harness.executors import patience
+from harness.executors.own_process import OwnProcess
 from harness.executors.seam import LocalExecutor
 from harness.grid.reading import Grid
 from harness.planning import plan as plans
@@ -81,6 +89,40 @@ def test_a_process_of_its_own_that_dies_costs_one_image_and_its_neighbour_nothin
     only = plan_of(DELICATE)
     expected = [row for shard in only.shards() for done in ShardWorker(threads=1).run(shard) for row in done.rows]
     assert counts(rows["delicate"]) == counts(expected)
+
+
+class Mute(OwnProcess):
+    """Its child is a thread here, which says nothing to an image that hangs."""
+
+    ended = 0
+
+    def _start(self) -> None:
+        self._pipe, theirs = multiprocessing.Pipe()
+        self._child = SimpleNamespace(exitcode=None, join=lambda *_: None, kill=self._kill)
+        threading.Thread(target=self._answer, args=(theirs,), daemon=True).start()
+
+    def _kill(self) -> None:
+        self.ended += 1
+
+    def _answer(self, pipe: Connection) -> None:
+        with suppress(EOFError):
+            while True:
+                shard = pipe.recv()
+                if "hangs" not in shard.batches[0].image_ids:
+                    pipe.send(next(Mild().run(shard)))
+
+
+def test_a_process_of_its_own_that_says_nothing_is_ended_and_costs_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_PATIENCE", 0.5)
+    monkeypatch.setattr(patience, "LEAST_PATIENCE", 0.5)
+    process = Mute(Recipe.of("toy_workers:Mild"))
+    shard = shard_of("s", ["a"], [["one", "hangs", "two"], ["three"]])
+    rows = [row for done in process.run(shard) for row in done.rows]
+    process.close()
+    assert [(row.image_id, row.status) for row in rows] == [
+        ("one", "ok"), ("hangs", "failed"), ("two", "ok"), ("three", "ok"),
+    ]  # fmt: skip
+    assert str(rows[1].error).startswith("Its own process said nothing for 0.5") and process.ended == 3
 
 
 GRID = """
