@@ -33,7 +33,7 @@ def agreeing(chunks: Iterable[pl.DataFrame], recipes: Mapping[str, RunRecipe]) -
         seen.append(_truths(chunk))
         yield chunk
     truths = pl.concat(seen)
-    for run_id, count in sorted(truths["run_id"].value_counts().iter_rows()):
+    for run_id, count in sorted(truths.group_by("run_id").agg(pl.col("image_id").n_unique()).iter_rows()):
         of_now = run_id in recipes and recipes[run_id].identity is not None  # before, a limit was written there too
         if of_now and count > (most := recipes[run_id].images):
             raise StoreError(

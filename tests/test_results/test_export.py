@@ -94,9 +94,7 @@ def test_every_run_is_a_file_with_all_that_the_schema_needs(evidence: Evidence, 
 def test_a_run_with_holes_leaves_only_on_request_and_says_so(toys: Store, tmp_path: Path) -> None:
     told = call(export.main, toys.folder, "--to", "every-eval-ever", "--partial", "--out", tmp_path, cwd=tmp_path)
     assert told.returncode == 0, told.stderr
-    data = [
-        json.loads(path.read_text())["evaluation_results"][0]["source_data"] for path in tmp_path.rglob("*.json")
-    ]
+    data = [json.loads(path.read_text())["evaluation_results"][0]["source_data"] for path in tmp_path.rglob("*.json")]
     assert len(data) == 12
     holes = [one["additional_details"] for one in data if one["additional_details"]["images_scored"] != "30"]
     assert [(one["images_scored"], *(one.get(f"images_{why}") for why in ("failed", "missing"))) for one in sorted(
