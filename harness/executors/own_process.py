@@ -95,7 +95,7 @@ class OwnProcess:
             parts = piece.by_run() if len(piece.shard.runs) > 1 else piece.by_image()
             return _joined([self._done(part) for part in parts])
         self._deaths += 1
-        return self._failed(piece, f"Its own process {self._ended} on this image.")
+        return self._failed(piece, f"Its own process {self._ended}.")
 
     def _ask(self, shard: Shard) -> BatchDone | str | None:
         """What the child says of one batch: what it did, why it could not, or nothing, since it is dead."""
@@ -105,12 +105,12 @@ class OwnProcess:
                 self._start()
             self._pipe.send(shard)
             if not self._pipe.poll(allowed := self._patience.seconds()[fresh]):
-                self._bury(f"said nothing for {allowed:.3g} s")
+                self._bury(f"said nothing for {allowed:.3g} s on this image")
                 return None
             answer = cast("BatchDone | str", self._pipe.recv())
         except (EOFError, OSError):
             self._child.join(PATIENCE)
-            self._bury(f"died ({_in_words(self._child.exitcode)})")
+            self._bury(f"died on this image ({_in_words(self._child.exitcode)})")
             return None
         (self._patience.first if fresh else self._patience.usual).append(time.monotonic() - began)
         return answer
