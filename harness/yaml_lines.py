@@ -211,6 +211,8 @@ class _Walk:
             raise self._refuse(node, _spelt_plainly(node.value, value))
         if isinstance(value, float) and math.isnan(value):
             raise self._refuse(node, "nan is not a value: it does not even equal itself")
+        if isinstance(value, float) and math.isinf(value):
+            raise self._refuse(node, "an infinite number is not a value: no recipe can hold it; leave the setting out")
         return value
 
     def _refuse(self, node: yaml.Node, sentence: str) -> GridError:

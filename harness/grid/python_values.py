@@ -49,9 +49,9 @@ def _plain(value: Any, where: Where) -> Any:
         return [_plain(one, (*where, place)) for place, one in enumerate(value)]
     if isinstance(value, Integral):
         return int(value)
-    if isinstance(value, Real) and not math.isnan(value):
+    if isinstance(value, Real) and math.isfinite(value):
         return float(value)
-    said = "nan is not a value: it does not even equal itself"
+    said = "nan and infinite numbers are no values: no recipe can hold them"
     if not isinstance(value, Real):
         kind = bounded(type(value).__name__)
         said = f"something of type {kind} cannot stand in a grid; give text, numbers, lists, mappings, paths or classes"

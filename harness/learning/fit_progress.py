@@ -31,7 +31,7 @@ class FitProgress:
     def begin(self) -> None:
         """Say what is learned from, and watch."""
         taught = f"{len(self._fit.image_ids)} label maps of {self._fit.teacher}"
-        self._console.print(f"fit {self._name} from {taught}", highlight=False, soft_wrap=True)
+        self._console.print(f"fit {self._name} from {taught}", highlight=False, markup=False, soft_wrap=True)
         self._began = time.monotonic()
         self._thread.start()
 
@@ -42,15 +42,14 @@ class FitProgress:
         self._notice()
         if done:
             spent = clock(time.monotonic() - self._began)
-            self._console.print(
-                f"fit {self._name}: done in {spent}{curve_end(self._fit.folder)}", highlight=False, soft_wrap=True
-            )
+            said = f"fit {self._name}: done in {spent}{curve_end(self._fit.folder)}"
+            self._console.print(said, highlight=False, markup=False, soft_wrap=True)
 
     def _watch(self) -> None:
         while not self._over.wait(EVERY):
             self._notice()
             if said := curve_end(self._fit.folder):
-                self._console.print(f"fit {self._name}{said}", highlight=False, soft_wrap=True)
+                self._console.print(f"fit {self._name}{said}", highlight=False, markup=False, soft_wrap=True)
 
     def _notice(self) -> None:
         """What the learner has to say, each once."""
@@ -61,12 +60,12 @@ class FitProgress:
 
 
 def curve(folder: str | Path) -> list[dict[str, Any]]:
-    """The lines that a training has written so far, below the folder of its artefact."""
+    """The lines that a training has written so far, below the folder of its artefact; what is no line is left out."""
     try:
-        lines = (Path(folder) / "curve.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
-    except (OSError, ValueError):
+        lines = (Path(folder) / "curve.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
         return []
+    return [line for line in map(_read, lines) if isinstance(line, dict)]
 
 
 def curve_end(folder: str | Path) -> str:
@@ -74,6 +73,19 @@ def curve_end(folder: str | Path) -> str:
     found = [line for line in curve(folder) if "notice" not in line]
     words = []
     for key in ("loss", "validation_miou"):
-        if known := [line for line in found if key in line]:
-            words.append(f"{key.replace('_', ' ')} {known[-1][key]:.3f}")
-    return f": step {found[-1]['step']} of {found[-1]['steps']}, {', '.join(words)}" if words else ""
+        if known := [line[key] for line in found if _is_number(line.get(key))]:
+            words.append(f"{key.replace('_', ' ')} {known[-1]:.3f}")
+    placed = [line for line in found if _is_number(line.get("step")) and _is_number(line.get("steps"))]
+    where = f"step {placed[-1]['step']} of {placed[-1]['steps']}, " if placed else ""
+    return f": {where}{', '.join(words)}" if words else ""
+
+
+def _read(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from harness.contracts import Learner, Planned, Recipe
 from harness.foreign.calls import Guard
+from harness.learning import left_behind
 from harness.learning.lessons import LessonBook, StoredLessons
 from harness.recipes import identity, loading
 from harness.recipes.code_stamp import strange
@@ -44,13 +45,19 @@ def fit(job: FitJob, first: bool = True) -> None:
         loading.add_folder(job.lessons.folder)
     folder = Path(job.folder)
     (folder / "unfinished").mkdir(parents=True, exist_ok=True)
+    if first:
+        left_behind.clear(folder)
     learner = cast(Learner, loading.build(job.learner))
     identity.check_planned(job.learner, learner, dict(job.planned), job.lessons.folder or ".")
     began = time.time()
-    told = _guarded(job, partial(learner.fit, StoredLessons(job.lessons), folder))
+    try:
+        told = _guarded(job, partial(learner.fit, StoredLessons(job.lessons), folder))
+    finally:
+        carded = first and left_behind.take_card(folder)
     if first:
-        content = {"learner_tells": dict(told), "seconds": round(time.time() - began, 2)}
-        (folder / "unfinished" / TOLD).write_text(json.dumps(content), encoding="utf-8")
+        left_behind.check(folder, carded)
+        content = left_behind.on_a_card(told, time.time() - began)
+        (folder / "unfinished" / TOLD).write_text(content, encoding="utf-8")
 
 
 def one_by_one(jobs: Iterable[FitJob], begin: Callable[[FitJob], None]) -> Iterator[Ended]:

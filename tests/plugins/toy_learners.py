@@ -201,3 +201,28 @@ class Stubborn(Joined):
         with (folder / "unfinished" / "tries").open("a") as file:
             file.write("once\n")
         raise ValueError("it will never do")
+
+
+@dataclass(frozen=True)
+class Untidy(Colours):
+    """Colours that does at its end what its word says."""
+
+    version: ClassVar[int] = 1
+    word: str = ""
+
+    def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
+        left = folder / "left.txt"
+        found, _ = left.exists(), left.write_text("by a try")
+        told: dict[str, Any] = {**super().fit(lessons, folder), "found": found}
+        if self.word == "card":
+            (folder / "card.json").write_text("{}")
+        elif self.word == "half":
+            (folder / "colours.tmp").write_text("1")
+        elif self.word == "link":
+            (folder / "sub").symlink_to(folder.parent)
+        elif self.word == "curve":
+            lines = ['{"step": 1, "steps": 2, "loss": null}', "3", '{"loss": 0.5}', "{", '{"loss": "small"}']
+            (folder / "curve.jsonl").write_text("\n".join(lines))
+        elif self.word == "raises once" and not found:
+            raise ValueError("not at the first try")
+        return {**told, "loss": float("nan")} if self.word == "nan" else told

@@ -98,6 +98,7 @@ MALFORMED: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("setting a mapping", method("with:", "  model: {a: 1}"), 6, ("'model' cannot be a mapping",)),
     ("setting a date", method("with: {model: 2024-01-02}"), 5, ("'2024-01-02'", "put it in quotes")),
     ("setting nan", method("with: {power: .nan}"), 5, ("nan is not a value",)),
+    ("setting inf", method("with: {power: -.inf}"), 5, ("an infinite number is not a value",)),
     ("item of a setting", method("with: {layers: [[0, x]]}"),
      5, ("item 2 of setting 'layers' must be a whole number", "'x'")),
     ("item of a list that is one value", method("with: {layers: [0, x]}"),

@@ -1,0 +1,60 @@
+"""The folder of an artefact flows in, before a fit and after it; what no card could answer for is taken away or told.
+
+A try begins with what is in `unfinished` alone, and the curve; what it leaves are plain files under names of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.contracts import ModelError
+
+CARD, KEPT, HALF_WRITTEN = "card.json", ("unfinished", "curve.jsonl"), ".tmp"
+
+
+def clear(folder: Path) -> None:
+    """Take away what an earlier try left beside its checkpoints."""
+    for path in folder.iterdir():
+        if path.name in KEPT:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def take_card(folder: Path) -> bool:
+    """Whether a learner wrote what makes an artefact whole; it is taken away."""
+    path = folder / CARD
+    there = path.is_symlink() or path.exists()
+    if there:
+        path.unlink()
+    return there
+
+
+def check(folder: Path, carded: bool) -> None:
+    """ModelError for files whose digests no card can hold. carded: it had written a card itself."""
+    if carded:
+        raise ModelError(f"it wrote {CARD}, which only a sweep may write; give the file another name")
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name.startswith(f"{KEPT[0]}/"):
+            continue
+        if path.is_symlink():
+            raise ModelError(f"it left the link {name}, behind which anything may change; write files")
+        if name.endswith(HALF_WRITTEN):
+            raise ModelError(f"it left {name}: what ends in {HALF_WRITTEN} counts as half written; name it otherwise")
+
+
+def on_a_card(told: Mapping[str, Any], seconds: float) -> str:
+    """What a fit returned, as JSON. ModelError for what JSON cannot hold."""
+    try:
+        return json.dumps({"learner_tells": dict(told), "seconds": round(seconds, 2)}, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"what it returns cannot stand on a card ({error}); return finite numbers, texts, lists and mappings"
+        ) from None
