@@ -40,7 +40,7 @@ class Foundations:
             if name not in self._words:
                 self._words[name] = {word for one in list(vars(module).values()) for word in _words(one)}
             found |= {one.__name__: one for one in list(vars(module).values()) if isinstance(one, ModuleType)}
-        words = set().union(*self._words.values())
+        words = set().union(*list(self._words.values()))
         modules = {word for word in words if word in sys.modules}
         parted = ((name, name.rpartition(".")) for name in list(sys.modules))
         inner = {name for name, (outer, _, last) in parted if outer in modules and last in words}

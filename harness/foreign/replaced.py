@@ -120,6 +120,7 @@ class _Glance:
     """All that is known laid end to end, so that one comparison tells, three times as fast, that nothing changed."""
 
     def __init__(self, known: Mapping[str, _Known]) -> None:
+        known = dict(known)  # as it is now: another thread may be taking something in
         named = [one for one in known.values() if one.names]
         self._taking = [operator.itemgetter(one.names[0], *one.names) for one in named]  # one name gives no tuple
         self._places = [vars(one.place) for one in named]
@@ -167,10 +168,10 @@ class Functions:
         self.variables.settle()
         if len(sys.modules) == self._modules and (sure or self._glance.same()):
             return
-        for name in [name for name, one in self._known.items() if _moved(name, one.place)]:
+        for name in [name for name, one in list(self._known.items()) if _moved(name, one.place)]:
             del self._known[name]
             self._modules = 0
-        for name, one in [(name, one) for name, one in self._known.items() if not one.same()]:
+        for name, one in [(name, one) for name, one in list(self._known.items()) if not one.same()]:
             self._known[name] = _Known.of(one.place, one.whose)
         if len(sys.modules) != self._modules:
             self._modules = len(sys.modules)
@@ -187,11 +188,11 @@ class Functions:
         """What was replaced, added to a class, or taken away."""
         if self._glance.same():
             return []
-        found = [trace for name, one in self._known.items() if not one.same() for trace in one.traces(name)]
+        found = [trace for name, one in list(self._known.items()) if not one.same() for trace in one.traces(name)]
         return found + [
             Trace(f"sys.modules[{name!r}] replaced", partial(_load, name, one.place),
                   partial(_load, name, sys.modules.get(name)))
-            for name, one in self._known.items() if one.stays and _moved(name, one.place)
+            for name, one in list(self._known.items()) if one.stays and _moved(name, one.place)
         ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from harness.foreign.structure import alike
 from harness.foreign.watch import Trace
 
 MOST, LARGEST, WIDEST = 200, 1000, 1 << 16  # containers of a module, entries of one, bytes of an array
+TRIES = 100  # to copy what another thread is changing
 _GONE = object()
 _PLAIN_OBJECTS = (SimpleNamespace, argparse.Namespace)
 _STORES = frozenset({"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "STORE_ATTR", "DELETE_ATTR"})
@@ -57,6 +59,7 @@ class _Inside:
             return bool(held.shape == was.shape and held.tobytes() == was.tobytes())
         if len(held) != len(was):
             return False
+        held = _copied(held)  # another thread may be filling it
         if isinstance(held, set):
             return all(map(operator.is_, held, was)) or bool(held == was)
         if isinstance(held, dict):
@@ -65,11 +68,12 @@ class _Inside:
 
     def filled(self) -> bool:
         """Whether what was there still is, or is equal, or was None."""
-        if isinstance(self.held, dict):
-            return all(one is None or alike(one, self.held.get(key, _GONE)) for key, one in self.was.items())
-        if isinstance(self.held, list):
-            return len(self.held) == len(self.was) and all(map(alike, self.was, self.held))
-        return isinstance(self.held, set) and self.was <= self.held
+        held = _copied(self.held)
+        if isinstance(held, dict):
+            return all(one is None or alike(one, held.get(key, _GONE)) for key, one in self.was.items())
+        if isinstance(held, list):
+            return len(held) == len(self.was) and all(map(alike, self.was, held))
+        return isinstance(held, set) and self.was <= held
 
 
 class _Module:
@@ -166,7 +170,7 @@ class Variables:
     def _is_own(self, name: str, use: str) -> bool:
         """Whether no plug-in but this one rests on a module. Of ours one knows only that it calls a stranger's."""
         home = use.partition(":")[0]
-        others = [other for other in self._met if other != home and name in self._reach(other)]
+        others = [other for other in tuple(self._met) if other != home and name in self._reach(other)]
         if home.partition(".")[0] in OURS:
             return len(others) < 2
         return name in self._reach(home) and not others
@@ -226,12 +230,13 @@ def _hanging(held: Mapping[str, Any]) -> Iterator[_Inside]:
             seen.add(id(one))
             if len(one) <= LARGEST:
                 yield _Inside.of(variable, one)
-                todo += [(variable, inner) for inner in (one.values() if isinstance(one, dict) else one)]
+                held_now = _copied(one)
+                todo += [(variable, inner) for inner in (held_now.values() if isinstance(one, dict) else held_now)]
         elif type(getattr(one, "__dict__", None)) is dict and _is_plain(type(one)):
             seen.add(id(one))
             if len(vars(one)) <= LARGEST:
                 yield _Inside.of(variable, vars(one), attributes=True)
-                todo += [(variable, inner) for inner in vars(one).values()]
+                todo += [(variable, inner) for inner in _copied(vars(one)).values()]
 
 
 def _is_plain(kind: type) -> bool:
@@ -242,6 +247,10 @@ def _is_plain(kind: type) -> bool:
 
 
 def _copied(held: Any) -> Any:
+    """What a container holds at one moment: other threads may be changing it."""
+    for _ in range(TRIES):
+        with suppress(RuntimeError):  # it changed under the copying
+            return dict(held) if isinstance(held, dict) else held.copy()
     return dict(held) if isinstance(held, dict) else held.copy()
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import sys
+import threading
 import typing
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.foreign import calls
+from harness.foreign import calls, variables
 from harness.foreign.calls import Guard
 from harness.foreign.held import hanging
 from harness.foreign.replaced import Functions
@@ -302,3 +303,27 @@ def test_where_ours_are_alone_what_a_call_left_is_found_with_the_batch(monkeypat
     guard = Guard(careful=True)  # as where the batch is done again
     guard.settle()
     assert "torch's default dtype at torch.float64" in guard.ask("methods.ours:One", (), careless).left
+
+
+def test_a_container_that_another_thread_fills_is_looked_at_all_the_same() -> None:
+    busy: dict[int, int] = {}
+    over = threading.Event()
+
+    def fill() -> None:
+        number = 0
+        while not over.is_set():
+            busy[number % 997] = number
+            busy.pop((number * 7) % 997, None)
+            number += 1
+
+    filling = threading.Thread(target=fill, daemon=True)
+    filling.start()
+    try:
+        part = variables._Inside.of("busy", busy)
+        for _ in range(2000):
+            part.same()
+            part.filled()
+            assert list(variables._hanging({"busy": busy}))
+    finally:
+        over.set()
+        filling.join()
