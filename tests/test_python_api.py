@@ -90,7 +90,7 @@ def test_classes_paths_tuples_and_numpy_stand_for_what_a_file_says(tmp_path: Pat
         ({"benchmark": []}, "benchmark: the grid has no key 'benchmark'; did you mean 'benchmarks'?"),
         ({"methods": None}, "methods: methods must be a list, not empty"),
         ({"batch": {1}}, "batch: something of type set cannot stand in a grid"),
-        ({"batch": float("nan")}, "batch: nan is not a value"),
+        ({"batch": float("nan")}, "batch: nan and infinite numbers are no values: no recipe can hold them"),
         ({"methods": [{"name": "A", "use": type("Mine", (), {"__module__": "__main__"})}]},
          "methods[0].use: no worker can import the class Mine from where it is defined; save it in a file"),
     ],

@@ -150,7 +150,7 @@ MALFORMED: list[tuple[str, list[str], int, tuple[str, ...]]] = [
     ("threshold", ["protocol:", "  background: constant", "  threshold: -0.1"], 9, ("greater than or equal to 0",)),
     ("scale", ["protocol: {background: constant, scale: sofmax}"], 7, ("'softmax'?",)),
     ("power", ["protocol: {background: power, power: 0}"], 7, ("power must be greater than 0",)),
-    ("logit scale", ["protocol: {logit_scale: .inf}"], 7, ("logit_scale must be a finite number",)),
+    ("logit scale", ["protocol: {logit_scale: .inf}"], 7, ("an infinite number is not a value",)),
     ("tagger a word", ["protocol: {vocabulary: predicted, tagger: clip}"], 7, ("tagger must be a mapping",)),
     ("tagger without address", ["protocol:", "  tagger:", "    with: {}"], 8, ("a tagger needs the key 'use'",)),
     ("tagger key", ["protocol:", "  tagger:", "    us: x:Y"], 9, ("a tagger has no key 'us'", "'use'?")),
