@@ -67,7 +67,7 @@ class _Split:
     def offered(self, image_id: str) -> Offer:
         rules, names, sample = self._run.protocol, self.names(), self._sample(image_id)
         if rules.tagger is not None:
-            return offer(tagged(self._tagger, sample.image, names, rules), names, rules)
+            return offer(tagged(self._tagger, sample.image, names, rules, image_id), names, rules)
         return offer(numbers_of(sample.truth, len(names), rules), names, rules)
 
     def _sample(self, image_id: str) -> Sample:

@@ -54,6 +54,18 @@ def test_from_lessons_no_benchmark_and_no_truth_can_be_reached(lessons: StoredLe
     assert "SplitBoxes" not in repr(vars(lessons)) and any(isinstance(one, Recipe) for one in found)
 
 
+def test_what_a_file_of_tags_says_of_an_image_holds_for_its_crops(tmp_path: Path, lessons: StoredLessons) -> None:
+    """The file knows the image by its id, which a changed version has from nobody else."""
+    (tmp_path / "tags.json").write_text('{"train-000": ["green"], "train-001": []}')
+    tagger = Recipe.of("methods.tag_file:TagFile", file=str(tmp_path / "tags.json"))
+    world, teacher = Recipe.of("toy_learners:SplitBoxes", split="train"), Recipe.of("toy_learners:Brightest")
+    rules = ProtocolSettings("given", tagger=tagger)
+    run = Run("run", "T", "", teacher, "Boxes", world, rules, purpose=Labelling(LabelRule()))
+    told = StoredLessons(LessonBook(run, {}))
+    assert (told.ask("train-000", lessons.image("train-000")[2:, :5]) == 2).all()
+    assert (told.ask("train-001", lessons.image("train-001")[2:, :5]) == 255).all()
+
+
 def test_an_image_that_cannot_be_had_is_told_without_its_benchmark(lessons: StoredLessons) -> None:
     with pytest.raises(ValueError, match="invalid literal") as told:
         lessons.image("train-none")
