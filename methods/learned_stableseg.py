@@ -76,6 +76,10 @@ class LearnedStableSeg(Taught, StableSeg):
             raise MethodError("Weights per class are learned by the loss 'softmax_ce'.")
         if self.positions < 1 or self.steps < 1 or self.ridge < 0:
             raise MethodError("positions and steps should be 1 or more, and ridge 0 or more.")
+        if not min(self.learning_rate, self.sharpness) > 0:
+            raise MethodError(
+                f"learning_rate is {self.learning_rate} and sharpness {self.sharpness}; give both more than 0."
+            )
         _ = self.rule
 
     def passes(self) -> Mapping[Pass, Parts]:

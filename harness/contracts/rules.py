@@ -78,8 +78,9 @@ class LabelRule:
     with best = `raw` its class is still the one whose score is best as it is given, and m the scaled score of that one.
     Where m < low the pixel is left out (255) or, with below = `background`, background (0); from low to below high it
     is left out. Of the rest of an image the share `unsure` with the least distance from best to second best is left
-    out. With `foreground` all pixels are left out that the truth calls background or leaves out itself, as in
-    MaskCLIP+'s recipe for VOC: the masks of objects are then told by a person.
+    out; of a crop that the teacher is asked about, what is no surer than that share of its whole image. With
+    `foreground` all pixels are left out that the truth calls background or leaves out itself, as in MaskCLIP+'s recipe
+    for VOC: the masks of objects are then told by a person.
     """
 
     low: float = 0.0
@@ -106,13 +107,31 @@ class LabelRule:
                 f"A label rule's best class is by 'scaled' scores or, where a threshold has them scaled ('minmax'), by "
                 f"'raw' ones, not {self.best!r}; without a threshold, and with scale 'none', it is by raw ones anyway."
             )
+        self._check_thresholds()
+        if not 0.0 <= self.unsure < 1.0:
+            raise MethodError(f"A label rule leaves out a share of 0 to below 1 as unsure, not {self.unsure}.")
+
+    def _check_thresholds(self) -> None:
         if min(self.low, self.high) < 0.0:
             raise MethodError(
                 f"A label rule's thresholds are above 0, or 0 for none, not {self.low} and {self.high}; scores that go "
                 "below 0 can be scaled ('minmax')."
             )
-        if not 0.0 <= self.unsure < 1.0:
-            raise MethodError(f"A label rule leaves out a share of 0 to below 1 as unsure, not {self.unsure}.")
+        if 0.0 < self.high < self.low:
+            raise MethodError(
+                f"A label rule leaves out what is from low to below high, and high, {self.high}, is below low, "
+                f"{self.low}: give a larger high, or 0 for none."
+            )
+        if self.scales and max(self.low, self.high) > 1.0:
+            raise MethodError(
+                f"A label rule's thresholds for scaled scores ('minmax') are at most 1, not {self.low} and "
+                f"{self.high}; above it nothing would be taught: scale 'none' takes scores as they are given."
+            )
+        if self.below == "background" and not self.low:
+            raise MethodError(
+                "A label rule teaches as background what is below low, and low is 0: give a low, or leave below at "
+                "'ignored'."
+            )
 
     def facts(self) -> dict[str, Any]:
         """What stands for the rule in ids and on cards: what came later where it is asked for."""
@@ -128,6 +147,11 @@ class LabelRule:
     def scales(self) -> bool:
         """Whether scores are scaled to 0..1 first: only a threshold needs it."""
         return self.thresholded and self.scale == "minmax"
+
+    @property
+    def sees_the_whole(self) -> bool:
+        """Whether a part of an image is judged by what the whole of it is: by its extremes, or its unsure share."""
+        return self.scales or self.unsure > 0.0
 
     @property
     def plain(self) -> bool:

@@ -30,7 +30,6 @@ from harness.contracts import (
 from harness.learning.shown import Shown
 from harness.protocol.decision import checked_answer, gives_planes_a_word
 from harness.protocol.offering import Offer, segmented
-from harness.protocol.planes import Extremes, Planes
 from harness.protocol.rules import WORDED
 from harness.protocol.views import Cut, Window, queries, tiling
 from harness.recipes import loading
@@ -67,7 +66,7 @@ class StoredLessons:
         self._shown = Shown(run, book.folder)
         self._lock = Lock()
         self._networks: dict[Recipe, Any] = {}
-        self._scales: dict[str, Extremes] = {}
+        self._wholes: dict[str, lesson_masks.Whole] = {}
 
     @property
     def image_ids(self) -> tuple[str, ...]:
@@ -100,18 +99,19 @@ class StoredLessons:
                 return self._told(np.full(size, WIDE_IGNORED, np.uint16))
             cut = Cut(size, (Window(0, 0, *size),))
             answers = self._answers(image_id, image, cut, offered)
-            whole = self._extremes(image_id, offered) if self._rule.scales and answers[0].ndim == 3 else None
+            whole = self._whole(image_id, offered) if self._rule.sees_the_whole and answers[0].ndim == 3 else None
             planes, rules = self._planes(offered), (self._protocol, self._rule)
             return self._told(lesson_masks.lesson(answers, cut, offered, size, *rules, whole, planes))
 
-    def _extremes(self, image_id: str, offered: Offer) -> Extremes:
-        """Between what the teacher's scores of a whole image lie, shown as the protocol says; asked for once."""
-        if image_id not in self._scales:
+    def _whole(self, image_id: str, offered: Offer) -> lesson_masks.Whole:
+        """What the teacher's scores of a whole image, shown as the protocol says, tell of its parts; asked for once."""
+        if image_id not in self._wholes:
             image = self.image(image_id)
-            cut = tiling((image.shape[0], image.shape[1]), self._protocol)
+            size = (image.shape[0], image.shape[1])
+            cut = tiling(size, self._protocol)
             answers = self._answers(image_id, image, cut, offered)
-            self._scales[image_id] = Planes(answers, cut, self._planes(offered)).extremes()
-        return self._scales[image_id]
+            self._wholes[image_id] = lesson_masks.of_whole(answers, cut, self._planes(offered), size, self._rule)
+        return self._wholes[image_id]
 
     def _answers(self, image_id: str, image: Image, cut: Cut, offered: Offer) -> list[Any]:
         """The teacher's checked answer for every window."""

@@ -38,6 +38,19 @@ def effective(settings: ProtocolSettings) -> ProtocolSettings:
     return replace(settings, **useless, **kept)
 
 
+def of_lessons(settings: ProtocolSettings) -> ProtocolSettings:
+    """The protocol under which a teacher labels: equal for two that differ in what a label rule stands in place of.
+
+    Whether the background is scored, and which words for it are offered, has a part in lessons; how the scores of
+    classes decide against it has none, so all thresholds and scales have one run of the teacher, and one fit.
+    """
+    default = ProtocolSettings()
+    decided = {name: getattr(default, name) for name in ("threshold", "power", "scale", "logit_scale", "area_thd")}
+    kept = {"power": "constant", "hinge_power": "constant", "prompts_constant": "prompts"}
+    background = kept.get(settings.background, settings.background)
+    return effective(replace(settings, background=background, **decided))
+
+
 def way_of_showing(settings: ProtocolSettings) -> tuple[tuple[str, Any], ...]:
     """How an image is shown: equal for protocols under which networks see the same pixels in the same windows."""
     return tuple((one.name, getattr(settings, one.name)) for one in fields(settings) if one.name not in NOT_SHOWN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class Whole(NamedTuple):
+    """What a rule needs of a whole image to judge a part of it. extremes: where scores are scaled, between what they
+    lie. margin: the least distance from best to second best that is sure, where a share is left out."""
+
+    extremes: Extremes | None = None
+    margin: float | None = None
+
+
 def lesson(
     answers: Sequence[Any],
     cut: Cut,
@@ -25,12 +33,12 @@ def lesson(
     size: tuple[int, int],
     settings: ProtocolSettings,
     rule: LabelRule,
-    whole: Extremes | None = None,
+    whole: Whole | None = None,
     planes: Sequence[int] | None = None,
 ) -> WideTruth:
     """The mask of `size` in the numbering of truths. MethodError when a rule for scores meets a label map.
 
-    whole: the extremes of the whole image's scores, where the answers are for a part of it. planes: see predict_views.
+    whole: of the whole image, where the answers are for a part of it. planes: see predict_views.
     """
     if answers[0].ndim == 2:
         if not rule.plain:
@@ -39,16 +47,24 @@ def lesson(
                 "label_unsure at 0, or choose a teacher that gives scores"
             )
         return predict_views(answers, cut, offered, size, settings)
-    held = Planes(answers, cut, planes or offered.planes())
-    best, second, where = _two_best(held, size, rule.scales and rule.best == "scaled", whole)
+    distance, measure, where = _judged(Planes(answers, cut, planes or offered.planes()), size, rule, whole)
     numbers = np.array(offered.numbers, np.uint16)[where.cpu().numpy()]
-    measure = _of_the_best(held, size, where, whole) if rule.best == "raw" else best
-    taught = np.where(_sure(best - second, measure, rule), numbers, np.uint16(WIDE_IGNORED))
+    margin = None if whole is None else whole.margin
+    if margin is None:
+        margin = _least_sure(distance, measure, rule)
+    taught = np.where(distance.cpu().numpy() >= margin, numbers, np.uint16(WIDE_IGNORED))
     if not rule.thresholded:
         return taught
     below = BACKGROUND if rule.below == "background" else WIDE_IGNORED
     low, middle = ((measure < edge).cpu().numpy() for edge in (rule.low, rule.high))
     return np.where(low, below, np.where(middle, WIDE_IGNORED, taught)).astype(np.uint16)
+
+
+def of_whole(answers: Sequence[Any], cut: Cut, planes: Sequence[int], size: tuple[int, int], rule: LabelRule) -> Whole:
+    """What of the checked scores of a whole image of `size` a rule needs for its parts."""
+    held = Planes(answers, cut, planes)
+    extremes = held.extremes() if rule.scales else None
+    return Whole(extremes, _least_sure(*_judged(held, size, rule, None)[:2], rule) if rule.unsure else None)
 
 
 def on_foreground(mask: WideTruth, truth: WideTruth) -> WideTruth:
@@ -64,6 +80,16 @@ def positions(mask: WideTruth, offered: Offer) -> NDArray[np.int16 | np.int32]:
     for position, number in enumerate(offered.numbers):
         table[number] = position if number != BACKGROUND else len(offered.numbers)
     return np.asarray(table[mask])
+
+
+def _judged(
+    planes: Planes, size: tuple[int, int], rule: LabelRule, whole: Whole | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of every pixel the distance from best to second best, the score that thresholds look at, its best position."""
+    extremes = None if whole is None else whole.extremes
+    best, second, where = _two_best(planes, size, rule.scales and rule.best == "scaled", extremes)
+    measure = _of_the_best(planes, size, where, extremes) if rule.best == "raw" else best
+    return best - second, measure, where
 
 
 def _two_best(
@@ -97,12 +123,8 @@ def _of_the_best(planes: Planes, size: tuple[int, int], where: Tensor, whole: Ex
     return found
 
 
-def _sure(margin: Tensor, measure: Tensor, rule: LabelRule) -> NDArray[np.bool_]:
-    """Where the distance from best to second best is not among the smallest of the image's labelled pixels."""
-    if not rule.unsure:
-        return np.ones(tuple(margin.shape), bool)
-    distance, edge = margin.cpu().numpy(), max(rule.low, rule.high)
-    labelled = (measure >= edge).cpu().numpy() if rule.thresholded else np.ones(distance.shape, bool)
-    if not labelled.any():
-        return labelled
-    return np.asarray(distance >= np.quantile(distance[labelled], rule.unsure))
+def _least_sure(distance: Tensor, measure: Tensor, rule: LabelRule) -> float:
+    """The least distance that is not among the smallest of the image's labelled pixels."""
+    found, edge = distance.cpu().numpy(), max(rule.low, rule.high)
+    labelled = found[(measure >= edge).cpu().numpy()] if rule.thresholded else found
+    return float(np.quantile(labelled, rule.unsure)) if rule.unsure and labelled.size else -np.inf

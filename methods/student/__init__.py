@@ -40,6 +40,11 @@ class Student(StudentSettings):
         """How many a fit trains on."""
         return self.steps * self.batch
 
+    @property
+    def asks(self) -> int:
+        """How many of them the teacher is asked about."""
+        return self.crops if self.pseudo == "same_crop" else 0
+
     def artefact_bytes(self, names: int) -> int | None:
         """Of a student that tells so many classes, and the background, apart; None where it is not known."""
         rates = len(self.rates or ((0,) * (4 if self.network == "deeplabv2" else 3)))

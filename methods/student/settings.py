@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,6 +11,7 @@ from harness.contracts import MethodError
 from methods.student.crops import Sides
 from methods.taught import Taught
 
+ABOVE_0, BELOW_1, LARGEST = math.nextafter(0.0, 1.0), math.nextafter(1.0, 0.0), 2.0**63
 CHOICES = {
     "network": ("deeplabv3+", "deeplabv2"),
     "optimiser": ("sgd", "adamw"),
@@ -18,6 +20,14 @@ CHOICES = {
     "pseudo": ("stored", "same_crop"),
     "precision": ("auto", "float32"),
 }
+BOUNDS: Mapping[str, tuple[float, float, str]] = {  # the least and the largest value, and the two in words
+    "learning_rate": (ABOVE_0, LARGEST, "above 0"), "encoder_rate": (0.0, LARGEST, "0 or more"),
+    "momentum": (0.0, BELOW_1, "from 0 to below 1"), "weight_decay": (0.0, LARGEST, "0 or more"),
+    "floor": (0.0, 1.0, "a share from 0 to 1"), "dropout": (0.0, BELOW_1, "a share from 0 to below 1"),
+    "colours": (0.0, 1.0, "a share from 0 to 1"), "decoder": (1, LARGEST, "1 or more"),
+    "held_out": (0.0, 0.5, "a share from 0 to 0.5, since what is held out teaches nothing"),
+    "validate_every": (0, LARGEST, "0 for never, or more"), "seed": (0, LARGEST, "0 or more"),
+}  # fmt: skip
 AS_BEFORE: Mapping[str, object] = {  # settings that came when students were trained already, as those were trained
     "network": "deeplabv3+", "rates": None, "short_side": None, "long_side": None, "clip_norm": None, "warmup": 0,
     "ema": 0.0, "test_scales": (1.0,), "test_flip": False, "part": None,
@@ -102,6 +112,9 @@ class StudentSettings(Taught):
         for name, allowed in CHOICES.items():
             if (value := getattr(self, name)) not in allowed:
                 raise MethodError(f"The setting {name} is {value!r}; it can be {' or '.join(map(repr, allowed))}.")
+        for name, (least, largest, in_words) in BOUNDS.items():
+            if not least <= (number := getattr(self, name)) <= largest:
+                raise MethodError(f"The setting {name} is {number}; give {in_words}.")
         if self.crop < 32 or self.crop % 16:
             raise MethodError(f"The crop is {self.crop}; give a multiple of 16 from 32 on.")
         if self.depth not in (3, 4, 5) or self.stride not in (8, 16):
@@ -118,8 +131,10 @@ class StudentSettings(Taught):
                 f"part is {self.part}, batch {self.batch}, group {self.grouped}: give a part of which the batch is a "
                 "multiple, leave the group at the whole batch (null)."
             )
-        if not 0 < self.scale_low <= self.scale_high or not 0 <= self.held_out < 1:
-            raise MethodError("The scale should go from above 0 upwards, and held_out be a share from 0 to below 1.")
+        if not 0 < self.scale_low <= self.scale_high < float("inf"):
+            raise MethodError(
+                f"scale_low is {self.scale_low} and scale_high {self.scale_high}; scales go from above 0 upwards."
+            )
         if (self.head == "text") != (self.text_model is not None):
             raise MethodError("A head of text needs a text_model (a CLIP), and only it does.")
         self._check_recipe()
@@ -154,10 +169,13 @@ class StudentSettings(Taught):
 
     @property
     def edition(self) -> int:
-        """2 where these settings give other numbers than before.
+        """2 or more where these settings give other numbers than before.
 
-        Crops are scaled as their whole image is; and what knows no background answers with shares of all its classes.
+        Crops are scaled as their whole image is (2), and are as unsure (3); and what knows no background answers with
+        shares of all its classes (2).
         """
+        if self.pseudo == "same_crop" and self.rule.unsure:
+            return 3
         return 2 if self.rule.below == "ignored" or (self.pseudo == "same_crop" and self.rule.scales) else 1
 
     @property

@@ -31,9 +31,10 @@ from harness.grid import reading as grids
 from harness.learning.lessons import LessonBook, StoredLessons
 from harness.planning import plan as plans
 from harness.protocol import planes
-from harness.protocol.offering import Offer
-from harness.protocol.rules import PLAIN
+from harness.protocol.offering import Offer, offer
+from harness.protocol.rules import PLAIN, of_lessons
 from harness.protocol.views import tiling
+from harness.recipes import loading
 from harness.work.lesson_masks import lesson
 from methods.student import Student
 
@@ -100,9 +101,19 @@ def test_a_share_of_unsure_pixels_needs_no_scale() -> None:
     assert mask_of([[[5.0, 9.0, 5.0]], [[4.9, 5.0, 5.3]]], LabelRule(unsure=0.3)) == [[WIDE_IGNORED, 3, 5]]
 
 
-def test_thresholds_below_zero_are_refused() -> None:
-    with pytest.raises(MethodError, match=r"thresholds are above 0, or 0 for none, not -0\.2 and 0\.0"):
-        LabelRule(low=-0.2)
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"low": -0.2}, r"thresholds are above 0, or 0 for none, not -0\.2 and 0\.0"),
+     ({"low": 0.7, "high": 0.3}, r"high, 0\.3, is below low, 0\.7: give a larger high, or 0 for none"),
+     ({"low": 1.5}, r"thresholds for scaled scores \('minmax'\) are at most 1, not 1\.5 and 0\.0"),
+     ({"high": 1.5}, r"are at most 1, not 0\.0 and 1\.5"),
+     ({"below": "background"}, "teaches as background what is below low, and low is 0"),
+     ({"below": "background", "high": 0.5}, "teaches as background what is below low, and low is 0")],
+)  # fmt: skip
+def test_thresholds_that_do_not_what_they_say_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(MethodError, match=words):
+        LabelRule(**settings)
+    assert LabelRule(low=1.5, high=2.0, scale="none") and LabelRule(low=1.0) and LabelRule(low=0.5, high=0.5)
 
 
 def halves(split: str = "train") -> list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
@@ -172,6 +183,54 @@ def test_a_threshold_on_a_crop_means_what_it_means_on_the_whole_image(rules: Pro
         assert np.array_equal(told.ask(image_id, whole), stored)
 
 
+@pytest.mark.parametrize("rule", [LabelRule(unsure=0.3), LabelRule(low=0.2, unsure=0.3), LabelRule(unsure=0.6, low=0.1,
+                         high=0.3, best="raw"), LabelRule(low=0.05, unsure=0.2, scale="none"), LabelRule()],
+                         ids=["raw", "scaled", "best raw", "unscaled", "plain"])  # fmt: skip
+def test_a_part_is_as_unsure_as_it_is_in_its_whole_image(rule: LabelRule) -> None:
+    """The teacher looks at one pixel at a time, so a mask of a part is that part of the mask."""
+    world = Recipe.of("patches:Patches", split="train", images=3)
+    hues = Recipe.of("patches:Hues")
+    run = Run("run", "T", "", hues, "W", world, ProtocolSettings("all"), purpose=Labelling(rule))
+    told = StoredLessons(LessonBook(run, {}))
+    for image_id in ("train-000", "train-001", "train-002"):
+        image = told.image(image_id)
+        whole = told.ask(image_id, image)
+        for part in np.s_[:, :17], np.s_[:, 17:], np.s_[8:30, 5:40], np.s_[:2, :2]:
+            assert np.array_equal(told.ask(image_id, np.ascontiguousarray(image[part])), whole[part])
+    scores = loading.build(hues).segment(image, told.vocabulary).astype(np.float64)
+    low, high = scores.min((1, 2), keepdims=True), scores.max((1, 2), keepdims=True)
+    scaled = (scores - low) / np.where(high > low, high - low, 1) if rule.scales else scores  # a class is not there
+    first, second = np.sort(scores if rule.best == "raw" else scaled, axis=0)[:-3:-1]
+    where = (scores if rule.best == "raw" else scaled).argmax(axis=0)
+    sure = np.take_along_axis(scaled, where[None], axis=0)[0] >= max(rule.low, rule.high)
+    distance = (first - second).astype(np.float32)
+    least = np.quantile(distance[sure], rule.unsure)
+    clear = np.abs(distance - least) > 1e-6
+    expected = np.where(sure & ((distance >= least) | (rule.unsure == 0)), where + 1, IGNORED)
+    assert np.array_equal(whole[clear], expected[clear]) and clear.mean() > 0.2
+
+
+@pytest.mark.parametrize("background", ["ignored", "class", "constant", "power", "hinge_power", "prompts",
+                                        "prompts_constant"])  # fmt: skip
+def test_what_lessons_do_not_know_of_a_protocol_changes_no_mask(background: str, rng: np.random.Generator) -> None:
+    """Neither what is offered, nor the mask of scores or of a label map, nor what knows a background."""
+    written = ProtocolSettings("all", background, threshold=0.83, power=3.5, scale="softmax", logit_scale=7.0,
+                               area_thd=0.4, context=("wall", "floor"), resize="short", size=20)  # fmt: skip
+    kept = of_lessons(written)
+    names = (("circle",), ("square",), ("star",))
+    offers = [offer((1, 3), names, one) for one in (written, kept)]
+    assert offers[0] == offers[1] and of_lessons(kept) == kept and kept.threshold == ProtocolSettings().threshold
+    places, cut = len(offers[0].numbers), tiling((9, 14), ProtocolSettings())
+    scores = torch.tensor(rng.normal(size=(places, 9, 14)).astype(np.float32))
+    labels = rng.integers(-1, places, (9, 14))
+    for rule, answer in ((LabelRule(), scores), (LabelRule(low=0.3, unsure=0.2), scores), (LabelRule(), labels)):
+        masks = [lesson([answer], cut, offers[0], (9, 14), one, rule) for one in (written, kept)]
+        assert np.array_equal(*masks)
+    books = [StoredLessons(LessonBook(Run("run", "T", "", MASKCLIP, "S", MASKCLIP, one, purpose=Labelling(LabelRule())),
+                                      {})) for one in (written, kept)]  # fmt: skip
+    assert books[0].background == books[1].background
+
+
 def test_a_teacher_that_refines_teaches_refined_masks() -> None:
     """By PAMR around MaskCLIP: its spreading is held to a loop over pixels elsewhere."""
     from methods.pamr import affinities, spread
@@ -201,6 +260,8 @@ def test_the_edition_rises_where_numbers_changed_alone() -> None:
     taught = Student(teacher="T", label_low=0.5, label_below="background")
     assert taught.edition == replace(taught, pseudo="same_crop", label_scale="none").edition == 1
     assert replace(taught, pseudo="same_crop").edition == Student(teacher="T").edition == 2
+    assert Student(teacher="T", label_unsure=0.2).edition == 2
+    assert Student(teacher="T", label_unsure=0.2, pseudo="same_crop").edition == 3
 
 
 def test_ids_of_lessons_without_a_threshold_are_new_and_others_stay(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -324,8 +325,15 @@ def test_the_head_of_texts_is_frozen(tmp_path: Path) -> None:
         ({"group": 1}, "groups of 2 or more"),
         ({"crop": 50}, "multiple of 16"), ({"decay": "linear"}, "'poly' or 'cosine'"),
         ({"head": "text"}, "needs a text_model"), ({"label_below": "dark"}, "'ignored' or 'background'"),
-        ({"held_out": 1.0}, "share from 0 to below 1"), ({"depth": 6}, "depth can be 3, 4 or 5"),
-        ({"stride": 32}, "stride 8 or 16"),
+        ({"held_out": 0.99}, r"held_out is 0\.99; give a share from 0 to 0\.5"),
+        ({"depth": 6}, "depth can be 3, 4 or 5"),
+        ({"stride": 32}, "stride 8 or 16"), ({"learning_rate": -1.0}, r"learning_rate is -1\.0; give above 0"),
+        ({"learning_rate": 0.0}, "give above 0"), ({"momentum": 5.0}, r"momentum is 5\.0; give from 0 to below 1"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0; give 0"), ({"colours": -1.0}, "give a share from 0 to 1"),
+        ({"decoder": 0}, "decoder is 0; give 1 or more"), ({"dropout": 2.0}, "give a share from 0 to below 1"),
+        ({"floor": 1.5}, "floor is 1.5; give a share from 0 to 1"), ({"encoder_rate": -1.0}, "give 0 or more"),
+        ({"validate_every": -1}, "give 0 for never, or more"), ({"seed": -1}, "seed is -1; give 0 or more"),
+        ({"scale_low": 0.0}, "scales go from above 0 upwards"), ({"colours": math.nan}, "colours is nan"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(change: dict[str, Any], words: str) -> None:
