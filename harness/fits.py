@@ -33,7 +33,8 @@ class Fits:
     """What a results folder holds of lessons and of what was learned, and the fits that add to it.
 
     folder: that of the grid. around: versions and commit, for cards. errors: by run, the last error of an image, to be
-    told when a fit cannot be done for want of it. opened: by artefact, whether it is as it was learned.
+    told when a fit cannot be done for want of it. opened: by artefact, whether it is as it was learned. waiting: the
+    artefacts that the next plan learns, from the images that are there.
     """
 
     store: Store
@@ -43,6 +44,7 @@ class Fits:
     around: Mapping[str, Any]
     errors: dict[str, str] = field(default_factory=dict)
     opened: dict[str, bool] = field(default_factory=dict)
+    waiting: set[str] = field(default_factory=set)
 
     def do(self, fits: Sequence[PlannedFit]) -> None:
         """Do fits that do not depend on each other, as many at once as there is room, and write their cards."""
@@ -52,7 +54,7 @@ class Fits:
 
         def begin(job: FitJob) -> None:
             fit = planned[job.artefact_id]
-            self.store.event({"event": "fit begun", "artefact": fit.artefact_id, "method": _named(fit)})
+            self.store.event({"event": "fit begun", "artefact": fit.artefact_id, "method": fit.named})
             watched[fit.artefact_id] = FitProgress(fit, self.console)
             watched[fit.artefact_id].begin()
 
@@ -86,32 +88,42 @@ class Fits:
 
     def give_up(self, fit: PlannedFit, reason: str, what: str = "cannot be fitted") -> None:
         """Say why a fit, and what needs it, is left out."""
-        print(f"{_named(fit)} {what}, and what needs it is left out: {reason}", file=sys.stderr)
+        print(f"{fit.named} {what}, and what needs it is left out: {reason}", file=sys.stderr)
         self.store.event({"event": "fit failed", "artefact": fit.artefact_id, "error": reason})
 
     def _job(self, fit: PlannedFit) -> FitJob | None:
         """The work of a fit; None where it waits for the next plan, which leaves images out, or cannot be done."""
-        if failed := self._may_be_left_out(fit):
-            every = len(fit.image_ids)
-            print(
-                f"{_named(fit)} leaves out {failed} of {every} train images, on which {fit.teacher} failed",
-                file=sys.stderr,
-            )
-            self.store.event({"event": "left out", "artefact": fit.artefact_id, "images": failed})
-            return None
         gathered = self._gathered(fit)
         lacking = self.lacking(fit) + self._unusable(fit.artefact_id, gathered)
-        if lacking:
-            error = self.errors.get(fit.artefact_id) or self.errors.get(fit.labels.run.run_id)
-            reason = f" (the last one: {error})" if error else ""
-            self.give_up(fit, f"{lacking} results on the train images failed, are missing or damaged{reason}")
+        if reason := self._without_teacher(fit, lacking):
+            self.give_up(fit, reason)
             return None
-        taught = fit.labels.fit
-        if taught and artefacts.has_artefact(self.store.folder, taught.artefact_id) and not self.has_learned(taught):
-            self.give_up(fit, "what its teacher had learned is damaged")
+        if lacking and (fit.artefact_id in self.waiting or self._may_be_left_out(fit)):
+            return None
+        if lacking:
+            self.give_up(fit, self._lacks(fit, lacking))
             return None
         book = LessonBook(fit.labels.run, self._masks(fit), gathered, self.folder)
         return FitJob(fit.artefact_id, fit.learner, book, fit.folder, fit.planned)
+
+    def _without_teacher(self, fit: PlannedFit, lacking: int) -> str:
+        """Why a fit cannot be done, where its teacher has not learned; it waits where the teacher waits."""
+        taught = fit.labels.fit
+        if taught is None:
+            return ""
+        if artefacts.has_artefact(self.store.folder, taught.artefact_id):
+            return "" if self.has_learned(taught) else "what its teacher had learned is damaged"
+        if lacking and taught.artefact_id in self.waiting:
+            self.waiting.add(fit.artefact_id)
+        return f"its teacher {taught.named} is not fitted" if lacking and fit.artefact_id not in self.waiting else ""
+
+    def _lacks(self, fit: PlannedFit, lacking: int) -> str:
+        """Which results are not there, and why."""
+        every, run_id = len(fit.labels.image_ids), fit.labels.run.run_id
+        error = self.errors.get(fit.artefact_id) or self.errors.get(run_id)
+        reason = f" (the last one: {error})" if error else ""
+        allows = f"; teacher_may_fail: {fit.may_fail:g} allows {fit.may_lack} of {every}" if fit.may_fail else ""
+        return f"{lacking} results on the train images failed, are missing or damaged{reason}{allows}"
 
     def _finish(self, fit: PlannedFit, job: FitJob, error: Exception | None) -> None:
         """The card of a fit that ended; without a card there is no artefact."""
@@ -128,10 +140,18 @@ class Fits:
         name = {"method": fit.method_name, "seconds": told["seconds"]}
         self.store.event({"event": "fit", "artefact": fit.artefact_id, **name})
 
-    def _may_be_left_out(self, fit: PlannedFit) -> int:
-        """How many train images lack a label map, where the learner goes on without them."""
+    def _may_be_left_out(self, fit: PlannedFit) -> bool:
+        """Whether the learner goes on without the train images that lack a label map, which is said once."""
         absent = sum(not Path(path).exists() for path in self._masks(fit).values())
-        return absent if absent + len(fit.left_out) <= fit.may_fail * len(fit.labels.image_ids) else 0
+        if not absent or absent + len(fit.left_out) > fit.may_lack:
+            return False
+        every = len(fit.image_ids)
+        print(
+            f"{fit.named} leaves out {absent} of {every} train images, on which {fit.teacher} failed", file=sys.stderr
+        )
+        self.store.event({"event": "left out", "artefact": fit.artefact_id, "images": absent})
+        self.waiting.add(fit.artefact_id)
+        return True
 
     def _unusable(self, run_id: str, paths: Mapping[str, str]) -> int:
         unusable = 0
@@ -152,10 +172,6 @@ class Fits:
 
     def _paths(self, fit: PlannedFit, path: Callable[[str], Path]) -> dict[str, str]:
         return {image_id: str(path(image_id)) for image_id in fit.image_ids}
-
-
-def _named(fit: PlannedFit) -> str:
-    return f"{fit.method_name} {fit.variant}".strip()
 
 
 def card_of_fit(fit: PlannedFit) -> dict[str, Any]:

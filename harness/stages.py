@@ -60,9 +60,10 @@ def set_changed_aside(store: Store, writer: Writer, plan: Plan) -> None:
 
 @dataclass(frozen=True)
 class Desk:
-    """Where the work of a plan comes in. data: of the plan. compared: by run, whether its images were not learned from.
+    """Where the work of a plan comes in. data: of the plan. compared: by run, why it may not be scored, empty where it
+    may.
 
-    signed: the runs whose recipes name this sweep. said: notices of workers that were shown.
+    signed: the runs whose recipes name this sweep. said: notices of workers, and warnings, that were shown.
     """
 
     store: Store
@@ -71,7 +72,7 @@ class Desk:
     console: Console
     fits: Fits
     data: Mapping[Recipe, DataNow] = field(default_factory=dict)
-    compared: dict[str, bool] = field(default_factory=dict)
+    compared: dict[str, str] = field(default_factory=dict)
     signed: set[str] = field(default_factory=set)
     said: set[str] = field(default_factory=set)
 
@@ -91,10 +92,13 @@ class Desk:
             self.fits.do([fit for fit in stage.fits if self._has_use(fit, plan)])
 
     def _has_use(self, fit: PlannedFit, plan: Plan) -> bool:
-        """Whether all runs that ask for a fit may be scored; each is compared, since each has something to tell."""
-        asked = [planned for planned in plan.runs if planned.asked and planned.fit]
-        scored = [one for one in asked if one.fit and one.fit.artefact_id == fit.artefact_id]
-        return all([self._may_be_scored(planned) for planned in scored])
+        """Whether any run that rests on a fit may be scored; each is compared, since each has something to tell."""
+        resting = [one for one in plan.runs if one.asked and one.fit and fit.artefact_id in one.fit.chain_ids]
+        refusals = {one.run.benchmark_name: reason for one in resting if (reason := self._refusal(one))}
+        if not resting or not all([self._refusal(one) for one in resting]):
+            return True
+        self.fits.give_up(fit, "; ".join(f"on {name}, {reason}" for name, reason in refusals.items()))
+        return False
 
     def _keep(self, done: BatchDone, planned: Mapping[str, PlannedRun]) -> Rows:
         wanted = _missed(done.rows, planned)
@@ -158,28 +162,36 @@ class Desk:
         served, fit = planned.serves, planned.fit
         if served is not None and self.fits.lacking(served):
             return False
-        return self._may_be_scored(planned) and (fit is None or self.fits.has_learned(fit))
+        return (fit is None or self.fits.has_learned(fit)) and self._may_be_scored(planned)
 
     def _may_be_scored(self, planned: PlannedRun) -> bool:
-        """Whether a run's images are not those that its method learned from; what is in both is told once."""
+        """Whether a run's images are not those that its method learned from, or few of them; else it is said."""
+        if refusal := self._refusal(planned):
+            run = planned.run
+            self._warn(f"{run.method_name} on {run.benchmark_name} is not scored: {refusal}")
+        return not refusal
+
+    def _refusal(self, planned: PlannedRun) -> str:
+        """Why a run may not be scored, by the images that its method learned from; what may be in both is told once."""
         seen = planned.seen
         if seen is None or not isinstance(planned.run.purpose, Scoring):
-            return True
+            return ""
         if planned.run.run_id not in self.compared:
             scored, train = (self.data[run.benchmark] for run in (planned.run, seen.run))
             found = overlap(planned, seen, scored, train, read=True)
             for data in (scored, train):
                 origins.remember(self.store.folder, data.key, data.renewed.values())
                 data.renewed.clear()
-            self.compared[planned.run.run_id] = not found.refusal
-            name = f"{planned.run.method_name} on {planned.run.benchmark_name}"
-            if found.refusal and planned.fit:
-                self.fits.give_up(planned.fit, f"on {planned.run.benchmark_name}, {found.refusal}")
-            elif found.refusal:
-                print(f"{name} is not scored: {found.refusal}", file=sys.stderr)
-            elif found.words:
-                self._tell([f"{name}: {found.words}."])
+            self.compared[planned.run.run_id] = found.refusal
+            if found.words and not found.refusal:
+                self._tell([f"{planned.run.method_name} on {planned.run.benchmark_name}: {found.words}."])
         return self.compared[planned.run.run_id]
+
+    def _warn(self, sentence: str) -> None:
+        """Say what goes wrong, once."""
+        if sentence not in self.said:
+            self.said.add(sentence)
+            print(sentence, file=sys.stderr)
 
     def _with_lessons(self, shard: Shard) -> Shard:
         """The shard with the way to the teacher's masks, where a learner gathers."""

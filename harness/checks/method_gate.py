@@ -17,6 +17,7 @@ from harness.checks.told_of_code import told_of_code, told_of_reads
 from harness.checks.with_words import add_settings, recipe_of_words
 from harness.contracts import Benchmark, Image, Recipe, expanded
 from harness.errors import DataError, SettingsError
+from harness.planning import learners
 from harness.protocol.given import checked_sample, classes_of, ids_of
 from harness.recipes import identity, loading
 
@@ -48,8 +49,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
         loading.check_role(loading.load_class(options.address), "method", options.address)
         recipe = recipe_of_words(options.address, options.settings)
         built = loading.build(recipe)
-    if loading.kind_of(built) == "learner" and options.artefact is None:
-        raise SettingsError(f"{options.address} answers once a grid has fitted it: give the folder with --artefact")
+    if loading.kind_of(built) == "learner":
+        learners.check_learner(built, options.address)
+        if options.artefact is None:
+            raise SettingsError(f"{options.address} answers once a grid has fitted it: give the folder with --artefact")
     queries, whole = scene(*_pictures(wanted))
     console.print(f"[bold]{escape(options.address)}[/]  {escape(' '.join(options.settings))}", soft_wrap=True)
     with reads_of(options.address, reads):

@@ -181,8 +181,9 @@ class Learner(Protocol):
     them; those left out are in the artefact's id. Settings that a class attribute `at_test` names are of use to
     `fitted` alone: they are in the ids of runs, and one artefact serves them all. A learner that reads backbones has
     `passes`, as a Reader, which its fitted form reads too; and if its fit does, `gather`, as a Gatherer.
-    crops, if it has it: how many images, or crops of them, its fit shows to a network of its own; and
-    artefact_bytes(names): what its artefact for so many classes takes, or None. `--plan` tells both.
+    crops, if it has it: how many images, or crops of them, its fit shows to a network of its own; asks: about how many
+    it asks its teacher; and artefact_bytes(names): what its artefact for so many classes takes, or None. `--plan` tells
+    all three; they are whole numbers.
     `harness.contracts.checkpoint` writes whole files. A line of `folder/curve.jsonl` that holds a `notice` is shown to
     people.
     """

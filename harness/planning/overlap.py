@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.planning.data_now import DataNow
-from harness.planning.planned import PlannedRun, TrainImages
+from harness.planning.planned import PlannedRun, TrainImages, most
 
 NAMED = 3  # of the images that are in both
 SUSPECTS = 8  # images of one name in one data set, of which a plan reads so many
@@ -34,7 +34,7 @@ class Overlap:
     @property
     def refusal(self) -> str:
         """Why a learner cannot be scored; empty where it can."""
-        if len(self.pairs) <= self.may * self.among[0]:
+        if len(self.pairs) <= most(self.may, self.among[0]):
             return ""
         return (
             f"{self.words}; `train:` should name a split without the scored images, or `train_overlap:` of the "

@@ -161,12 +161,7 @@ def make(
 def _is_needed(fit: PlannedFit, runs: Sequence[PlannedRun]) -> bool:
     """Whether a run that is to be done rests on a fit, directly or through a teacher."""
     wanted = [run.fit for run in runs if run.asked and run.fit]
-    chains = {one.artefact_id for first in wanted for one in _chain(first)}
-    return fit.artefact_id in chains
-
-
-def _chain(fit: PlannedFit | None) -> list[PlannedFit]:
-    return [] if fit is None else [fit, *_chain(fit.labels.fit)]
+    return any(fit.artefact_id in one.chain_ids for one in wanted)
 
 
 def _stages(runs: Sequence[PlannedRun], known: Sequence[PlannedFit]) -> tuple[Stage, ...]:

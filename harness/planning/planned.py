@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from harness.contracts import Labelling, Parts, Pass, Planned, Recipe, Run
+
+
+def most(share: float, of: int) -> int:
+    """How many of so many a share allows, as it is written: 0.58 of 50 are 29, and not the 28.99... of floats."""
+    return math.floor(Fraction(str(share)) * of)
 
 
 class TrainImages(NamedTuple):
@@ -90,7 +97,7 @@ class PlannedFit:
     teacher: its name. folder: where the artefact lies, or will. stored: it is there. record: what its card says of it.
     outdated: what lies there was learned from images that changed since. may_fail: the share of the train images on
     which the teacher may fail; left_out: those on which it did. planned: what the process that fits must find too.
-    crops, gathered_bytes, artefact_bytes: what the learner tells of its cost, see harness.contracts.Learner.
+    crops, asks, gathered_bytes, artefact_bytes: what the learner tells of its cost, see harness.contracts.Learner.
     """
 
     artefact_id: str
@@ -108,14 +115,43 @@ class PlannedFit:
     left_out: tuple[str, ...] = ()
     planned: Planned = ()
     crops: int | None = None
+    asks: int | None = None
     gathered_bytes: int | None = None
     artefact_bytes: int | None = None
+
+    @property
+    def named(self) -> str:
+        """The learner, with its variant."""
+        return f"{self.method_name} {self.variant}".strip()
+
+    @property
+    def may_lack(self) -> int:
+        """On how many of the train images its teacher may fail."""
+        return most(self.may_fail, len(self.labels.image_ids))
+
+    @property
+    def asked(self) -> int:
+        """How many images and crops its teacher is asked about while it is fitted by one process: what the learner
+        tells, and once every image where a part is judged by the whole."""
+        purpose = self.labels.run.purpose
+        wholes = isinstance(purpose, Labelling) and purpose.rule.sees_the_whole
+        return self.asks + len(self.image_ids) * wholes if self.asks else 0
+
+    @property
+    def passes(self) -> int:
+        """How many of its teacher's backbones that takes, at most: an image of windows counts once."""
+        return self.asked * len(self.labels.passes)
 
     @property
     def image_ids(self) -> tuple[str, ...]:
         """The train images that are learned from."""
         out = frozenset(self.left_out)
         return tuple([image_id for image_id in self.labels.image_ids if image_id not in out])
+
+    @property
+    def chain_ids(self) -> tuple[str, ...]:
+        """Of this artefact, and of those that taught it."""
+        return (self.artefact_id, *(self.labels.fit.chain_ids if self.labels.fit else ()))
 
     @property
     def left_out_of_chain(self) -> frozenset[str]:

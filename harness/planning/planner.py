@@ -19,12 +19,13 @@ from harness.contracts import (
 )
 from harness.contracts.facts import digest, id_of_fit, id_of_run
 from harness.errors import GridError
+from harness.planning import learners
 from harness.planning.data_now import UNREADABLE, DataNow, behind
 from harness.planning.known import Known, KnownBenchmark, KnownMethod, Plannable
 from harness.planning.overlap import overlap
-from harness.planning.planned import PlannedFit, PlannedRun
-from harness.protocol.rules import PLAIN, STRETCH, effective, stretches
-from harness.recipes import house, identity, loading
+from harness.planning.planned import PlannedFit, PlannedRun, most
+from harness.protocol.rules import PLAIN, STRETCH, effective, of_lessons, stretches
+from harness.recipes import house, identity
 
 Stored: TypeAlias = Mapping[str, Mapping[str, str]]  # run id -> image id -> status
 
@@ -119,6 +120,7 @@ class Planner:
 
     def _chosen(self, cell: Any, choice: Any) -> PlannedRun:
         """The run of a cell whose protocol is that of the best of some runs on the train split; of equals the first."""
+        self._check_classes(cell, choice.cells[0].benchmark)
         trials = tuple([self._planned(one, Scoring) for one in choice.cells])
         self.trials |= {one.run.run_id: one for one in trials}
         waits = any(one.missing for one in trials)
@@ -197,10 +199,12 @@ class Planner:
 
     def _fit(self, cell: Plannable, teacher: Plannable, learner: KnownMethod) -> PlannedFit:
         """What a learner's cell needs first. Its id: the learner, the teacher's label maps, the images."""
-        rule = loading.ask(learner.built, "rule", lambda: learner.built.rule)
-        labels = self._planned(teacher, partial(Labelling, rule))
+        learners.check_learner(learner.built, cell.method_name)
+        self._check_classes(cell, teacher.benchmark)
+        labels = self._planned(teacher, partial(Labelling, learners.rule_of(learner.built, cell.method_name)))
         labels = self.labels.setdefault(labels.run.run_id, labels)
-        may_fail = _may_fail(cell, learner.built)
+        learners.check_names(cell.method_name, cell.benchmark_name, labels.record["classes"], labels.run.names)
+        may_fail = learners.may_fail(learner.built, cell.method_name)
         left_out = self._left_out(labels, may_fail)
         content = {
             "learner": _when_fitted(learner), "backbones": sorted(learner.backbones, key=digest),
@@ -217,16 +221,21 @@ class Planner:
                 artefact_id, cell.method_name, cell.variant, cell.method, teacher=named, labels=labels, gathers=None,
                 folder=folder, stored=there and not outdated, record=record, outdated=outdated,
                 may_fail=may_fail, left_out=left_out, planned=learner.planned,
-                **_cost(learner.built, len(labels.run.names)),
+                **learners.cost_of(learner.built, cell.method_name, len(labels.run.names)),
             )  # fmt: skip
             self.fits[artefact_id] = replace(fit, gathers=self._gathers(cell, fit, learner))
         return self.fits[artefact_id]
+
+    def _check_classes(self, cell: Plannable, train: Recipe) -> None:
+        """GridError where a train split has other classes than what is scored."""
+        scored, taught = (self._known.benchmark(one, cell.benchmark_name).classes for one in (cell.benchmark, train))
+        learners.check_train_classes(cell.method_name, cell.benchmark_name, scored, taught)
 
     def _left_out(self, labels: PlannedRun, may_fail: float) -> tuple[str, ...]:
         """The train images on which a teacher failed; none where they are more than it may."""
         known = self._failed(labels.run) if may_fail else frozenset()
         failed = tuple([image for image in labels.image_ids if image in known])
-        return failed if len(failed) <= may_fail * len(labels.image_ids) else ()
+        return failed if len(failed) <= most(may_fail, len(labels.image_ids)) else ()
 
     def _failed(self, run: Run) -> frozenset[str]:
         known = self._stored.get(run.run_id, {})
@@ -273,6 +282,7 @@ class Planner:
         protocol, names = effective(cell.protocol), self._known.words(cell, place)
         network = self._known.tagger(protocol.tagger)
         rule = purpose.rule if isinstance(purpose, Labelling) else None
+        protocol = protocol if rule is None else of_lessons(protocol)
         asked = method.facts if fit is None else {**method.facts, "artefact": fit.artefact_id}
         record: dict[str, Any] = {
             "identity": identity.SCHEME, "harness": house.deciding(), "method": asked, "backbones": method.backbones,
@@ -336,20 +346,3 @@ def _when_fitted(learner: KnownMethod) -> dict[str, Any]:
     at_test = getattr(type(learner.built), "at_test", ())
     settings = {name: value for name, value in learner.facts["settings"].items() if name not in at_test}
     return {**learner.facts, "settings": settings}
-
-
-def _cost(learner: Any, names: int) -> dict[str, int | None]:
-    """What a learner tells: images shown to a network of its own, bytes gathered of an image, bytes of its artefact."""
-    found = {"crops": loading.ask(learner, "crops", lambda: getattr(learner, "crops", None))}
-    for verb in ("gathered_bytes", "artefact_bytes"):
-        tells = getattr(learner, verb, None)
-        found[verb] = loading.ask(learner, verb, partial(tells, names)) if callable(tells) else None
-    return found
-
-
-def _may_fail(cell: Plannable, learner: Any) -> float:
-    """The share of the train images on which a learner's teacher may fail. GridError where it is none."""
-    share = getattr(learner, "teacher_may_fail", 0.0)
-    if not 0.0 <= share < 1.0:
-        raise GridError(f"{cell.method_name}: teacher_may_fail is a share from 0 to below 1, not {share}")
-    return float(share)

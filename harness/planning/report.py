@@ -158,6 +158,10 @@ def _of_chains(plan: Plan) -> list[str]:
     crops = sum(fit.crops or 0 for fit in plan.fits_to_do)
     held = sum((one.serves.gathered_bytes or 0) * len(one.missing) for one in plan.work if one.serves is not None)
     trained = [f"{crops} images or crops of them go through networks that are trained"] if crops else []
+    if asked := sum(fit.asked for fit in plan.fits_to_do):
+        passes = sum(fit.passes for fit in plan.fits_to_do)
+        through = f", {passes} passes of backbones that are in no other number" if passes else ""
+        trained.append(f"teachers are asked about {asked} images or crops of them meanwhile{through}")
     masks = sum(len(one.to_do) for one in plan.work if isinstance(one.run.purpose, Labelling))
     kept = [f"{masks} label maps are kept as PNGs, packed from a byte a pixel (two above 254 classes)"] if masks else []
     kept += [f"what is gathered takes {decimal(held)} of the disk at most"] if held else []

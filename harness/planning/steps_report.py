@@ -62,6 +62,7 @@ def _add_fit(fit: PlannedFit, found: list[dict[str, Any]], seen: set[str]) -> No
             "step": "fit", "id": fit.artefact_id, "method": fit.method_name, "variant": fit.variant,
             "benchmark": fit.labels.run.benchmark_name, "needs": needs, "images": len(fit.image_ids),
             "missing": int(not fit.stored), "crops": 0 if fit.stored else fit.crops,
+            "asked": 0 if fit.stored else fit.asked, "passes": 0 if fit.stored else fit.passes,
             "bytes": 0 if fit.stored else fit.artefact_bytes, "why": _why(fit),
         }
     )  # fmt: skip
@@ -83,7 +84,8 @@ def _run(step: str, planned: PlannedRun) -> dict[str, Any]:
 
 
 def _takes(step: dict[str, Any]) -> str:
-    """What a step costs, as far as it is known: passes before they are shared, crops, bytes at most."""
-    passes, crops, held = (step.get(kind) for kind in ("passes", "crops", "bytes"))
-    told = [f"{passes} passes" if passes else "", f"{crops} crops" if crops else "", decimal(held) if held else ""]
+    """What a step costs, as far as it is known: passes before they are shared, crops, questions, bytes at most."""
+    passes, crops, asked, held = (step.get(kind) for kind in ("passes", "crops", "asked", "bytes"))
+    told = [f"{count} {what}" if count else "" for count, what in ((passes, "passes"), (crops, "crops"))]
+    told += [f"{asked} asked of the teacher" if asked else "", decimal(held) if held else ""]
     return ", ".join(one for one in told if one)

@@ -226,3 +226,47 @@ class Untidy(Colours):
         elif self.word == "raises once" and not found:
             raise ValueError("not at the first try")
         return {**told, "loss": float("nan")} if self.word == "nan" else told
+
+
+@dataclass(frozen=True)
+class Recoloured(SplitBoxes):
+    """SplitBoxes whose classes stand in another order, or are fewer."""
+
+    version: ClassVar[int] = 1
+    order: tuple[str, ...] = ("red", "green", "blue")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.order
+
+
+@dataclass(frozen=True)
+class Teller(Colours):
+    """Colours that has something odd to say of one thing: `about` which, and `word` what."""
+
+    version: ClassVar[int] = 1
+    about: str = ""
+    word: str = ""
+
+    def _told(self, what: str, else_: Any = None) -> Any:
+        odd = {"text": "many", "none": None, "minus": -5, "half": 1.5, "nan": float("nan"), "huge": 10**30,
+               "truth": True, "mapping": {"low": 0.5}, "plain": 3}  # fmt: skip
+        if what == self.about and self.word == "raises":
+            raise RuntimeError("nobody knows")
+        return odd[self.word] if what == self.about else else_
+
+    @property
+    def rule(self) -> LabelRule:
+        found: LabelRule = self._told("rule", super().rule)
+        return found
+
+    @property
+    def crops(self) -> Any:
+        return self._told("crops")
+
+    @property
+    def workers(self) -> Any:
+        return self._told("workers")
+
+    def artefact_bytes(self, names: int) -> Any:
+        return self._told("artefact_bytes")

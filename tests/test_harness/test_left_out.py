@@ -58,6 +58,16 @@ def test_images_left_out_are_in_the_artefacts_id_and_mark_every_table(folder: Pa
     assert verify.main([str(folder / "runs")]) == 0
 
 
+def test_who_learns_from_a_learner_that_waits_waits_too(folder: Path) -> None:
+    """Nobody fails: once Plus goes without two images, Gains and Third learn from it, of all and of five."""
+    third = "  - {name: Third, use: toy_learners:Bold, with: {teacher: Plus, teacher_may_fail: 0.3, low: 0.1}}\n"
+    (folder / "grid.yaml").write_text(GRID.replace("benchmarks:", f"{third}benchmarks:"))
+    (folder / "shy").write_text("002 005")
+    assert door(folder) == 0 and "cannot be fitted" not in said(folder) and not events(folder, "fit failed")
+    assert [event["images"] for event in events(folder, "left out")] == [2]
+    assert {name: card["image_count"] for name, card in cards(folder).items()} == {"Plus": 5, "Gains": 7, "Third": 7}
+
+
 def test_once_they_succeed_fit_and_scores_are_missing(folder: Path) -> None:
     (folder / "shy").write_text("002 005")
     assert door(folder) == 0
@@ -82,6 +92,9 @@ def test_more_than_the_share_is_refused(folder: Path, share: str) -> None:
     assert door(folder) == 3
     assert "Plus cannot be fitted, and what needs it is left out: 2 results on the train images failed" in said(folder)
     assert "ValueError: too shy" in said(folder)
+    assert ("teacher_may_fail: 0.28 allows 1 of 7" in said(folder)) == (share == "0.28")
+    assert "Gains cannot be fitted, and what needs it is left out: its teacher Plus is not fitted" in said(folder)
+    assert [event["error"] for event in events(folder, "fit failed")][1:] == ["its teacher Plus is not fitted"]
 
 
 def test_the_share_is_in_no_id(folder: Path) -> None:
