@@ -43,9 +43,9 @@ from harness.contracts import Query, Vocabulary
 from harness.contracts.scales import stretched
 from methods.diffusion import Diffusion
 from methods.diffusion.files import Opened
-from methods.diffusion.keeping import UNetRow
 from methods.diffusion.network import Network
 from methods.diffusion.prompts import Prompt
+from methods.diffusion.row_calls import UNetRow
 from methods.stableseg import StableSeg
 
 SHAPES = {
@@ -90,7 +90,7 @@ class Bench:
     def _ours(self, method: StableSeg) -> None:
         ((request, parts),) = method.passes().items()
         batch = len(self.latents)
-        rows = [UNetRow(image, 0, Prompt("", self.places)) for image in range(batch)]
+        rows = [[UNetRow(image, 0, Prompt("", self.places))] for image in range(batch)]
         queries = [Query(str(image), torch.zeros(1, 1, 3).byte().numpy(), self.vocabulary) for image in range(batch)]
         contents = [self.network.latent] * batch
         wanted = self.network.wanted(parts)

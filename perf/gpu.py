@@ -136,7 +136,7 @@ class Asked:
         """From kept latents."""
         ((request, parts),) = self.requests.items()
         latents = self.network.noisy(self.posterior, self.queries, request)
-        rows = [row for place, query in enumerate(self.queries) for row in self.network.rows(place, query, request)]
+        rows = [self.network.rows(place, query, request) for place, query in enumerate(self.queries)]
         side = [self.network.latent] * self.images
         wanted = self.network.wanted(parts)
         self._read(request, self.network.forward(latents, request.timestep, rows, wanted, self.queries, side))

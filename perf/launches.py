@@ -119,10 +119,9 @@ def main() -> None:
     for readers in (1, 2, 3):
         names = ", ".join(reader.refine for reader in diffusion_readers(readers))
         print(launches_line(f"Stable Diffusion: {names}", 20, launches_of("diffusion", diffusion_readers(readers), 20)))
-    all_rows = launches_of("diffusion", diffusion_readers(3), 150, 7 * IMAGES)
-    print(launches_line("the same three, the 7 prompts of every image in one call", 150, all_rows))
-    in_calls = launches_of("diffusion", diffusion_readers(3), 150)
-    print(launches_line("the same three, a row an image in each of 7 calls", 150, in_calls))
+    print(launches_line("the same three, 7 prompts an image", 150, launches_of("diffusion", diffusion_readers(3), 150)))
+    in_calls = launches_of("diffusion", diffusion_readers(3), 150, IMAGES)
+    print(launches_line("the same with `rows: 16`, an image's prompts in 7 calls", 150, in_calls))
     for classes in (20, 150):
         print(launches_line("six heads of CLIP", classes, launches_of("clip", clip_heads(), classes)))
 

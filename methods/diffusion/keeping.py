@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from methods.diffusion.attention import Wanted, by_token
 from methods.diffusion.features import DiffusionBatch
 from methods.diffusion.layers import Layer
 from methods.diffusion.places import Places, columns_of
-from methods.diffusion.prompts import Prompt
+from methods.diffusion.row_calls import UNetCall
 from methods.diffusion.together import Pieces, Together, rows_between
 
 AT_A_TIME = {"cpu": 2**24}  # bytes of probabilities, or of class maps, that are worked on together, by kind of device
@@ -22,40 +22,35 @@ ON_A_CARD = 2**31
 CLASSES = 64  # of an image, when it is said how many images are worked on together
 
 
-class UNetRow(NamedTuple):
-    """One row of a UNet call: which image of the batch, which of its prompts."""
-
-    image: int
-    place: int
-    prompt: Prompt
-
-
 class Kept:
-    """What is kept of one pass. places: by image. step: rows of a call. rows: of all calls."""
+    """What is kept of one pass. places: by image. calls: of the UNet."""
 
-    def __init__(self, places: Sequence[Places], rows: Sequence[UNetRow], step: int, wanted: Wanted) -> None:
-        self._places, self._rows, self._step, self._wanted = places, rows, step, wanted
+    def __init__(self, places: Sequence[Places], calls: Sequence[UNetCall], wanted: Wanted) -> None:
+        self._places, self._wanted = places, wanted
         self._width = max(one.used for one in places)
         self._cross: dict[int, Tensor] = {}
         self._heads: dict[int, Tensor] = {}
         self._own: dict[int, Pieces] = {}
         self._first: dict[int, Pieces] = {}
-        self._start, self._columns = 0, torch.empty(0, device="cpu")
+        self._call, self._start, self._columns = UNetCall((), 0), 0, torch.empty(0, device="cpu")
+        self._images = [row.image for call in calls for row in call.asked]
+        starts = accumulate((len(call.asked) for call in calls), initial=0)
+        self._whole = max((start + len(call.rows) for start, call in zip(starts, calls, strict=False)), default=0)
 
-    def begin(self, start: int, full: Sequence[UNetRow]) -> None:
-        """The next call is of these rows, the first of which has that number."""
-        self._start = start
-        self._columns = columns_of([(self._places[row.image], row.place) for row in full], self._width)
+    def begin(self, call: UNetCall) -> None:
+        """The next call is this one."""
+        self._start, self._call = self._start + len(self._call.asked), call
+        self._columns = columns_of([(self._places[row.image], row.place) for row in call.rows], self._width)
 
     def take(self, kind: str, index: int, queries: Tensor, keys: Tensor) -> None:
         """What is wanted of one layer; copies that fill a call up are left out of what is read later."""
         if kind == "attn2":
             self._take_cross(index, queries, keys)
+        asked = self._call.asked
         if kind == "attn1" and index in self._wanted.own:
-            self._own.setdefault(index, []).append((queries, keys))
+            self._own.setdefault(index, []).append((queries[: len(asked)], keys[: len(asked)]))
         elif kind == "attn1":
-            part = self._rows[self._start : self._start + self._step]
-            firsts = [number for number, row in enumerate(part) if row.place == 0]
+            firsts = [number for number, row in enumerate(asked) if row.place == 0]
             if firsts and len(firsts) < len(queries):  # the others need not stay in memory
                 queries, keys = (torch.stack([one[number] for number in firsts]) for one in (queries, keys))
             if firsts:
@@ -64,12 +59,11 @@ class Kept:
     def _take_cross(self, index: int, queries: Tensor, keys: Tensor) -> None:
         """The probabilities of all tokens live only until the columns are picked: of a few rows at a time on a CPU."""
         rows, heads, positions, _ = queries.shape
-        whole = -(-len(self._rows) // self._step) * self._step
         if index not in self._cross:
             fresh = partial(torch.empty, dtype=torch.float32, device=queries.device)
-            self._cross[index] = fresh(whole, self._width, positions)
+            self._cross[index] = fresh(self._whole, self._width, positions)
             if self._wanted.heads:
-                self._heads[index] = fresh(whole, heads, self._width, positions)
+                self._heads[index] = fresh(self._whole, heads, self._width, positions)
         step = together(rows, heads * positions * keys.shape[2] * 4, queries.device)
         for start in range(0, rows, step):
             own, there = slice(start, start + step), slice(self._start + start, self._start + start + step)
@@ -90,23 +84,44 @@ class Kept:
         """What was kept, in groups of images that are worked on together."""
         count = len(images)
         step = together(count, len(layers) * CLASSES * latent[0] * latent[1] * 4, self._places[0].bags.device)
-        before = [sum(one.prompts for one in self._places[:place]) for place in range(count + 1)]
         groups = []
         for start in range(0, count, step):
             stop = min(start + step, count)
-            rows = slice(before[start], before[stop])
+            rows, firsts = self._spans(range(start, stop)), self._spans(range(start, stop), first=True)
             groups.append(
                 Together(
                     layers, latent, tuple(contents[start:stop]), tuple(self._places[start:stop]),
-                    cross={index: kept[rows] for index, kept in self._cross.items()},
-                    heads={index: kept[rows] for index, kept in self._heads.items()},
-                    own={index: rows_between(kept, rows.start, rows.stop) for index, kept in self._own.items()},
-                    first={index: rows_between(kept, start, stop) for index, kept in self._first.items()},
+                    cross={index: _joined(kept, rows) for index, kept in self._cross.items()},
+                    heads={index: _joined(kept, rows) for index, kept in self._heads.items()},
+                    own={index: _pieces(kept, rows) for index, kept in self._own.items()},
+                    first={index: _pieces(kept, firsts) for index, kept in self._first.items()},
                     start=start,
                     memo={},
                 )
             )  # fmt: skip
         return DiffusionBatch(groups, images)
+
+    def _spans(self, images: range, first: bool = False) -> list[slice]:
+        """Where the rows of some images lie among all that were asked, or among every image's first: one slice where
+        they lie one after the other, as they do unless calls are of several sizes."""
+        order = list(dict.fromkeys(self._images))
+        counts = [1 if first else one.prompts for one in self._places]
+        starts = dict(zip(order, accumulate((counts[image] for image in order), initial=0), strict=False))
+        found: list[slice] = []
+        for image in [image for image in images if image in starts]:  # one without names may have no row
+            own = slice(starts[image], starts[image] + counts[image])
+            if found and found[-1].stop == own.start:
+                own = slice(found.pop().start, own.stop)
+            found.append(own)
+        return found
+
+
+def _joined(kept: Tensor, spans: Sequence[slice]) -> Tensor:
+    return torch.cat([kept[span] for span in spans]) if len(spans) > 1 else kept[spans[0] if spans else slice(0)]
+
+
+def _pieces(kept: Pieces, spans: Sequence[slice]) -> Pieces:
+    return [piece for span in spans for piece in rows_between(kept, span.start, span.stop)]
 
 
 def together(count: int, size: int, device: torch.device) -> int:

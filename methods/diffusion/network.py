@@ -18,10 +18,10 @@ from methods.diffusion.configuration import Configuration
 from methods.diffusion.features import DiffusionBatch
 from methods.diffusion.files import Opened, open_files
 from methods.diffusion.images import fit_image
-from methods.diffusion.keeping import Kept, UNetRow
+from methods.diffusion.keeping import Kept
 from methods.diffusion.latent_cache import LatentCache
 from methods.diffusion.passes import DiffusionPass, DiffusionSettings
-from methods.diffusion.prompts import Prompt
+from methods.diffusion.row_calls import UNetRow, calls_of, rows_of_a_call
 from methods.diffusion.text import TextSide
 
 
@@ -66,7 +66,7 @@ class Network:
         posterior = self.posterior([pixels for pixels, _ in fitted])
         for request, parts in requests.items():
             wanted = self.wanted(parts)
-            rows = [row for place, query in enumerate(queries) for row in self.rows(place, query, request)]
+            rows = [self.rows(place, query, request) for place, query in enumerate(queries)]
             latents = self.noisy(posterior, queries, request)
             yield request, self.forward(latents, request.timestep, rows, wanted, queries, contents)
 
@@ -121,22 +121,24 @@ class Network:
         self,
         latents: Tensor,
         timestep: int,
-        rows: Sequence[UNetRow],
+        rows: Sequence[Sequence[UNetRow]],
         wanted: Wanted,
         queries: Sequence[Query],
         contents: Sequence[tuple[int, int]],
     ) -> DiffusionBatch:
-        """All rows through the UNet, a fixed number a call (the last call is filled up with copies)."""
-        places = [self.text.places(one) for one in _by_image(rows, len(queries))]
-        step = self.settings.rows or len(queries)
-        kept = Kept(places, rows, step, wanted)
-        for start in range(0, len(rows) if wanted.projections else 0, step):
-            part = rows[start : start + step]
-            full = [*part, *([part[0]] * (step - len(part)))]
-            states = torch.cat([self.text.states(row.prompt.text) for row in full])
-            kept.begin(start, full)
+        """All rows, by image, through the UNet, a fixed number a call (a call that is not full has copies)."""
+        places = [self.text.places(tuple([row.prompt for row in own])) for own in rows]
+        sizes = [
+            self.settings.rows or rows_of_a_call(len(rows), len(own), not query.vocabulary.others, self.device.type)
+            for own, query in zip(rows, queries, strict=True)
+        ]
+        calls = calls_of(rows, sizes) if wanted.projections else []
+        kept = Kept(places, calls, wanted)
+        for call in calls:
+            states = torch.cat([self.text.states(row.prompt.text) for row in call.rows])
+            kept.begin(call)
             with reading(self.unet, wanted, kept.take):
-                self.unet(_of_rows(latents, full), self.told(timestep), encoder_hidden_states=states)
+                self.unet(_of_rows(latents, call.rows), self.told(timestep), encoder_hidden_states=states)
         return kept.batch(self.layers, self.latent, contents, [query.image for query in queries])
 
     def told(self, timestep: int) -> Tensor:
@@ -157,14 +159,6 @@ def normal(shape: tuple[int, ...], purpose: str, seed: int, image_id: str, draw:
     digest = blake2b(f"{purpose}\0{seed}\0{image_id}\0{draw}".encode(), digest_size=8).digest()
     generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest, "big") >> 1)
     return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
-
-
-def _by_image(rows: Sequence[UNetRow], images: int) -> list[tuple[Prompt, ...]]:
-    """The prompts of every image."""
-    found: list[list[Prompt]] = [[] for _ in range(images)]
-    for row in rows:
-        found[row.image].append(row.prompt)
-    return [tuple(prompts) for prompts in found]
 
 
 def _of_rows(latents: Tensor, rows: Sequence[UNetRow]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from harness.contracts import Query, Recipe, Vocabulary
 from harness.recipes import loading
 from harness.work.batch_reading import in_batches
 from harness.work.passes import joined_requests
-from methods.diffusion import Diffusion
+from methods.diffusion import Diffusion, row_calls
+from methods.diffusion.row_calls import rows_of_a_call
 from methods.stableseg import StableSeg
 from perf.launches import IMAGES, clip_heads, diffusion_readers, launches_of
 
@@ -76,6 +78,47 @@ def test_an_image_has_the_same_bits_in_any_company(
         assert all(torch.equal(scores, other) for other in same), settings
 
 
+@pytest.fixture
+def as_on_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(row_calls.SIDE_BY_SIDE, "cpu", 2)
+
+
+@pytest.mark.usefixtures("as_on_a_card")
+@pytest.mark.parametrize("settings", [{"refine": "samap"}, {"prompt_self": "first"}, {"head_agg": "max"}])
+def test_prompts_side_by_side_leave_an_image_the_same_bits_in_any_company(
+    settings: dict[str, Any], small_model: str, backbones: Callable[[StableSeg], Diffusion], ask: Ask
+) -> None:
+    """Of five prompts, three, two in a call; beside fillers, images that are offered as much, and others."""
+    reader = StableSeg(small_model, size=SIZE, prompt="per_class", **settings)
+    names = ("dog", "cat", "car", "tree", "sky")
+    own, alike, filler = (
+        replace(one, vocabulary=replace(one.vocabulary, others=others))
+        for one, others in ((ask("own", *names, size=(60, 30)), ()), (ask("alike", *names), ()), (FILLER, (("cat",),)))
+    )
+    part, backbone, rows = ask("part", *names[:4]), backbones(reader), list[int]()
+    counting = backbone.network.unet.conv_in.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    first, *others = [
+        in_a_batch(backbone, [reader], company, range(3))[0]
+        for company in ([filler, own, filler], [alike, own, alike], [part, own, filler])
+    ]
+    counting.remove()
+    assert rows == [3, 6, 6, 6, 6, 3, 3, 6]
+    assert all(torch.equal(first, other) for other in others)
+    company = (part, own, filler)
+    held = dict(backbone.run(company, reader.passes()))
+    batch = reader.read_batch(held, {place: one.vocabulary for place, one in enumerate(company)})
+    for place, query in enumerate(company):
+        alone = reader.read({request: one[place] for request, one in held.items()}, query.vocabulary)
+        torch.testing.assert_close(batch[place], alone, rtol=1e-4, atol=2e-5)
+
+
+def test_rows_of_a_call_depend_on_the_image_and_the_batch_alone() -> None:
+    assert rows_of_a_call(16, 7, True, "cuda") == 7 * 16 and rows_of_a_call(16, 7, False, "cuda") == 16
+    assert rows_of_a_call(16, 7, True, "cpu") == 16 and rows_of_a_call(4, 1, True, "cuda") == 4
+    assert rows_of_a_call(2, 43, True, "cuda") == 2 * 15  # three calls of at most sixteen prompts an image, evenly
+    assert rows_of_a_call(2, 0, True, "cuda") == 2
+
+
 OPENED: dict[Recipe, Any] = {}
 
 
@@ -118,7 +161,7 @@ def test_a_card_is_asked_little_for_a_batch_of_stable_diffusion() -> None:
     assert three.operations.total() <= 150 * IMAGES
     assert two.operations.total() - one.operations.total() <= 25 * IMAGES
     assert three.operations.total() - two.operations.total() <= 25 * IMAGES
-    many = launches_of("diffusion", diffusion_readers(3), 150, 7 * IMAGES)  # seven prompts an image, in one call
+    many = launches_of("diffusion", diffusion_readers(3), 150)  # seven prompts an image, in one call
     assert many.operations.total() <= 1.1 * three.operations.total()
     for found in (three, many):
         assert found.uploads.total() <= UPLOADS + IMAGES  # a truth an image

@@ -20,10 +20,11 @@ from methods.clip.network import ClipFeatures
 from methods.clip.text import TextBank
 from methods.daam import DAAM
 from methods.diffusion.attention import Wanted, layers_of, reading
-from methods.diffusion.keeping import Kept, UNetRow
+from methods.diffusion.keeping import Kept
 from methods.diffusion.layers import select
 from methods.diffusion.places import places_of
 from methods.diffusion.prompts import Prompt
+from methods.diffusion.row_calls import UNetCall, UNetRow
 from methods.fused_clip import FusedCLIP
 from methods.gem import GEM
 from methods.maskclip import MaskCLIP
@@ -171,9 +172,9 @@ def test_daam_averages_pairs_of_layer_and_head(name: str) -> None:
     layers = layers_of(unet, (32, 32))
     wanted = Wanted(frozenset(select(DAAM.layers, layers)), frozenset(), frozenset(), heads=True)
     prompt = Prompt("", tuple((token, (token,)) for token in range(7)))
-    row = UNetRow(0, 0, prompt)
-    kept = Kept([places_of([prompt], 8, torch.device("cpu"))], [row], 1, wanted)
-    kept.begin(0, [row])
+    call = UNetCall((UNetRow(0, 0, prompt),), 0)
+    kept = Kept([places_of([prompt], 8, torch.device("cpu"))], [call], wanted)
+    kept.begin(call)
     latent, states = (torch.from_numpy(held[key])[None] for key in ("latent", "states"))
     with torch.no_grad(), reading(unet, wanted, kept.take):
         unet(latent, int(held["timestep"]), encoder_hidden_states=states)
