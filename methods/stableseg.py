@@ -7,7 +7,7 @@ its poster: what the poster leaves open is a setting. Decision, background and r
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
 import numpy as np
 
 from harness.contracts import MethodError, Parts, Pass, Recipe, Vocabulary
+from methods.cards import check_card
 from methods.diffusion import STABLE_DIFFUSION, Diffusion, DiffusionPass, check_choices
 from methods.diffusion.layers import CROSS, HEADS, Spec, canonical, select
+from methods.diffusion.passes import REFUSED
 from methods.layer_weights import Weights, layer_weights, weights_stamp
 from methods.refine import Refiner, refiner
 
@@ -46,7 +48,7 @@ class StableSeg:
     one prompt, split where they do not fit) instead of `per_class` (one row a class), since with the present classes
     offered it is the cheap form, and names compete inside the softmax over tokens.
 
-    model, revision, dtype, size, resize, latents, latent_cache: the backbone (methods.diffusion:Diffusion).
+    model, revision, dtype, size, resize, latents, latent_cache, card: the backbone (methods.diffusion:Diffusion).
     timestep, add_noise, seed, latent, prompt, template, joiner, whose_names: the pass (DiffusionPass).
     noise_draws: refined maps are averaged over them.
     layers: `all`, a side `1/2`, indices `4-8`. layer_weights: `uniform`, numbers, `1/8:.3, 1/4:.5`, or
@@ -91,11 +93,18 @@ class StableSeg:
     refine_power: int | None = None
     prompt_self: str = "mean"
     class_norm: str = "minmax"
+    card: str = ""
 
     def __post_init__(self) -> None:
         check_choices(self, CHOICES)
+        check_card(self.card, REFUSED)
         if self.noise_draws < 1:
             raise MethodError(f"noise_draws is {self.noise_draws}; at least one draw is needed.")
+
+    @property
+    def idle(self) -> Collection[str]:
+        """The setting of cards where it is as it was before there was a choice."""
+        return () if self.card else ("card",)
 
     def fingerprint(self) -> str:
         """Stands for a file of layer weights; the backbone answers for its own weights."""
@@ -256,6 +265,7 @@ class StableSeg:
             resize=self.resize,
             latents=self.latents,
             latent_cache=self.latent_cache,
+            **({"card": self.card} if self.card else {}),
         )
         return [
             DiffusionPass(

@@ -37,4 +37,5 @@ class Taught:
     def idle(self) -> Collection[str]:
         """The settings that change no pixel as they stand: those that came later, as it was before."""
         later = {"label_foreground": False, "label_best": "scaled"}
-        return {name for name, value in later.items() if getattr(self, name) == value}
+        own = {name for name, value in later.items() if getattr(self, name) == value}
+        return {*getattr(super(), "idle", ()), *own}

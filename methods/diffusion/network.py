@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harness.contracts import Image, ModelError, Parts, Query
 from methods import checkpoints
+from methods.cards import computing, words_of
 from methods.diffusion import layers as wishes
 from methods.diffusion.attention import Wanted, layers_of, reading
 from methods.diffusion.configuration import Configuration
@@ -45,7 +46,12 @@ class Network:
         self.size = opened.configuration.pixels(settings.size)
         self.latent = (self.size[0] // self.factor, self.size[1] // self.factor)
         self.layers = layers_of(self.unet, self.latent)
-        maker = f"{settings.fingerprint()} {self.size} {settings.resize} {settings.dtype}"
+        if "channels_last" in words_of(settings.card):
+            for part in (self.unet, self.vae):
+                part.to(memory_format=torch.channels_last)
+        maker = " ".join(
+            [settings.fingerprint(), f"{self.size}", settings.resize, settings.dtype, *words_of(settings.card)]
+        )
         self.cache = LatentCache(settings.latent_cache, maker) if settings.latent_cache else None
 
     @classmethod
@@ -85,7 +91,8 @@ class Network:
     def encode(self, images: Sequence[Image]) -> Posterior:
         """Images (height, width, 3), uint8, all of the network's size -> the posterior of their scaled latents."""
         pixels = torch.from_numpy(np.stack(images)).to(self.device).permute(0, 3, 1, 2)
-        found = self.vae.encode(pixels.to(self.dtype) / 127.5 - 1.0).latent_dist
+        with computing(self.settings.card):
+            found = self.vae.encode(pixels.to(self.dtype) / 127.5 - 1.0).latent_dist
         scale, shift = self.vae.config.scaling_factor, getattr(self.vae.config, "shift_factor", None) or 0.0
         return Posterior((found.mean.float() - shift) * scale, found.std.float() * scale)
 
@@ -137,7 +144,7 @@ class Network:
         for call in calls:
             states = torch.cat([self.text.states(row.prompt.text) for row in call.rows])
             kept.begin(call)
-            with reading(self.unet, wanted, kept.take):
+            with computing(self.settings.card), reading(self.unet, wanted, kept.take):
                 self.unet(_of_rows(latents, call.rows), self.told(timestep), encoder_hidden_states=states)
         return kept.batch(self.layers, self.latent, contents, [query.image for query in queries])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.contracts import ModelError, Recipe
 from methods import checkpoints
+from methods.cards import check_card
 
 STABLE_DIFFUSION = "CompVis/stable-diffusion-v1-4"
 CHOICES = {
@@ -16,6 +17,9 @@ CHOICES = {
     "dtype": ("float32", "bfloat16", "float16"),
     "latents": ("float32", "float16"),
     "resize": ("stretch", "pad"),
+}
+REFUSED = {
+    "compile": "Stable Diffusion does not compile here, since attention is read by hooks, which break a compiled graph",
 }
 
 
@@ -72,7 +76,7 @@ class DiffusionSettings:
     or (height, width), that images are brought to; None is the model's own. resize: `stretch`, or `pad` (the longer
     side fits, the rest is grey and is cut off again). rows: UNet rows a call; None is one an image of the batch.
     latents: `float16` rounds the encoded images; then latent_cache may name a folder in which they are kept, for all
-    sweeps to come (methods.diffusion.latent_cache).
+    sweeps to come (methods.diffusion.latent_cache). card: how a GPU computes, see methods.cards.
     """
 
     model: str = STABLE_DIFFUSION
@@ -83,11 +87,18 @@ class DiffusionSettings:
     rows: int | None = None
     latents: str = "float32"
     latent_cache: str | None = None
+    card: str = ""
 
     def __post_init__(self) -> None:
         check_choices(self, CHOICES)
+        check_card(self.card, REFUSED)
         if self.latent_cache is not None and self.latents != "float16":
             raise ModelError("A latent_cache keeps latents in half precision: set latents to 'float16' as well.")
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """The setting of cards where it is as it was before there was a choice."""
+        return () if self.card else ("card",)
 
     def fingerprint(self) -> str:
         """Stands for the weights, see methods.checkpoints.model_fingerprint."""

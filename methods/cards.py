@@ -1,0 +1,58 @@
+"""The word of a setting `card` flows in; how a network computes on a GPU meanwhile, or a refusal, flows out.
+
+Nothing of it is on unless it is asked for: what a card gains by it is measured by `perf.gpu`, and no default changes
+before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from harness.contracts import ModelError
+
+BACKENDS = {
+    "flash": "FLASH_ATTENTION", "efficient": "EFFICIENT_ATTENTION", "cudnn": "CUDNN_ATTENTION", "math": "MATH",
+}  # fmt: skip
+WORDS = ("channels_last", "tf32", *BACKENDS, "compile")
+
+
+def words_of(card: str) -> tuple[str, ...]:
+    """The words of a setting, `tf32+flash` say; none of an empty text."""
+    return tuple([word.strip() for word in card.split("+") if word.strip()])
+
+
+def check_card(card: str, refused: Mapping[str, str]) -> None:
+    """ModelError for a word that means nothing, for two kernels of attention, and for what a family refuses, by why."""
+    asked = words_of(card)
+    for word in asked:
+        if word not in WORDS:
+            raise ModelError(f"The setting card is {card!r}; it joins {', '.join(WORDS)} by +, or is empty.")
+        if word in refused:
+            raise ModelError(f"The setting card is {card!r}, and {refused[word]}: leave {word!r} out.")
+    if len(kernels := [word for word in asked if word in BACKENDS]) > 1:
+        raise ModelError(f"The setting card is {card!r}: {' and '.join(kernels)} exclude each other; name one.")
+
+
+@contextmanager
+def computing(card: str) -> Iterator[None]:
+    """Meanwhile products of float32 are as exact as their type unless `tf32` is asked for, and attention is computed by
+    the kernel that is named, or by the one that torch chooses. It is put back."""
+    import torch
+    from torch.nn import attention
+
+    asked = words_of(card)
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    kernel: Any = next((getattr(attention.SDPBackend, BACKENDS[word]) for word in asked if word in BACKENDS), None)
+    try:
+        torch.set_float32_matmul_precision("high" if "tf32" in asked else "highest")
+        torch.backends.cudnn.allow_tf32 = "tf32" in asked
+        if kernel is None:
+            yield
+        else:
+            with attention.sdpa_kernel(kernel):
+                yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]

@@ -1,0 +1,93 @@
+"""How a card computes: off unless it is asked for, in the id where it is, refused in a sentence where it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from toy_cells import Cell
+
+from harness.contracts import ModelError, Query, Recipe
+from harness.planning import plan as plans
+from methods.cards import computing
+from methods.diffusion import Diffusion
+from methods.learned_stableseg import LearnedStableSeg
+from methods.stableseg import StableSeg
+from perf import propose_batch
+from perf.gpu import proposed, rate_of
+
+Flags = tuple[str, bool, bool, bool]
+
+
+def flags() -> Flags:
+    cuda = torch.backends.cuda
+    return (
+        torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32, cuda.flash_sdp_enabled(),
+        cuda.math_sdp_enabled(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("card", "says"),
+    [
+        ("tf23", "The setting card is 'tf23'; it joins channels_last, tf32, flash, efficient, cudnn, math, compile by"),
+        ("flash+math", "flash and math exclude each other; name one"),
+        (
+            "tf32+compile",
+            "Stable Diffusion does not compile here, since attention is read by hooks, .* leave 'compile'",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(card: str, says: str) -> None:
+    for kind in (StableSeg, Diffusion):
+        with pytest.raises(ModelError, match=says):
+            kind("shapes", card=card)
+
+
+@pytest.mark.parametrize(
+    ("card", "wanted"),
+    [("", ("highest", False, True, True)), ("tf32", ("high", True, True, True)),
+     ("math", ("highest", False, False, True)), ("tf32 + flash", ("high", True, True, False))],
+)  # fmt: skip
+def test_meanwhile_it_computes_so_and_it_is_put_back(card: str, wanted: Flags) -> None:
+    before = flags()
+    with pytest.raises(KeyError), computing(card):
+        assert flags() == wanted
+        raise KeyError
+    assert flags() == before
+
+
+def test_a_setting_of_cards_is_in_the_id_where_it_is_set() -> None:
+    def run(**settings: Any) -> Any:
+        return plans.make("x", [Cell(Recipe.of("methods.stableseg:StableSeg", model="shapes", **settings))], 2).runs[0]
+
+    plain, card = run(), run(card="tf32")
+    assert plain.run.run_id == run(card="").run.run_id != card.run.run_id and plain.passes != card.passes
+    assert plain.passes == run(card="").passes
+    for built in (StableSeg("shapes"), Diffusion("shapes"), LearnedStableSeg(model="shapes", teacher="t")):
+        assert "card" in built.idle
+    assert "card" not in StableSeg("shapes", card="tf32").idle
+
+
+def test_scores_are_the_same_but_for_rounding(small_model: str, ask: Callable[..., Query]) -> None:
+    query, found = ask("a", "dog", "cat"), []
+    for card in ("", "channels_last+tf32+math"):
+        reader = StableSeg(small_model, size=(32, 48), card=card)
+        ((request, parts),) = reader.passes().items()
+        backbone = Diffusion(**request.backbone.as_dict())
+        ((_, batch),) = backbone.run([query, query], {request: parts})
+        found.append(reader.read({request: batch[0]}, query.vocabulary))
+        weight = backbone.network.unet.conv_in.weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) == bool(card)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)
+
+
+def test_a_batch_is_proposed_for_a_card(capsys: pytest.CaptureFixture[str]) -> None:
+    """The smallest that no larger one is three hundredths faster than."""
+    assert proposed({1: 10.0, 2: 20.0, 4: 20.5, 8: 30.0, 16: 30.5, 32: 0.0}) == 8
+    assert (rate_of("12.5, 3.1 GiB"), rate_of("out of memory"), rate_of("does not run: 1")) == (12.5, 0.0, 0.0)
+    propose_batch.main(["--most", "1", "--refine", "none"])
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("batch 1: ") and last == "Write `batch: 1` into the grid."
