@@ -238,19 +238,26 @@ def _cost(group: Sequence[PlannedRun]) -> Cost:
 
     Passes that encode words are distinct where other words may be offered; in an image it may be the same ones.
     """
-    passes: dict[Hashable, set[frozenset[str]]] = {}
     encodings: dict[Hashable, set[frozenset[str]]] = {}
     total = Cost()
     for planned in group:
         words = _words(planned)
         ways = {(one.backbone, one.encoding, words if encodes_words(one) else None) for one in planned.passes}
-        for request in planned.passes:
-            key = request, words if encodes_words(request) else None
-            passes.setdefault(key, set()).add(planned.missing)
         for way in ways:
             encodings.setdefault(way, set()).add(planned.missing)
         total += Cost(0, 0, len(ways) * len(planned.missing), len(planned.passes) * len(planned.missing))
-    return total + Cost(_images(encodings), _images(passes))
+    return total + Cost(_images(encodings), sum(passes_by_network(group).values()))
+
+
+def passes_by_network(group: Sequence[PlannedRun]) -> dict[Recipe, int]:
+    """How many passes each network is asked for by runs that are computed together, shared ones once."""
+    asked: dict[Recipe, dict[Hashable, set[frozenset[str]]]] = {}
+    for planned in group:
+        words = _words(planned)
+        for request in planned.passes:
+            key = request, words if encodes_words(request) else None
+            asked.setdefault(request.backbone, {}).setdefault(key, set()).add(planned.missing)
+    return {network: _images(own) for network, own in asked.items()}
 
 
 def _images(missing: Mapping[Hashable, set[frozenset[str]]]) -> int:

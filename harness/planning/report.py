@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 
 from rich.console import Console
@@ -11,17 +11,17 @@ from rich.table import Table
 
 from harness.contracts import Labelling, ProtocolSettings
 from harness.planning import steps_report
+from harness.planning.estimating import Timings, estimate
 from harness.planning.plan import Plan, PlannedRun
 from harness.recipes.complaints import show
 
 RUNS_SHOWN = 200  # a terminal takes milliseconds a line
 SHOWN = 5  # images that are named
-Timings = Mapping[str, float]  # method address -> mean seconds an image and run, from stored rows
 
 
 def as_dict(plan: Plan, timings: Timings, workers: int) -> dict[str, object]:
-    """The plan for programs; seconds are null where no stored row of every method tells."""
-    cost = plan.cost
+    """The plan for programs; seconds are null where a method was timed nowhere, GPU hours where no card was."""
+    cost, told = plan.cost, estimate(plan, timings)
     return {
         "name": plan.name,
         "batch": plan.batch,
@@ -39,17 +39,11 @@ def as_dict(plan: Plan, timings: Timings, workers: int) -> dict[str, object]:
             use: [*plan.unstamped.get(use, ()), *plan.uncounted.get(use, ())]
             for use in dict.fromkeys((*plan.unstamped, *plan.uncounted))
         },
-        "estimated_seconds": estimate(plan, timings, workers),
+        "estimated_seconds": None if told.seconds is None else told.seconds / workers,
+        "estimated_from": told.source,
+        "gpu_hours": dict(told.gpu_hours) or None,
         "workers": workers,
     }
-
-
-def estimate(plan: Plan, timings: Timings, workers: int) -> float | None:
-    """Seconds for the images that are missing, from the stored mean of each method; None when one was never timed."""
-    todo = plan.work
-    if any(planned.run.method.use not in timings for planned in todo):
-        return None
-    return sum(len(planned.missing) * timings[planned.run.method.use] for planned in todo) / workers
 
 
 def to_fetch(plan: Plan) -> list[str]:
@@ -131,13 +125,20 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     lines += filter(None, (data.unseen(data.known.values()) for data in plan.data.values()))
     lines += [_not_in_id(use, clauses) for use, clauses in plan.unstamped.items()]
     lines += [_not_counted(use, clause) for use, clauses in plan.uncounted.items() for clause in clauses]
-    seconds = estimate(plan, timings, workers)
-    if plan.images_missing and seconds is not None:
-        lines.append(
-            f"Estimated time: {clock(seconds)} with {workers} worker{'s' * (workers != 1)}, from stored timings."
-        )
-    elif plan.images_missing:
-        lines.append("Estimated time: unknown, because nothing is stored yet that would tell.")
+    return lines + _time(plan, timings, workers) if plan.images_missing else lines
+
+
+def _time(plan: Plan, timings: Timings, workers: int) -> list[str]:
+    """How long it will take, and where that is known from."""
+    told = estimate(plan, timings)
+    if told.seconds is None:
+        lines = [f"Estimated time: unknown; {', '.join(told.unknown)} was timed neither here nor where we measured."]
+    else:
+        crowd = f"{workers} worker{'s' * (workers != 1)}"
+        lines = [f"Estimated time: {clock(told.seconds / workers)} with {crowd}, from {told.source}."]
+    if plan.cost.passes:
+        hours = [f"{number:.1f} on {card}" for card, number in told.gpu_hours.items()]
+        lines.append(f"GPU hours: {'; '.join(hours) or 'not measured'}.")
     return lines
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import Parts, Pass, ProtocolSettings, Query, Recipe, Vocabulary
+from harness.contracts import Parts, Pass, ProtocolSettings, Query, Recipe, Timing, Vocabulary
+from methods import measured
 from methods.checkpoints import here, model_fingerprint, model_to_fetch
 from methods.clip.passes import ClipPass, block_inputs, check_depth
 from methods.clip.pixels import stride_of
@@ -34,8 +35,8 @@ POSITIONS = ("library", "authors")
 class Clip:
     """Backbone: a CLIPModel of transformers with its tokenizer, by shipped name, folder or hub id; opened at first use.
 
-    On a GPU when there is one. With `resize: native` and no windows the images of a call go through as one batch; with
-    any other rule each image goes alone (its windows together), since shapes differ and neighbours must not matter.
+    On a GPU when there is one. Images of the model's own square, and windows, go through together, in calls of as many
+    as the batch has images, each of one shape; a whole image of its own size goes alone. So neighbours do not matter.
     ModelError for a model that is missing, of another kind or incomplete.
     port: "clean" runs the checkpoint as it was trained; "official" as MaskCLIP's authors do in their code, the image
     tower with plain GELU, layer norms with eps 1e-6, and ImageNet's colours (their corner padding is left out: sides
@@ -58,15 +59,24 @@ class Clip:
 
     def check_passes(self, requests: Mapping[Pass, Parts]) -> None:
         """ModelError for windows or blocks that the model cannot serve, if it is on this machine."""
-        folder = here(self.model, "clip", self.revision)
-        if folder is None:
+        vision = self._vision()
+        if vision is None:
             return
-        vision = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("vision_config") or {}
         patch, blocks = vision.get("patch_size", 32), vision.get("num_hidden_layers", 12)  # the library's defaults
         for asked, parts in requests.items():
             check_depth(_depth(parts), blocks)
             if isinstance(asked, ClipPass) and asked.window is not None:
                 stride_of(asked.window, asked.stride, patch)
+
+    @property
+    def timings(self) -> Sequence[Timing]:
+        """What networks of these shapes took for an image of their own size, or a window; none of other models."""
+        if self.model == "shapes":
+            return measured.timings("CLIP of Shapes", self.dtype)
+        vision = self._vision()
+        widths = {"hidden_size": 768, "patch_size": 16, "num_hidden_layers": 12}
+        known = self.model == DEFAULT_MODEL if vision is None else widths.items() <= vision.items()
+        return measured.timings("CLIP ViT-B/16 at 224 x 224", self.dtype) if known else ()
 
     def open_models(self) -> Sequence[str]:
         """Open the network; what is to be said of it."""
@@ -86,15 +96,19 @@ class Clip:
         for asked, parts in requests.items():
             assert isinstance(asked, ClipPass)
             depth = _depth(parts)
-            images = [query.image for query in queries]
-            if asked.batched:
-                yield asked, self.network.features(images, asked, depth)
-            else:
-                yield asked, [self.network.features([image], asked, depth)[0] for image in images]
+            yield asked, self.network.features([query.image for query in queries], asked, depth)
 
     def fingerprint(self) -> str:
         """Stands for the weights, see methods.checkpoints.model_fingerprint."""
         return model_fingerprint(self.model, "clip", self.revision)
+
+    def _vision(self) -> Mapping[str, Any] | None:
+        """The configuration of the vision tower, if the model is on this machine."""
+        folder = here(self.model, "clip", self.revision)
+        if folder is None:
+            return None
+        found: Mapping[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return found.get("vision_config") or {}
 
 
 @dataclass(frozen=True)
@@ -175,18 +189,18 @@ class ClipReader(ABC):
     def read_batch(
         self, features: Mapping[Pass, Sequence[ClipFeatures]], vocabularies: Mapping[int, Vocabulary]
     ) -> Mapping[int, Tensor]:
-        """The same by place of a batch: embeddings of all images at once where they went through the tower so, and
-        nothing but them and the words makes the scores. Products with the words are each image's own."""
+        """The same by place of a batch: embeddings of all windows that went through the tower together, where nothing
+        but them and the words makes the scores. Products with the words are each image's own."""
         from methods.clip.network import ClipBatch, merge_windows
 
         held = features[self.clip_pass]
         if not isinstance(held, ClipBatch) or not self.by_embeddings:
             return {place: self.read({self.clip_pass: held[place]}, words) for place, words in vocabularies.items()}
-        units = self.embeddings(held.joint)
         found: dict[int, Tensor] = {}
-        for place, words in vocabularies.items():
-            scores = held.joint.scores(held.of(units, place), words, self.plane_a_word)
-            found[place] = merge_windows(scores, held.joint.tiling)
+        units = held.by_place(self.embeddings, list(vocabularies))
+        for (place, words), own in zip(vocabularies.items(), units, strict=True):
+            scores = held.network.text.scores(own, words, self.plane_a_word).transpose(0, 1)
+            found[place] = merge_windows(scores, held.tilings[place])
         return found
 
     @property

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import ModelError, Parts, Pass, Query
-from methods import checkpoints
+from harness.contracts import ModelError, Parts, Pass, Query, Timing
+from methods import checkpoints, measured
 from methods.diffusion.configuration import Configuration
 from methods.diffusion.passes import STABLE_DIFFUSION, DiffusionPass, DiffusionSettings, check_choices
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from methods.diffusion.network import Network
 
 __all__ = ["STABLE_DIFFUSION", "Diffusion", "DiffusionPass", "DiffusionSettings", "check_choices"]
+
+SHAPES_OF_1, MEASURED = "Stable Diffusion 1 at 512 x 512", (512, 512)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,19 @@ class Diffusion(DiffusionSettings):
             if isinstance(request, DiffusionPass):
                 self.configuration.check_timestep(request.timestep)
                 self.configuration.check_parts(parts, self.size)
+
+    @property
+    def timings(self) -> Sequence[Timing]:
+        """What networks of these shapes took, by the pixels that they are shown; none of a model that was never
+        measured."""
+        if self.configuration is None:
+            height, width = (self.size, self.size) if isinstance(self.size, int) else self.size or MEASURED
+            kind = SHAPES_OF_1 if self.model == STABLE_DIFFUSION else None
+        else:
+            height, width = self.configuration.pixels(self.size)
+            kind = "Shapes" if self.model == "shapes" else SHAPES_OF_1 if self.configuration.of_version_1 else None
+        full = self.configuration.pixels(None) if kind == "Shapes" and self.configuration else MEASURED
+        return measured.timings(kind, self.dtype, height * width / (full[0] * full[1])) if kind else ()
 
     def open_models(self) -> None:
         """Open the network."""

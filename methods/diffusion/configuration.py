@@ -41,6 +41,13 @@ class Configuration:
         return 1 << max(0, halvings)
 
     @property
+    def of_version_1(self) -> bool:
+        """Whether the unet has the widths of Stable Diffusion 1."""
+        return tuple(self.unet.get("block_out_channels", ())) == (320, 640, 1280, 1280) and (
+            self.unet.get("cross_attention_dim") == 768
+        )
+
+    @property
     def steps(self) -> int:
         """How many timesteps the model knows."""
         return int(self.scheduler.get("num_train_timesteps", 1000))

@@ -4,12 +4,25 @@ import random
 
 import pytest
 from toy_cells import FLAT, NINE, Cell, Taught, reader
+from toy_world import ToyBackbone
 
-from harness.contracts import Gathering, Labelling, LabelRule, ModelError, ProtocolSettings, Recipe, Run, Scoring
+from harness.contracts import (
+    Gathering,
+    Labelling,
+    LabelRule,
+    ModelError,
+    ProtocolSettings,
+    Recipe,
+    Run,
+    Scoring,
+    Timing,
+)
 from harness.planning import plan as plans
 from harness.planning import steps_report
 from harness.planning.plan import Plan, Shelf
-from harness.planning.report import plan_summary
+from harness.planning.report import as_dict, plan_summary
+from methods.clip import Clip
+from methods.diffusion import Diffusion
 from methods.student.size import weights_bytes
 
 
@@ -177,3 +190,40 @@ def test_the_plan_tells_passes_crops_and_what_gathering_leaves() -> None:
     stored = plans.make("toy", learners, 4, shelf=Shelf(has_artefact=lambda _: True))
     assert all(not step.get(kind) for step in steps_report.steps(stored) if step["step"] in ("fit", "gather")
                for kind in ("passes", "crops", "bytes"))  # fmt: skip
+
+
+def test_before_anything_is_stored_time_is_estimated_from_measured_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine runs of ten images share thirty passes: 30 x 2 s and 90 x 0.5 s of a core, and 30 x 240 s of a card."""
+    measured = (Timing("CPU", 2.0, 0.5), Timing("H100", 240.0, 0.0))
+    monkeypatch.setattr(ToyBackbone, "timings", measured[:1], raising=False)
+    plan, uses = plan_of(NINE), ("toy_world:ToyReader", "toy_world:Flat")
+    told = as_dict(plan, {}, 3)
+    assert told["estimated_seconds"] == pytest.approx(105 / 3) and told["gpu_hours"] is None
+    assert plan_summary(plan, {}, 3)[-2:] == [
+        "Estimated time: 0:00:35 with 3 workers, from measured passes, a core a worker.", "GPU hours: not measured.",
+    ]  # fmt: skip
+    monkeypatch.setattr(ToyBackbone, "timings", measured, raising=False)
+    assert plan_summary(plan, {}, 3)[-1] == "GPU hours: 2.0 on H100."
+    assert as_dict(plan, {uses[0]: 0.1}, 1)["estimated_seconds"] == pytest.approx(9.0)
+    assert as_dict(plan, {uses[0]: 0.1}, 1)["estimated_from"] == "stored timings"
+    both = as_dict(plan_of([FLAT, *NINE]), {uses[1]: 0.1}, 1)
+    assert both["estimated_seconds"] == pytest.approx(106.0), both
+    assert both["estimated_from"] == "stored timings and measured passes, a core a worker"
+
+
+def test_what_was_timed_nowhere_is_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = "Estimated time: unknown; {} was timed neither here nor where we measured."
+    assert unknown.format("m") in plan_summary(plan_of(NINE), {}, 1)
+    monkeypatch.setattr(ToyBackbone, "timings", (Timing("CPU", 2.0, 0.5), Timing("H100", 9.0, 0.0)), raising=False)
+    said = plan_summary(plan_of([FLAT, *NINE]), {}, 1)
+    assert unknown.format("flat") in said and "GPU hours: not measured." in said
+
+
+def test_networks_of_ours_know_what_they_took() -> None:
+    own, half = Diffusion(size=(512, 512)).timings, Diffusion(size=(256, 512)).timings
+    assert [one.device for one in own] == ["CPU"] and own[0].a_pass > 5 > own[0].a_row > 0
+    assert half[0].a_pass == pytest.approx(own[0].a_pass / 2)
+    assert Diffusion().timings == own
+    assert not Diffusion(dtype="bfloat16").timings and not Diffusion("some/model").timings
+    assert 0 < Diffusion("shapes").timings[0].a_pass < 0.5
+    assert 0 < Clip("shapes").timings[0].a_pass < Clip().timings[0].a_pass and not Clip("openai/another").timings
