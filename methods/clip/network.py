@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
@@ -33,7 +35,7 @@ from methods.clip.text import TextBank
 from methods.hub import reason
 from methods.quiet import quiet
 
-WINDOWS = 32  # windows of one image that go through the tower together
+WINDOWS = 32  # windows of one image that go through a network together, where each image goes alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +83,29 @@ class ClipNetwork:
         return weight.dtype
 
     def features(self, images: Sequence[Image], asked: ClipPass, depth: int) -> ClipBatch:
-        """Features of images that have one size after resizing; they go through the tower as one batch."""
-        sizes = {target_size(image, asked.resize, self.patch, self.native) for image in images}
-        (size,) = sizes
+        """Features of images. Windows of one shape go through the tower together, as many a call as there are images,
+        whosever they are, and a call that is not full has copies: so no image depends on its company."""
+        tilings = [self._tiling(image, asked) for image in images]
+        step, groups = len(images) if asked.of_few_shapes else 1, list[OfOneShape]()
+        for shape in dict.fromkeys(tiling.window for tiling in tilings):
+            own = [place for place, tiling in enumerate(tilings) if tiling.window == shape]
+            windows = torch.split(torch.cat([self._windows(images[place], tilings[place]) for place in own]), step)
+            parts = [self.block_inputs(_filled(part, step), depth, asked.positions) for part in windows]
+            inputs = [torch.cat(held) if len(held) > 1 else held[0] for held in zip(*parts, strict=True)]
+            ends = accumulate((len(tilings[place].corners) for place in own), initial=0)
+            where = {place: slice(*pair) for place, pair in zip(own, pairwise(ends), strict=True)}
+            groups.append(OfOneShape(inputs, step, where))
+        return ClipBatch(self, groups, tilings, images)
+
+    def _tiling(self, image: Image, asked: ClipPass) -> Tiling:
+        """How an image is cut."""
+        size = target_size(image, asked.resize, self.patch, self.native)
         size = whole_sides(size, asked.multiple, asked.window or 0)
-        tiling = tile(size, asked.window, asked.stride, self.patch)
-        pixels = torch.stack([torch.from_numpy(normalised(image, size, self.rule)) for image in images])
-        cut = cut_windows(pixels, tiling)
-        groups = torch.split(cut, WINDOWS) if len(images) == 1 else [cut]
-        parts = [self.block_inputs(part, depth, asked.positions) for part in groups]
-        inputs = [torch.cat([part[place] for part in parts]) for place in range(depth)]
-        return ClipBatch(self, inputs, tiling, images)
+        return tile(size, asked.window, asked.stride, self.patch)
+
+    def _windows(self, image: Image, tiling: Tiling) -> Tensor:
+        """What the tower is shown of an image (windows, 3, height, width)."""
+        return cut_windows(torch.from_numpy(normalised(image, tiling.size, self.rule))[None], tiling)
 
     @torch.no_grad()
     def block_inputs(self, pixels: Tensor, depth: int, positions: str) -> list[Tensor]:
@@ -241,13 +255,38 @@ class ClipFeatures:
         return values.reshape(len(values), *(grid or self.grid), -1)
 
 
-class ClipBatch(Sequence[ClipFeatures]):
-    """Features of every image of a batch, in order. joint: those of all of them, image after image, as if they were the
-    windows of one; what every method of the family asks of the last block is made once."""
+@dataclass(frozen=True, eq=False)
+class OfOneShape:
+    """Windows of one shape. inputs: of all of them, one after the other, and of the copies that fill up the last call.
+    step: windows of a call. where: by image, which are its own."""
 
-    def __init__(self, network: ClipNetwork, inputs: Sequence[Tensor], tiling: Tiling, images: Sequence[Image]):
-        self.network, self._inputs, self._tiling, self._images = network, inputs, tiling, images
-        self.joint = JointFeatures(network, inputs, tiling, images[0])
+    inputs: Sequence[Tensor]
+    step: int
+    where: Mapping[int, slice]
+
+    def calls_of(self, place: int) -> range:
+        """The numbers of the calls in which the windows of an image are."""
+        own = self.where[place]
+        return range(own.start // self.step, -(-own.stop // self.step))
+
+    def of(self, values: Mapping[int, Tensor], place: int) -> Tensor:
+        """Of values (windows of a call, ..), by call, those of one image."""
+        own = self.where[place]
+        starts = {call: call * self.step for call in self.calls_of(place)}
+        parts = [values[call][max(0, own.start - at) : own.stop - at] for call, at in starts.items()]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class ClipBatch(Sequence[ClipFeatures]):
+    """Features of every image of a batch, in order; and what went through the tower together, for who reads a batch."""
+
+    def __init__(
+        self, network: ClipNetwork, groups: Sequence[OfOneShape], tilings: Sequence[Tiling], images: Sequence[Image]
+    ):
+        self.network, self.tilings = network, tilings
+        self._images, self._groups = images, {place: group for group in groups for place in group.where}
+        one_call = len(groups) == 1 and len(groups[0].inputs[0]) == groups[0].step
+        self._joint = JointFeatures(network, groups[0].inputs, tilings[0], images[0]) if one_call else None
 
     def __len__(self) -> int:
         return len(self._images)
@@ -260,17 +299,38 @@ class ClipBatch(Sequence[ClipFeatures]):
         if isinstance(place, slice):
             return [self[one] for one in range(len(self))[place]]
         number = range(len(self))[place]
-        inputs = [self.of(tokens, number) for tokens in self._inputs]
-        return ClipFeatures(self.network, inputs, self._tiling, self._images[number])
+        group = self._groups[number]
+        inputs = [tokens[group.where[number]] for tokens in group.inputs]
+        return ClipFeatures(self.network, inputs, self.tilings[number], self._images[number])
 
-    def of(self, values: Tensor, place: int) -> Tensor:
-        """Of values (images · windows, ..) those of one image."""
-        count = len(self._tiling.corners)
-        return values[place * count : (place + 1) * count]
+    def by_place(self, make: Callable[[ClipFeatures], Tensor], places: Sequence[int]) -> Iterator[Tensor]:
+        """What is made of the windows of every call, as if they were those of one image, image by image. It is kept
+        until the last image that needs it."""
+        needs = {
+            place: [(id(self._groups[place]), call) for call in self._groups[place].calls_of(place)] for place in places
+        }
+        left, made = Counter(key for keys in needs.values() for key in keys), dict[tuple[int, int], Tensor]()
+        for place, keys in needs.items():
+            group = self._groups[place]
+            for key in keys:
+                if key not in made:
+                    made[key] = make(self._call(place, key[1]))
+            yield group.of({call: made[key] for key in keys for call in key[1:]}, place)
+            left.subtract(keys)
+            for key in keys:
+                if not left[key]:
+                    del made[key]
+
+    def _call(self, place: int, call: int) -> ClipFeatures:
+        """The windows of a call in which an image has some; `image` is nobody's to look at."""
+        group = self._groups[place]
+        own = slice(call * group.step, (call + 1) * group.step)
+        inputs = [tokens[own] for tokens in group.inputs]
+        return self._joint or ClipFeatures(self.network, inputs, self.tilings[place], self._images[place])
 
 
 class JointFeatures(ClipFeatures):
-    """Features of all windows of several images; `image` is the first one's, and nobody's to look at."""
+    """Features of a batch that is one call; what every method of the family asks of the last block is made once."""
 
     @cached_property
     def _last(self) -> Projected:
@@ -279,6 +339,12 @@ class JointFeatures(ClipFeatures):
     def project(self, place: int = 0) -> Projected:
         """As ClipFeatures'; of the last block, which all methods read, made once."""
         return super().project(place) if place else self._last
+
+
+def _filled(windows: Tensor, step: int) -> Tensor:
+    """As many windows as a call takes, with copies of the first behind them."""
+    missing = step - len(windows)
+    return torch.cat([windows, windows[:1].expand(missing, -1, -1, -1)]) if missing else windows
 
 
 def cut_windows(pixels: Tensor, tiling: Tiling) -> Tensor:

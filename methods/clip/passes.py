@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from harness.contracts import ModelError, Parts, Recipe
 
+AS_IT_IS = ("shown", "window")
+
 
 def block_inputs(depth: int) -> Parts:
     """The parts `input:1` (what enters the last block) to `input:depth` (that of the depth-th block from the end)."""
@@ -19,10 +21,10 @@ class ClipPass:
     """One run of the vision tower over an image, whole or in windows.
 
     resize: "native" stretches to the model's own square; a number is the short side in pixels, aspect kept; "shown"
-    takes the image as it is given. The last pixels of a side that is not whole patches are not seen. window, stride:
-    pixels; None is the whole image, and half a window. positions: how the position table is brought to another grid,
-    see `methods.clip.positions`. multiple: sides are made multiples of so many pixels, see
-    `methods.clip.pixels.whole_sides`; 0 leaves them. Its parts are those of `block_inputs`.
+    takes the image as it is given, and so does "window", of windows that a protocol cut. The last pixels of a side that
+    is not whole patches are not seen. window, stride: pixels; None is the whole image, and half a window. positions:
+    how the position table is brought to another grid, see `methods.clip.positions`. multiple: sides are made multiples
+    of so many pixels, see `methods.clip.pixels.whole_sides`; 0 leaves them. Its parts are those of `block_inputs`.
     """
 
     encodes_words: ClassVar[bool] = False
@@ -34,7 +36,7 @@ class ClipPass:
     multiple: int = 0
 
     def __post_init__(self) -> None:
-        if self.resize not in ("native", "shown") and (isinstance(self.resize, str) or self.resize < 1):
+        if self.resize not in ("native", *AS_IT_IS) and (isinstance(self.resize, str) or self.resize < 1):
             raise ValueError(f"resize is {self.resize!r}; give 'native', 'shown' or the short side in pixels.")
         for name, value in (("window", self.window), ("stride", self.stride)):
             if value is not None and value < 1:
@@ -51,6 +53,12 @@ class ClipPass:
     def batched(self) -> bool:
         """Whether images of any size become inputs of one shape, so that they can go through the tower together."""
         return self.resize == "native" and self.window is None
+
+    @property
+    def of_few_shapes(self) -> bool:
+        """Whether images, or their windows, have one shape but for a few: then they go through the tower together. A
+        whole image of its own size goes alone, since a call of its shape would be filled up with copies of it."""
+        return self.resize in ("native", "window") or self.window is not None
 
 
 def check_depth(depth: int, blocks: int) -> None:

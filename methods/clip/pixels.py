@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from harness.contracts import Image, ModelError
+from methods.clip.passes import AS_IT_IS
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -87,7 +88,7 @@ def target_size(image: Image, resize: int | str, patch: int, native: int) -> tup
     if resize == "native":
         return native, native
     height, width = image.shape[:2]
-    scale = 1.0 if resize == "shown" else int(resize) / min(height, width)
+    scale = 1.0 if resize in AS_IT_IS else int(resize) / min(height, width)
     return max(patch, int(height * scale + 0.5)), max(patch, int(width * scale + 0.5))
 
 

@@ -11,6 +11,7 @@ AUTO = "auto"
 CUTTING = ("resize", "window", "stride")
 View: TypeAlias = tuple[int | str, int | None, int | None]  # resize, window and stride of a ClipPass
 SHOWN: View = ("shown", None, None)
+CUT: View = ("window", None, None)
 
 
 class Cutting(Protocol):
@@ -69,4 +70,4 @@ def resolved_view(reader: Cutting, published: View, protocol: ProtocolSettings) 
             f"{type(reader).__name__}'s {written[0]} is {value!r}, and the protocol {does}: an image would be cut "
             f"twice; leave {' and '.join(written)} at {AUTO!r}, or take resize and window out of the protocol"
         )
-    return dict(zip(CUTTING, SHOWN, strict=True))
+    return dict(zip(CUTTING, CUT if protocol.window else SHOWN, strict=True))

@@ -46,12 +46,12 @@ def planned(use: str, protocol: ProtocolSettings, **settings: Any) -> PlannedRun
 @pytest.mark.parametrize("protocol", [CUT, WHOLE, ProtocolSettings("all", window=64, stride=32)])
 def test_a_method_leaves_it_to_a_protocol_that_resizes_or_cuts(protocol: ProtocolSettings) -> None:
     one = planned("methods.sclip:SCLIP", protocol, model="shapes")
-    shown = {"resize": "shown", "window": None, "stride": None}
+    shown = {"resize": "window" if protocol.window else "shown", "window": None, "stride": None}
     assert one.run.method.as_dict() == {"model": "shapes", **shown}
     settings = one.record["method"]["settings"]
     assert {name: settings[name] for name in shown} == shown and one.resolved == shown
     (request,) = one.passes
-    assert (request.resize, request.window) == ("shown", None)  # type: ignore[attr-defined]
+    assert (request.resize, request.window) == (shown["resize"], None)  # type: ignore[attr-defined]
 
 
 def test_by_itself_it_cuts_as_published_and_the_id_holds_the_values() -> None:
@@ -78,7 +78,7 @@ def test_a_method_around_a_method_resolves_the_inner_one() -> None:
     inner = "methods.naclip:NACLIP(model=shapes, std=2)"
     one = planned("methods.pamr:PAMR", CUT, method=inner, iterations=1)
     text = one.run.method.as_dict()["method"]
-    assert text == "methods.naclip:NACLIP(model=shapes, std=2, resize=shown, window=null, stride=null)"
+    assert text == "methods.naclip:NACLIP(model=shapes, std=2, resize=window, window=null, stride=null)"
     with pytest.raises(GridError, match="NACLIP's window is 64"):
         planned("methods.pamr:PAMR", CUT, method="methods.naclip:NACLIP(model=shapes, window=64)")
 
@@ -86,7 +86,7 @@ def test_a_method_around_a_method_resolves_the_inner_one() -> None:
 def test_the_plan_says_who_yields() -> None:
     cells = [cell("methods.sclip:SCLIP", CUT, model="shapes"), cell("methods.controls:OneClass", CUT)]
     (line,) = [one for one in plan_summary(plans.make("x", cells, 2), {}, 1) if "left to it" in one]
-    assert "(resize=shown, stride=None, window=None)" in line and "OneClass" not in line
+    assert "(resize=window, stride=None, window=None)" in line and "OneClass" not in line
 
 
 def test_it_is_exit_2_in_a_sentence(tmp_path: Path) -> None:

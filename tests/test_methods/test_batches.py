@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,8 +20,12 @@ from harness.contracts import Query, Recipe, Vocabulary
 from harness.recipes import loading
 from harness.work.batch_reading import in_batches
 from harness.work.passes import joined_requests
+from methods.clip import Clip
 from methods.diffusion import Diffusion, row_calls
 from methods.diffusion.row_calls import rows_of_a_call
+from methods.naclip import NACLIP
+from methods.resclip import ResCLIP
+from methods.sclip import SCLIP
 from methods.stableseg import StableSeg
 from perf.launches import IMAGES, clip_heads, diffusion_readers, launches_of
 
@@ -135,6 +140,35 @@ def test_a_batch_is_read_as_its_images_are(name: str, ask: Ask) -> None:
         alone = reader.read({request: batch[place] for request, batch in held.items()}, query.vocabulary)
         assert together[place].shape == alone.shape
         torch.testing.assert_close(together[place], alone, rtol=1e-4, atol=2e-5)
+
+
+CUT = {"resize": 96, "window": 64, "stride": 32}
+
+
+@pytest.mark.parametrize(
+    ("view", "calls"),
+    [
+        (CUT, {(64, 64): 6}),  # of 4, 8 and 4 windows
+        ({"resize": "window", "window": None, "stride": None}, {(60, 40): 1, (64, 64): 1}),
+        ({"resize": "shown", "window": None, "stride": None}, {(60, 40): 1, (64, 64): 2}),
+    ],
+)
+def test_windows_go_through_a_tower_in_full_calls_and_have_the_same_bits_in_any_company(
+    view: dict[str, Any], calls: dict[tuple[int, int], int], ask: Ask
+) -> None:
+    readers = [NACLIP("shapes", **view), SCLIP("shapes", **view), ResCLIP("shapes", rcs_blocks=(2, 3), **view)]
+    backbone, own, seen = Clip("shapes"), ask("own", "dog", "cat", size=(60, 40)), list[tuple[int, ...]]()
+    counting = backbone.network.tower.embeddings.patch_embedding.register_forward_pre_hook(
+        lambda _, given: seen.append(tuple(given[0].shape))
+    )
+    wide, tall = ask("wide", "car", "tree", "sky", size=(40, 70)), ask("tall", "sky", size=(90, 35))
+    first = in_a_batch(backbone, readers, [FILLER, own, FILLER], [1])
+    counting.remove()
+    alone = 1 if view["resize"] == "shown" else 3
+    assert Counter(seen) == {(alone, 3, *shape): count for shape, count in calls.items()}
+    for company, asked in (([wide, own, tall], [0, 1, 2]), ([tall, own, wide], [1]), ([own, own, FILLER], [1])):
+        found = in_a_batch(backbone, readers, company, asked)
+        assert all(torch.equal(one, other) for one, other in zip(first, found, strict=True)), company
 
 
 def test_readers_that_ask_for_the_same_maps_share_them_and_leave_them_as_they_are(
