@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-
 @dataclass(frozen=True)
 class DAAM(StableSeg):
     """Heat maps in the manner of DAAM (castorini/daam, daam/trace.py).

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-
 @dataclass(frozen=True)
 class DiffSegmenter(StableSeg):
     """DiffSegmenter (VCG-team/DiffSegmenter, open_vocabulary/*/ptp_stable_best.py).

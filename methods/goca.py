@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-
 @dataclass(frozen=True)
 class GoCAVanilla(StableSeg):
     """The baseline that GoCA compares itself with (Darkbblue/goca, src-main; arXiv 2603.06178).

@@ -1,7 +1,7 @@
 """Nothing flows in; a page flows out: what reading attention costs beside the library's plain forward of the same UNet.
 
 The UNet has the real shapes of Stable Diffusion 1.x and random weights. Four ways to spend one forward per image, with
-20 classes in one prompt of 77 tokens:
+at most 20 classes in a prompt of 77 tokens, and where there are more, as many prompts and rows an image as they take:
 
     plain       the library's forward, nothing read
     class maps  this project's reading: cross-attention of all 16 layers, joined to scores (refine: none)
@@ -9,12 +9,12 @@ The UNet has the real shapes of Stable Diffusion 1.x and random weights. Four wa
     published   explicit probabilities of every head of all 32 attentions, kept until the forward ends, then joined and
                 multiplied: how tools that store attention do it
 
-Times of all ways are taken in one process, in turns: on a CPU the processor's time (other work on the machine hardly
-counts), on a GPU the clock's. Memory is that of one first forward, each way in a process of its own, in which freed
-memory goes back at once, so that the mark shows what is held and not how the heap was cut up. On a GPU all batch sizes
-are measured, in bfloat16.
+Only with one prompt, the last way: seven would take 23 GiB. Times of all ways are taken in one process, in turns: on a
+CPU the processor's time (other work on the machine hardly counts), on a GPU the clock's. Memory is that of one first
+forward, each way in a process of its own, in which freed memory goes back at once, so that the mark shows what is held
+and not how the heap was cut up. On a GPU all batch sizes are measured, in bfloat16.
 
-    python -m perf.attention_cost [--rounds 3] [--threads 1] [--batches 1 2 4 8 16 32] > perf/attention_cost.md
+    python -m perf.attention_cost [--rounds 3] [--threads 1] [--batches 1 2 4 8 16 32] [--classes 20] > PAGE
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ SHAPES = {
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
 }
-CLASSES, TOKENS, WIDTH, TIMESTEP = 20, 77, 768, 1
+IN_A_PROMPT, TOKENS, WIDTH, TIMESTEP = 20, 77, 768, 1  # classes of two tokens and a word between them
 WAYS = ("plain", "class maps", "sar", "published")
 MIB = 2**20
 
@@ -65,21 +65,22 @@ MIB = 2**20
 class Bench:
     """The network with random weights, a batch of latents, and the four ways."""
 
-    def __init__(self, batch: int, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, batch: int, classes: int, device: str, dtype: torch.dtype) -> None:
         torch.manual_seed(0)
         self.device, self.dtype = device, dtype
+        self.prompts = prompts_of(classes)
         self.unet = random_unet(device, dtype)
         self.latents = torch.randn(batch, 4, 64, 64).to(device, dtype)
         self.states = torch.randn(1, TOKENS, WIDTH).to(device, dtype)
-        self.places = tuple((place, (5 + 3 * place, 6 + 3 * place)) for place in range(CLASSES))
         self.network = self._network(str(dtype).removeprefix("torch."))
-        self.vocabulary = Vocabulary(tuple((f"class {place}",) for place in range(CLASSES)))
+        self.vocabulary = Vocabulary(tuple((f"class {place}",) for place in range(classes)))
 
     def run(self, way: str) -> None:
         """One forward of the batch with everything that the way wants of it."""
         with torch.no_grad():
             if way == "plain":
-                self.unet(self.latents, TIMESTEP, encoder_hidden_states=self._all_states())
+                for _ in self.prompts:
+                    self.unet(self.latents, TIMESTEP, encoder_hidden_states=self._all_states())
             elif way == "published":
                 self._published()
             else:
@@ -90,7 +91,9 @@ class Bench:
     def _ours(self, method: StableSeg) -> None:
         ((request, parts),) = method.passes().items()
         batch = len(self.latents)
-        rows = [[UNetRow(image, 0, Prompt("", self.places))] for image in range(batch)]
+        rows = [
+            [UNetRow(image, number, prompt) for number, prompt in enumerate(self.prompts)] for image in range(batch)
+        ]
         queries = [Query(str(image), torch.zeros(1, 1, 3).byte().numpy(), self.vocabulary) for image in range(batch)]
         contents = [self.network.latent] * batch
         wanted = self.network.wanted(parts)
@@ -117,8 +120,8 @@ class Bench:
     def _scores(self, probabilities: Tensor) -> Tensor:
         side = int(probabilities.shape[1] ** 0.5)
         mean = probabilities.float().mean(dim=0)
-        planes = torch.stack([mean[:, list(tokens)].mean(dim=1) for _, tokens in self.places])
-        planes = planes.reshape(1, CLASSES, side, side)
+        planes = torch.stack([mean[:, list(tokens)].mean(dim=1) for _, tokens in self.prompts[0].places])
+        planes = planes.reshape(1, len(planes), side, side)
         return stretched(F.interpolate(planes, size=(64, 64), mode="bilinear", align_corners=False)[0])
 
     def _all_states(self) -> Tensor:
@@ -152,6 +155,19 @@ class Storing:
         return attn.to_out[1](attn.to_out[0](mixed))
 
 
+def prompts_of(classes: int) -> tuple[Prompt, ...]:
+    """Each filled in order; the words themselves are nobody's to read."""
+    shared = [range(start, min(start + IN_A_PROMPT, classes)) for start in range(0, classes, IN_A_PROMPT)]
+    return tuple(
+        Prompt(str(number), tuple((place, (5 + 3 * at, 6 + 3 * at)) for at, place in enumerate(held)))
+        for number, held in enumerate(shared)
+    )
+
+
+def ways_of(classes: int) -> tuple[str, ...]:
+    return WAYS if classes <= IN_A_PROMPT else WAYS[:-1]
+
+
 def random_unet(device: str, dtype: torch.dtype) -> Any:
     """Weights of about the right size; one block of numbers again and again, since it takes a second, not a minute."""
     with torch.device("meta"):
@@ -177,11 +193,11 @@ def seconds_of(work: Callable[[], object], device: str) -> float:
     return clock() - started
 
 
-def times(batch: int, device: str, dtype: torch.dtype, rounds: int) -> dict[str, list[float]]:
+def times(batch: int, classes: int, device: str, dtype: torch.dtype, rounds: int) -> dict[str, list[float]]:
     """Seconds of every way, in turns after one warm round. A way that runs out of GPU memory has none."""
-    bench, found = Bench(batch, device, dtype), {way: list[float]() for way in WAYS}
+    bench, found = Bench(batch, classes, device, dtype), {way: list[float]() for way in ways_of(classes)}
     for number in range(rounds + 1):
-        for way in WAYS:
+        for way in found:
             try:
                 taken = seconds_of(lambda way=way: bench.run(way), device)
             except torch.cuda.OutOfMemoryError:
@@ -191,9 +207,9 @@ def times(batch: int, device: str, dtype: torch.dtype, rounds: int) -> dict[str,
     return found
 
 
-def memory(way: str, batch: int, device: str, dtype: torch.dtype) -> float:
+def memory(way: str, batch: int, classes: int, device: str, dtype: torch.dtype) -> float:
     """MiB that the first forward takes at its peak, above what the process held before it."""
-    bench = Bench(batch, device, dtype)
+    bench = Bench(batch, classes, device, dtype)
     if device == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -211,17 +227,18 @@ def _status(key: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
 
 
-def memory_apart(way: str, batch: int, dtype: str) -> float | None:
+def memory_apart(way: str, batch: int, classes: int, dtype: str) -> float | None:
     """`memory` in a process of its own; None when it ran out."""
     command = [sys.executable, "-m", "perf.attention_cost", "--way", way, "--batches", str(batch), "--dtype", dtype]
+    command += ["--classes", str(classes)]
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**17)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     return float(json.loads(done.stdout)) if done.returncode == 0 else None
 
 
-def page(batches: Sequence[int], device: str, dtype: str, rounds: int) -> str:
+def page(batches: Sequence[int], classes: int, device: str, dtype: str, rounds: int) -> str:
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
-    settings = f"{dtype}, 64 x 64 latents, {CLASSES} classes, median of {rounds} rounds"
+    settings = f"{dtype}, 64 x 64 latents, {classes} classes, median of {rounds} rounds"
     lines = [
         "# What reading attention costs", "",
         "Output of `python -m perf.attention_cost`; the ways, and what is measured, are described there.", "",
@@ -231,11 +248,11 @@ def page(batches: Sequence[int], device: str, dtype: str, rounds: int) -> str:
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for batch in batches:
-        taken = times(batch, device, getattr(torch, dtype), rounds)
+        taken = times(batch, classes, device, getattr(torch, dtype), rounds)
         if device == "cuda":
             torch.cuda.empty_cache()
-        peaks = {way: memory_apart(way, batch, dtype) for way in WAYS}
-        lines += [cost_row(way, batch, taken, peaks) for way in WAYS]
+        peaks = {way: memory_apart(way, batch, classes, dtype) for way in taken}
+        lines += [cost_row(way, batch, taken, peaks) for way in taken]
     return "\n".join(lines)
 
 
@@ -256,6 +273,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32] if device == "cuda" else [1])
+    parser.add_argument("--classes", type=int, default=IN_A_PROMPT)
     parser.add_argument("--dtype", default="bfloat16" if device == "cuda" else "float32")
     parser.add_argument("--threads", type=int, help="of the CPU; default: as torch decides")
     parser.add_argument("--way", choices=WAYS, help="only print the peak memory of one way, in MiB")
@@ -263,9 +281,11 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.way:
-        print(json.dumps(memory(options.way, options.batches[0], device, getattr(torch, options.dtype))))
+        print(
+            json.dumps(memory(options.way, options.batches[0], options.classes, device, getattr(torch, options.dtype)))
+        )
         return
-    print(page(options.batches, device, options.dtype, options.rounds))
+    print(page(options.batches, options.classes, device, options.dtype, options.rounds))
 
 
 if __name__ == "__main__":

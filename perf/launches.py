@@ -25,7 +25,7 @@ import thin_models
 from launches import Launches
 from pretend_gpu import pretend_gpu
 
-from harness.contracts import Batch, Origin, ProtocolSettings, Query, Recipe, Run, Sample
+from harness.contracts import Batch, Image, Origin, ProtocolSettings, Query, Recipe, Run, Sample
 from harness.foreign.calls import Guard
 from harness.work.batch_work import BatchWork
 from harness.work.slots import filler, read_places
@@ -82,10 +82,11 @@ def encode_words(network: Any, reader: Any, query: Query) -> None:
     network.told(request.timestep)
 
 
-def rows_of(opened: OpenNetwork, readers: Sequence[Any], classes: int) -> None:
+def rows_of(opened: OpenNetwork, readers: Sequence[Any], classes: int, images: Sequence[Image] | None = None) -> None:
     """One batch done, from images to rows."""
     names = thin_models.names(classes)
-    samples = {query.image_id: query.image for query in thin_models.queries(IMAGES, [classes] * IMAGES)}
+    given = [query.image for query in thin_models.queries(IMAGES, [classes] * IMAGES)] if images is None else images
+    samples = {f"image {number}": image for number, image in enumerate(given)}
 
     def load(image_id: str, check: Any) -> tuple[Sample, Origin]:
         image = samples[image_id]
@@ -102,7 +103,7 @@ def rows_of(opened: OpenNetwork, readers: Sequence[Any], classes: int) -> None:
     told: Any = done.rows
     rows = told() if callable(told) else told
     failed = [row.error for row in rows if row.status != "ok"]
-    if failed or len(rows) != IMAGES * len(runs):
+    if failed or len(rows) != len(samples) * len(runs):
         raise SystemExit(f"{len(failed)} rows failed: {failed[:1]}")
 
 

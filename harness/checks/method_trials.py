@@ -161,7 +161,7 @@ def remembers_nothing(trial: Trial) -> str:
 
 def batches(trial: Trial) -> str:
     """Three images together equal the same three alone, but for the last bits of floats."""
-    if not trial.world.reads:
+    if not trial.world.together:
         return "it looks at one image at a time"
     changed, worst = 0.0, 0.0
     for query, answer in zip(trial.queries, trial.world.answers(*trial.queries), strict=True):
@@ -181,7 +181,7 @@ def batches(trial: Trial) -> str:
 
 def ignores_its_company(trial: Trial) -> str:
     """In a batch of the same shape, other neighbours change nothing at all; nor do other passes of a fresh network."""
-    if not trial.world.reads:
+    if not trial.world.together:
         return "it looks at one image at a time"
     query, *others = trial.queries
     strangers = [Query(f"not {one.image_id}", 255 - one.image, query.vocabulary) for one in others]

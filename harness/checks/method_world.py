@@ -16,9 +16,10 @@ from harness.foreign.calls import Guard
 from harness.foreign.lending import Lent, LentFeatures, LentValue
 from harness.foreign.shared import CLAUSE as SHARED
 from harness.foreign.shared import Shared
-from harness.protocol.offering import segmented
+from harness.protocol.offering import segmented, segments_together
 from harness.recipes import loading
-from harness.work.passes import features_of
+from harness.work.batch_reading import in_batches, segmented_together
+from harness.work.passes import by_backbone, features_of, served
 
 
 class WatchedFeatures(Mapping[Pass, Features]):
@@ -65,11 +66,21 @@ class World:
         """Whether it reads networks' passes; else it looks at one image at a time."""
         return isinstance(self.method, Reader)
 
+    @property
+    def together(self) -> bool:
+        """Whether several images are answered for in one call, of a network or of its own."""
+        return self.reads or segments_together(self.method)
+
     def answers(self, *queries: Query) -> list[NDArray[Any]]:
-        """One answer a query; for a reader all of them go through the networks together. Images are given as copies."""
+        """One answer a query; for a reader all of them go through the networks together, and what has a batch form is
+        asked by it where there are several. Images are given as copies."""
         given = [Query(query.image_id, query.image.copy(), query.vocabulary) for query in queries]
         with self._looked_at():
-            if self.reads:
+            if len(given) > 1 and self.reads and in_batches(self.method):
+                answers = self._read_batch(given)
+            elif len(given) > 1 and segments_together(self.method):
+                answers = self._segment_batch(given)
+            elif self.reads:
                 answers = [self._read(held, one) for held, one in zip(self._features(*given), given, strict=True)]
             else:
                 answers = [self._segment(one) for one in given]
@@ -111,6 +122,22 @@ class World:
         names = LentValue(query.vocabulary, "vocabulary")
         verb = partial(segmented, self.method, query.image, query.image_id, names.value)
         return array_of(self._ask(self._recipe, query.image_id, verb, (names,)))
+
+    def _read_batch(self, queries: Sequence[Query]) -> list[NDArray[Any]]:
+        batches: dict[Pass, Sequence[Features]] = {}
+        for recipe, wanted in by_backbone(self.needs).items():
+            batches |= served(recipe, self.networks[recipe], queries, wanted, partial(self._run, recipe))
+        self._ran.update(self.networks)
+        names = LentValue([query.vocabulary for query in queries], "vocabulary")
+        verb = partial(self.method.read_batch, batches, dict(enumerate(names.value)))
+        found = self._ask(self._recipe, "", verb, (names,))
+        return [array_of(found[place]) for place in range(len(queries))]
+
+    def _segment_batch(self, queries: Sequence[Query]) -> list[NDArray[Any]]:
+        names = LentValue([query.vocabulary for query in queries], "vocabulary")
+        images = [query.image for query in queries]
+        verb = partial(segmented_together, self.method, images, names.value, foreign=False)
+        return [array_of(one) for one in self._ask(self._recipe, "", verb, (names,))]
 
     def _open(self, recipe: Recipe, function: Callable[[], Any]) -> Any:
         return self._ask(recipe, "", function, opening=True)

@@ -69,6 +69,7 @@ from harness.contracts.paths import expanded
 from harness.contracts.plug_ins import (
     Asked,
     Backbone,
+    BatchMethod,
     BatchReader,
     Benchmark,
     Finisher,
@@ -80,6 +81,7 @@ from harness.contracts.plug_ins import (
     Pass,
     Reader,
     Tagger,
+    Timing,
 )
 from harness.contracts.rows import Row, Rows
 from harness.contracts.rules import LabelRule, NameFile, ProtocolSettings
@@ -112,6 +114,7 @@ __all__ = [
     "Backbone",
     "Batch",
     "BatchDone",
+    "BatchMethod",
     "BatchReader",
     "Benchmark",
     "DataError",
@@ -150,6 +153,7 @@ __all__ = [
     "Scoring",
     "Shard",
     "Tagger",
+    "Timing",
     "Traits",
     "Truth",
     "Vocabulary",

@@ -36,6 +36,7 @@ def id_of_run(record: Mapping[str, Any]) -> str:
     }  # fmt: skip
     if record["backbones"]:
         content["backbones"] = _essences(record["backbones"])
+    if record["batch"] is not None:
         content["batch"] = record["batch"]
     return digest(content)
 

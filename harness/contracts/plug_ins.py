@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,22 @@ class Method(Protocol):
     """
 
     def segment(self, image: Image, vocabulary: Vocabulary) -> LabelMap | Scores: ...
+
+
+@runtime_checkable
+class BatchMethod(Method, Protocol):
+    """A method that answers for all images of a batch at once, as one that holds a network of its own does.
+
+    images, vocabularies: as many as the batch has places, always; where nothing is asked stands a grey image with one
+    class, whose answer nobody looks at. So what goes through a network together keeps its shape, and the grid's `batch`
+    is in the run's id. What it answers about one image must not depend on the others, and it draws no random numbers.
+    A class that inherits the batch form and writes a `segment` of its own, or lies in another package, is asked by
+    `segment`; so is what a learner has learned.
+    """
+
+    def segment_batch(
+        self, images: Sequence[Image], vocabularies: Sequence[Vocabulary]
+    ) -> Sequence[LabelMap | Scores]: ...
 
 
 class Pass(Protocol):
@@ -108,12 +124,26 @@ class Finisher(Reader, Protocol):
     def finish(self, scores: Any, image: Image) -> Scores: ...
 
 
+class Timing(NamedTuple):
+    """What a network took where it was measured.
+
+    device: `CPU`, for the seconds of one core, or the name of a card. a_pass: seconds of one pass of one image; a_row:
+    what every run that reads it adds for an image, from its scores to its counts.
+    """
+
+    device: str
+    a_pass: float
+    a_row: float
+
+
 @runtime_checkable
 class Backbone(Protocol):
     """Holds a network and serves passes for a batch of images.
 
     run yields every requested pass once, with one Features per query, in the order of the queries. What goes through
-    the network together is the queries of one pass, always all of them, so that no float depends on other passes.
+    the network together is the queries of one pass, always all of them, so that no float depends on other passes. A
+    network that was measured may have `timings`, a Timing for each device: `--plan` estimates time by them as long as
+    nothing is stored that tells it better.
     """
 
     def run(

@@ -24,6 +24,7 @@ from harness.planning.data_now import UNREADABLE, DataNow, behind
 from harness.planning.known import Known, KnownBenchmark, KnownMethod, Plannable
 from harness.planning.overlap import overlap
 from harness.planning.planned import PlannedFit, PlannedRun, most
+from harness.protocol.offering import segments_together
 from harness.protocol.rules import PLAIN, STRETCH, effective, of_lessons, stretches
 from harness.recipes import house, identity
 
@@ -284,11 +285,12 @@ class Planner:
         rule = purpose.rule if isinstance(purpose, Labelling) else None
         protocol = protocol if rule is None else of_lessons(protocol)
         asked = method.facts if fit is None else {**method.facts, "artefact": fit.artefact_id}
+        together = bool(method.backbones) or (fit is None and segments_together(method.built))
         record: dict[str, Any] = {
             "identity": identity.SCHEME, "harness": house.deciding(), "method": asked, "backbones": method.backbones,
             "benchmark": place.facts, "classes": list(place.classes), "names": names,
             "tagger": None if network is None else network.facts, "rule": None if rule is None else rule.facts(),
-            "images": len(place.image_ids), "batch": self._batch if method.backbones else None,
+            "images": len(place.image_ids), "batch": self._batch if together else None,
         }  # fmt: skip
         if stretches(protocol, rule):
             record["stretch"] = STRETCH

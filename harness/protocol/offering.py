@@ -7,18 +7,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from harness.contracts import (
     BACKGROUND,
     WIDE_IGNORED,
+    BatchMethod,
     Image,
     Method,
     MethodError,
     Pass,
     ProtocolSettings,
+    Reader,
     Tagger,
     Vocabulary,
     WideTruth,
@@ -82,6 +84,29 @@ def tagged(
 def segmented(method: Method, image: Image, image_id: str, vocabulary: Vocabulary) -> object:
     """What a method answers; the image's id is told to one whose signature asks for it."""
     return _told(method.segment, image_id)(image, vocabulary)
+
+
+def segments_together(method: object) -> TypeGuard[BatchMethod]:
+    """Whether a method is asked about all images of a batch at once."""
+    whole = getattr(type(method), "whole_image", False) is True
+    return not whole and not isinstance(method, Reader) and asked_by(method, "segment_batch", "segment")
+
+
+def asked_by(thing: object, form: str, plain: str) -> bool:
+    """Whether a plug-in is asked by its batch form: it has one, and nothing of it was written for a form without.
+
+    A plain verb further down than the batch form, or a class of another package, was.
+    """
+    kinds = type(thing).__mro__
+    batch, single = ([kind for kind in kinds if verb in vars(kind)][:1] for verb in (form, plain))
+    if not batch:
+        return False
+    below = bool(single) and kinds.index(single[0]) < kinds.index(batch[0])
+    return not below and _package(batch[0]) == _package(kinds[0])
+
+
+def _package(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
 
 
 def _told(verb: Callable[..., Any], image_id: str) -> Callable[..., Any]:

@@ -1,7 +1,8 @@
-"""A reader and what passes left of a batch flow in; its answers by place flow out, asked for all of them at once.
+"""A reader and what passes left of a batch, or a method and its images, flow in; answers by place flow out, asked for
+all of them at once.
 
-Where that cannot be done (the reader raises, or leaves a trace), each image is asked for alone, by the same form: its
-numbers are the same whoever failed beside it.
+Where that cannot be done (it raises, or leaves a trace), each image is asked for alone, by the same form: its numbers
+are the same whoever failed beside it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeGuard
 
-from harness.contracts import Asked, BatchReader, Finisher, Parts, Pass, Vocabulary
+from harness.contracts import (
+    Asked,
+    BatchMethod,
+    BatchReader,
+    Finisher,
+    Image,
+    MethodError,
+    Parts,
+    Pass,
+    Query,
+    Vocabulary,
+)
 from harness.protocol.decision import bare, gives_planes_a_word
+from harness.protocol.offering import asked_by
 
 Batches = Mapping[Pass, Sequence[Any]]  # of every pass, what its backbone gave of all places
 
@@ -32,16 +45,8 @@ class OfBatch:
 
 
 def in_batches(reader: Asked) -> TypeGuard[BatchReader]:
-    """Whether a reader is asked by its batch form: it has one, and nothing of it was written for a form without.
-
-    A `read` further down than the batch form, or a class of another package, was.
-    """
-    kinds = type(reader).__mro__
-    form, plain = ([kind for kind in kinds if verb in vars(kind)][:1] for verb in ("read_batch", "read"))
-    if not form or isinstance(reader, Finisher):
-        return False
-    below = bool(plain) and kinds.index(plain[0]) < kinds.index(form[0])
-    return not below and _package(form[0]) == _package(kinds[0])
+    """Whether a reader is asked by its batch form."""
+    return not isinstance(reader, Finisher) and asked_by(reader, "read_batch", "read")
 
 
 def of_one_place(reader: BatchReader, batches: Batches, place: int) -> OfBatch:
@@ -87,5 +92,16 @@ def _known(found: object, _vocabulary: Vocabulary) -> object:
     return found
 
 
-def _package(kind: type) -> str:
-    return kind.__module__.partition(".")[0]
+def segmented_together(
+    method: BatchMethod, images: Sequence[Image], vocabularies: Sequence[Vocabulary], foreign: bool
+) -> list[object]:
+    """What a method answers about every place of a batch. MethodError when it does not answer for each."""
+    found = method.segment_batch(images, vocabularies)
+    if len(found) != len(images):
+        raise MethodError(f"its `segment_batch` gave {len(found)} answers for {len(images)} images")
+    return [bare(one) for one in found] if foreign else list(found)
+
+
+def filled(shown: Mapping[int, Query], places: int, blank: Query) -> list[Query]:
+    """A query a place, the blank one where nothing is shown."""
+    return [shown.get(place, blank) for place in range(places)]

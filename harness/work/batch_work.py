@@ -16,6 +16,7 @@ from typing import TypeAlias, TypeGuard, cast
 from harness.contracts import (
     Asked,
     Backbone,
+    BatchMethod,
     BatchReader,
     Gathering,
     Method,
@@ -32,9 +33,9 @@ from harness.contracts import (
 from harness.foreign.calls import Guard, LeftTrace, alone, left_trace
 from harness.foreign.lending import Lent, LentBatch, LentFeatures, LentValue
 from harness.protocol.decision import bare
-from harness.protocol.offering import segmented
+from harness.protocol.offering import segmented, segments_together
 from harness.recipes.code_stamp import strange
-from harness.work.batch_reading import answers, in_batches, of_one_place
+from harness.work.batch_reading import answers, filled, in_batches, of_one_place, segmented_together
 from harness.work.judge import judge_of
 from harness.work.later import Later
 from harness.work.passes import served
@@ -143,6 +144,8 @@ class BatchWork:
         whole = getattr(type(method), "whole_image", False) is True
         if whole and view > 0:
             return
+        if run.purpose.learned is None and segments_together(method):
+            return self._segment_together(run, method, view)
         for place, slot in self._seen(run, view, range(self._places)).items():
             judge = self._judges[run.run_id, place]
             (shown,) = slot.lent[:1] if whole else slot.shown(view)
@@ -150,6 +153,32 @@ class BatchWork:
                 judge.expect_whole()
             verb = partial(segmented, method, shown.image, slot.image_id or "")
             judge.hear(self._ask(run, place, view, verb, (shown,) if whole else ()), 0.0, self._later)
+
+    def _segment_together(self, run: Run, method: BatchMethod, view: int) -> None:
+        """Ask about all places at once; where that fails, about each alone, in the same shape."""
+        seen = self._seen(run, view, range(self._places))
+        if not seen:
+            return
+        started = time.perf_counter()
+        try:
+            given = self._answered(run, method, view, seen)
+        except Exception:
+            given = {}
+        seconds = (time.perf_counter() - started) / len(seen)
+        for place, slot in seen.items():
+            answered = partial(self._answered, run, method, view, {place: slot})
+            ask = partial(_answer_at, place, given, answered)
+            self._judges[run.run_id, place].hear(ask, seconds, self._later)
+
+    def _answered(self, run: Run, method: BatchMethod, view: int, seen: Mapping[int, Slot]) -> dict[int, object]:
+        """What a method answers about some places, all others blank."""
+        queries = filled({place: slot.queries[view] for place, slot in seen.items()}, self._places, self._blank)
+        names, foreign = LentValue([query.vocabulary for query in queries], "vocabulary"), strange(run.method)
+        lent = [one for slot in (self._slots[run.run_id] if foreign else seen.values()) for one in slot.lent]
+        ask = partial(segmented_together, method, [query.image for query in queries], names.value, foreign)
+        words = run.run_id, str(view)
+        found = self._guard.call(run.method.use, words, ask, (*lent, names), within=foreign)
+        return {place: found[place] for place in seen}
 
     def _serve(self, readers: Sequence[tuple[Run, Asked]], view: int, places: Sequence[int]) -> None:
         """Run every requested pass once on one view of the images at some places, and let each reader read as soon as
@@ -301,6 +330,11 @@ class BatchWork:
         elif readers:
             for place in places:
                 self._serve(readers, view, [place])
+
+
+def _answer_at(place: int, given: Mapping[int, object], ask: Callable[[], Mapping[int, object]]) -> object:
+    """What was answered about a place, or, where nothing was, what is answered now."""
+    return (given or ask())[place]
 
 
 def _bare(ask: Callable[[], object]) -> object:

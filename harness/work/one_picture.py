@@ -26,7 +26,7 @@ from harness.contracts import (
 from harness.errors import SettingsError, in_words
 from harness.foreign.calls import Guard
 from harness.protocol.decision import checked_answer, gives_planes_a_word, merged_planes, predict_views
-from harness.protocol.offering import Offer, offer, segmented
+from harness.protocol.offering import Offer, offer, segmented, segments_together
 from harness.protocol.planes import Answer
 from harness.protocol.rules import effective
 from harness.protocol.views import Cut, Window, queries, resized_image, tiling
@@ -41,7 +41,7 @@ class OpenMethod:
     """A method with its networks open, as it is under a protocol; of a learner, what lies in the artefact's folder."""
 
     def __init__(self, recipe: Recipe, artefact: str | None, rules: ProtocolSettings) -> None:
-        self._guard, self._recipe = Guard(), _resolved(recipe, rules)
+        self._guard, self._recipe, self._learned = Guard(), _resolved(recipe, rules), artefact is not None
         if loading.kind_of(loading.build(self._recipe)) == "learner" and artefact is None:
             raise SettingsError(
                 f"{recipe.use} answers once it has learned: give the artefact's folder, as a grid left it"
@@ -95,12 +95,17 @@ class OpenMethod:
     def _answer(self, query: Query, unfinished: bool) -> object:
         """What the method says of one window."""
         if not self._needs:
-            verb = partial(segmented, self._method, query.image, query.image_id, query.vocabulary)
-            return self._call(self._recipe, query.image_id, verb)
+            return self._call(self._recipe, query.image_id, partial(self._segmented, query))
         ask = lambda network: lambda function: self._call(network, query.image_id, function)  # noqa: E731
         (features,) = features_of(self._needs, [query], self._networks.__getitem__, ask)
         read: Callable[..., object] = self._method.unfinished if unfinished else self._method.read
         return self._call(self._recipe, query.image_id, partial(read, features, query.vocabulary))
+
+    def _segmented(self, query: Query) -> object:
+        """As in a sweep with batches of one image."""
+        if not self._learned and segments_together(self._method):
+            return self._method.segment_batch([query.image], [query.vocabulary])[0]
+        return segmented(self._method, query.image, query.image_id, query.vocabulary)
 
     def _open(self, recipe: Recipe, make: Callable[[], Any]) -> Any:
         made = self._call(recipe, "", make, opening=True)

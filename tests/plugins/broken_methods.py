@@ -56,6 +56,33 @@ class Scribbles:
 
 
 @dataclass(frozen=True)
+class Neighbourly(Sound):
+    """Compares an image with the others of its batch."""
+
+    def segment(self, image: Any, vocabulary: Vocabulary) -> Any:
+        return self.segment_batch([image], [vocabulary])[0]
+
+    def segment_batch(self, images: Sequence[Any], vocabularies: Sequence[Vocabulary]) -> Sequence[Any]:
+        beyond = [image.mean() / 255.0 for image in images]
+        found = [by_position(*pair) for pair in zip(images, vocabularies, strict=True)]
+        for scores, own in zip(found, beyond, strict=True):
+            scores[0] += own - sum(beyond) / len(beyond)
+        return found
+
+
+@dataclass(frozen=True)
+class TwoMinds(ToyReader):
+    """Reads a batch otherwise than its images."""
+
+    def read(self, features: Mapping[Pass, Any], vocabulary: Vocabulary) -> Any:
+        return super().read(features, vocabulary)
+
+    def read_batch(self, features: Mapping[Pass, Any], vocabularies: Mapping[int, Vocabulary]) -> Mapping[int, Any]:
+        ((request, held),) = features.items()
+        return {place: self.read({request: held[place]}, words)[::-1] for place, words in vocabularies.items()}
+
+
+@dataclass(frozen=True)
 class NoNumber:
     def segment(self, image: Any, vocabulary: Vocabulary) -> Any:
         return by_position(image, vocabulary) * np.nan

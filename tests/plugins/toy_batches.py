@@ -1,4 +1,4 @@
-"""Readers of the toy world that are asked for a whole batch at once, well and badly behaved."""
+"""Readers and methods of the toy world that are asked for a whole batch at once, well and badly behaved."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from toy_world import COUNTS, ToyReader
+from toy_world import COUNTS, Boxes, ToyReader
 
-from harness.contracts import Pass, Vocabulary
+from harness.contracts import Image, Pass, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,35 @@ class Inherits(AtOnce):
     def read(self, features: Mapping[Pass, Any], vocabulary: Vocabulary) -> Any:
         COUNTS["read by its own"] += 1
         return np.flip(super().read(features, vocabulary), 0)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Colour channels of the offered classes as scores, of an image alone."""
+
+    def segment(self, image: Image, vocabulary: Vocabulary) -> Any:
+        COUNTS["segmented alone"] += 1
+        return np.stack([image[..., Boxes().classes.index(word)].astype(np.float32) for word in vocabulary.words])
+
+
+@dataclass(frozen=True)
+class Together(Apart):
+    """The same of a whole batch. moods: `one` fails where an image of ten rows is, `all` where there are several,
+    `short` forgets the last image, `scribbles` writes into the first."""
+
+    mood: str = ""
+
+    def segment(self, image: Image, vocabulary: Vocabulary) -> Any:
+        return super().segment(image, vocabulary)
+
+    def segment_batch(self, images: Sequence[Image], vocabularies: Sequence[Vocabulary]) -> Sequence[Any]:
+        shown = [image for image in images if image.shape != (64, 64, 3)]
+        COUNTS[f"{len(shown)} of {len(images)} at once"] += 1
+        if (self.mood == "all" and len(shown) > 1) or (self.mood == "one" and any(len(one) == 10 for one in shown)):
+            raise RuntimeError("too many")
+        if self.mood == "scribbles":
+            images[0].setflags(write=True)
+            images[0][:] = 0
+        answers = [super(Together, self).segment(*pair) for pair in zip(images, vocabularies, strict=True)]
+        COUNTS["segmented alone"] -= len(images)
+        return answers[:-1] if self.mood == "short" else answers

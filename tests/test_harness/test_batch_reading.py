@@ -39,9 +39,7 @@ def rows_of(*cells: Cell) -> dict[str, dict[str, Row]]:
 
 
 def at_once(mood: str = "", kind: str = "AtOnce", protocol: ProtocolSettings | None = None) -> Cell:
-    return Cell(
-        Recipe.of(f"toy_batches:{kind}", mood=mood), "batch", "batch", protocol=protocol or ProtocolSettings()
-    )
+    return Cell(Recipe.of(f"toy_batches:{kind}", mood=mood), "batch", "batch", protocol=protocol or ProtocolSettings())
 
 
 def counted(rows: dict[str, Row]) -> dict[str, tuple[list[int], ...]]:
@@ -86,3 +84,43 @@ def test_a_read_written_further_down_is_not_passed_by() -> None:
     assert not in_batches(CLIPer("shapes")) and not in_batches(toy_world.ToyReader())
     stranger = type("Mine", (StableSeg,), {"__module__": "elsewhere.mine"})
     assert not in_batches(stranger("shapes"))
+
+
+def together(mood: str = "", protocol: ProtocolSettings | None = None) -> Cell:
+    return at_once(mood, "Together", protocol)
+
+
+@pytest.mark.parametrize("protocol", [ProtocolSettings(), ProtocolSettings(window=8, stride=5)])
+def test_a_method_with_a_batch_form_is_asked_once_a_batch_in_one_shape(protocol: ProtocolSettings) -> None:
+    """Ten images in batches of four: the last is filled up."""
+    plain = Cell(Recipe.of("toy_batches:Apart"), variant="plain", protocol=protocol)
+    rows = rows_of(plain, together(protocol=protocol))
+    assert counted(rows["plain"]) == counted(rows["batch"]) and len(counted(rows["batch"])) == 10
+    if not protocol.window:
+        assert [COUNTS[f"{size} of 4 at once"] for size in (4, 2)] == [2, 1] and COUNTS["segmented alone"] == 10
+
+
+@pytest.mark.parametrize(("mood", "failed"), [("one", {"002", "005", "008"}), ("all", set())])
+def test_where_a_batch_cannot_be_segmented_each_image_is_asked_for_alone_in_the_same_shape(
+    mood: str, failed: set[str]
+) -> None:
+    rows = rows_of(Cell(Recipe.of("toy_batches:Apart"), variant="plain"), together(mood))
+    ok = counted(rows["batch"])
+    assert rows["batch"].keys() - ok.keys() == failed and ok.items() <= counted(rows["plain"]).items()
+    assert {rows["batch"][one].error for one in failed} <= {"RuntimeError: too many"}
+    assert COUNTS["1 of 4 at once"] == 10
+
+
+def test_answers_that_are_missing_and_writing_into_an_image_are_failed_rows() -> None:
+    short = rows_of(together("short"))["batch"]
+    assert {row.error for row in short.values()} == {"its `segment_batch` gave 3 answers for 4 images"}
+    for row in rows_of(together("scribbles"))["batch"].values():
+        assert row.status == "failed" and row.error
+
+
+def test_the_batch_is_in_the_id_of_what_is_asked_in_batches() -> None:
+    def ids(use: str) -> set[str]:
+        cell = Cell(Recipe.of(use), "m")
+        return {plans.make("toy", [cell], batch).runs[0].run.run_id for batch in (2, 4)}
+
+    assert len(ids("toy_batches:Together")) == 2 and len(ids("toy_batches:Apart")) == 1

@@ -20,6 +20,7 @@ from methods.refine import REFINERS
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "docs" / "methods").glob("*.md"))}
+MINE = ("my_method", "my_reader", "my_batch")  # what the page's code is called
 ADDRESS = re.compile(r"\b(?:methods|harness|benchmarks)(?:\.\w+)+:\w+")
 
 
@@ -29,14 +30,13 @@ def snippets(page: str, language: str) -> list[str]:
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the page's method, reader and grid, importable as the page says."""
-    method, reader = snippets("add_a_method", "python")
-    (tmp_path / "my_method.py").write_text(method)
-    (tmp_path / "my_reader.py").write_text(reader)
+    """A folder with the page's method, reader, method in batches and grid, importable as the page says."""
+    for name, code in zip(MINE, snippets("add_a_method", "python"), strict=True):
+        (tmp_path / f"{name}.py").write_text(code)
     (tmp_path / "grid.yaml").write_text(snippets("add_a_method", "yaml")[0])
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
-    for name in ("my_method", "my_reader"):  # the README has a method of that name too
+    for name in MINE:  # the README has a method of that name too
         sys.modules.pop(name, None)
 
 
@@ -49,7 +49,7 @@ def test_the_example_grid_runs_and_shares_its_passes(mine: Path) -> None:
     assert "Sharpest" in (mine / "runs" / "leaderboard.csv").read_text()
 
 
-@pytest.mark.parametrize("address", ["my_method:ColourNames", "my_reader:Sharpest"])
+@pytest.mark.parametrize("address", ["my_method:ColourNames", "my_reader:Sharpest", "my_batch:Brightest"])
 def test_the_examples_pass_the_gate(address: str, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["method", address])
     assert (code, "All 11 promises are kept" in capsys.readouterr().out) == (0, True)

@@ -120,6 +120,8 @@ BROKEN = {
     "Remembers": "remembers nothing broken asked in another order, for image 001, it gives another answer",
     "Wavers": "says the same twice broken asked twice for the same image, it gives another answer: scores differ",
     "Scribbles": "changes nothing it is given broken it writes into the image it is given (000): work on a copy",
+    "Neighbourly": "batches are only batches broken in a batch of three,",
+    "TwoMinds": "batches are only batches broken in a batch of three,",
     "NoNumber": "answers in the right form broken the method gave scores that are not finite",
     "TurnedRound": "answers in the right form broken the method gave a label map of (12, 8)",
     "NeedsTwo": "takes any vocabulary broken it raised ValueError: not enough values to unpack",
