@@ -132,7 +132,7 @@ def _time(plan: Plan, timings: Timings, workers: int) -> list[str]:
     """How long it will take, and where that is known from."""
     told = estimate(plan, timings)
     if told.seconds is None:
-        lines = [f"Estimated time: unknown; {', '.join(told.unknown)} was timed neither here nor where we measured."]
+        lines = [f"Estimated time: unknown; nothing stored or measured tells of {', '.join(told.unknown)}."]
     else:
         crowd = f"{workers} worker{'s' * (workers != 1)}"
         lines = [f"Estimated time: {clock(told.seconds / workers)} with {crowd}, from {told.source}."]

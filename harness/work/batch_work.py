@@ -155,14 +155,17 @@ class BatchWork:
             judge.hear(self._ask(run, place, view, verb, (shown,) if whole else ()), 0.0, self._later)
 
     def _segment_together(self, run: Run, method: BatchMethod, view: int) -> None:
-        """Ask about all places at once; where that fails, about each alone, in the same shape."""
+        """Ask about all places at once; where that fails, about each alone, in the same shape, which is of no use where
+        memory ran out."""
         seen = self._seen(run, view, range(self._places))
         if not seen:
             return
         started = time.perf_counter()
         try:
             given = self._answered(run, method, view, seen)
-        except Exception:
+        except Exception as error:
+            if out_of_memory(error):
+                return self._fail(run, too_large(error, self._places))
             given = {}
         seconds = (time.perf_counter() - started) / len(seen)
         for place, slot in seen.items():

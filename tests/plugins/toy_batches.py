@@ -58,7 +58,7 @@ class Apart:
 @dataclass(frozen=True)
 class Together(Apart):
     """The same of a whole batch. moods: `one` fails where an image of ten rows is, `all` where there are several,
-    `short` forgets the last image, `scribbles` writes into the first."""
+    `short` forgets the last image, `scribbles` writes into the first, `large` needs more memory than there is."""
 
     mood: str = ""
 
@@ -70,6 +70,8 @@ class Together(Apart):
         COUNTS[f"{len(shown)} of {len(images)} at once"] += 1
         if (self.mood == "all" and len(shown) > 1) or (self.mood == "one" and any(len(one) == 10 for one in shown)):
             raise RuntimeError("too many")
+        if self.mood == "large":
+            raise MemoryError
         if self.mood == "scribbles":
             images[0].setflags(write=True)
             images[0][:] = 0

@@ -114,6 +114,8 @@ def test_where_a_batch_cannot_be_segmented_each_image_is_asked_for_alone_in_the_
 def test_answers_that_are_missing_and_writing_into_an_image_are_failed_rows() -> None:
     short = rows_of(together("short"))["batch"]
     assert {row.error for row in short.values()} == {"its `segment_batch` gave 3 answers for 4 images"}
+    large = {row.error for row in rows_of(together("large"))["batch"].values()}
+    assert large == {"memory ran out on a batch of 4 (MemoryError); write `batch: 2` into the grid"}
     for row in rows_of(together("scribbles"))["batch"].values():
         assert row.status == "failed" and row.error
 

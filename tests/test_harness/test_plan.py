@@ -212,7 +212,7 @@ def test_before_anything_is_stored_time_is_estimated_from_measured_passes(monkey
 
 
 def test_what_was_timed_nowhere_is_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    unknown = "Estimated time: unknown; {} was timed neither here nor where we measured."
+    unknown = "Estimated time: unknown; nothing stored or measured tells of {}."
     assert unknown.format("m") in plan_summary(plan_of(NINE), {}, 1)
     monkeypatch.setattr(ToyBackbone, "timings", (Timing("CPU", 2.0, 0.5), Timing("H100", 9.0, 0.0)), raising=False)
     said = plan_summary(plan_of([FLAT, *NINE]), {}, 1)
