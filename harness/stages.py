@@ -39,6 +39,7 @@ def shelf(store: Store, held: Held) -> Shelf:
         taught=partial(artefacts.taught, store.folder),
         miou=partial(overview.miou_of, store),
         chosen=store.chosen,
+        boundaries=held.bounded,
         tell=lambda said: print(said, file=sys.stderr, flush=True),
     )
 

@@ -227,6 +227,7 @@ def _plan(
         return plans.make(
             grid.name, grid.cells, grid.batch, held, options.limit, grid.keep, shelf, folder=grid.folder, tried=tried,
             asked=plans.Selection(tuple(options.benchmark), tuple(options.method), options.available),
+            boundaries=grid.boundaries,
         )  # fmt: skip
 
 

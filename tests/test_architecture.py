@@ -18,7 +18,7 @@ ROOMS = ("harness", "methods", "benchmarks", "results", "training")
 TORCH = {"torch", "torchvision", "diffusers", "transformers", "open_clip", "segmentation_models_pytorch"}
 SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes are joined to train together
     "harness/protocol/decision.py", "harness/protocol/planes.py", "harness/work/arithmetic.py",
-    "harness/work/judge.py", "harness/work/lesson_masks.py", "harness/work/scoring.py",
+    "harness/work/boundaries.py", "harness/work/judge.py", "harness/work/lesson_masks.py", "harness/work/scoring.py",
     "harness/executors/cluster_fit.py",
 }  # fmt: skip
 SPEAKS_RAY = {

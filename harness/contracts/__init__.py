@@ -85,7 +85,7 @@ from harness.contracts.plug_ins import (
 )
 from harness.contracts.rows import Row, Rows
 from harness.contracts.rules import LabelRule, NameFile, ProtocolSettings
-from harness.contracts.truths import WideTruth, narrowed, widened
+from harness.contracts.truths import WideTruth, boundary_width, narrowed, widened
 from harness.contracts.work import (
     Batch,
     BatchDone,
@@ -159,6 +159,7 @@ __all__ = [
     "Vocabulary",
     "WideTruth",
     "Words",
+    "boundary_width",
     "expanded",
     "freeze",
     "json_without_doubles",

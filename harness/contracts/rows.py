@@ -28,7 +28,9 @@ class Row:
     Classes are numbered as in a truth: 0 background, k = classes[k - 1]; predicted 65535 = no class was given. Pixels
     that are not scored under the run's protocol are not counted. label_map: the predicted map as a PNG, where it was
     asked for: of 8 bits, 255 being no class, where no class in it is above 254; else of 16. gathered: what a learner's
-    `gather` gave, as an .npz; such a row counts nothing and is not stored.
+    `gather` gave, as an .npz; such a row counts nothing and is not stored. boundaries: where they were asked for, of
+    every class that has any, in order: its number and how many pixels lie at its boundary in the truth and in the
+    prediction (intersection), and in either (union), int64 (classes, 3).
     sample: the digest of the image and truth that it was computed from, as they were decoded (harness.recipes.origins);
     None where there was nothing to decode, and in rows of former versions.
     elsewhere: it failed for a reason of the machine, so that another one may do it; such a word is not stored.
@@ -44,6 +46,7 @@ class Row:
     pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     label_map: bytes | None = None
     gathered: bytes | None = None
+    boundaries: NDArray[np.int64] | None = None
     sample: str | None = None
     elsewhere: bool = False
 
@@ -54,7 +57,7 @@ class Rows(Sequence[Row]):
 
     runs, images, samples: every text once; run, image, sample: by row, its place there (sample: -1 for None). ok: by
     row, whether its status is ok. lengths: by row, how many overlaps it has; true, predicted, pixels: those of all rows
-    end to end. errors, label_maps, gathered, elsewhere: by the number of a row, where it has one.
+    end to end. errors, label_maps, gathered, boundaries, elsewhere: by the number of a row, where it has one.
     """
 
     runs: tuple[str, ...]
@@ -72,6 +75,7 @@ class Rows(Sequence[Row]):
     errors: Mapping[int, str] = field(default_factory=dict)
     label_maps: Mapping[int, bytes] = field(default_factory=dict)
     gathered: Mapping[int, bytes] = field(default_factory=dict)
+    boundaries: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
     elsewhere: Mapping[int, bool] = field(default_factory=dict)
 
     @classmethod
@@ -101,6 +105,7 @@ class Rows(Sequence[Row]):
             errors={number: row.error for number, row in enumerate(rows) if row.error is not None},
             label_maps={number: row.label_map for number, row in enumerate(rows) if row.label_map is not None},
             gathered={number: row.gathered for number, row in enumerate(rows) if row.gathered is not None},
+            boundaries={number: row.boundaries for number, row in enumerate(rows) if row.boundaries is not None},
             elsewhere={number: True for number, row in enumerate(rows) if row.elsewhere},
         )
 
@@ -186,12 +191,13 @@ class Rows(Sequence[Row]):
             float(self.seconds[number]), self.errors.get(number), self.true[part].astype(np.int64),
             self.predicted[part].astype(np.int64), self.pixels[part].astype(np.int64),
             label_map=self.label_maps.get(number), gathered=self.gathered.get(number),
+            boundaries=self.boundaries.get(number),
             sample=self.samples[place] if place >= 0 else None, elsewhere=number in self.elsewhere,
         )  # fmt: skip
 
 
 _TEXTS = {"runs": "run", "images": "image", "samples": "sample"}
-_SPARSE = ("errors", "label_maps", "gathered", "elsewhere")
+_SPARSE = ("errors", "label_maps", "gathered", "boundaries", "elsewhere")
 _BY_ROW = ("run", "image", "sample", "ok", "seconds", "lengths")
 
 

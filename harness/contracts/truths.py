@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts.nouns import IGNORED, WIDE_IGNORED, Truth
 
 WideTruth = NDArray[np.uint16]  # (height, width); 0 background, k = classes[k - 1], 65535 ignored
+BOUNDARY_SHARE = 0.02  # of an image's diagonal
 
 
 def widened(labels: Truth) -> WideTruth:
@@ -23,3 +26,12 @@ def narrowed(labels: Truth) -> Truth:
     if labels.dtype == np.uint8 or (labels + np.uint16(1)).max(initial=0) > IGNORED:  # 65535 + 1 is 0
         return labels
     return labels.astype(np.uint8)  # the last 8 bits, and those of 65535 are 255
+
+
+def boundary_width(shape: tuple[int, ...]) -> int:
+    """How many pixels wide the boundary of a class is in an image (height, width), as Boundary IoU has it.
+
+    So often a square of 3 x 3 erodes the class: 2 % of the diagonal, rounded, and at least once.
+    """
+    height, width = shape
+    return max(1, round(BOUNDARY_SHARE * math.hypot(height, width)))

@@ -92,14 +92,16 @@ class Batch:
 class Shard:
     """Some batches of runs that share a benchmark and the way in which images are shown: small enough to be lost.
 
-    keep: images whose label maps are wanted as pictures, besides their counts. lessons: for runs that gather, the
-    teacher's mask of every image, as a PNG in the numbering of truths.
+    keep: images whose label maps are wanted as pictures, besides their counts. boundaries: whether those of all images
+    are counted too. lessons: for runs that gather, the teacher's mask of every image, as a PNG in the numbering of
+    truths.
     """
 
     shard_id: str
     runs: tuple[Run, ...]
     batches: tuple[Batch, ...]
     keep: frozenset[str] = frozenset()
+    boundaries: bool = False
     lessons: Mapping[str, bytes] = field(default_factory=dict, hash=False)
 
 

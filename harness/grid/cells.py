@@ -61,7 +61,8 @@ class Grid:
 
     folder: where the file lies. batch: images that go through a network together. keep: images of each benchmark whose
     label maps are kept, by id, or how many. tables: the comparison tables, as written. missing: what it names and what
-    is not on this machine, a sentence each: such a grid is told of and not planned.
+    is not on this machine, a sentence each: such a grid is told of and not planned. boundaries: whether the pixels at
+    those of classes are counted too.
     """
 
     name: str
@@ -72,3 +73,4 @@ class Grid:
     keep: int | tuple[str, ...] = 0
     tables: tuple[dict[str, Any], ...] = ()
     missing: tuple[str, ...] = ()
+    boundaries: bool = False

@@ -103,10 +103,12 @@ class ClusterForm(Form):
 
 
 class KeepForm(Form):
-    """`keep:`, what is kept for people to look at."""
+    """`keep:`, what is kept of an image besides its pixel counts; in no id."""
 
     label_maps: Annotated[int, Field(ge=0)] | list[str] = 0
     """Label maps of so many images of each benchmark, the same ones for all runs, or of the images named."""
+    boundaries: bool = False
+    """Whether the pixels at the boundaries of classes are counted too, of every image, for `boundary_iou`."""
 
 
 class GridForm(Form):
@@ -129,7 +131,7 @@ class GridForm(Form):
     batch: int = Field(default=8, ge=1, le=LARGEST_BATCH)
     """How many images go through a network together; in every id."""
     keep: KeepForm = Field(default_factory=KeepForm)
-    """What is kept for people to look at."""
+    """What is kept besides pixel counts."""
     tables: list[TableForm] = Field(default_factory=list)
     """Comparison tables besides the one of all runs."""
 

@@ -64,9 +64,11 @@ def read_grid(given: str | Path | Mapping[str, Any], changes: Sequence[str] = ()
     cells = tuple(maker.cells())
     wanted = form.keep.label_maps
     keep = wanted if isinstance(wanted, int) else tuple(wanted)
-    tables = maker.tables()
     missing = tuple((source.missing or {}).values())
-    return Grid(form.name, folder, cells, form.batch, ClusterSettings(**dict(form.cluster)), keep, tables, missing)
+    return Grid(
+        form.name, folder, cells, form.batch, ClusterSettings(**dict(form.cluster)), keep, maker.tables(),
+        missing=missing, boundaries=form.keep.boundaries,
+    )  # fmt: skip
 
 
 def read_protocol(given: str | Mapping[str, Any]) -> ProtocolSettings:

@@ -124,16 +124,18 @@ def make(
     folder: str = ".",
     tried: frozenset[str] = frozenset(),
     asked: Selection | None = None,
+    boundaries: bool = False,
 ) -> Plan:
     """Plan a grid's cells.
 
     limit: only the first images of every benchmark in the order of their ids, train splits too. keep: the images whose
     label maps are wanted, by id, or how many of each benchmark. shelf: what is stored besides rows. folder: where the
     paths in settings start. tried: runs of teachers whose failed images are not tried again. asked: which cells are to
-    be done, all by default. HarnessError with all that is missing on this machine.
+    be done, all by default. boundaries: whether those of all images are counted too. HarnessError with all that is
+    missing on this machine.
     """
     asked = asked or Selection()
-    planner = Planner(batch, stored or {}, limit, keep, shelf or Shelf(), folder, tried)
+    planner = Planner(batch, stored or {}, limit, keep, shelf or Shelf(), folder, tried, boundaries)
     planned, left_out = plan_each(cells, asked, planner.plan, planner.method)
     runs = tuple(replace(run, asked=asked.includes(cell)) for cell, run in planned)
     labels, fits = tuple(planner.labels.values()), tuple(planner.fits.values())
@@ -290,4 +292,4 @@ def _shards(group: Sequence[PlannedRun], number: int, batch: int, size: int) -> 
         pieces = [batches.without_stored(piece, missing) for _, piece in neighbours]
         for start in range(0, len(pieces), size):
             part = tuple(pieces[start : start + size])
-            yield Shard(f"{number}-{part[0].index}", runs, part, planned[0].keep)
+            yield Shard(f"{number}-{part[0].index}", runs, part, planned[0].keep, planned[0].boundaries)

@@ -33,7 +33,7 @@ class PlannedRun:
     the share of its images that may be among those that its method learned from. asked: whether it is to be done.
     trials: the runs on the train split of which the best says its protocol; waits: they are not done, so that nobody
     knows it yet. unanswered: the images that its `method` or its `tagger` has nothing for. resolved: the settings of
-    its method that the protocol decided, since it resizes or cuts.
+    its method that the protocol decided, since it resizes or cuts. boundaries: whether those of classes are counted.
     """
 
     run: Run
@@ -52,6 +52,7 @@ class PlannedRun:
     train_overlap: float = 0.0
     asked: bool = True
     resolved: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    boundaries: bool = False
     trials: tuple[PlannedRun, ...] = ()
     waits: bool = False
 
@@ -77,7 +78,9 @@ class PlannedRun:
         if self.waits:
             return "its protocol is chosen first, on the train split"
         if self.stored == len(self.image_ids):
-            return f"stored, but {len(self.missing)} label maps are wanted"
+            number, bounds = len(self.missing), self.boundaries
+            wanted = f"label maps or boundaries of {number} images" if bounds else f"{number} label maps"
+            return f"stored, but {wanted} are wanted"
         fit = self.fit or self.serves
         if fit is not None and fit.outdated:
             return "taught by images that changed since"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -48,7 +48,7 @@ class Shelf:
     image id -> digest of the data behind its good row, if it says so. origins: key of a benchmark -> where its images
     came from. taught: artefact id -> digest of all images behind it, if its card says so. miou: of a run, some of its
     images and how many classes there are, by its rows. chosen: run id -> what of its protocol was chosen when its rows
-    were made. tell: what takes a while.
+    were made. boundaries: run id -> the images of whose good rows the boundaries are counted. tell: what takes a while.
     """
 
     has_map: Callable[[str, str], bool] = _nothing
@@ -60,6 +60,7 @@ class Shelf:
     taught: Callable[[str], str | None] = lambda _: None
     miou: Callable[[Run, Sequence[str], int], float | None] = lambda _run, _images, _classes: None
     chosen: Callable[[str], Mapping[str, Any] | None] = lambda _: None
+    boundaries: Callable[[str], Collection[str]] = lambda _: ()
     tell: Callable[[str], None] = lambda _: None
 
 
@@ -67,7 +68,7 @@ class Planner:
     """Plans cells one by one; `labels` and `fits` are what the learners among them need, each once, in order, and
     `trials` the runs on train splits of which the best says a protocol.
 
-    tried: runs of teachers whose failed images are not tried again.
+    tried: runs of teachers whose failed images are not tried again. boundaries: whether those of classes are counted.
     """
 
     def __init__(
@@ -79,8 +80,9 @@ class Planner:
         shelf: Shelf,
         folder: str,
         tried: frozenset[str] = frozenset(),
+        boundaries: bool = False,
     ) -> None:
-        self._tried = tried
+        self._tried, self._boundaries = tried, boundaries
         self._batch, self._stored, self._limit, self._keep, self._shelf = batch, stored, limit, keep, shelf
         self._known = Known(folder, shelf.origins, shelf.tell)
         self._together: dict[Recipe, frozenset[str]] = {}  # the images of a benchmark, held once for all runs
@@ -155,7 +157,8 @@ class Planner:
         keep = every if isinstance(run.purpose, Labelling) else chosen(place.image_ids, self._keep) & every
         changed = self._changed(place, run, fit, settled or {})
         lacking, failed = self._lacking(run, every, changed)
-        missing = self._with_unseen(run, lacking, keep)
+        bounds = self._boundaries and isinstance(run.purpose, Scoring)
+        missing = self._with_uncounted(run, self._with_unseen(run, lacking, keep), every if bounds else frozenset())
         to_fetch = () if fit is not None and fit.stored and not method.passes else method.to_fetch  # a fit's alone
         return PlannedRun(
             run, wanted, self._alike.setdefault(missing, missing), failed_before=failed, passes=method.passes,
@@ -163,6 +166,7 @@ class Planner:
             to_fetch=to_fetch + self._known.tagger_to_fetch(run.protocol.tagger),
             unanswered=self._known.unanswered(method, run.protocol.tagger, wanted),
             train_overlap=getattr(cell, "train_overlap", 0.0), resolved=_resolved(cell, method.recipe),
+            boundaries=bounds,
         )  # fmt: skip
 
     def _lacking(self, run: Run, every: frozenset[str], changed: Mapping[str, str]) -> tuple[frozenset[str], int]:
@@ -185,6 +189,13 @@ class Planner:
         looked = keep - self._failed(run) if run.run_id in self._tried else keep
         unseen = [image for image in looked if not self._shelf.has_map(run.run_id, image)]
         return lacking.union(unseen) if unseen else lacking
+
+    def _with_uncounted(self, run: Run, lacking: frozenset[str], bounded: frozenset[str]) -> frozenset[str]:
+        """What a run lacks, and the images whose boundaries are wanted and not counted."""
+        if not bounded or run.run_id not in self._stored:
+            return lacking
+        tried = self._failed(run) if run.run_id in self._tried else frozenset()
+        return lacking | (bounded - tried).difference(self._shelf.boundaries(run.run_id))
 
     def _changed(
         self, place: KnownBenchmark, run: Run, fit: PlannedFit | None, chosen: Mapping[str, Any]

@@ -36,6 +36,7 @@ from harness.protocol.decision import bare
 from harness.protocol.offering import segmented, segments_together
 from harness.recipes.code_stamp import strange
 from harness.work.batch_reading import answers, filled, in_batches, of_one_place, segmented_together
+from harness.work.boundaries import BoundariesThere
 from harness.work.judge import judge_of
 from harness.work.later import Later
 from harness.work.passes import served
@@ -52,7 +53,7 @@ class BatchWork:
     """One batch under all methods of a shard. slots: by run, the places of the batch as its protocol has them.
 
     blank: the query of a place that holds no image. lessons: for runs that gather, the teacher's masks as files. later:
-    who counts what was answered, if that is not to be done at once.
+    who counts what was answered, if that is not to be done at once. boundaries: whether those are counted too.
     """
 
     def __init__(
@@ -65,14 +66,18 @@ class BatchWork:
         keep: frozenset[str] = frozenset(),
         lessons: Mapping[str, bytes] | None = None,
         later: Later | None = None,
+        boundaries: bool = False,
     ) -> None:
         self._later = later
         self._guard, self._slots, self._blank, self._backbone = guard, slots, blank, backbone
         self._methods, self._places = methods, len(next(iter(slots.values()), ()))
         samples = {place: slot.sample for own in slots.values() for place, slot in enumerate(own) if slot.sample}
         truths = {place: TruthThere(sample.truth) for place, sample in samples.items()}
+        bounds = {place: BoundariesThere(truth) for place, truth in truths.items()} if boundaries else {}
         self._judges = {
-            (run.run_id, place): judge_of(run, slot, slot.image_id in keep, lessons or {}, truths.get(place))
+            (run.run_id, place): judge_of(
+                run, slot, slot.image_id in keep, lessons or {}, truths.get(place), bounds.get(place)
+            )
             for run, _ in methods
             for place, slot in enumerate(slots[run.run_id])
             if slot.image_id is not None

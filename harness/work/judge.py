@@ -53,7 +53,8 @@ from harness.protocol.decision import (
 from harness.protocol.offering import Offer
 from harness.protocol.planes import Answer
 from harness.protocol.views import Cut, Window, resized_image
-from harness.work import lesson_masks, pictures
+from harness.work import boundaries, lesson_masks, pictures
+from harness.work.boundaries import BoundariesThere
 from harness.work.later import Later
 from harness.work.scoring import Overlaps, TruthThere
 from harness.work.slots import Slot
@@ -64,17 +65,18 @@ if TYPE_CHECKING:
 
 class Judge:
     """One run that predicts, on one image. keep: whether its label map is wanted as a picture. truth: what is counted
-    against, if the image could be read.
+    against, if the image could be read. bounds: its boundaries, if they are counted too.
 
     left: what lies on a device still, of an image that is decided; `receive` takes it, once it was brought home.
     """
 
     def __init__(
-        self, run: Run, slot: Slot, keep: bool, lessons: Mapping[str, bytes], truth: TruthThere | None = None
-    ) -> None:
+        self, run: Run, slot: Slot, keep: bool, lessons: Mapping[str, bytes], truth: TruthThere | None = None,
+        bounds: BoundariesThere | None = None,
+    ) -> None:  # fmt: skip
         assert slot.image_id is not None
         self._run, self._slot, self._image_id, self._keep = run, slot, slot.image_id, keep
-        self._lessons, self._truth = lessons, truth
+        self._lessons, self._truth, self._bounds = lessons, truth, bounds
         self._answers: list[Answer] = []
         self._edges: list[Tensor] = []  # of scores that are on a device
         self._count: Callable[[], Row | None] | None = None  # once all windows are answered for
@@ -213,19 +215,21 @@ class Judge:
         table = self._told.table(positions, len(offered.numbers))
         if table is None:
             return self._of_map(numbered(positions.cpu().numpy(), offered, rules))
+        bounds = None if self._bounds is None else self._bounds.table(positions, offered, rules)
         if table.device.type == "cpu":
             kept = positions.numpy() if self._keep else None
-            return self._of_table(table.numpy(), kept)
-        self.left = [table, *self._edges, *([positions] if self._keep else [])]
+            return self._of_table(table.numpy(), kept, None if bounds is None else bounds.numpy())
+        self.left = [table, *self._edges, *([] if bounds is None else [bounds]), *([positions] if self._keep else [])]
         return None
 
     def receive(self, numbers: Sequence[NDArray[Any]]) -> None:
         """What was left, in that order, flat; the row is made of it."""
         table, *rest = numbers
         kept = rest.pop() if self._keep else None
+        bounds = rest.pop() if self._bounds is not None else None
         self.left = []
         if all_finite([float(edge) for edges in rest for edge in edges]):
-            self._row = self._of_table(table, kept)
+            self._row = self._of_table(table, kept, bounds)
         else:
             self.fail(MethodError(NOT_FINITE))
 
@@ -235,20 +239,24 @@ class Judge:
         height, width = sample.truth.shape
         return height, width
 
-    def _of_table(self, table: NDArray[Any], positions: NDArray[Any] | None) -> Row:
-        """The row of what was counted. positions: every pixel's, where the label map is wanted."""
+    def _of_table(self, table: NDArray[Any], positions: NDArray[Any] | None, bounds: NDArray[Any] | None) -> Row:
+        """The row of what was counted. positions: every pixel's, where the label map is wanted. bounds: of boundaries,
+        where they are."""
         _, offered, _ = self._parts()
         rules = self._run.protocol
         kept = None if positions is None else numbered(positions.reshape(self._size), offered, rules)
-        return self._ok(self._told.overlaps(table, offered, rules), kept)
+        found = None if bounds is None else boundaries.by_class(bounds)
+        return self._ok(self._told.overlaps(table, offered, rules), kept, found)
 
     def _of_map(self, predicted: WideTruth) -> Row:
         """The row of a predicted map that is at home."""
-        return self._ok(self._told.overlaps_of(predicted, self._run.protocol), predicted if self._keep else None)
+        rules, kept = self._run.protocol, predicted if self._keep else None
+        found = None if self._bounds is None else self._bounds.of_map(predicted, rules)
+        return self._ok(self._told.overlaps_of(predicted, rules), kept, found)
 
-    def _ok(self, counts: Overlaps, kept: WideTruth | None) -> Row:
+    def _ok(self, counts: Overlaps, kept: WideTruth | None, bounds: NDArray[np.int64] | None) -> Row:
         label_map = None if kept is None else pictures.encode_map(kept)
-        return Row(self._run.run_id, self._image_id, "ok", 0.0, None, *counts, label_map=label_map)
+        return Row(self._run.run_id, self._image_id, "ok", 0.0, None, *counts, label_map=label_map, boundaries=bounds)
 
     @property
     def _told(self) -> TruthThere:
@@ -307,6 +315,10 @@ class GatherJudge(Judge):
 _JUDGES: Mapping[type[Purpose], type[Judge]] = {Scoring: Judge, Labelling: LabelJudge, Gathering: GatherJudge}
 
 
-def judge_of(run: Run, slot: Slot, keep: bool, lessons: Mapping[str, bytes], truth: TruthThere | None) -> Judge:
+def judge_of(
+    run: Run, slot: Slot, keep: bool, lessons: Mapping[str, bytes], truth: TruthThere | None,
+    bounds: BoundariesThere | None,
+) -> Judge:  # fmt: skip
     """Who judges a run on an image: what the run is for decides."""
-    return _JUDGES[type(run.purpose)](run, slot, keep, lessons, truth)
+    bounds = bounds if isinstance(run.purpose, Scoring) else None
+    return _JUDGES[type(run.purpose)](run, slot, keep, lessons, truth, bounds)

@@ -146,7 +146,10 @@ class ShardWorker:
         backbone = partial(self._openings.network, guard)
         offered = self._tagged(guard, places, rules)
         seen = {run_id: offered[number] for run_id, number in which.items()}
-        return BatchWork(guard, methods, seen, slots.filler(rules[0][0]), backbone, shard.keep, shard.lessons, later)
+        return BatchWork(
+            guard, methods, seen, slots.filler(rules[0][0]), backbone, shard.keep, shard.lessons,
+            later=later, boundaries=shard.boundaries,
+        )  # fmt: skip
 
     def _disturbed(self, guard: Guard) -> bool:
         """Whether a batch has to be done again: somebody left what is dear to look at, and it is not known who."""

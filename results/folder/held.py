@@ -8,6 +8,7 @@ are looked at by whoever counts them (results.folder.parts).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from results.folder import parts
+from results.folder.bounds import BOUNDARIES
+from results.folder.rows import KEY
 
 _COLUMNS = ("run_id", "image_id", "status", "sample", "seconds")
 
@@ -39,6 +42,7 @@ class Held(Mapping[str, Mapping[str, str]]):
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = tuple(paths)
         self._runs, self._images, self._samples = _Names(), _Names(), _Names()
         self._seconds: dict[str, tuple[float, int]] = {}
         held = [self._read(path) for path in paths]
@@ -65,6 +69,23 @@ class Held(Mapping[str, Mapping[str, str]]):
     def samples(self, run_id: str) -> Mapping[str, str | None]:
         """Image id -> digest of the data behind a run's good row; None where none is said, "" where two are."""
         return self._alike("sample", self._of(run_id), self._sample) if run_id in self else {}
+
+    def bounded(self, run_id: str) -> frozenset[str]:
+        """The images of whose good rows the boundaries are counted; parts are read once more for it."""
+        runs, images = self._bounded
+        return frozenset(self._images.of(images[runs == self._runs.place.get(run_id, -1)]))
+
+    @cached_property
+    def _bounded(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Run and image of every row whose boundaries are counted."""
+        found = [(np.zeros(0, np.int32), np.zeros(0, np.int32))]
+        for path in self._paths:
+            frame = parts.read_part(path, (*KEY, BOUNDARIES[0]), believed=True)
+            frame = frame.filter(pl.col(BOUNDARIES[0]).is_not_null())
+            if frame.height:
+                found.append((self._runs.numbers(frame["run_id"]), self._images.numbers(frame["image_id"])))
+        runs, images = zip(*found, strict=True)
+        return np.concatenate(runs), np.concatenate(images)
 
     @property
     def timings(self) -> dict[str, tuple[float, int]]:

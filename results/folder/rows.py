@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from harness.contracts import IGNORED, WIDE_IGNORED, Row, Rows
 from harness.contracts.rows import COLUMNS, STATUSES
 from harness.errors import StoreError
+from results.folder.bounds import BOUNDARIES, BOUNDARY_SCHEMA, badly_bounded, boundary_lists, wrongly_bounded
 
 KEY = ("run_id", "image_id")
 COUNTS = ("true", "predicted", "pixels")
@@ -27,8 +28,9 @@ SCHEMA: dict[str, pl.DataType] = {
     "predicted": pl.List(pl.UInt16),
     "pixels": pl.List(pl.UInt32),
     "sample": pl.String(),
+    **BOUNDARY_SCHEMA,
 }
-LATER = ("sample",)  # columns that parts of former versions lack: null
+LATER = ("sample", *BOUNDARIES)  # columns that parts of former versions lack: null
 # The limits of what a row may hold; SCHEMA's types hold them.
 # A truth of 65535, of which no class is true, is in rows under `void_counts`.
 LAST_TRUE, LAST_PREDICTED = WIDE_IGNORED, WIDE_IGNORED
@@ -38,7 +40,8 @@ _SHOWN = 5  # images named in a sentence
 _RULES = (
     "it needs status ok or failed, finite seconds, and each pair of classes "
     f"(true 0..{LAST_TRUE}, predicted 0..{LAST_PREDICTED}) at most once, with a positive number of pixels, "
-    "and none when failed; the digest of its sample, if it has one, is 32 hex digits"
+    "and none when failed; the digest of its sample, if it has one, is 32 hex digits; boundaries, if they are counted, "
+    "hold each class at most once, with pixels in the union and no more in the intersection, and none when failed"
 )
 
 
@@ -122,6 +125,7 @@ def _is_right(rows: Rows) -> bool:
         and (rows.ok.all() or not rows.lengths[~rows.ok].any())
         and all(len(sample) == _DIGITS for sample in rows.samples)
         and re.fullmatch(r"[0-9a-f]*", "".join(rows.samples))
+        and not wrongly_bounded(rows).size
     )
 
 
@@ -130,6 +134,7 @@ def _wrong_rows(rows: Rows) -> NDArray[np.int64]:
     digests = np.array([*(re.fullmatch(_DIGEST, sample) is not None for sample in rows.samples), True], np.bool_)
     wrong = ~np.isfinite(rows.seconds) | (~rows.ok & (rows.lengths > 0)) | ~digests[rows.sample]
     overlaps = ~_rises(rows) | (rows.pixels == 0)  # what does not rise is there twice
+    wrong[wrongly_bounded(rows)] = True
     if not overlaps.any():
         return np.flatnonzero(wrong)
     return np.union1d(np.flatnonzero(wrong), _row_of_overlaps(rows)[overlaps])
@@ -163,6 +168,8 @@ def _rule_breakers(frame: pl.DataFrame) -> pl.Series:
         rules.append(~pl.col("seconds").is_finite())
     if "sample" in frame.columns:
         rules.append(~pl.col("sample").fill_null("0" * 32).str.contains(f"^{_DIGEST}$"))
+    if set(BOUNDARIES) <= set(frame.columns):
+        rules.append(badly_bounded(frame))
     counted = [pl.col(name).list.len() for name in COUNTS if name in there]
     rules += [counted[0] != other for other in counted[1:]]
     if "status" in there:
@@ -214,7 +221,7 @@ def frame_of(checked_rows: Iterable[Row]) -> pl.DataFrame:
     places = {"run_id": rows.run, "image_id": rows.image, "status": rows.ok, "error": _error_of_rows(rows)}
     places["sample"] = rows.sample
     columns = {name: texts[name].gather(at % len(texts[name])) for name, at in places.items()}
-    frame = pl.DataFrame({**columns, "seconds": rows.seconds})
+    frame = pl.DataFrame({**columns, "seconds": rows.seconds}).hstack(boundary_lists(rows))
     overlaps = {name: getattr(rows, name) for name in COUNTS}
     lists = pl.DataFrame({"row": pl.Series(_row_of_overlaps(rows)).set_sorted(), **overlaps})
     lists = lists.group_by("row", maintain_order=True).agg(*COUNTS)
@@ -246,20 +253,25 @@ def _error_of_rows(rows: Rows) -> NDArray[np.int64]:
 def defeated(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     """Of a frame with several rows a (run, image): those that another one makes superfluous.
 
-    An ok row beats a failed one; of equals one that says of which data it is, then the cheapest stands.
-    `Contradiction` when ok rows differ in a count, or say that the image or its truth was not the same.
+    An ok row beats a failed one; of equals one that says of which data it is, then one whose boundaries are counted,
+    then the cheapest stands. `Contradiction` when ok rows differ in a count, where both hold it, or say that the image
+    or its truth was not the same.
     """
-    unverified = pl.col("sample").is_null()
+    lacking = [pl.col(name).is_null() for name in ("sample", BOUNDARIES[0])]
     ordered = frame.sort(
-        *KEY, pl.col("status") != "ok", unverified, "seconds", "error", nulls_last=True, maintain_order=True
+        *KEY, pl.col("status") != "ok", *lacking, "seconds", "error", nulls_last=True, maintain_order=True
     )
     place = ordered.select(place=pl.int_range(pl.len()).over(KEY)).to_series()
     best, rest = ordered.filter(place == 0), ordered.filter(place > 0)
-    pairs = rest.filter(pl.col("status") == "ok").join(best.select(*KEY, *COUNTS, "sample"), on=KEY, suffix="_best")
+    known = best.select(*KEY, *COUNTS, *BOUNDARIES, "sample")
+    pairs = rest.filter(pl.col("status") == "ok").join(known, on=KEY, suffix="_best")
     changed = pairs.filter(pl.col("sample") != pl.col("sample_best")).select(KEY).unique().sort(KEY)
     if changed.height:
         raise OtherData(_of_other_data(changed, where), changed)
-    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_best")) for name in COUNTS)
+    differs = pl.any_horizontal(
+        *(pl.col(name).ne_missing(pl.col(f"{name}_best")) for name in COUNTS),
+        *((pl.col(name) != pl.col(f"{name}_best")).fill_null(False) for name in BOUNDARIES),
+    )
     wrong = pairs.filter(differs).select(KEY).unique().sort(KEY)
     if wrong.height:
         raise Contradiction(_contradiction(wrong, where), wrong)

@@ -78,7 +78,7 @@ def _value(
 def _further(name: str, classes: int, background: bool) -> Score | None:
     """A score that is not of rows alone, or a stranger's; None for one of many images, or that cannot be had here."""
     if name == "boundary_iou":
-        return lambda _, *maps: estimators.miou(boundaries.boundary_counts([maps], classes, background))
+        return lambda _, *maps: boundaries.of_maps([maps], classes, background).iou
     if name in _ORACLES:
         count = partial(oracles.counts_under, oracle=_ORACLES[name], classes=classes, background=background)
         return lambda _, *maps: estimators.miou(count([maps]))

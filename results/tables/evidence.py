@@ -10,6 +10,7 @@ from itertools import groupby
 import polars as pl
 
 from results.counts import estimators, significance
+from results.counts.boundaries import Counted, of_rows
 from results.counts.estimators import ClassCounts
 from results.counts.image_effects import ImageEffects
 from results.counts.presence import PresenceCounts, presence
@@ -91,6 +92,13 @@ class Evidence:
         background = [run_id for run_id, recipe in self.recipes.items() if recipe.scores_background]
         classes = {run_id: len(recipe.classes) for run_id, recipe in self.recipes.items()}
         return presence(self.store.chunks(self.recipes), classes, background)
+
+    @cached_property
+    def boundaries(self) -> Mapping[str, Counted]:
+        """By run, what its rows say of the boundaries of classes; the folder is read once more for it."""
+        background = [run_id for run_id, recipe in self.recipes.items() if recipe.scores_background]
+        classes = {run_id: len(recipe.classes) for run_id, recipe in self.recipes.items()}
+        return of_rows(self.store.chunks(self.recipes), classes, background)
 
     def entry(self, run_id: str) -> Entry:
         """The run's line in the leaderboard."""

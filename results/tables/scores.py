@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +17,7 @@ from results.tables.spec import OF_RUNS
 
 PRESENT = "the vocabulary told which classes are present, so there is nothing to know: offer `all`"
 NO_MAPS = "no label maps are kept: write `keep: {label_maps: 24}` into the grid"
+NO_BOUNDARIES = "boundaries are not counted: write `keep: {boundaries: true}` into the grid"
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,17 @@ def _oracle_grouping(evidence: Evidence, run_id: str) -> Scored:
 
 
 def _boundary_iou(evidence: Evidence, run_id: str) -> Scored:
-    """Boundary IoU over kept label maps, averaged over classes: as mIoU, of the pixels at the boundaries of classes."""
-    recipe = evidence.recipes[run_id]
-    if not (pairs := _kept(evidence, recipe)):
-        return Scored(None, NO_MAPS)
-    counts = boundaries.boundary_counts(pairs, len(recipe.classes), recipe.scores_background)
-    return Scored(estimators.miou(counts), note=f"over {len(pairs)} kept images")
+    """Boundary IoU, averaged over classes: as mIoU, of the pixels at the boundaries of classes.
+
+    Over the images in whose rows these are counted, and those whose label maps are kept.
+    """
+    recipe, counted = evidence.recipes[run_id], evidence.boundaries[run_id]
+    pairs = _kept(evidence, recipe, counted.images)
+    total, there = evidence.images.filter(run_id=run_id, status="ok").height, len(counted.images) + len(pairs)
+    if not there:
+        return Scored(None, NO_BOUNDARIES)
+    counts = counted.counts + boundaries.of_maps(pairs, len(recipe.classes), recipe.scores_background)
+    return Scored(counts.iou, note="" if there == total else f"over {there} of {total} images")
 
 
 FROM_ROWS: Mapping[str, Callable[[Evidence, str], Scored]] = {
@@ -102,9 +108,10 @@ FROM_ROWS: Mapping[str, Callable[[Evidence, str], Scored]] = {
 assert tuple(FROM_ROWS) == OF_RUNS  # which a grid may name
 
 
-def _kept(evidence: Evidence, recipe: RunRecipe) -> list[Pair]:
-    """Truths, as they are scored, and predicted maps of the images whose maps are kept."""
-    folder, images = evidence.store.folder, evidence.images.filter(run_id=recipe.run_id, status="ok")["image_id"]
+def _kept(evidence: Evidence, recipe: RunRecipe, but: Collection[str] = ()) -> list[Pair]:
+    """Truths, as they are scored, and predicted maps of the images whose maps are kept, but for some."""
+    folder, own = evidence.store.folder, evidence.images.filter(run_id=recipe.run_id, status="ok")["image_id"]
+    images = [image for image in own if image not in but]
     there = keepsakes.kept_label_maps(folder, {recipe.run_id: images}).get(recipe.run_id, {})
     pairs = []
     for image_id, path in there.items():

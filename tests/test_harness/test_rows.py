@@ -23,7 +23,8 @@ def some(rng: np.random.Generator, count: int) -> list[Row]:
             row = replace(row, status="failed", error=f"broke {number % 2}", true=row.true[:0], predicted=row.true[:0],
                           pixels=row.true[:0])  # fmt: skip
         row = replace(row, sample=f"{number % 4:032x}") if number % 4 else row
-        made.append(replace(row, label_map=b"map", gathered=b"npz") if number % 7 == 0 else row)
+        row = replace(row, label_map=b"map", gathered=b"npz") if number % 7 == 0 else row
+        made.append(replace(row, boundaries=rng.integers(1, 9, (number % 4, 3))) if number % 6 == 0 else row)
     return made
 
 

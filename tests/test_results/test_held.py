@@ -16,6 +16,7 @@ from in_process import door
 from harness.contracts import Row, Rows
 from harness.errors import StoreError
 from results.folder import parts
+from results.folder.bounds import BOUNDARIES
 from results.folder.rows import COUNTS, KEY, SCHEMA, by_key, checked, frame_of
 from results.folder.store import Store
 from results.tables import leaderboard
@@ -30,6 +31,9 @@ def drawn(rng: np.random.Generator, count: int, images: int = 12) -> list[Row]:
         counts = codes // 10 * 6000, codes % 10 * 7000, rng.integers(1, 2**32, codes.size)
         row = Row(f"r{rng.integers(4)}", f"ü{image}", "ok", float(rng.random()), None, *counts)
         row = replace(row, sample=None if rng.random() < 0.3 else f"{image + (rng.random() < 0.1):032x}")
+        if rng.random() < 0.5:
+            either = rng.integers(1, 2**32, codes.size)
+            row = replace(row, boundaries=np.stack([codes * 7, rng.integers(0, either + 1), either], axis=1))
         failed = Row(row.run_id, row.image_id, "failed", 0.5, f"broke on {image % 3}")
         rows.append(failed if rng.random() < 0.2 else row)
     return rows
@@ -37,8 +41,11 @@ def drawn(rng: np.random.Generator, count: int, images: int = 12) -> list[Row]:
 
 def as_a_list_a_row(rows: list[Row]) -> pl.DataFrame:
     """The frame as it is defined, row by row."""
-    columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in SCHEMA}
+    plain = [name for name in SCHEMA if name not in BOUNDARIES]
+    columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in plain}
     columns |= {name: [column.tolist() for column in columns[name]] for name in COUNTS}
+    for place, name in enumerate(BOUNDARIES):
+        columns[name] = [None if row.boundaries is None else row.boundaries[:, place].tolist() for row in rows]
     return pl.DataFrame(columns, schema=SCHEMA)
 
 
@@ -111,6 +118,8 @@ def test_what_is_held_is_what_rows_say_one_by_one(rng: np.random.Generator, tmp_
         held = store.held()
         status, samples = by_hand(rows)
         assert held == status and list(held) == sorted(status)
+        bounded = {(row.run_id, row.image_id) for row in rows if row.boundaries is not None and row.status == "ok"}
+        assert {(run, image) for run in status for image in held.bounded(run)} == bounded
         assert {run: dict(held.samples(run)) for run in status if held.samples(run)} == samples
         good = [row for row in rows if row.status == "ok"]
         spent = {run: [row.seconds for row in good if row.run_id == run] for run in {row.run_id for row in good}}

@@ -15,6 +15,7 @@ from three_images import filled, recipe, row
 
 from harness.errors import StoreError
 from results.folder import parts
+from results.folder.bounds import BOUNDARIES
 from results.folder.durable import write_whole
 from results.folder.rows import SCHEMA
 from results.folder.store import Store
@@ -187,4 +188,5 @@ def frame_of_one(image_id: str) -> pl.DataFrame:
         "error": [None],
         "sample": [None],
     }
+    columns |= {name: [None] for name in BOUNDARIES}
     return pl.DataFrame({**columns, "true": [[1]], "predicted": [[1]], "pixels": [[9]]}, schema=SCHEMA)

@@ -19,6 +19,7 @@ from harness.contracts import Row
 from harness.errors import StoreError
 from results import verify
 from results.folder import artefacts, keepsakes, parts
+from results.folder.bounds import BOUNDARIES
 from results.folder.rows import SCHEMA, Contradiction
 from results.folder.store import Store
 from results.merge import merge
@@ -47,6 +48,11 @@ def listed(store: Store, capsys: pytest.CaptureFixture[str], *options: str) -> t
     return code, said.out + said.err
 
 
+def bounds(*columns: list[int | None]) -> dict[str, pl.Expr]:
+    """What every row of a part says of the boundaries of classes."""
+    return {name: pl.lit(one, SCHEMA[name]) for name, one in zip(BOUNDARIES, columns, strict=True)}
+
+
 CUT = {name: pl.col(name).list.head(1) for name in ("true", "predicted", "pixels")}
 
 
@@ -70,6 +76,12 @@ REFUSED = r"cannot be (believed|read)|counts other pixels of the true classes"  
         {"seconds": pl.lit(float("nan"))},
         {"seconds": pl.lit(None, pl.Float64)},
         {"image_id": pl.lit(None, pl.String)},
+        {"boundary_class": pl.lit([1], SCHEMA["boundary_class"])},  # without its pixels
+        bounds([1, 2], [3, 3], [4]),
+        bounds([1], [5], [4]),
+        bounds([1], [0], [0]),
+        bounds([2, 1], [1, 1], [4, 4]),
+        bounds([1], [None], [4]),
     ],
 )
 def test_rows_that_no_store_writes_are_refused_by_table_merge_and_verify(

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import matthews_corrcoef
 
-from harness.contracts import Row
+from harness.contracts import Row, boundary_width
 from results.counts import boundaries, estimators, oracles
 from results.counts.estimators import ClassCounts
 from results.counts.presence import matthews, presence
@@ -172,7 +172,7 @@ def test_boundaries_are_what_eroding_class_by_class_takes(
     shape: tuple[int, int], width: int, background: bool, rng: np.random.Generator
 ) -> None:
     """Against the published steps, on blocks of classes with holes of void."""
-    assert boundaries.width_of(shape) == width
+    assert boundary_width(shape) == width
 
     def blocks(values: list[int]) -> NDArray[np.uint16]:
         small = rng.choice(np.array(values, np.uint16), (shape[0] // 8 + 1, shape[1] // 8 + 1))
@@ -187,7 +187,7 @@ def test_boundaries_are_what_eroding_class_by_class_takes(
         for number in range(first, 4):
             edges = [one & ~eroded_by_hand(one, width) for one in (truth == number, predicted == number)]
             sums[:, number - first] += (edges[0] & edges[1]).sum(), (edges[0] | edges[1]).sum()
-    counts = boundaries.boundary_counts(pairs, 3, background)
+    counts = boundaries.of_maps(pairs, 3, background)
     assert counts.intersection.tolist() == sums[0].tolist() and counts.union.tolist() == sums[1].tolist()
 
 
@@ -196,7 +196,7 @@ def test_a_shifted_square_has_the_boundary_iou_that_one_counts() -> None:
     truth, predicted = np.full((40, 25), NONE, np.uint16), np.full((40, 25), NONE, np.uint16)
     truth[:], predicted[:] = 2, 2
     truth[10:15, 5:10], predicted[10:15, 6:11] = 1, 1
-    counts = boundaries.boundary_counts([(truth, predicted)], 2, background=False)
+    counts = boundaries.of_maps([(truth, predicted)], 2, background=False)
     assert (counts.intersection[0], counts.union[0]) == (8, 24)
 
 

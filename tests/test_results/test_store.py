@@ -17,6 +17,7 @@ import pytest
 
 from harness.contracts import WIDE_IGNORED, Row
 from harness.errors import StoreError
+from results.folder.bounds import BOUNDARIES
 from results.folder.recipes import RunRecipe
 from results.folder.rows import Contradiction, OtherData
 from results.folder.store import Store
@@ -54,6 +55,7 @@ def test_rows_come_back_in_canonical_order(tmp_path: Path) -> None:
     assert rows.row(2, named=True) == {
         "run_id": "b", "image_id": "2", "status": "ok", "seconds": 1.0, "error": None,
         "true": [1, 2], "predicted": [1, WIDE_IGNORED], "pixels": [7, 3], "sample": None,
+        **dict.fromkeys(BOUNDARIES),
     }  # fmt: skip
     assert rows.schema["pixels"] == pl.List(pl.UInt32)
     assert rows["error"].to_list() == [None, "it broke", None]
