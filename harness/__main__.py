@@ -73,7 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _help() -> None:
     _print("stableseg VERB ...", {name: verb.words for name, verb in VERBS.items()})
-    console_for_output().print("\n`stableseg VERB --help` tells what a verb takes. A grid is explained in README.md.")
+    console_for_output().print(
+        "\n`stableseg VERB --help` tells what a verb takes; `stableseg new method NAME` writes a first grid. In the "
+        "checkout docs/tour.md is a tour of ten minutes, and docs/grid.md explains every key of a grid.",
+        markup=False,
+    )
 
 
 def _list(given: Sequence[str]) -> int:

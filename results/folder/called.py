@@ -40,8 +40,12 @@ def _two_runs(joined: Recipes) -> Iterator[str]:
 
 
 def _apart(runs: Sequence[RunRecipe]) -> list[str]:
-    """What each has for itself: address and settings that differ, else that something behind them does."""
-    held = [{"use": one.method.get("use"), **one.method.get("settings", {})} for one in runs]
+    """What each has for itself: address and settings that differ, the data set's too, else that something behind them
+    does."""
+    held = [
+        {**one.benchmark.get("settings", {}), "use": one.method.get("use"), **one.method.get("settings", {})}
+        for one in runs
+    ]
     names = dict.fromkeys(name for one in held for name in one)
     differing = [name for name in names if len({repr(one.get(name)) for one in held}) > 1]
     words = [" ".join(f"{name}={one.get(name)}" for name in differing) for one in held]

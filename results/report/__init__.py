@@ -114,6 +114,7 @@ def _fill(
 def _environment() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader(_HERE / "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.globals["first_rows"] = pages.FIRST_ROWS
     environment.filters["percent"] = _percent
     environment.filters["significant"] = _significant
     environment.filters["chart"] = lambda chart: Markup(pages.chart_json(chart))

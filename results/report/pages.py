@@ -23,6 +23,7 @@ from results.tables.ledger import Published
 _PAIRS_SHOWN = 40  # confused pairs of a run, fewer where there are many runs
 _ALL_PAIRS_SHOWN = 800
 _IMAGES_NAMED = 5
+FIRST_ROWS = 40  # of a list, laid out at once; further ones as one scrolls towards them (static/tables.js)
 _DIFFERENCES_SHOWN = 1000  # of many runs, those of the best with all others come first
 Values = dict[str, Any]
 
@@ -60,7 +61,7 @@ def _overview(evidence: Evidence) -> str:
     if len({entry.benchmark for entry in evidence.board.entries}) < 2:
         return ""
     spec = matrices.TableSpec(matrices.EVERYTHING, average=True)
-    return formats.to_html(matrices.build_matrix(evidence, spec), "runs.html#", legend=False)
+    return formats.to_html(matrices.build_matrix(evidence, spec), "runs.html#", legend=False, first=FIRST_ROWS)
 
 
 def _ranked(evidence: Evidence, column: Column, speed: Mapping[str, float], pairs: bool) -> Values:

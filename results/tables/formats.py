@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -138,16 +139,19 @@ def to_page(matrix: Matrix) -> str:
     return f"{head}<div>{to_html(matrix)}</div></html>\n"
 
 
-def to_html(matrix: Matrix, link: str = "", extra: Mapping[str, str] | None = None, legend: bool = True) -> str:
+def to_html(
+    matrix: Matrix, link: str = "", extra: Mapping[str, str] | None = None, legend: bool = True, first: float = math.inf
+) -> str:
     """A table element. link: what stands before a run's id in links; extra: words under a number, by run id.
 
-    legend: whether the caption says what bold and underlined mean.
+    legend: whether the caption says what bold and underlined mean. first: rows behind so many bear the class `later`.
     """
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in (_heading(matrix), *matrix.columns))
     body = []
-    for row, line in _lines(matrix):
+    for number, (row, line) in enumerate(_lines(matrix)):
         cells = "".join(f"<td{_sort_value(cell)}>{_html(cell, link, extra or {})}</td>" for cell in line)
-        body.append(f'<tr><th scope="row">{escape(row)}</th>{cells}</tr>')
+        later = ' class="later"' if number >= first else ""
+        body.append(f'<tr{later}><th scope="row">{escape(row)}</th>{cells}</tr>')
     caption = f"<caption>{escape(_caption(matrix, legend))}</caption>"
     told = "<br>".join(map(escape, matrix.told))
     foot = f'<tfoot><tr><td colspan="{len(matrix.columns) + 1}">{told}</td></tr></tfoot>' if told else ""

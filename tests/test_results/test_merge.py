@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 from harness.contracts import Picture, Row
 from harness.errors import StoreError
 from results.folder import artefacts, keepsakes
+from results.folder.called import told_of_names
 from results.folder.recipes import RunRecipe
 from results.folder.rows import Contradiction
 from results.folder.store import Store
@@ -207,3 +208,14 @@ def test_a_run_of_two_names_and_a_name_of_two_runs_are_told(tmp_path: Path, caps
     both = f"Ours in {tmp_path / 'n1'} and Baseline in {tmp_path / 'n2'}"
     assert f"Run r1 is called {both}; it stands as {stands}." in said
     assert ("2 runs are called Ours on W: r1 (good=0.9) and r2 (good=0.95)." in said) is (stands == "Ours")
+
+
+def test_runs_of_one_name_on_parts_of_a_data_set_are_told_apart_by_their_part(tmp_path: Path) -> None:
+    runs = {
+        run_id: RunRecipe(
+            run_id, "Ours", "", {"use": "m:M", "settings": {}}, "W", {"use": "b:B", "settings": {"images": images}}, {},
+            ("disc",), images,
+        )
+        for run_id, images in (("r1", 12), ("r2", 8))
+    }  # fmt: skip
+    assert told_of_names({}, runs) == ["2 runs are called Ours on W: r1 (images=12) and r2 (images=8)."]

@@ -5,6 +5,7 @@ Needs Chromium (`apt-get install chromium`); without it the tests are skipped, u
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from chromium import Chromium
 
 from results import report
 from results.folder.store import Store
+from results.report.pages import FIRST_ROWS
 from results.tables.evidence import Evidence
 
 PAGES = ("index", "tables", "classes", "images", "cost", "failures", "runs")
@@ -132,6 +134,35 @@ def test_words_filter_rows_and_say_how_many_are_left(browser: Chromium, pages: P
     assert browser.value("document.querySelector('[data-count=board-1]').textContent") == "1 of 6"
     browser.value(f"{box}.value = '<img'; {box}.dispatchEvent(new Event('input'))")
     assert [name.split("\n")[0] for name in browser.value(CELLS.format(1))] == [toy_results.EVIL_METHOD]
+
+
+def test_of_a_long_table_the_first_rows_are_laid_out_and_more_as_one_comes_to_them(
+    browser: Chromium, pages: Path
+) -> None:
+    """A filter looks at all of them; who searches the page, or prints it, has all of them."""
+    script = (pages / "tables.js").read_text("utf-8")
+    assert f"const FIRST = {FIRST_ROWS};" in script
+    browser.look(1280, 800)
+    browser.open(pages / "classes.html")
+    table = "document.getElementById('words-1').parentElement"
+    rows = f"[...{table}.querySelectorAll('tbody tr')]"
+    shown = f"{rows}.filter(row => getComputedStyle(row).display !== 'none').length"
+    total = browser.value(f"{rows}.length")
+    assert browser.value(shown) == FIRST_ROWS < total
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.value(shown) == total
+    browser.call("Emulation.setEmulatedMedia", media="")
+    browser.value(f"{table}.scrollIntoView()")
+    browser.until(f"({table}.scrollTop = {table}.scrollHeight, {shown} === {total})")
+    box, last = "document.querySelector('[data-filter=words-1]')", browser.value(f"{rows}.at(-1).cells[4].textContent")
+    typed = f"{box}.value = word; {box}.dispatchEvent(new Event('input'))"
+    browser.value(f"(word => {{ {typed} }})({json.dumps(last)})")
+    named = browser.value(f"{rows}.filter(row => row.textContent.includes({json.dumps(last)})).length")
+    assert 0 < browser.value(shown) == min(named, FIRST_ROWS) < total
+    browser.value(f"(word => {{ {typed} }})('')")
+    assert browser.value(shown) == FIRST_ROWS
+    browser.value("dispatchEvent(new KeyboardEvent('keydown', {key: 'f', ctrlKey: true}))")
+    assert browser.value(shown) == total
 
 
 def test_a_link_from_a_number_opens_its_receipt(browser: Chromium, pages: Path) -> None:
