@@ -15,13 +15,13 @@
     const ids = [...row.querySelectorAll("a[href*='#']")].map((link) => link.hash.slice(1));
     if (ids.length) lines.push([row, ids, "some"]);
   }
-  const boards = [...document.querySelectorAll("section[data-board]")].map((section) => [section, [...section.querySelector(".board").tBodies[0].rows]]);
+  const boards = [...document.querySelectorAll("section[data-board]")].map((section) => [section, section.querySelector(".board").tBodies[0].rows]);
   const leave = (one, out) => { if (one.classList.contains("left-out") !== out) one.classList.toggle("left-out", out); };
   function apply() {
     const held = new Map(Object.keys(runs).map((run) => [run, fits(run)]));
     const shown = (run) => held.get(run) ?? true;
     for (const [row, ids, how] of lines) leave(row, !ids[how](shown));
-    for (const [section, rows] of boards) leave(section, rows.every((row) => row.classList.contains("left-out")));
+    for (const [section, rows] of boards) leave(section, [...rows].every((row) => row.classList.contains("left-out")));
     const number = [...held.values()].filter(Boolean).length;
     found.value = chosen.some((one) => one.size) ? `${number} of ${held.size} runs` : "";
     document.getElementById("settings-all").hidden = !found.value;

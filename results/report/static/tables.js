@@ -107,7 +107,7 @@
 
   const openTarget = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    target?.classList.remove("later");
+    if (target) target.classList.remove("later");
     if (target instanceof HTMLDetailsElement) { target.open = true; target.scrollIntoView(); }
   };
   addEventListener("hashchange", openTarget);
