@@ -154,7 +154,7 @@ def to_html(
         body.append(f'<tr{later}><th scope="row">{escape(row)}</th>{cells}</tr>')
     caption = f"<caption>{escape(_caption(matrix, legend))}</caption>"
     told = "<br>".join(map(escape, matrix.told))
-    foot = f'<tfoot><tr><td colspan="{len(matrix.columns) + 1}">{told}</td></tr></tfoot>' if told else ""
+    foot = f'<tfoot><tr><td colspan="{len(matrix.columns) + 1}"><div>{told}</div></td></tr></tfoot>' if told else ""
     return f'<table class="matrix">{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>{foot}</table>'
 
 
