@@ -9,10 +9,11 @@ from pathlib import Path
 import shtab
 
 from harness.contracts import expanded
+from harness.contracts.paths import folder_or_url
 
 SHELLS = ("bash", "zsh", "tcsh")
 HOW = "stableseg completion bash > ~/.local/share/bash-completion/completions/stableseg"
-_PLACES = (expanded, Path)  # types of arguments that are files or folders
+_PLACES = (expanded, folder_or_url, Path)  # types of arguments that are files or folders
 
 
 def script(command: str, verbs: Mapping[str, tuple[str, argparse.ArgumentParser]], shell: str) -> str:

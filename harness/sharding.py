@@ -21,6 +21,11 @@ def folder_of(results: Path, share: Share) -> Path:
     return results / "shards" / str(share)
 
 
+def url_of(mirror: str, share: Share) -> str:
+    """Where the mirror of a job lies."""
+    return f"{mirror}/shards/{share}"
+
+
 def take_over(results: Path, share: Share) -> None:
     """Bring what the results hold by now into the folder of a job."""
     if (results / "rows").is_dir():

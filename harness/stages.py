@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from rich.console import Console
 
-from harness.contracts import BatchDone, Gathering, Labelling, Purpose, Recipe, Rows, Scoring, Shard
+from harness.contracts import BatchDone, Gathering, Labelling, Purpose, Recipe, Rows, Scoring, Shard, Traits
 from harness.executors.seam import Executor
 from harness.fits import Fits
 from harness.foreign import interrupts
@@ -25,6 +25,8 @@ from results.folder.held import Held
 from results.folder.store import Store
 from results.folder.writer import Writer
 from results.tables import overview
+
+LOOKED_AT = 4  # images of a benchmark that a worker elsewhere compares before it does anything
 
 
 def shelf(store: Store, held: Held) -> Shelf:
@@ -64,7 +66,8 @@ class Desk:
     """Where the work of a plan comes in. data: of the plan. compared: by run, why it may not be scored, empty where it
     may.
 
-    signed: the runs whose recipes name this sweep. said: notices of workers, and warnings, that were shown.
+    elsewhere: workers may be on machines with data of their own. signed: the runs whose recipes name this sweep. said:
+    notices of workers, and warnings, that were shown.
     """
 
     store: Store
@@ -73,6 +76,7 @@ class Desk:
     console: Console
     fits: Fits
     data: Mapping[Recipe, DataNow] = field(default_factory=dict)
+    elsewhere: bool = False
     compared: dict[str, str] = field(default_factory=dict)
     signed: set[str] = field(default_factory=set)
     said: set[str] = field(default_factory=set)
@@ -82,7 +86,7 @@ class Desk:
         for stage in plan.stages:
             ready = self._ready(stage)
             planned = {one.run.run_id: one for group in ready.groups for one in group}
-            shards = [self._with_lessons(shard) for shard in plan.shards(shard_batches, ready)]
+            shards = self._with_seen([self._with_lessons(shard) for shard in plan.shards(shard_batches, ready)])
             for done in self.executor.run(shards) if shards else ():
                 self._tell(done.notices)
                 if len(done.rows):
@@ -113,7 +117,7 @@ class Desk:
         kept = {"event": "batch", "shard": done.shard_id, "batch": done.index, "rows": len(rows), "kind": purpose.kind}
         said = sorted({error for error in wanted.errors.values() if error})
         failed = len(wanted) - int(wanted.ok.sum())
-        by = {} if done.worker is None else {"worker": done.worker, "host": done.host}
+        by = {} if done.worker is None else {"worker": done.worker, "host": done.host, "memory": done.memory}
         self.writer.append(rows, {**kept, **spent, **by, "done": len(wanted), "failed": failed, "errors": said})
         return counted
 
@@ -193,6 +197,22 @@ class Desk:
         if sentence not in self.said:
             self.said.add(sentence)
             print(sentence, file=sys.stderr)
+
+    def _with_seen(self, shards: list[Shard]) -> list[Shard]:
+        """The shards with what a few of their images are here, for workers that may have other ones."""
+        if not self.elsewhere:
+            return shards
+        images: dict[Recipe, dict[str, None]] = {}
+        for shard in shards:
+            own = images.setdefault(shard.runs[0].benchmark, {})
+            own.update(dict.fromkeys(image for batch in shard.batches for image in batch.image_ids))
+        seen: dict[Recipe, Traits] = {}
+        for recipe, asked in images.items():
+            data = self.data[recipe]
+            seen[recipe] = data.seen(list(asked), LOOKED_AT)
+            origins.remember(self.store.folder, data.key, data.renewed.values())
+            data.renewed.clear()
+        return [replace(shard, seen=seen[shard.runs[0].benchmark]) for shard in shards]
 
     def _with_lessons(self, shard: Shard) -> Shard:
         """The shard with the way to the teacher's masks, where a learner gathers."""

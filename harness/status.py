@@ -1,7 +1,7 @@
 """A results folder flows in; how its last sweep stands flows out: while it runs, after its end, or when it has died.
 
-`python -m harness.status DIR` reads events alone, so that it costs the sweep nothing and can be asked from any machine
-that sees the folder. Exit code 0; 2 where no sweep ever began.
+`python -m harness.status DIR` (or the URL of a mirror) reads events alone, so that it costs the sweep nothing and can
+be asked from any machine that sees the folder. Exit code 0; 2 where no sweep ever began.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from harness.contracts import expanded
+from harness.contracts.paths import folder_or_url
 from harness.errors import StoreError
 from harness.foreign.calls import leave
 from harness.learning.fit_progress import curve_end
@@ -28,6 +28,7 @@ from results.door import door
 from results.folder import artefacts, lock
 from results.folder.course import SweepCourse, course_of
 from results.folder.store import Store
+from results.mirror.bringing import at_hand
 from results.tables.terminal import console_for_output
 
 SHOWN = 10  # errors, and workers that were lost
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _show(folder: Path, as_json: bool, console: Console) -> None:
+def _show(folder: Path | str, as_json: bool, console: Console) -> None:
     told = _told(folder)
     if as_json:
         print(json.dumps(told, indent=2))
@@ -58,11 +59,12 @@ def _show(folder: Path, as_json: bool, console: Console) -> None:
         console.print("\n".join(_lines(told)), highlight=False, markup=False, soft_wrap=True)
 
 
-def _told(folder: Path) -> dict[str, Any]:
+def _told(where: Path | str) -> dict[str, Any]:
     """All that is known now, as JSON values. StoreError where no sweep ever began."""
+    folder = at_hand(where, heard=True)
     course = course_of(Store.open(folder, create=False).events())
     if course is None:
-        raise StoreError(f"No sweep has begun in {folder} yet: `python -m harness.sweep GRID --results {folder}` does.")
+        raise StoreError(f"No sweep has begun in {where} yet: `python -m harness.sweep GRID --results DIR` does.")
     now = datetime.now(UTC)
     state = _state(course, now)
     return {
@@ -71,7 +73,10 @@ def _told(folder: Path) -> dict[str, Any]:
         "seconds": ((course.heard if course.ended else now) - course.started).total_seconds(),
         "wanted": course.wanted, "done": course.done, "failed": course.failed, "rate": course.rate(now),
         "seconds_left": course.left(now), "errors": dict(course.errors.most_common()),
-        "workers": [{**one.about, "worker": one.number, "lost": one.lost} for one in course.workers.values()],
+        "failures": dict(course.failures.most_common()),
+        "workers": [
+            {**one.about, **one.did, "worker": one.number, "lost": one.lost} for one in course.workers.values()
+        ],
         "fits": {
             artefact: {**fit, "curve": curve_end(artefacts.artefact_path(folder, artefact)).removeprefix(": ")}
             for artefact, fit in course.fits.items()
@@ -91,7 +96,8 @@ def _state(course: SweepCourse, now: datetime) -> str:
 
 def _lines(told: dict[str, Any]) -> list[str]:
     """For people; the time that is left comes first."""
-    return [*_head(told), *_of_fits(told), *_of_workers(told["workers"]), *_of_errors(told["errors"])]
+    failed = [f"{count} failed on {host}" for host, count in told["failures"].items() if len(told["failures"]) > 1]
+    return [*_head(told), *_of_fits(told), *_of_workers(told["workers"]), *failed, *_of_errors(told["errors"])]
 
 
 def _head(told: dict[str, Any]) -> Iterator[str]:
@@ -121,8 +127,11 @@ def _of_fits(told: dict[str, Any]) -> Iterator[str]:
 def _of_workers(workers: Sequence[dict[str, Any]]) -> Iterator[str]:
     living = [one for one in workers if not one["lost"]]
     for one in living:
-        gpu = f", GPU {one['gpu']}" if one.get("gpu") else ""
-        yield f"worker {one['worker']}: process {one.get('pid')} on {one.get('host')}{gpu}"
+        card = f" ({one['card']})" if one.get("card") else ""
+        gpu = f", GPU {one['gpu']}{card}" if one.get("gpu") else ""
+        at = f"; last did batch {one['batch']} of {one['shard']}" if "batch" in one else ""
+        memory = f", {one['memory'] / 2**30:.1f} GiB at most" if one.get("memory") else ""
+        yield f"worker {one['worker']}: process {one.get('pid')} on {one.get('host')}{gpu}{at}{memory}"
     lost = [one for one in workers if one["lost"]]
     for one in lost[-SHOWN:]:
         yield f"worker {one['worker']} on {one.get('host')} was lost: {one['lost']}"
@@ -143,7 +152,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m harness.status",
         description="How the last sweep of a results folder stands: how far, how fast, time left, workers, failures.",
     )
-    parser.add_argument("folder", type=expanded, metavar="DIR", help="a results folder, also while a sweep writes it")
+    parser.add_argument("folder", type=folder_or_url, metavar="DIR", help="a results folder, or the URL of its mirror")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="as JSON")
     how.add_argument("--follow", action="store_true", help="until it ends")

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from harness import sharding, stages
+from harness import mirroring, sharding, stages
 from harness.contracts import Recipe, expanded
 from harness.errors import HarnessError
 from harness.executors import placement, ray_surroundings
@@ -40,6 +40,7 @@ from results.folder import lock
 from results.folder.held import Held
 from results.folder.store import Store
 from results.folder.writer import Writer
+from results.mirror import bucket
 from results.tables import changes, leaderboard, overview
 from results.tables.terminal import console_for_output, print_leaderboard
 
@@ -78,8 +79,20 @@ def sweep(options: argparse.Namespace, console: Console) -> int:
     if options.shard:
         sharding.take_over(options.results, options.shard)
     folder = _folder(options)
+    if options.mirror is None:
+        return _kept(options, grid, Store.open, folder, console)
+    where = sharding.url_of(options.mirror, options.shard) if options.shard else options.mirror
+    with mirroring.mirrored(where, folder) as mirror:
+        code = _kept(options, grid, partial(Store.open, may_write=mirror.check), folder, console)
+    return code if mirroring.verdict(mirror, where) else code or INCOMPLETE
+
+
+def _kept(
+    options: argparse.Namespace, grid: grids.Grid, opened: Callable[[Path], Store], folder: Path, console: Console
+) -> int:
+    """A folder is opened, what is missing in it is done and told of; the exit code."""
     fresh = not folder.exists()
-    store = Store.open(folder)
+    store = opened(folder)
     try:
         with Pulse(store.event) as pulse:
             code = pulse.code = _swept(options, grid, store, pulse, console)
@@ -257,7 +270,8 @@ def _run(
 
     with closing(_executor(options, grid, tell)) as executor, progress:
         fits = Fits(store, executor, console, grid.folder, _around())
-        desk = stages.Desk(store, writer, executor, console, fits, plan.data)
+        elsewhere = not options.local and bool(options.address or grid.cluster.address)
+        desk = stages.Desk(store, writer, executor, console, fits, plan.data, elsewhere)
         for done, rows in desk.work(plan, grid.cluster.shard_batches):
             scores.add(rows)
             progress.update(done)
@@ -276,6 +290,7 @@ def _executor(options: argparse.Namespace, grid: grids.Grid, tell: Callable[[dic
         address=options.address or cluster.address,
         threads=cluster.threads,
         gpus_per_worker=cluster.gpus_per_worker,
+        gpu=cluster.gpu,
         stall_seconds=cluster.stall_seconds,
         on_event=tell,
     )
@@ -381,6 +396,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("grid", type=expanded, help="the YAML file that says what to run")
     parser.add_argument(
         "--results", type=expanded, default="runs", metavar="DIR", help="results folder (default: runs)"
+    )
+    parser.add_argument(
+        "--mirror", type=bucket.url, metavar="URL", help="a bucket that has the results too: s3://lab/run, gs:// or az://"
     )
     parser.add_argument("--plan", action="store_true", help="show what would be done, and do nothing")
     parser.add_argument("--json", action="store_true", help="with --plan: as JSON")

@@ -11,10 +11,12 @@ import sys
 from collections.abc import Sequence
 
 from harness.contracts import expanded
+from harness.contracts.paths import folder_or_url
 from harness.errors import HarnessError
 from results.door import door
 from results.folder.durable import write_text
 from results.folder.store import Store
+from results.mirror.bringing import at_hand
 from results.tables.again import grid_text
 from results.tables.evidence import gather
 from results.tables.explain import commands, explain
@@ -30,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m results.explain", description=main.__doc__)
     parser.add_argument("words", nargs="+", metavar="TABLE ROW COLUMN | RUN", help="a table's cell, or a run's id")
-    parser.add_argument("--results", type=expanded, default="runs", metavar="DIR", help="the folder (default: runs)")
+    parser.add_argument("--results", type=folder_or_url, default="runs", metavar="DIR", help="or a URL (default: runs)")
     parser.add_argument("--partial", action="store_true", help="runs with missing or failed images have numbers too")
     parser.add_argument("--grid", type=expanded, metavar="FILE", help="write the grid that computes this run again")
     return parser
@@ -44,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(options.words) not in (1, 3):
         known.error("name a TABLE, a ROW and a COLUMN, or one RUN")
     try:
+        options.results = at_hand(options.results)
         evidence = gather(Store.open(options.results, create=False), options.partial, _of_another_grid(options))
         run_id, sections = explain(evidence, options.words)
         if options.grid and run_id:

@@ -9,10 +9,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from harness.contracts import expanded
+from harness.contracts.paths import folder_or_url
 from harness.errors import HarnessError
 from results.door import door
 from results.folder.store import Store
+from results.mirror.bringing import at_hand
 from results.tables.leaderboard import build_board, write_board
 from results.tables.terminal import print_leaderboard
 
@@ -20,7 +21,7 @@ from results.tables.terminal import print_leaderboard
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m results.leaderboard", description=main.__doc__)
-    parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
+    parser.add_argument("folder", type=folder_or_url, metavar="DIR", help="a results folder, or the URL of its mirror")
     parser.add_argument("--partial", action="store_true", help="rank runs with missing or failed images too")
     parser.add_argument("--all", action="store_true", help="show every stored run, not only those of the last grid")
     parser.add_argument("--pairs", action="store_true", help="compare all pairs of runs, not only each with the best")
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Rebuild the CSV files of a results folder; 0 done, 2 with one sentence when that cannot be."""
     options = parser().parse_args(arguments)
     try:
-        store = Store.open(options.folder, create=False)
+        store = Store.open(at_hand(options.folder), create=False)
         board = build_board(store, options.partial, options.all)
         paths = write_board(board, store.folder, options.pairs)
     except HarnessError as error:

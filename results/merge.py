@@ -21,6 +21,7 @@ import polars as pl
 
 from harness.contracts import expanded
 from harness.contracts.facts import essence
+from harness.contracts.paths import folder_or_url
 from harness.errors import HarnessError, StoreError
 from results.door import door
 from results.folder import cargo, origins, same_data
@@ -30,6 +31,7 @@ from results.folder.keepsakes import file_name_of
 from results.folder.recipes import RunRecipe, joined_sweeps, recipe_text
 from results.folder.rows import KEY, SCHEMA, Contradiction, OtherData, defeated
 from results.folder.store import AskedTable, Store
+from results.mirror.bringing import at_hand
 from results.tables.leaderboard import benchmark_labels
 
 # What a run's id stands for; the rest of a recipe may differ between machines.
@@ -234,7 +236,7 @@ def _place(recipe: RunRecipe) -> tuple[str, ...]:
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m results.merge", description=main.__doc__)
-    parser.add_argument("folders", type=expanded, metavar="DIR", nargs="+", help="results folders of sweeps")
+    parser.add_argument("folders", type=folder_or_url, metavar="DIR", nargs="+", help="results folders, or URLs")
     parser.add_argument("--into", type=expanded, metavar="DIR", required=True, help="the folder that receives all")
     return parser
 
@@ -244,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Join results folders; 0 done, 2 with one sentence when that cannot be, 3 when rows contradict each other."""
     options = parser().parse_args(arguments)
     try:
-        sources = [Store.open(folder, create=False) for folder in options.folders]
+        sources = [Store.open(at_hand(folder), create=False) for folder in options.folders]
         brought = merge(sources, Store(options.into))
     except Contradiction as error:
         print(f"error: {error}", file=sys.stderr)

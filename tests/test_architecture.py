@@ -24,18 +24,18 @@ SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes ar
 SPEAKS_RAY = {
     "harness/executors/cluster.py", "harness/executors/cluster_reach.py", "harness/executors/cluster_fit.py",
 }  # fmt: skip
-# stages, sharding and fits are the door's back rooms, catalogue that of `list`; segmenting and running are for Python
+# stages, sharding, mirroring and fits are the door's back rooms, catalogue that of `list`; the rest is for Python
 DOORS = {
-    "harness/sweep.py", "harness/sharding.py", "harness/stages.py", "harness/fits.py", "harness/status.py",
-    "harness/checks/__main__.py", "harness/catalogue.py", "harness/__main__.py", "harness/segmenting.py",
-    "harness/running.py", "harness/starting.py",
+    "harness/sweep.py", "harness/sharding.py", "harness/mirroring.py", "harness/stages.py", "harness/fits.py",
+    "harness/status.py", "harness/checks/__main__.py", "harness/catalogue.py", "harness/__main__.py",
+    "harness/segmenting.py", "harness/running.py", "harness/starting.py",
 }  # fmt: skip
 RIVER = (  # the rooms of the harness in the order in which values flow; none knows a later one
     "errors", "contracts", "yaml_lines", "foreign", "recipes", "protocol", "grid", "planning", "work", "learning",
-    "executors", "progress", "pulse", "checks", "tags", "fits", "stages", "sharding", "sweep", "status", "running",
-    "segmenting", "starting", "catalogue", "completion", "__main__",
+    "executors", "progress", "pulse", "checks", "tags", "fits", "stages", "sharding", "mirroring", "sweep", "status",
+    "running", "segmenting", "starting", "catalogue", "completion", "__main__",
 )  # fmt: skip
-RESULTS = ("folder", "counts", "tables", "pictures", "report")  # likewise; the commands beside them come last
+RESULTS = ("folder", "mirror", "counts", "tables", "pictures", "report")  # likewise; the commands beside them come last
 VAGUE = {"utils", "common", "helpers", "base", "misc", "tools", "stuff"}
 
 Source = tuple[str, str]  # path relative to the root, text
@@ -74,6 +74,10 @@ def ray_only_in_cluster(path: str, text: str) -> bool:
 
 def polars_only_in_results(path: str, text: str) -> bool:
     return "polars" not in tops(text) or path.startswith("results/")
+
+
+def buckets_only_in_their_room(path: str, text: str) -> bool:
+    return "obstore" not in tops(text) or path == "results/mirror/bucket.py"
 
 
 def torch_only_where_tensors_are(path: str, text: str) -> bool:
@@ -194,6 +198,7 @@ Wall = Callable[[str, str], bool]
 WALLS: dict[Wall, Source] = {  # each wall with a file that breaks it
     ray_only_in_cluster: ("harness/planning/plan.py", "def f():\n    import ray.util"),
     polars_only_in_results: ("methods/x.py", "from polars import col"),
+    buckets_only_in_their_room: ("results/mirror/x.py", "from obstore.store import from_url"),
     torch_only_where_tensors_are: ("harness/planning/plan.py", "from torch.nn import functional"),
     plug_ins_are_reached_by_address: ("results/x.py", "import methods.stableseg"),
     plug_ins_know_only_the_contracts: ("methods/x.py", "from harness import grid"),

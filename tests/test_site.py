@@ -39,6 +39,7 @@ ELSEWHERE = {  # page -> the test that runs its code and its commands
 }
 LANGUAGES = {"bash", "python", "yaml", "toml", "text", ""}
 NEEDS = re.compile(r"\A(?:#!.*\n)?# needs: \w+")
+TESTS = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
 OURS = re.compile(r"(?:python -u? ?-m |stableseg )(.*)")
 
 
@@ -158,6 +159,15 @@ def test_decisions_are_all_listed() -> None:
     listed = re.findall(r"\[(.*)\]\((.*)\)", PAGES["decisions/README.md"])
     there = [page for page in PAGES if re.match(r"decisions/\d", page)]
     assert listed == [(PAGES[page].partition("\n")[0].partition(". ")[2], Path(page).name) for page in there]
+
+
+def test_whatever_a_sweep_survives_is_held_by_a_test() -> None:
+    table = PAGES["cluster.md"].partition("## What survives what")[2].partition("\n\n")[2].partition("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+    tests = {name for path in (ROOT / "tests").rglob("test_*.py") for name in TESTS.findall(path.read_text("utf-8"))}
+    held = [row[-1].strip("`") for row in rows]
+    assert len(held) >= 25 and {len(row) for row in rows} == {3}
+    assert not set(held) - tests
 
 
 def test_the_citation_says_what_the_project_says() -> None:

@@ -1,4 +1,4 @@
-"""A path as a person writes it flows in; the path that is meant flows out."""
+"""A path, or a URL, as a person writes it flows in; the path that is meant flows out."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ def expanded(written: str | Path) -> Path:
         shown = bounded(repr(str(path)), 200)
         raise GridError(f"no file can be called {shown}: a name has at most {LONGEST_PART} bytes")
     return path
+
+
+def folder_or_url(written: str) -> Path | str:
+    """Where results lie: a folder as above, or a URL as it is."""
+    return written if "://" in written else expanded(written)

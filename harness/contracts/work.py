@@ -94,7 +94,8 @@ class Shard:
 
     keep: images whose label maps are wanted as pictures, besides their counts. boundaries: whether those of all images
     are counted too. lessons: for runs that gather, the teacher's mask of every image, as a PNG in the numbering of
-    truths.
+    truths. seen: a few images of the benchmark with the digests that they have where the sweep was planned: where a
+    worker sees others, it is refused.
     """
 
     shard_id: str
@@ -103,6 +104,7 @@ class Shard:
     keep: frozenset[str] = frozenset()
     boundaries: bool = False
     lessons: Mapping[str, bytes] = field(default_factory=dict, hash=False)
+    seen: Traits = ()
 
 
 class Mark(NamedTuple):
@@ -147,7 +149,7 @@ class BatchDone:
     where the images came from.
 
     notices: what people should know at once, a sentence each, such as that a model cannot be had. worker, host: who did
-    it, where there are several.
+    it, where there are several. memory: bytes that its process has held at most, where it says so.
     """
 
     shard_id: str
@@ -161,3 +163,4 @@ class BatchDone:
     notices: tuple[str, ...] = ()
     worker: int | None = None
     host: str = ""
+    memory: int = 0

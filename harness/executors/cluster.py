@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import socket
+import sys
 import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from types import TracebackType
@@ -52,19 +54,26 @@ class Seat:
 
         carried.bring_missing(recipe.as_dict().get("folder"), plug_ins)
         self._worker = open_worker(recipe)
-        node = ray.get_runtime_context().get_node_id()
-        here = {"pid": os.getpid(), "host": socket.gethostname(), "node": node}
-        return {**here, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+        context = ray.get_runtime_context()
+        here = {"pid": os.getpid(), "host": socket.gethostname(), "node": context.get_node_id()}
+        gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        card = context.get_node_labels().get(cluster_reach.CARD, "") if gpu else ""
+        return {**here, "gpu": gpu, **({"card": card} if card else {})}
 
     def step(self, shard: Shard | None) -> bytes:
         """The next batch of the lease, which a shard opens, packed."""
         if shard is not None and self._worker is not None:
             self._batches = steadily(self._worker, shard)
-        return packed(next(self._batches))
+        return packed(replace(next(self._batches), memory=_most_memory()))
 
     def end(self) -> None:
         """The lease is over; what the worker had read ahead is let go."""
         self._batches = iter(())
+
+
+def _most_memory() -> int:
+    """Bytes of memory that this process has held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def packed(done: BatchDone) -> bytes:
@@ -111,7 +120,7 @@ class RayPool:
     """Actors as a pool of workers; see scheduler.Pool. limit: the most workers at once (None: as many as fit).
 
     private: whether the Ray is our own, so that it ends for good with its only node. library, clock: in place of
-    Ray and of `time`, where time is virtual.
+    Ray and of `time`, where time is virtual. gpu: the kind that workers ask for.
     """
 
     def __init__(
@@ -122,6 +131,7 @@ class RayPool:
         private: bool = False,
         library: Any = None,
         clock: Any = time,
+        gpu: str | None = None,
     ) -> None:
         self._ray, self._place, self._limit, self._clock = library or _library(), place, limit, clock
         settings = worker.as_dict()
@@ -132,7 +142,9 @@ class RayPool:
             "runtime_env": {"env_vars": variables},
         }  # fmt: skip
         self._avoided: list[str] = []
-        self._seat = self._ray.remote(Seat).options(**self._options)
+        self._gpu, self._seat = gpu, self._ray.remote(Seat).options(**self._options)
+        if gpu is not None:
+            self._choose()
         folder = None if private else settings.get("folder")  # on this machine they are there
         self._plug_ins = carried.plug_ins_of(folder)
         self._desks: dict[int, _Desk] = {}
@@ -145,7 +157,7 @@ class RayPool:
         if self._private:
             cluster_reach.check_alive(self._ray)
         if self._clock.monotonic() - self._looked > LOOK_SECONDS:
-            nodes = cluster_reach.alive(self._ray, self._avoided)
+            nodes = cluster_reach.alive(self._ray, self._avoided, self._gpu)
             self._slots, self._looked = self._place.slots(nodes), self._clock.monotonic()
         return self._slots if self._limit is None else min(self._limit, self._slots)
 
@@ -185,9 +197,14 @@ class RayPool:
 
     def avoid(self, node: str) -> None:
         self._avoided.append(node)
-        labels = {"ray.io/node-id": f"!in({','.join(self._avoided)})"}
-        self._seat = self._ray.remote(Seat).options(**self._options, label_selector=labels)
+        self._choose()
         self._looked = float("-inf")
+
+    def _choose(self) -> None:
+        """From now on workers start on nodes alone that are not avoided, and have the kind of GPU that is asked for."""
+        labels = {"ray.io/node-id": f"!in({','.join(self._avoided)})"} if self._avoided else {}
+        labels |= {} if self._gpu is None else {cluster_reach.CARD: self._gpu}
+        self._seat = self._ray.remote(Seat).options(**self._options, label_selector=labels)
 
     def kill(self, worker: int) -> None:
         desk = self._desks.pop(worker, None)
@@ -246,6 +263,7 @@ class RayExecutor:
 
     workers: how many at most, or "auto". address: None for a private Ray on this machine, or that of a running cluster.
     threads: per worker (None: the machine's CPUs shared out). gpus_per_worker: share of a GPU (0: CPUs only).
+    gpu: the kind of GPU that workers ask for, by the label of a node.
     stall_seconds: silence after which a worker counts as hung. ready_seconds: how long one may take to start.
     """
 
@@ -257,13 +275,14 @@ class RayExecutor:
         address: str | None = None,
         threads: int | None = None,
         gpus_per_worker: float = 1.0,
+        gpu: str | None = None,
         stall_seconds: float | None = None,
         ready_seconds: float = 600.0,
         on_event: Callable[[dict[str, object]], None] = lambda event: None,
     ) -> None:
         self._recipe, self._address, self._tell = worker, address, on_event
         self._workers = None if workers == "auto" else workers
-        self._threads, self._gpus = threads, gpus_per_worker
+        self._threads, self._gpus, self._gpu = threads, gpus_per_worker, gpu
         self._stall_seconds, self._ready_seconds = stall_seconds, ready_seconds
         self._connection: cluster_reach.Connection | None = None
         self._pool: RayPool | None = None
@@ -333,7 +352,7 @@ class RayExecutor:
 
     def _start(self) -> Scheduler:
         place = self._connected()
-        self._pool = RayPool(self._recipe, place, self._workers, self._address is None)
+        self._pool = RayPool(self._recipe, place, self._workers, self._address is None, gpu=self._gpu)
         self._tell({"event": "workers", "at_most": self._pool.capacity(), "threads": place.threads, "gpus": place.gpus})
         self._scheduler = Scheduler(
             self._pool, stall_seconds=self._stall_seconds, ready_seconds=self._ready_seconds, on_event=self._tell,
@@ -346,7 +365,7 @@ class RayExecutor:
         self._connection = self._connection or cluster_reach.connect(self._address)
         import ray
 
-        return placement.choose_place(cluster_reach.alive(ray), self._workers, self._threads, self._gpus)
+        return placement.choose_place(cluster_reach.some_with(ray, self._gpu), self._workers, self._threads, self._gpus)
 
 
 def is_ray_error(error: Exception) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
-from harness.errors import ClusterError
+from harness.errors import ClusterError, nearest
 from harness.executors import ray_surroundings as surroundings
 
 STORE_BYTES = 128 * 2**20  # only rows travel
+CARD = "ray.io/accelerator-type"  # a node's label that names its kind of GPU
 CENTRAL = ("raylet", "gcs_server")  # processes without which a private Ray is none
 
 
@@ -101,9 +102,22 @@ def check_alive(ray: Any) -> None:
                 )
 
 
-def alive(ray: Any, avoided: Collection[str] = ()) -> list[dict[str, float]]:
-    """The resources of every node that is alive, and not avoided."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node.get("NodeID") not in avoided]
+def alive(ray: Any, avoided: Collection[str] = (), gpu: str | None = None) -> list[dict[str, float]]:
+    """The resources of every node that is alive, not avoided, and has GPUs of a kind, if one is asked for."""
+    there = [node for node in ray.nodes() if node["Alive"] and node.get("NodeID") not in avoided]
+    return [node["Resources"] for node in there if gpu in (None, node.get("Labels", {}).get(CARD))]
+
+
+def some_with(ray: Any, gpu: str | None) -> list[dict[str, float]]:
+    """The same; ClusterError where a kind of GPU is asked for, and no node has it."""
+    nodes = alive(ray, gpu=gpu)
+    if gpu is not None and not nodes:
+        kinds = sorted({kind for node in ray.nodes() if (kind := node.get("Labels", {}).get(CARD))})
+        raise ClusterError(
+            f"The grid asks for workers on GPUs of the kind {gpu!r} (`cluster: {{gpu: ...}}`), and its nodes "
+            f"have {', '.join(kinds) or 'none that it knows a kind of'}{nearest(gpu, kinds)}."
+        )
+    return nodes
 
 
 def first_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ class ClusterSettings:
 
     workers: how many, or "auto" (one a GPU, or as the CPUs allow). address: a running Ray cluster. threads: per worker
     on CPUs. gpus_per_worker: share of a GPU for each. shard_batches: network batches a shard. stall_seconds: how long a
-    worker may say nothing before its shard is given to another one.
+    worker may say nothing before its shard is given to another one. gpu: the kind of GPU that workers ask for.
     """
 
     workers: int | Literal["auto"] = "auto"
@@ -23,6 +23,7 @@ class ClusterSettings:
     gpus_per_worker: float = 1.0
     shard_batches: int | None = None
     stall_seconds: float | None = None
+    gpu: str | None = None
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,8 @@ class ClusterForm(Form):
     """Of each worker on CPUs; without it a worker's share of them."""
     gpus_per_worker: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """The share of a GPU that each worker asks for; 0: GPUs are not used."""
+    gpu: Name | None = None
+    """The kind of GPU that workers ask for, as Ray labels its nodes (`ray.io/accelerator-type`): `H100`."""
     shard_batches: Annotated[int, Field(ge=1)] | None = None
     """How many batches a worker is given at a time."""
     stall_seconds: Annotated[float, Field(gt=0)] | None = None

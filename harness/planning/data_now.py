@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from harness.contracts import Mark, Origin, Recipe
+from harness.contracts import Mark, Origin, Recipe, Traits
 from harness.contracts.facts import digest
 from harness.protocol.given import checked_sample
 from harness.recipes.opened import mark_of
@@ -72,6 +72,16 @@ class DataNow:
         found = [one for one in origins if known.get(one.image_id) != one and not _copied(one, known.get(one.image_id))]
         known |= {origin.image_id: origin for origin in found}
         return found
+
+    def seen(self, image_ids: Sequence[str], most: int) -> Traits:
+        """A few of these images, from first to last, each with its digest as it is now; none that code alone makes."""
+        count = min(most, len(image_ids))
+        chosen = [image_ids[number * (len(image_ids) - 1) // max(1, count - 1)] for number in range(count)]
+        for image_id in chosen:
+            if image_id not in self._digests and not self._stands(image_id):
+                self._read(image_id)
+        found = [(image_id, self._digests[image_id]) for image_id in chosen]
+        return tuple([(image_id, digest) for image_id, digest in found if digest])
 
     def touched(self) -> list[str]:
         """Images that were read for rows, and whose files are no longer what they were then: to be looked at anew.

@@ -7,14 +7,15 @@ is taken along to the driver.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from harness.contracts import Asked, Backbone, Method, ModelError, Recipe, Run, Tagger, Traits
+from harness.contracts import Asked, Backbone, DataError, Method, ModelError, Recipe, Run, Tagger, Traits
 from harness.errors import in_words
 from harness.foreign.calls import Guard
 from harness.foreign.shared import Shared
-from harness.protocol.given import check_classes
+from harness.protocol.given import check_classes, checked_sample
 from harness.recipes import identity, loading
 from harness.recipes.code_stamp import classes_named, strange
 from harness.recipes.origins import DataSource
@@ -55,12 +56,15 @@ class Openings:
         method: Method | Asked = self._once(guard, key, run.method, partial(self._built, *key))
         return method
 
-    def reading(self, run: Run) -> Reading:
-        """The benchmark of a run, to be read from, with the classes that it was planned with."""
-        guard, key = Guard(), (Reading, run.benchmark, run.classes)
+    def reading(self, run: Run, seen: Traits = ()) -> Reading:
+        """The benchmark of a run, to be read from, with the classes that it was planned with.
+
+        seen: images with the digests that they must have.
+        """
+        guard, key = Guard(), (Reading, run.benchmark, run.classes, seen)
         if key not in self._held:
             guard.settle()
-        reading: Reading = self._once(guard, key, run.benchmark, partial(self._read, run))
+        reading: Reading = self._once(guard, key, run.benchmark, partial(self._read, run, seen))
         guard.leave()
         return reading
 
@@ -87,11 +91,12 @@ class Openings:
         said, self._said = tuple(self._said), []
         return said
 
-    def _read(self, run: Run) -> Reading:
+    def _read(self, run: Run, seen: Traits) -> Reading:
         source = DataSource(run.benchmark)
         with source.asked():
             check_classes(source.benchmark, run.classes)
         identity.check_planned(run.benchmark, source.benchmark, self._planned, self._folder, benchmark=True)
+        _check_seen(source, seen)
         return Reading(source)
 
     def _built(self, recipe: Recipe, artefact: str | None = None) -> Any:
@@ -116,6 +121,23 @@ class Openings:
         if key in self._lost:
             raise ModelError(self._lost[key])
         return self._held[key]
+
+
+def _check_seen(source: DataSource, seen: Traits) -> None:
+    """DataError where images are other ones here. What cannot be read is left to its row, which is tried elsewhere."""
+    differ, with_what = list[str](), ""
+    for image_id, digest in seen:
+        with suppress(Exception):
+            check = partial(checked_sample, image_id=image_id, classes=len(source.benchmark.classes))
+            _, origin = source.load(image_id, check)
+            if origin.sample != digest:
+                differ, with_what = [*differ, image_id], origin.readers
+    if differ:
+        raise DataError(
+            f"{source.use} has other data here than where the sweep was planned: of {len(seen)} images looked at, "
+            f"{len(differ)} differ, {differ[0]!r} for one (read with {with_what}). Give every worker the same files "
+            "and versions, and sweep again."
+        )
 
 
 def _address(key: Any) -> str:

@@ -60,7 +60,7 @@ class ShardWorker:
     def _computed(self, guard: Guard, shard: Shard, methods: Runs) -> Iterator[BatchDone]:
         """The shard's batches under methods whose networks are open. What a batch left to count is counted while the
         next one goes through the networks."""
-        reading = self._openings.reading(shard.runs[0])
+        reading = self._openings.reading(shard.runs[0], shard.seen)
         later = Later(reading.elsewhere)
         try:
             yield from one_behind(self._begun(guard, shard, methods, reading, later))
@@ -101,7 +101,7 @@ class ShardWorker:
         """The runs with their methods, all that they need opened; and those that lack something, with the reason."""
         self._openings.expect(shard.runs)
         try:
-            guard = self._guard(self._openings.reading(shard.runs[0]))
+            guard = self._guard(self._openings.reading(shard.runs[0], shard.seen))
         except Exception as error:
             return Guard(), [], [(run, in_words(error)) for run in shard.runs]
         guard.settle()

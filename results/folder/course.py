@@ -14,11 +14,15 @@ FITS = {"fit begun": "at work", "fit": "done", "fit failed": "failed"}  # no ima
 
 @dataclass
 class WorkerCourse:
-    """One worker of a sweep. lost: why it is no more, if it was lost. about: host, pid, node, GPU."""
+    """One worker of a sweep. lost: why it is no more, if it was lost. about: host, pid, node, GPU, card.
+
+    did: what it has done last: `shard`, `batch`, and the bytes of memory that it has held at most.
+    """
 
     number: int
     about: Mapping[str, Any]
     lost: str = ""
+    did: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -27,7 +31,7 @@ class SweepCourse:
 
     started, heard: its first and its last word. by: its process (lock.myself), empty in folders of before. wanted,
     done, failed: image results of all that it planned. ended: whether it said so; exit: its code then. errors: message
-    -> batches in which it came. fits: artefact -> method, state and error.
+    -> batches in which it came. failures: host -> failed image results. fits: artefact -> method, state and error.
     """
 
     name: str
@@ -41,6 +45,7 @@ class SweepCourse:
     ended: bool = False
     workers: dict[int, WorkerCourse] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
     fits: dict[str, dict[str, str]] = field(default_factory=dict)
     _pace: list[tuple[datetime, int]] = field(default_factory=list)
 
@@ -93,7 +98,11 @@ class SweepCourse:
     def _batch(self, event: Mapping[str, Any], at: datetime) -> None:
         rows = int(event.get("done", event.get("rows", 0)))  # what a learner gathers is no row
         self.done += rows
-        self.failed += int(event.get("failed", 0))
+        failed = int(event.get("failed", 0))
+        self.failed += failed
+        self.failures.update({str(event.get("host") or self.by.get("host", "")): failed} if failed else {})
+        if (worker := self.workers.get(int(event.get("worker") or 0))) is not None:
+            worker.did = {name: event[name] for name in ("shard", "batch", "memory") if name in event}
         self.errors.update(str(error) for error in event.get("errors", ()))
         if self._pace and self._pace[-1][0] == at:  # told in one breath
             self._pace[-1] = at, self._pace[-1][1] + rows

@@ -7,7 +7,7 @@ docs/results_folder.md says what proves what.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,14 +44,15 @@ class AskedTable:
 
 @dataclass(frozen=True)
 class Store:
-    """A results folder. Reading needs no lock; `writer()` does."""
+    """A results folder. Reading needs no lock; `writer()` does. may_write: see Writer."""
 
     folder: Path
+    may_write: Callable[[], None] = lambda: None
 
     @classmethod
-    def open(cls, folder: str | Path, create: bool = True) -> Store:
+    def open(cls, folder: str | Path, create: bool = True, may_write: Callable[[], None] = lambda: None) -> Store:
         """The store in `folder`, made if wanted. StoreError when it is not there or cannot be made."""
-        store = cls(Path(folder))
+        store = cls(Path(folder), may_write)
         if create:
             try:
                 for path in (store._rows, store._recipes):
@@ -79,7 +80,7 @@ class Store:
 
     def writer(self, max_rows: int = 50_000, max_seconds: float = 10.0) -> Writer:
         """A context in which rows are appended; they reach the disk after that many rows or seconds, and on leaving."""
-        return Writer(self.folder, max_rows, max_seconds)
+        return Writer(self.folder, max_rows, max_seconds, self.may_write)
 
     def chunks(
         self, run_ids: Collection[str] | None = None, paths: Sequence[Path] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +24,15 @@ class Writer:
     """The one writer of a store, as a context: rows are gathered and leave as parquet parts, whole or not at all.
 
     What waits is written after so many rows, or seconds, even when nothing more arrives. An event that came with rows
-    is told when they are on the disk, never before.
+    is told when they are on the disk, never before. may_write: raises where somebody else has taken over elsewhere.
     """
 
-    def __init__(self, folder: Path, max_rows: int, max_seconds: float) -> None:
+    def __init__(
+        self, folder: Path, max_rows: int, max_seconds: float, may_write: Callable[[], None] = lambda: None
+    ) -> None:
         # Absolute, since the clock may strike while a foreign method is in another working directory.
         self._folder, self._rows = folder.absolute(), folder.absolute() / "rows"
-        self._max_rows, self._max_seconds = max_rows, max_seconds
+        self._max_rows, self._max_seconds, self._may_write = max_rows, max_seconds, may_write
         self._waiting: list[Rows] = []
         self._number = 0  # of rows that wait
         self._untold: list[Mapping[str, object]] = []
@@ -86,7 +88,7 @@ class Writer:
         """Write what is waiting as one part, then tell of it; what cannot be written keeps waiting."""
         with self._turn:
             if self._waiting or self._untold or self._origins:
-                self._lock.check()
+                self._check()
             for key in list(self._origins):
                 origins.remember(self._folder, key, self._origins[key])
                 del self._origins[key]
@@ -105,7 +107,7 @@ class Writer:
         gone = (pl.col("status") == "ok") & ((pl.col("sample") != pl.col("now")) | (pl.col("now") == ""))
         outdated = self._folder / "outdated"
         with self._turn:
-            self._lock.check()
+            self._check()
             for path in parts.listed(self._rows):
                 frame = parts.read_part(path).join(now, on=KEY, how="left").with_columns(gone=gone.fill_null(False))
                 if not frame["gone"].any():
@@ -119,7 +121,7 @@ class Writer:
     def write(self, frame: pl.DataFrame, ordered: bool = False) -> None:
         """Write a frame of rows as one part, at once; every so many parts small ones are joined."""
         with self._turn:
-            self._lock.check()
+            self._check()
             parts.write_part(self._rows, frame, ordered)
             self._parts += 1
             if self._parts % parts.MANY == 0:
@@ -129,6 +131,11 @@ class Writer:
         """Fewer parts, if that can be: who reads them next is told what is wrong with them."""
         with suppress(StoreError):
             parts.join(self._rows)
+
+    def _check(self) -> None:
+        """StoreError where somebody else has taken over."""
+        self._lock.check()
+        self._may_write()
 
     def _overdue(self) -> bool:
         waits = self._waiting or self._untold or self._origins

@@ -7,16 +7,18 @@ import sys
 from collections.abc import Sequence
 
 from harness.contracts import expanded
+from harness.contracts.paths import folder_or_url
 from harness.errors import HarnessError
 from results import report
 from results.door import door
 from results.folder.store import Store
+from results.mirror.bringing import at_hand
 
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     parser = argparse.ArgumentParser(prog="python -m results.report", description=main.__doc__)
-    parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
+    parser.add_argument("folder", type=folder_or_url, metavar="DIR", help="a results folder, or the URL of its mirror")
     parser.add_argument("--partial", action="store_true", help="rank runs with missing or failed images too")
     parser.add_argument("--all", action="store_true", help="show every stored run, not only those of the last grid")
     parser.add_argument("--ledger", type=expanded, metavar="FILE", action="append", default=[], help="more numbers")
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report of a results folder; 0 done, 2 with one sentence when that cannot be."""
     options = parser().parse_args(arguments)
     try:
-        store = Store.open(options.folder, create=False)
+        store = Store.open(at_hand(options.folder), create=False)
         path = report.write_report(store, options.partial, options.all, options.ledger, options.pairs)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)

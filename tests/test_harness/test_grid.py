@@ -198,12 +198,12 @@ def test_protocol_cluster_and_batch_are_read(read_grid: Callable[[str], Grid]) -
         tail(
             "protocol: {vocabulary: all, background: constant, threshold: 1, templates: ['a {}', 'the {}']}",
             "cluster: {workers: 3, address: auto, threads: 1, gpus_per_worker: 0.5, shard_batches: 2,",
-            "          stall_seconds: 9}",
+            "          stall_seconds: 9, gpu: H100}",
             "batch: 4",
         )
     )
     assert grid.cells[0].protocol == ProtocolSettings("all", "constant", 1.0, ("a {}", "the {}"))
-    assert grid.cluster == ClusterSettings(3, "auto", 1, 0.5, 2, 9.0)
+    assert grid.cluster == ClusterSettings(3, "auto", 1, 0.5, 2, 9.0, "H100")
     assert grid.batch == 4
 
 

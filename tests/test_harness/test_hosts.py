@@ -95,6 +95,39 @@ def test_what_one_host_lacks_is_done_by_the_other_and_who_does_the_rest_is_kept(
             assert pool.avoided == [] and not named(events, "worker_lost")
 
 
+class Away(FakePool):
+    """One of two hosts is out of reach for a while, with whatever it was at, and comes back."""
+
+    gone, back = 3.0, 9.0
+
+    def capacity(self) -> int:
+        there = [number for number, one in self.workers.items() if two_hosts(one.slot)["host"] == "broken"]
+        self.closed = {0, 2} if self.gone <= self.now < self.back else set()
+        for number in there if self.closed else ():
+            self._later(0.0, partial(self._end, number, "node", "its node has died"))
+        return super().capacity()
+
+    def lease(self, worker: int, lease: int, shard: Shard) -> None:
+        super().lease(worker, lease, shard)
+        if two_hosts(self.workers[worker].slot)["host"] == "broken":
+            self.given.append(self.now)
+
+    given: list[float]
+
+
+def test_a_host_that_comes_back_is_given_work_again_and_is_to_blame_for_nothing(seed: int) -> None:
+    for turn in range(10):
+        shards, events = shards_of(30), list[dict[str, Any]]()
+        pool = Away(seed + turn, 4, Faults(about=two_hosts))
+        pool.given = []
+        assert failed_of(collect(pool, shards, on_event=events.append), shards) == {}, f"seed {seed + turn}"
+        assert any(at < pool.gone for at in pool.given) and any(at >= pool.back for at in pool.given)
+        lost = named(events, "worker_lost")
+        assert {event["kind"] for event in lost} == {"node"}
+        assert {event.get("host", "broken") for event in lost} == {"broken"}
+        assert not named(events, "host_set_aside") and not named(events, "run_stopped")
+
+
 def test_what_fails_on_two_hosts_is_a_failed_row_that_names_both_and_nobody_is_set_aside(seed: int) -> None:
     tried = Counter[tuple[str, str]]()
 

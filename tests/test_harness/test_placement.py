@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from harness.executors import placement
+from harness.contracts import Recipe
+from harness.errors import ClusterError
+from harness.executors import cluster_reach, placement
+from harness.executors.cluster import RayPool
 from harness.executors.placement import Place, choose_place
 
 GIB = float(2**30)
@@ -65,3 +70,47 @@ def test_workers_of_one_job_take_what_others_leave(
     nodes: list[dict[str, float]], place: Place, most: int, threads: int | None, workers: int, taken: Place
 ) -> None:
     assert placement.joined(nodes, place, most, threads) == (workers, taken)
+
+
+class KnownNodes:
+    """In place of Ray: nodes with labels; what actors are asked for is kept."""
+
+    def __init__(self, **kinds: str) -> None:
+        alive = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}
+        self.asked: dict[str, Any] = {}
+        self.there = [
+            {**alive, "NodeID": name, "Labels": {cluster_reach.CARD: kind} if kind else {}}
+            for name, kind in kinds.items()
+        ]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return self.there
+
+    def remote(self, _seat: type) -> KnownNodes:
+        return self
+
+    def options(self, **asked: Any) -> KnownNodes:
+        self.asked = asked
+        return self
+
+
+def test_workers_keep_to_the_kind_of_gpu_that_is_asked_for_and_share_one() -> None:
+    ray = KnownNodes(one="H100", two="A100", three="H100", four="")
+    nodes = cluster_reach.some_with(ray, "H100")
+    place = choose_place(nodes, None, None, 0.5)
+    pool = RayPool(Recipe.of("nowhere:Worker"), place, None, library=ray, gpu="H100")
+    assert (place.gpus, pool.capacity()) == (0.5, 8), "two a GPU, on two nodes of two"
+    assert ray.asked["num_gpus"] == 0.5 and ray.asked["label_selector"] == {"ray.io/accelerator-type": "H100"}
+    pool.avoid("three")
+    assert pool.capacity() == 4
+    assert ray.asked["label_selector"] == {"ray.io/node-id": "!in(three)", "ray.io/accelerator-type": "H100"}
+    assert len(cluster_reach.some_with(ray, None)) == 4
+
+
+@pytest.mark.parametrize(("kinds", "says"), [
+    ({"one": "H100", "two": "A100"}, r"of the kind 'H10' .* have A100, H100; did you mean 'H100'\?\.$"),
+    ({"one": ""}, r"of the kind 'H10' .* have none that it knows a kind of\.$"),
+])  # fmt: skip
+def test_a_kind_of_gpu_that_no_node_has_is_a_sentence(kinds: dict[str, str], says: str) -> None:
+    with pytest.raises(ClusterError, match=says):
+        cluster_reach.some_with(KnownNodes(**kinds), "H10")

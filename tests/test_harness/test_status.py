@@ -112,6 +112,27 @@ def test_a_sweep_on_another_host_is_silent_when_nothing_was_heard_of_it(
     assert told(store.folder, capsys, "--json")["state"] == "silent" and "said nothing" in told(store.folder, capsys)
 
 
+def test_workers_are_told_with_their_card_what_they_did_last_and_their_memory_and_failures_by_host(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store.open(tmp_path / "runs")
+    store.event({"event": "sweep", "images": 40, "by": lock.myself()})
+    for number, host in ((1, "one"), (2, "two")):
+        store.event({"event": "worker_ready", "worker": number, "host": host, "pid": 7, "gpu": "3", "card": "H100"})
+    for batch, number, host, failed in ((0, 1, "one", 2), (1, 2, "two", 1), (2, 1, "one", 3)):
+        by = {"worker": number, "host": host, "memory": (batch + 1) * 2**30}
+        errors = ["DataError: gone"] if host == "one" else ["torn"]
+        did = {"event": "batch", "shard": "s", "batch": batch, "done": 5, "failed": failed, "errors": errors}
+        store.event({**did, **by})
+    known = told(store.folder, capsys, "--json")
+    assert known["failures"] == {"one": 5, "two": 1} and known["errors"] == {"DataError: gone": 2, "torn": 1}
+    last = {one["worker"]: (one["batch"], one["memory"]) for one in known["workers"]}
+    assert last == {1: (2, 3 * 2**30), 2: (1, 2**31)}
+    shown = told(store.folder, capsys)
+    assert "worker 1: process 7 on one, GPU 3 (H100); last did batch 2 of s, 3.0 GiB at most" in shown
+    assert "5 failed on one" in shown and "1 failed on two" in shown
+
+
 def test_a_folder_without_a_sweep_has_its_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status.main([str(tmp_path / "none")]) == 2
     Store.open(tmp_path / "runs")
