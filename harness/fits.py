@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from harness.contracts import Labelling
-from harness.errors import in_words
+from harness.errors import StoreError, in_words
 from harness.executors.seam import Executor
 from harness.learning import fitting
 from harness.learning.fit_progress import FitProgress
@@ -34,7 +34,7 @@ class Fits:
 
     folder: that of the grid. around: versions and commit, for cards. errors: by run, the last error of an image, to be
     told when a fit cannot be done for want of it. opened: by artefact, whether it is as it was learned. waiting: the
-    artefacts that the next plan learns, from the images that are there.
+    artefacts that the next plan learns, from the images that are there. digests: of artefacts, as they stand in rows.
     """
 
     store: Store
@@ -45,6 +45,7 @@ class Fits:
     errors: dict[str, str] = field(default_factory=dict)
     opened: dict[str, bool] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
+    digests: dict[str, str | None] = field(default_factory=dict)
 
     def do(self, fits: Sequence[PlannedFit]) -> None:
         """Do fits that do not depend on each other, as many at once as there is room, and write their cards."""
@@ -78,9 +79,16 @@ class Fits:
                 self.give_up(fit, reason, "cannot be used")
         return self.opened[fit.artefact_id]
 
+    def digest(self, fit: PlannedFit) -> str | None:
+        """What stands for an artefact in the rows that are computed with it."""
+        if fit.artefact_id not in self.digests:
+            self.digests[fit.artefact_id] = artefacts.learned(self.store.folder, fit.artefact_id)
+        return self.digests[fit.artefact_id]
+
     def lacking(self, fit: PlannedFit) -> int:
         """How many label maps of the teacher are not there, or damaged."""
-        return self._unusable(fit.labels.run.run_id, self._masks(fit))
+        masks = self._masks(fit)
+        return len(masks) - len(self._usable(fit.labels.run.run_id, masks))
 
     def mask(self, run_id: str) -> Callable[[str], Path]:
         """Where a teacher's mask of an image lies."""
@@ -93,8 +101,9 @@ class Fits:
 
     def _job(self, fit: PlannedFit) -> FitJob | None:
         """The work of a fit; None where it waits for the next plan, which leaves images out, or cannot be done."""
-        gathered = self._gathered(fit)
-        lacking = self.lacking(fit) + self._unusable(fit.artefact_id, gathered)
+        masks, gathered = self._masks(fit), self._gathered(fit)
+        looked_at = self._usable(fit.labels.run.run_id, masks) | self._usable(fit.artefact_id, gathered)
+        lacking = len(masks) + len(gathered) - len(looked_at)
         if reason := self._without_teacher(fit, lacking):
             self.give_up(fit, reason)
             return None
@@ -103,7 +112,7 @@ class Fits:
         if lacking:
             self.give_up(fit, self._lacks(fit, lacking))
             return None
-        book = LessonBook(fit.labels.run, self._masks(fit), gathered, self.folder)
+        book = LessonBook(fit.labels.run, masks, gathered, self.folder, looked_at)
         return FitJob(fit.artefact_id, fit.learner, book, fit.folder, fit.planned)
 
     def _without_teacher(self, fit: PlannedFit, lacking: int) -> str:
@@ -135,7 +144,8 @@ class Fits:
             self.give_up(fit, in_words(failure))
             return
         samples = behind(self.store.held().samples(fit.labels.run.run_id), fit.image_ids)
-        content = {**card_of_fit(fit), "samples": samples, **self.around, **told}
+        taught = {} if fit.labels.fit is None else {artefacts.TEACHER: self.digest(fit.labels.fit)}
+        content = {**card_of_fit(fit), "samples": samples, **taught, **self.around, **told}
         artefacts.finish(self.store.folder, fit.artefact_id, content)
         name = {"method": fit.method_name, "seconds": told["seconds"]}
         self.store.event({"event": "fit", "artefact": fit.artefact_id, **name})
@@ -153,14 +163,16 @@ class Fits:
         self.waiting.add(fit.artefact_id)
         return True
 
-    def _unusable(self, run_id: str, paths: Mapping[str, str]) -> int:
-        unusable = 0
-        for path in map(Path, paths.values()):
-            if reason := keepsakes.picture_damage(path):
-                unusable += 1
-                if path.exists():
-                    self.errors[run_id] = reason
-        return unusable
+    def _usable(self, run_id: str, paths: Mapping[str, str]) -> dict[str, str]:
+        """The digests of those files that are there as they were written."""
+        usable: dict[str, str] = {}
+        for path in paths.values():
+            try:
+                usable[path] = keepsakes.looked_at(Path(path))
+            except StoreError as error:
+                if Path(path).exists():
+                    self.errors[run_id] = str(error)
+        return usable
 
     def _masks(self, fit: PlannedFit) -> dict[str, str]:
         return self._paths(fit, self.mask(fit.labels.run.run_id))

@@ -39,9 +39,12 @@ def shelf(store: Store, held: Held) -> Shelf:
         samples=held.samples,
         origins=partial(origins.recall, store.folder),
         taught=partial(artefacts.taught, store.folder),
+        taught_with=partial(artefacts.taught_with, store.folder),
         miou=partial(overview.miou_of, store),
         chosen=store.chosen,
         boundaries=held.bounded,
+        learned=partial(artefacts.learned, store.folder),
+        by_artefact=held.artefacts,
         tell=lambda said: print(said, file=sys.stderr, flush=True),
     )
 
@@ -106,7 +109,7 @@ class Desk:
         return False
 
     def _keep(self, done: BatchDone, planned: Mapping[str, PlannedRun]) -> Rows:
-        wanted = _missed(done.rows, planned)
+        wanted = self._with_artefacts(_missed(done.rows, planned), planned)
         errors = {wanted.key(number)[0]: error for number, error in wanted.errors.items() if error}
         self.fits.errors.update(errors)
         first = planned[done.rows.runs[0]]
@@ -120,6 +123,14 @@ class Desk:
         by = {} if done.worker is None else {"worker": done.worker, "host": done.host, "memory": done.memory}
         self.writer.append(rows, {**kept, **spent, **by, "done": len(wanted), "failed": failed, "errors": said})
         return counted
+
+    def _with_artefacts(self, rows: Rows, planned: Mapping[str, PlannedRun]) -> Rows:
+        """The rows, those of methods that learned with the digest of what they were computed with."""
+        behind = [(fit := planned[run_id].fit) and self.fits.digest(fit) for run_id in rows.runs]
+        if not any(behind):
+            return rows
+        by_row = {number: behind[run] for number, run in enumerate(rows.run.tolist())}
+        return replace(rows, artefacts={number: one for number, one in by_row.items() if one is not None})
 
     def _keep_scores(self, done: BatchDone, rows: Rows, planned: PlannedRun) -> Kept:
         self._keep_labels(done, rows, planned)

@@ -189,16 +189,24 @@ def _do(
 
 def _may_change(plan: Plan) -> bool:
     """Whether a plan may be another one now that it was done."""
-    return bool(plan.waiting) or any(fit.may_fail for fit in plan.fits)
+    return bool(plan.waiting) or _relearns(plan) or any(fit.may_fail for fit in plan.fits)
+
+
+def _relearns(plan: Plan) -> bool:
+    """Whether rows were stored of what a plan learned anew: it may have learned something else."""
+    anew = {fit.artefact_id for fit in plan.fits_to_do}
+    stored = [one for one in (*plan.runs, *plan.labels, *plan.trials) if one.stored]
+    return any(one.fit is not None and one.fit.artefact_id in anew for one in stored)
 
 
 def _plan_again(plan: Plan, options: argparse.Namespace, grid: grids.Grid, store: Store, held: Held) -> Plan:
-    """The plan, or the next one: where a teacher failed or succeeded on images that its learner may do without, and
-    where a protocol can be chosen now."""
+    """The plan, or the next one: where a teacher failed or succeeded on images that its learner may do without, where
+    a protocol can be chosen now, and where rows are of what had been learned before."""
     tried = plan.tried | {labels.run.run_id for labels in plan.labels}
     again = _plan(options, grid, store, held, tried)
     fits = [{fit.artefact_id for fit in one.fits} for one in (plan, again)]
-    return plan if fits[0] == fits[1] and len(again.waiting) == len(plan.waiting) else again
+    stands = fits[0] == fits[1] and len(again.waiting) == len(plan.waiting)
+    return plan if stands and not (_relearns(plan) and again.changed) else again
 
 
 def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) -> int:

@@ -103,7 +103,7 @@ def of_a_folder(folder: Path) -> tuple[int, float]:
     store, rng = Store.open(folder), np.random.default_rng(0)
     pairs = np.sort(rng.permuted(np.tile(np.arange(CLASSES * 9), (IMAGES, 1)), axis=1)[:, :OVERLAPS], axis=1)
     true, predicted = 1 + pairs // 9, 1 + pairs // 9 + pairs % 9
-    fixed = {"status": "ok", "seconds": 0.1, "error": None, "sample": None, **dict.fromkeys(BOUNDARIES)}
+    fixed = {"status": "ok", "seconds": 0.1, **dict.fromkeys(("error", "sample", "artefact", *BOUNDARIES))}
     with store.writer() as writer:
         for run in range(RUNS):
             pixels = rng.integers(1, 20_000, true.shape)

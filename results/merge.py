@@ -148,7 +148,7 @@ def _forms(stores: Sequence[Store], images: pl.DataFrame) -> set[tuple[str, str]
 
 def disputes(store: Store) -> tuple[str, ...]:
     """What a folder's table will say of images that were not the same for all runs."""
-    rows = [chunk.select(*KEY, "status", "sample") for chunk in store.chunks()]
+    rows = [chunk.select(*KEY, "status", "sample", "artefact") for chunk in store.chunks()]
     labels = benchmark_labels(store.recipes().values())
     known = pl.concat(rows).filter(pl.col("run_id").is_in(list(labels))) if rows else None
     return () if known is None else same_data.check_same_data(known, labels, [store.folder]).sentences

@@ -1,8 +1,9 @@
 """A results folder goes in; what in it is damaged, or contradicts itself, comes out, and can be set aside.
 
 `python -m results.verify DIR` reads every file: digests and seals, the rules of rows, two rows of one image, whether
-all runs agree about the truth that they met, whether what recipes and cards say gives their ids, whether
-leaderboard.csv is what the rows give. 0 whole, 1 with the list of what is not, 2 when there is no folder.
+all runs agree about the truth that they met, whether rows are of the artefacts that are there, whether what recipes
+and cards say gives their ids, whether leaderboard.csv is what the rows give. 0 whole, 1 with the list of what is not,
+2 when there is no folder.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from results.door import door
 from results.folder import artefacts, events, keepsakes, lock, parts, proof
 from results.folder.agreement import agreeing
 from results.folder.durable import write_text
+from results.folder.held import Held
 from results.folder.recipes import RunRecipe, is_of_now
 from results.folder.rows import KEY, Contradiction
 from results.folder.store import Store, read_recipe
@@ -63,6 +66,7 @@ def look_over(store: Store) -> Look:
     board = store.folder / "leaderboard.csv"
     if sums is not None and (text := board_check.fault(board, sums, recipes)):
         found.findings.append(Finding(text, board))
+    _learned(store, whole, recipes, found)
     _table(store, recipes, found)
     _events(store, found)
     _artefacts(store.folder, found)
@@ -118,6 +122,19 @@ def _rows(store: Store, whole: Sequence[Path], recipes: dict[str, RunRecipe], fo
         found.findings.append(Finding(f"{missing}; run its sweep again to write the recipe anew"))
     found.counts["rows"] = sum(rows.values())
     return sums
+
+
+def _learned(store: Store, whole: Sequence[Path], recipes: dict[str, RunRecipe], found: Look) -> None:
+    """Rows that were computed with another artefact than the one that is there, or with several where none is."""
+    held = Held(whole)
+    for run_id, recipe in recipes.items():
+        rows = {digest: len(images) for digest, images in held.artefacts(run_id).items()}
+        artefact_id = str((recipe.artefact or {}).get("id"))
+        with suppress(StoreError):  # a card that is damaged is told as such
+            now = artefacts.learned(store.folder, artefact_id) or max(rows, key=lambda one: rows[one], default="")
+            if others := sum(count for digest, count in rows.items() if digest != now):
+                text = f"{others} rows of run {run_id} are of another artefact {artefact_id} than the one that is there"
+                found.findings.append(Finding(f"{text}; run its sweep again, which computes them anew"))
 
 
 def _table(store: Store, recipes: dict[str, RunRecipe], found: Look) -> None:

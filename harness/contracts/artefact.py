@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 CARD = "card.json"
+CURVE = "curve.jsonl"  # tells of the training, and holds seconds
 DIGESTS = "file_digests"  # on a card: a file's path in the artefact -> its digest, BLAKE2b with 16 bytes
 
 
@@ -18,6 +19,15 @@ def digests_on_card(place: Path) -> Mapping[str, str]:
         return dict(card.get(DIGESTS, {}))
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
+
+
+def digest_of(digests: Mapping[str, str]) -> str | None:
+    """What stands in rows for what was learned: one digest of the files on a card; None for a card of before.
+
+    The curve is left out: a training that is repeated to the same bits takes other seconds.
+    """
+    held = sorted((name, digest) for name, digest in digests.items() if name != CURVE)
+    return hashlib.blake2b(json.dumps(held).encode(), digest_size=16).hexdigest() if digests else None
 
 
 def damage(place: Path, digests: Mapping[str, str]) -> str:

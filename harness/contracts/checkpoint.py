@@ -1,13 +1,20 @@
-"""A learner's bytes flow in; a file that is there as a whole or not at all flows out, and says when it is broken."""
+"""A learner's bytes flow in; a file that is there as a whole or not at all flows out, and says when it is broken.
+
+It says whose it is too: a checkpoint below `unfinished` belongs to the artefact in whose folder that lies.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 from pathlib import Path
+from urllib.parse import quote
 
-_HEAD = b"checkpoint blake2b-16 %s\n"
-_LENGTH = len(_HEAD % b"") + 32
+UNFINISHED = "unfinished"
+_HEAD = b"checkpoint of %s blake2b-16 %s\n"
+_HEADS = re.compile(rb"checkpoint of (\S*) blake2b-16 [0-9a-f]{32}\n")
 
 
 def write_checkpoint(path: Path, content: bytes) -> None:
@@ -16,8 +23,11 @@ def write_checkpoint(path: Path, content: bytes) -> None:
     OSError when the disk refuses.
     """
     waiting = path.with_name(f"{path.name}.new")
+    for place in (waiting, path):
+        if place.is_dir():  # no checkpoint, and in its way
+            shutil.rmtree(place)
     with waiting.open("wb") as file:
-        file.write(_head(content))
+        file.write(_head(_owner(path), content))
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -30,18 +40,27 @@ def write_checkpoint(path: Path, content: bytes) -> None:
 
 
 def read_checkpoint(path: Path) -> bytes | None:
-    """What was written; None where nothing was. ValueError, with a clause, for what is not what was written."""
+    """What was written; None where nothing was. ValueError, with a clause, for what was not, or by another fit."""
     try:
         held = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error})") from error
-    content = held[_LENGTH:]
-    if held[:_LENGTH] != _head(content):
+    said = _HEADS.match(held)
+    content = held[said.end() :] if said else b""
+    if said is None or said[0] != _head(said[1], content):
         raise ValueError(f"{path} is damaged: its bytes are not those that were written")
+    if said[1] != _owner(path):
+        raise ValueError(f"{path} is of another fit, {said[1].decode()}")
     return content
 
 
-def _head(content: bytes) -> bytes:
-    return _HEAD % hashlib.blake2b(content, digest_size=16).hexdigest().encode()
+def _owner(path: Path) -> bytes:
+    """The name of the artefact's folder."""
+    below = [folder for folder in path.absolute().parents if folder.name == UNFINISHED]
+    return quote(below[0].parent.name, safe="").encode() if below else b""
+
+
+def _head(owner: bytes, content: bytes) -> bytes:
+    return _HEAD % (owner, hashlib.blake2b(owner + b"\0" + content, digest_size=16).hexdigest().encode())

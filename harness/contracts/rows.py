@@ -33,6 +33,8 @@ class Row:
     prediction (intersection), and in either (union), int64 (classes, 3).
     sample: the digest of the image and truth that it was computed from, as they were decoded (harness.recipes.origins);
     None where there was nothing to decode, and in rows of former versions.
+    artefact: the digest of what its method had learned (harness.contracts.artefact.digest_of); None where that is
+    nothing, and in rows of former versions.
     elsewhere: it failed for a reason of the machine, so that another one may do it; such a word is not stored.
     """
 
@@ -48,6 +50,7 @@ class Row:
     gathered: bytes | None = None
     boundaries: NDArray[np.int64] | None = None
     sample: str | None = None
+    artefact: str | None = None
     elsewhere: bool = False
 
 
@@ -57,7 +60,8 @@ class Rows(Sequence[Row]):
 
     runs, images, samples: every text once; run, image, sample: by row, its place there (sample: -1 for None). ok: by
     row, whether its status is ok. lengths: by row, how many overlaps it has; true, predicted, pixels: those of all rows
-    end to end. errors, label_maps, gathered, boundaries, elsewhere: by the number of a row, where it has one.
+    end to end. errors, label_maps, gathered, boundaries, artefacts, elsewhere: by the number of a row, where it has
+    one.
     """
 
     runs: tuple[str, ...]
@@ -76,6 +80,7 @@ class Rows(Sequence[Row]):
     label_maps: Mapping[int, bytes] = field(default_factory=dict)
     gathered: Mapping[int, bytes] = field(default_factory=dict)
     boundaries: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
+    artefacts: Mapping[int, str] = field(default_factory=dict)
     elsewhere: Mapping[int, bool] = field(default_factory=dict)
 
     @classmethod
@@ -106,6 +111,7 @@ class Rows(Sequence[Row]):
             label_maps={number: row.label_map for number, row in enumerate(rows) if row.label_map is not None},
             gathered={number: row.gathered for number, row in enumerate(rows) if row.gathered is not None},
             boundaries={number: row.boundaries for number, row in enumerate(rows) if row.boundaries is not None},
+            artefacts={number: row.artefact for number, row in enumerate(rows) if row.artefact is not None},
             elsewhere={number: True for number, row in enumerate(rows) if row.elsewhere},
         )
 
@@ -192,12 +198,13 @@ class Rows(Sequence[Row]):
             self.predicted[part].astype(np.int64), self.pixels[part].astype(np.int64),
             label_map=self.label_maps.get(number), gathered=self.gathered.get(number),
             boundaries=self.boundaries.get(number),
-            sample=self.samples[place] if place >= 0 else None, elsewhere=number in self.elsewhere,
+            sample=self.samples[place] if place >= 0 else None, artefact=self.artefacts.get(number),
+            elsewhere=number in self.elsewhere,
         )  # fmt: skip
 
 
 _TEXTS = {"runs": "run", "images": "image", "samples": "sample"}
-_SPARSE = ("errors", "label_maps", "gathered", "boundaries", "elsewhere")
+_SPARSE = ("errors", "label_maps", "gathered", "boundaries", "artefacts", "elsewhere")
 _BY_ROW = ("run", "image", "sample", "ok", "seconds", "lengths")
 
 

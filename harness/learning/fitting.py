@@ -17,6 +17,7 @@ from harness.learning import left_behind
 from harness.learning.lessons import LessonBook, StoredLessons
 from harness.recipes import identity, loading
 from harness.recipes.code_stamp import strange
+from harness.work.arithmetic import as_in_a_worker
 
 Ended = tuple["FitJob", Exception | None]  # a fit that ended, and what it failed of
 TOLD = "told.json"  # in `unfinished`: what the learner said, from whichever process did the work
@@ -39,8 +40,14 @@ class FitJob:
 def fit(job: FitJob, first: bool = True) -> None:
     """Do the work of this process: all of it, or a share where torch.distributed joins several; the first one tells.
 
-    ModelError when the learner is not here what it was in the plan.
+    It computes as a worker does, whatever ran in the process before. ModelError when the learner is not here what it
+    was in the plan.
     """
+    with as_in_a_worker():
+        _fit(job, first)
+
+
+def _fit(job: FitJob, first: bool) -> None:
     if job.lessons.folder:
         loading.add_folder(job.lessons.folder)
     folder = Path(job.folder)

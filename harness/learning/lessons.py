@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -42,13 +43,14 @@ class LessonBook:
     """Where the lessons of one fit lie; travels to whoever fits.
 
     labels: the teacher's run on the train split, with its rule. masks, gathered: image id -> file. folder: where
-    plug-ins in plain files are looked for.
+    plug-ins in plain files are looked for. looked_at: file -> digest of its bytes as they were before the fit.
     """
 
     labels: Run
     masks: Mapping[str, str]
     gathered: Mapping[str, str] = field(default_factory=dict)
     folder: str | None = None
+    looked_at: Mapping[str, str] = field(default_factory=dict)
 
 
 class StoredLessons:
@@ -61,6 +63,7 @@ class StoredLessons:
         run = book.labels
         assert isinstance(run.purpose, Labelling)
         self._masks, self._gathered = book.masks, book.gathered
+        self._looked_at = dict(book.looked_at)
         self._protocol, self._rule = run.protocol, run.purpose.rule
         self._taught_by = run.method, run.purpose.learned
         self._shown = Shown(run, book.folder)
@@ -84,13 +87,24 @@ class StoredLessons:
         return self._shown.image(image_id)
 
     def mask(self, image_id: str) -> Truth:
-        path = Path(self._masks[image_id])
+        path = self._masks[image_id]
         try:
-            return self._told(pictures.decode_map(path.read_bytes()))
+            content = Path(path).read_bytes()
+            self._compare(path, content)
+            return self._told(pictures.decode_map(content))
         except OSError as error:
             raise DataError(
                 f"The pseudo mask {path} of {image_id} cannot be read ({error}); delete it to make it anew."
             ) from error
+
+    def _compare(self, path: str, content: bytes) -> None:
+        """DataError for bytes that are not those that were looked at before the fit."""
+        expected = self._looked_at.get(path)
+        if expected not in (None, hashlib.blake2b(content, digest_size=16).hexdigest()):
+            raise DataError(
+                f"{path} was changed while a sweep learns from it: its bytes are not those that lay there before the "
+                "fit; see who writes there, delete it, and run the sweep again."
+            )
 
     def ask(self, image_id: str, image: Image) -> Truth:
         with self._lock:
@@ -128,7 +142,11 @@ class StoredLessons:
         return narrowed(mask) if len(self._names) < IGNORED else mask
 
     def gathered(self, image_id: str) -> Mapping[str, NDArray[Any]]:
-        with np.load(self._gathered[image_id], allow_pickle=False) as held:
+        path = self._gathered[image_id]
+        if path in self._looked_at:  # once: they are large, some are read in every step, and a zip has sums of its own
+            self._compare(path, Path(path).read_bytes())
+            del self._looked_at[path]
+        with np.load(path, allow_pickle=False) as held:
             return {name: held[name] for name in held.files}
 
     def _answer(self, query: Any) -> Any:

@@ -27,13 +27,14 @@ class TrainImages(NamedTuple):
 class PlannedRun:
     """A run with its images, those of them that lack a good row or a wanted label map, and the passes it reads.
 
-    keep: the images whose label maps are wanted. fit: what has to be learned first. serves: of a run that gathers, the
-    fit that it is for. changed: of the images whose stored rows rest on data that changed since, the digest as it is
-    now (see DataNow). to_fetch: the models, in words, that it needs and that are not on this machine. train_overlap:
-    the share of its images that may be among those that its method learned from. asked: whether it is to be done.
-    trials: the runs on the train split of which the best says its protocol; waits: they are not done, so that nobody
-    knows it yet. unanswered: the images that its `method` or its `tagger` has nothing for. resolved: the settings of
-    its method that the protocol decided, since it resizes or cuts. boundaries: whether those of classes are counted.
+    keep: the images whose label maps are wanted. fit: what has to be learned first. serves: of a run that gathers,
+    the fit that it is for. changed: of the images whose stored rows rest on data that changed since, the digest as it
+    is now (see DataNow); relearned: how many of them were computed with an artefact of other bytes than the one that
+    is there. to_fetch: the models, in words, that it needs and that are not on this machine. train_overlap: the share
+    of its images that may be among those that its method learned from. asked: whether it is to be done. trials: the
+    runs on the train split of which the best says its protocol; waits: they are not done, so that nobody knows it
+    yet. unanswered: the images that its `method` or its `tagger` has nothing for. resolved: the settings of its
+    method that the protocol decided, since it resizes or cuts. boundaries: whether those of classes are counted.
     """
 
     run: Run
@@ -47,6 +48,7 @@ class PlannedRun:
     fit: PlannedFit | None = None
     serves: PlannedFit | None = None
     changed: Mapping[str, str] = field(default_factory=dict, repr=False)
+    relearned: int = 0
     to_fetch: tuple[str, ...] = ()
     unanswered: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     train_overlap: float = 0.0
@@ -85,12 +87,18 @@ class PlannedRun:
         if fit is not None and fit.outdated:
             return "taught by images that changed since"
         if len(self.missing) == len(self.changed):
-            return f"{len(self.changed)} images changed since"
+            return self._changes
         if len(self.missing) == len(self.image_ids) and not self.changed:
             return "not stored" if not self.failed_before else f"{self.failed_before} images failed before"
         failed = f", {self.failed_before} of them failed before" if self.failed_before else ""
-        changed = f", {len(self.changed)} of them changed since" if self.changed else ""
+        changed = f", {self._changes}" if self.changed else ""
         return f"{len(self.missing)} of {len(self.image_ids)} images missing{failed}{changed}"
+
+    @property
+    def _changes(self) -> str:
+        data, others = len(self.changed) - self.relearned, "images are of an artefact of other bytes"
+        told = (f"{data} images changed since" if data else "", f"{self.relearned} {others}" if self.relearned else "")
+        return ", ".join(filter(None, told))
 
 
 @dataclass(frozen=True)

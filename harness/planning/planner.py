@@ -43,12 +43,14 @@ def _nobody(_key: str) -> dict[str, Any]:
 class Shelf:
     """What a results folder holds besides rows.
 
-    has_map: run id, image id -> whether its label map is kept. has_gathered: artefact id, image id -> whether what was
-    gathered is. has_artefact: artefact id -> whether it is whole. artefacts: the folder they lie in. samples: run id ->
-    image id -> digest of the data behind its good row, if it says so. origins: key of a benchmark -> where its images
-    came from. taught: artefact id -> digest of all images behind it, if its card says so. miou: of a run, some of its
-    images and how many classes there are, by its rows. chosen: run id -> what of its protocol was chosen when its rows
-    were made. boundaries: run id -> the images of whose good rows the boundaries are counted. tell: what takes a while.
+    has_map: run id, image id -> whether its label map is kept. has_gathered: artefact id, image id -> whether what
+    was gathered is. has_artefact: artefact id -> whether it is whole. artefacts: the folder they lie in. samples: run
+    id -> image id -> digest of the data behind its good row, if it says so. origins: key of a benchmark -> where its
+    images came from. taught: artefact id -> digest of all images behind it, taught_with: of what its teacher had
+    learned, if its card says so. miou: of a run, some of its images and how many classes there are, by its rows.
+    chosen: run id -> what of its protocol was chosen when its rows were made. learned: artefact id -> digest of what
+    was learned, as it lies there; by_artefact: run id -> that digest -> images of the good rows that were computed
+    with it. boundaries: run id -> the images of whose good rows the boundaries are counted. tell: what takes a while.
     """
 
     has_map: Callable[[str, str], bool] = _nothing
@@ -58,9 +60,12 @@ class Shelf:
     samples: Callable[[str], Mapping[str, str | None]] = _nobody
     origins: Callable[[str], dict[str, Origin]] = _nobody
     taught: Callable[[str], str | None] = lambda _: None
+    taught_with: Callable[[str], str | None] = lambda _: None
     miou: Callable[[Run, Sequence[str], int], float | None] = lambda _run, _images, _classes: None
     chosen: Callable[[str], Mapping[str, Any] | None] = lambda _: None
     boundaries: Callable[[str], Collection[str]] = lambda _: ()
+    learned: Callable[[str], str | None] = lambda _: None
+    by_artefact: Callable[[str], Mapping[str, frozenset[str]]] = _nobody
     tell: Callable[[str], None] = lambda _: None
 
 
@@ -155,7 +160,8 @@ class Planner:
             self._together[cell.benchmark] = frozenset(wanted)
         every = self._together[cell.benchmark]
         keep = every if isinstance(run.purpose, Labelling) else chosen(place.image_ids, self._keep) & every
-        changed = self._changed(place, run, fit, settled or {})
+        changed, relearned = self._changed(place, run, fit, settled or {}), self._relearned(run, fit)
+        changed = {**changed, **relearned} if relearned else changed
         lacking, failed = self._lacking(run, every, changed)
         bounds = self._boundaries and isinstance(run.purpose, Scoring)
         missing = self._with_uncounted(run, self._with_unseen(run, lacking, keep), every if bounds else frozenset())
@@ -163,7 +169,7 @@ class Planner:
         return PlannedRun(
             run, wanted, self._alike.setdefault(missing, missing), failed_before=failed, passes=method.passes,
             keep=keep, stored=len(wanted) - len(lacking), record=record, fit=fit, changed=changed,
-            to_fetch=to_fetch + self._known.tagger_to_fetch(run.protocol.tagger),
+            relearned=len(relearned), to_fetch=to_fetch + self._known.tagger_to_fetch(run.protocol.tagger),
             unanswered=self._known.unanswered(method, run.protocol.tagger, wanted),
             train_overlap=getattr(cell, "train_overlap", 0.0), resolved=_resolved(cell, method.recipe),
             boundaries=bounds,
@@ -208,6 +214,12 @@ class Planner:
             return {image: UNREADABLE for image, status in stored.items() if status == "ok"}
         found: Mapping[str, str] = self._as_before("changed", (place, self._shelf.samples(run.run_id)), _changed)
         return found
+
+    def _relearned(self, run: Run, fit: PlannedFit | None) -> dict[str, str]:
+        """The stored images of a run that were computed with an artefact of other bytes than the one that is there."""
+        now = self._shelf.learned(fit.artefact_id) if fit is not None and fit.stored else None
+        held = self._shelf.by_artefact(run.run_id) if now is not None else {}
+        return {image: UNREADABLE for digest, images in held.items() if digest != now for image in images}
 
     def _fit(self, cell: Plannable, teacher: Plannable, learner: KnownMethod) -> PlannedFit:
         """What a learner's cell needs first. Its id: the learner, the teacher's label maps, the images."""
@@ -254,10 +266,14 @@ class Planner:
         return frozenset(image for image, status in known.items() if status == "failed")
 
     def _outdated(self, artefact_id: str, labels: PlannedRun, left_out: Sequence[str]) -> bool:
-        """Whether the images behind an artefact are not those of the teacher's label maps any more."""
+        """Whether the images behind an artefact, or what its teacher had learned, are not those of the label maps."""
         taught, samples = self._shelf.taught(artefact_id), self._shelf.samples(labels.run.run_id)
         now = behind(samples, set(labels.image_ids) - set(left_out))
-        return bool(labels.changed) or (None not in (taught, now) and taught != now)
+        others = None not in (taught, now) and taught != now
+        if labels.fit is not None and labels.fit.stored:
+            taught, now = self._shelf.taught_with(artefact_id), self._shelf.learned(labels.fit.artefact_id)
+            others |= None not in (taught, now) and taught != now
+        return bool(labels.changed) or others
 
     def _gathers(self, cell: Plannable, fit: PlannedFit, learner: KnownMethod) -> PlannedRun | None:
         """What a learner gathers of the train images, where it does. GridError under windows, of which it can't."""

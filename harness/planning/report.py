@@ -101,7 +101,10 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     lines = [f"{len(plan.runs)} runs, {stored} of them stored; {plan.images_missing} image results to do."]
     if unasked:
         lines.append(f"{unasked} runs are not asked for, and stand in the table as they are stored.")
-    if changed := sum(len(planned.changed) for planned in plan.changed):
+    relearned = sum(planned.relearned for planned in plan.changed)
+    if relearned:
+        lines.append(f"{relearned} stored image results are of an artefact of other bytes, and do not count.")
+    if changed := sum(len(planned.changed) for planned in plan.changed) - relearned:
         lines.append(f"{changed} stored image results rest on data that changed since, and do not count.")
     if plan.fits:
         done = sum(fit.stored for fit in plan.fits)

@@ -43,7 +43,7 @@ def fit_student(student: StudentSettings, lessons: Lessons, folder: Path) -> Map
 
 def _fit(student: StudentSettings, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
     rank, world = _place()
-    shape, since = _shape(student, lessons), resumed_from(folder)
+    shape, since = _shape(student, lessons), resumed_from(folder, student.steps)
     torch.manual_seed(student.seed)
     network = networks.build_network(shape, None if since.state else student.encoder_weights)
     if shape.text is not None and student.text_model is not None:

@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import os
+import pickle
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,16 +126,21 @@ class Resumed:
     broken: str = ""
 
 
-def resumed_from(folder: Path) -> Resumed:
-    """What the checkpoint of a training says; nothing is reached without one, or with a broken one."""
+def resumed_from(folder: Path, steps: int) -> Resumed:
+    """What the checkpoint of a training of so many steps says; nothing is reached without one, or with a broken one."""
+    path = _checkpoint(folder)
     try:
-        content = read_checkpoint(_checkpoint(folder))
+        content = read_checkpoint(path)
         if content is None:
             return Resumed()
         held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if not 0 < held["step"] <= steps:
+            raise ValueError(f"{path} is at step {held['step']} of {steps}")
         return Resumed(int(held["step"]), held)
     except ValueError as problem:
         return Resumed(broken=str(problem))
+    except (pickle.UnpicklingError, KeyError, TypeError, RuntimeError) as problem:
+        return Resumed(broken=f"{path} holds no state of a training ({type(problem).__name__})")
 
 
 def train_student(

@@ -38,7 +38,7 @@ def tally(chunks: Iterable[pl.DataFrame], background: Collection[str] = ()) -> T
             confusions = [pl.concat(confusions).group_by(_PAIR).agg(pl.col("pixels").sum())]
         scores = image_mious(*overlap_arrays(overlaps), overlaps["image"].to_numpy().astype(np.int64), chunk.height)
         undefined_as_null = pl.Series("image_miou", scores).fill_nan(None)
-        images.append(chunk.select("run_id", "image_id", "status", "seconds", "sample").with_columns(undefined_as_null))
+        images.append(chunk.select(_OF_IMAGES).with_columns(undefined_as_null))
     summed = pl.concat(confusions).group_by(_PAIR).agg(pl.col("pixels").sum())
     return Tally(summed.sort(_PAIR), pl.concat(images).sort("run_id", "image_id"))
 
@@ -46,12 +46,10 @@ def tally(chunks: Iterable[pl.DataFrame], background: Collection[str] = ()) -> T
 _EMPTY_CONFUSION = pl.DataFrame(
     schema={"run_id": pl.String, "true": pl.UInt16, "predicted": pl.UInt16, "pixels": pl.Int64}
 )
+_OF_IMAGES = ("run_id", "image_id", "status", "seconds", "sample", "artefact")
 _EMPTY_IMAGES = pl.DataFrame(
-    schema={
-        "run_id": pl.String, "image_id": pl.String, "status": pl.String, "seconds": pl.Float64, "sample": pl.String,
-        "image_miou": pl.Float64,
-    }
-)  # fmt: skip
+    schema={**dict.fromkeys(_OF_IMAGES, pl.String()), "seconds": pl.Float64(), "image_miou": pl.Float64()}
+)
 
 
 def overlap_lines(chunk: pl.DataFrame, background: Collection[str]) -> pl.DataFrame:

@@ -23,6 +23,7 @@ from results.folder.recipes import recipe_path, recipe_text
 
 UNFINISHED = "unfinished"
 DIGESTS = artefact.DIGESTS
+TEACHER = "teacher_artefact"  # on a card: what stands for the artefact of its teacher, where that had learned itself
 
 
 def artefacts(folder: Path) -> Path:
@@ -49,6 +50,18 @@ def taught(folder: Path, artefact_id: str) -> str | None:
     """What stands for the images behind an artefact; None where there is none, or its card does not say."""
     said = card(folder, artefact_id).get("samples") if has_artefact(folder, artefact_id) else None
     return said if isinstance(said, str) else None
+
+
+def taught_with(folder: Path, artefact_id: str) -> str | None:
+    """What stands for the artefact of the teacher that an artefact was taught by; None where its card does not say."""
+    said = card(folder, artefact_id).get(TEACHER) if has_artefact(folder, artefact_id) else None
+    return said if isinstance(said, str) else None
+
+
+def learned(folder: Path, artefact_id: str) -> str | None:
+    """What stands in rows for an artefact as it lies there; None where there is none, or one of before."""
+    there = has_artefact(folder, artefact_id)
+    return artefact.digest_of(card(folder, artefact_id).get(DIGESTS, {})) if there else None
 
 
 def set_artefact_aside(folder: Path, artefact_id: str) -> None:

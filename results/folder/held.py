@@ -20,7 +20,7 @@ from results.folder import parts
 from results.folder.bounds import BOUNDARIES
 from results.folder.rows import KEY
 
-_COLUMNS = ("run_id", "image_id", "status", "sample", "seconds")
+_COLUMNS = ("run_id", "image_id", "status", "sample", "artefact", "seconds")
 
 
 class _Part(NamedTuple):
@@ -45,6 +45,7 @@ class Held(Mapping[str, Mapping[str, str]]):
         self._paths = tuple(paths)
         self._runs, self._images, self._samples = _Names(), _Names(), _Names()
         self._seconds: dict[str, tuple[float, int]] = {}
+        self._artefacts: dict[str, dict[str, list[NDArray[np.int32]]]] = {}  # of methods that learned
         held = [self._read(path) for path in paths]
         counts = np.zeros(len(self._runs.texts), np.int64)
         for part in held:
@@ -87,6 +88,11 @@ class Held(Mapping[str, Mapping[str, str]]):
         runs, images = zip(*found, strict=True)
         return np.concatenate(runs), np.concatenate(images)
 
+    def artefacts(self, run_id: str) -> Mapping[str, frozenset[str]]:
+        """Digest of what a run's method had learned -> images of its good rows that say so."""
+        held = self._artefacts.get(run_id, {})
+        return {digest: frozenset(self._images.of(np.concatenate(images))) for digest, images in held.items()}
+
     @property
     def timings(self) -> dict[str, tuple[float, int]]:
         """Run id -> seconds of its good rows and how many they are."""
@@ -128,6 +134,10 @@ class Held(Mapping[str, Mapping[str, str]]):
         for run_id, seconds, rows in good.iter_rows():
             before = self._seconds.get(run_id, (0.0, 0))
             self._seconds[run_id] = before[0] + seconds, before[1] + rows
+        learned = frame.filter(pl.col("status") == "ok", pl.col("artefact").is_not_null())
+        for (run_id, digest), rows in learned.group_by("run_id", "artefact"):
+            by_digest = self._artefacts.setdefault(str(run_id), {})
+            by_digest.setdefault(str(digest), []).append(self._images.numbers(rows["image_id"]))
         part = _Part(
             self._runs.numbers(frame["run_id"]), self._images.numbers(frame["image_id"]),
             self._samples.numbers(frame["sample"]), frame["status"].eq_missing("ok").to_numpy(),

@@ -19,8 +19,8 @@ from PIL import Image as Pillow
 
 from harness.contracts import Picture, Row, Rows, WideTruth, widened
 from harness.errors import StoreError
-from results.folder.durable import write_whole
-from results.folder.proof import CURE, read_stamped, stamped
+from results.folder.durable import read_whole, write_whole
+from results.folder.proof import CURE, bytes_digest, read_stamped, stamped, without_stamp
 from results.folder.recipes import recipe_path
 
 
@@ -136,13 +136,11 @@ def read_image(path: Path) -> Pillow.Image:
         raise StoreError(f"{path} cannot be read ({error}); {CURE}") from None
 
 
-def picture_damage(path: Path) -> str:
-    """Why a stored file cannot be used, in a sentence; empty when it is there and as it was written."""
-    try:
-        read_stamped(path)
-    except StoreError as error:
-        return str(error)
-    return ""
+def looked_at(path: Path) -> str:
+    """The digest of a stored file that is as it was written. StoreError, in a sentence, for one that cannot be used."""
+    content = read_whole(path, CURE)
+    without_stamp(content, path)
+    return bytes_digest(content)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -88,7 +88,11 @@ def stamped(content: bytes, path: Path) -> bytes:
 
 def read_stamped(path: Path) -> bytes:
     """The bytes of a stored picture, without their digest. StoreError when others were written there."""
-    content = read_whole(path, CURE)
+    return without_stamp(read_whole(path, CURE), path)
+
+
+def without_stamp(content: bytes, path: Path) -> bytes:
+    """The bytes of a picture that lies there, without their digest. StoreError when they are not what was written."""
     for end, digest in ((_END, _of_picture), (_END_OF_BEFORE, lambda body, _: bytes_digest(body).encode())):
         if _ends_in(content, end):
             body = content[: -_length(end)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,8 +29,10 @@ SCHEMA: dict[str, pl.DataType] = {
     "pixels": pl.List(pl.UInt32),
     "sample": pl.String(),
     **BOUNDARY_SCHEMA,
+    "artefact": pl.String(),
 }
-LATER = ("sample", *BOUNDARIES)  # columns that parts of former versions lack: null
+_DIGESTED = ("sample", "artefact")
+LATER = (*_DIGESTED, *BOUNDARIES)  # columns that parts of former versions lack: null
 # The limits of what a row may hold; SCHEMA's types hold them.
 # A truth of 65535, of which no class is true, is in rows under `void_counts`.
 LAST_TRUE, LAST_PREDICTED = WIDE_IGNORED, WIDE_IGNORED
@@ -40,8 +42,9 @@ _SHOWN = 5  # images named in a sentence
 _RULES = (
     "it needs status ok or failed, finite seconds, and each pair of classes "
     f"(true 0..{LAST_TRUE}, predicted 0..{LAST_PREDICTED}) at most once, with a positive number of pixels, "
-    "and none when failed; the digest of its sample, if it has one, is 32 hex digits; boundaries, if they are counted, "
-    "hold each class at most once, with pixels in the union and no more in the intersection, and none when failed"
+    "and none when failed; the digests of its sample and its artefact, if it has them, are 32 hex digits; "
+    "boundaries, if they are counted, hold each class at most once, with pixels in the union and no more in the "
+    "intersection, and none when failed"
 )
 
 
@@ -126,6 +129,7 @@ def _is_right(rows: Rows) -> bool:
         and all(len(sample) == _DIGITS for sample in rows.samples)
         and re.fullmatch(r"[0-9a-f]*", "".join(rows.samples))
         and not wrongly_bounded(rows).size
+        and not _of_no_artefact(rows)
     )
 
 
@@ -133,11 +137,18 @@ def _wrong_rows(rows: Rows) -> NDArray[np.int64]:
     """The rows that break a rule."""
     digests = np.array([*(re.fullmatch(_DIGEST, sample) is not None for sample in rows.samples), True], np.bool_)
     wrong = ~np.isfinite(rows.seconds) | (~rows.ok & (rows.lengths > 0)) | ~digests[rows.sample]
+    wrong[_of_no_artefact(rows)] = True
     overlaps = ~_rises(rows) | (rows.pixels == 0)  # what does not rise is there twice
     wrong[wrongly_bounded(rows)] = True
     if not overlaps.any():
         return np.flatnonzero(wrong)
     return np.union1d(np.flatnonzero(wrong), _row_of_overlaps(rows)[overlaps])
+
+
+def _of_no_artefact(rows: Rows) -> list[int]:
+    """The rows that name an artefact by what is no digest."""
+    wrong = {one for one in set(rows.artefacts.values()) if not re.fullmatch(_DIGEST, one)}
+    return [number for number, one in rows.artefacts.items() if one in wrong] if wrong else []
 
 
 def wide_classes(frame: pl.DataFrame) -> pl.DataFrame:
@@ -166,8 +177,8 @@ def _rule_breakers(frame: pl.DataFrame) -> pl.Series:
         rules.append(~pl.col("status").is_in(STATUSES))
     if "seconds" in there:
         rules.append(~pl.col("seconds").is_finite())
-    if "sample" in frame.columns:
-        rules.append(~pl.col("sample").fill_null("0" * 32).str.contains(f"^{_DIGEST}$"))
+    for name in set(_DIGESTED) & set(frame.columns):
+        rules.append(~pl.col(name).fill_null("0" * 32).str.contains(f"^{_DIGEST}$"))
     if set(BOUNDARIES) <= set(frame.columns):
         rules.append(badly_bounded(frame))
     counted = [pl.col(name).list.len() for name in COUNTS if name in there]
@@ -218,8 +229,8 @@ def frame_of(checked_rows: Iterable[Row]) -> pl.DataFrame:
     """Checked rows as a frame of SCHEMA."""
     rows = Rows.of(checked_rows)
     texts = {name: pl.Series([*own, None], dtype=pl.String) for name, own in _texts(rows).items()}
-    places = {"run_id": rows.run, "image_id": rows.image, "status": rows.ok, "error": _error_of_rows(rows)}
-    places["sample"] = rows.sample
+    places = {"run_id": rows.run, "image_id": rows.image, "status": rows.ok, "sample": rows.sample}
+    places |= {"error": _of_rows(rows.errors, len(rows)), "artefact": _of_rows(rows.artefacts, len(rows))}
     columns = {name: texts[name].gather(at % len(texts[name])) for name, at in places.items()}
     frame = pl.DataFrame({**columns, "seconds": rows.seconds}).hstack(boundary_lists(rows))
     overlaps = {name: getattr(rows, name) for name in COUNTS}
@@ -236,17 +247,18 @@ def frame_of(checked_rows: Iterable[Row]) -> pl.DataFrame:
 
 def _texts(rows: Rows) -> dict[str, Sequence[str]]:
     """By column, the texts in it."""
-    errors = tuple(dict.fromkeys(rows.errors.values()))
+    held = {"error": rows.errors, "artefact": rows.artefacts}
     return {
-        "run_id": rows.runs, "image_id": rows.images, "status": STATUSES[::-1], "error": errors, "sample": rows.samples,
+        "run_id": rows.runs, "image_id": rows.images, "status": STATUSES[::-1], "sample": rows.samples,
+        **{name: tuple(dict.fromkeys(texts.values())) for name, texts in held.items()},
     }  # fmt: skip
 
 
-def _error_of_rows(rows: Rows) -> NDArray[np.int64]:
-    """By row, the place of its error among the different ones; -1 where there is none."""
-    places = {error: number for number, error in enumerate(dict.fromkeys(rows.errors.values()))}
-    found = np.full(len(rows), -1)
-    found[list(rows.errors)] = [places[error] for error in rows.errors.values()]
+def _of_rows(texts: Mapping[int, str], rows: int) -> NDArray[np.int64]:
+    """By row, the place of its text among the different ones; -1 where it has none."""
+    places = {text: number for number, text in enumerate(dict.fromkeys(texts.values()))}
+    found = np.full(rows, -1)
+    found[list(texts)] = [places[text] for text in texts.values()]
     return found
 
 

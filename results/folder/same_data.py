@@ -1,4 +1,4 @@
-"""Digests of the data behind rows flow in; which images were not the same for all runs flows out, in sentences."""
+"""Digests of the data behind rows, and of artefacts, flow in; what was not the same for all flows out, in sentences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from results.folder.rows import some_of
 @dataclass(frozen=True)
 class Checked:
     """unverified: by run, good rows that do not say of which data they are. disputed: by run, images that another run
-    of the benchmark saw with other pixels or another truth. sentences: a line a benchmark with such images."""
+    of the benchmark saw with other pixels or another truth, and all of a run that rests on several artefacts.
+    sentences: a line a benchmark, or a run, with such images."""
 
     unverified: Mapping[str, int]
     disputed: Mapping[str, int]
@@ -24,7 +25,7 @@ class Checked:
 
 
 def check_same_data(images: pl.DataFrame, benchmarks: Mapping[str, str], folders: Sequence[Path]) -> Checked:
-    """images: run_id, image_id, status, sample. benchmarks: run id -> what stands for its benchmark in sentences.
+    """images: run_id, image_id, status, sample, artefact. benchmarks: run id -> what stands for its benchmark in words.
 
     folders: results folders that remember where their images came from.
     """
@@ -36,7 +37,9 @@ def check_same_data(images: pl.DataFrame, benchmarks: Mapping[str, str], folders
     sentences = tuple(
         _sentence(label, image_ids, samples, runs, folders) for label, image_ids, samples, runs in groups.iter_rows()
     )
-    return Checked(_counts(good.filter(pl.col("sample").is_null())), _counts(seen), sentences)
+    mixed = good.filter(pl.col("artefact").drop_nulls().n_unique().over("run_id") > 1)
+    sentences += tuple(_of_several(*one) for one in mixed.group_by("run_id").agg("artefact").sort("run_id").iter_rows())
+    return Checked(_counts(good.filter(pl.col("sample").is_null())), _counts(seen) | _counts(mixed), sentences)
 
 
 def why_differing(pairs: Collection[tuple[str, str]], folders: Sequence[Path]) -> str:
@@ -66,6 +69,14 @@ def _sentence(
     return (
         f"{benchmark}: {len(which)} images were not the same for all of {len(set(runs))} runs "
         f"({some_of(which)}): {why}. These runs are not compared; run the sweep again where the data are."
+    )
+
+
+def _of_several(run_id: str, artefacts: Sequence[str | None]) -> str:
+    several = len(set(artefacts) - {None})
+    return (
+        f"Run {run_id} has rows of {several} artefacts, as what it had learned was learned anew: it is not compared; "
+        "run the sweep again, which computes those anew that are not of the artefact that is there."
     )
 
 

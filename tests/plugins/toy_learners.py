@@ -192,6 +192,35 @@ class OtherTruth(SplitBoxes):
 
 
 @dataclass(frozen=True)
+class Moody(Colours):
+    """Colours that, while a file `mood` lies beside the grid, calls every class by the name of the next one."""
+
+    version: ClassVar[int] = 1
+
+    def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
+        told = super().fit(lessons, folder)
+        if Path("mood").exists():
+            sums = json.loads((folder / "sums.json").read_text())
+            (folder / "sums.json").write_text(json.dumps(sums[1:] + sums[:1]))
+        return told
+
+
+@dataclass(frozen=True)
+class Vandal(Colours):
+    """Colours that changes the lessons of others when it has learned."""
+
+    version: ClassVar[int] = 1
+
+    def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
+        told = super().fit(lessons, folder)
+        files = sorted(folder.parents[1].glob("label_maps/*/*.png"))
+        contents = [path.read_bytes() for path in files]
+        for path, content in zip(files, contents[1:] + contents[:1], strict=True):
+            path.write_bytes(content)
+        return told
+
+
+@dataclass(frozen=True)
 class Stubborn(Joined):
     """Joined that notes every time it is fitted, and raises the same error each time."""
 

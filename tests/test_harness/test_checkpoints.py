@@ -36,6 +36,20 @@ def test_every_flipped_bit_of_a_checkpoint_is_found(tmp_path: Path) -> None:
         read_checkpoint(tmp_path)
 
 
+def test_a_checkpoint_says_whose_it_is(tmp_path: Path) -> None:
+    paths = [tmp_path / name / "unfinished" / "one" for name in ("a fit", "other")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+    write_checkpoint(paths[0], b"abc")
+    paths[1].write_bytes(paths[0].read_bytes())
+    assert read_checkpoint(paths[0]) == b"abc"
+    with pytest.raises(ValueError, match=r"one is of another fit, a%20fit"):
+        read_checkpoint(paths[1])
+    paths[1].write_bytes(paths[0].read_bytes().replace(b"a%20fit", b"other"))
+    with pytest.raises(ValueError, match="one is damaged"):
+        read_checkpoint(paths[1])
+
+
 def test_a_checkpoint_is_on_the_disk_before_it_takes_the_place_of_the_former(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

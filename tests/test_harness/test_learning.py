@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from toy_chain import CHAIN, cards, door, events, tables
 
 from harness.contracts import WIDE_IGNORED, LabelRule, MethodError, ModelError, ProtocolSettings, Vocabulary
@@ -20,8 +22,9 @@ from harness.planning import plan as plans
 from harness.planning import steps_report
 from harness.protocol.offering import Offer
 from harness.protocol.views import Cut, Window
-from harness.recipes import house
+from harness.recipes import house, loading
 from harness.work.lesson_masks import lesson, positions
+from methods.student.network import DEEPLABV2_RATES
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "tests" / "plugins"
@@ -78,6 +81,25 @@ def test_a_process_that_is_not_as_planned_does_not_fit(folder: Path, monkeypatch
     job = FitJob("plus", planned.learner, LessonBook(planned.labels.run, {}), str(folder / "plus"), planned.planned)
     with pytest.raises(ModelError, match="is not what was planned: the modules of the harness differ here"):
         fit(job)
+
+
+def test_a_fit_computes_as_a_worker_does_whatever_ran_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plans.make("chain", grids.read_grid(folder / "grid.yaml").cells, 3).fits[0]
+    seen: list[tuple[str, bool]] = []
+
+    def look(*_: object) -> dict[str, str]:
+        seen.append((os.environ.get("MKL_CBWR", ""), torch.backends.mkldnn.enabled))
+        return {}
+
+    monkeypatch.setattr(loading.load_class(planned.learner.use), "fit", look)
+    monkeypatch.delenv("MKL_CBWR")  # as in a process that has computed nothing
+    before = torch.backends.mkldnn.set_flags(True)
+    try:
+        fit(FitJob("plus", planned.learner, LessonBook(planned.labels.run, {}), str(folder / "plus")))
+        assert torch.backends.mkldnn.enabled
+    finally:
+        torch.backends.mkldnn.set_flags(*before)
+    assert seen[0][0].endswith(",STRICT") and not seen[0][1]
 
 
 def test_a_new_learner_shares_the_steps_that_are_stored(whole: Path) -> None:
@@ -249,3 +271,18 @@ def test_the_shipped_grids_hold_the_whole_chain() -> None:
     for benchmark in ("PAS-20", "PC-59"):
         assert chains[benchmark, "StableSeg++"] == ["StableSeg++", "Weights", "StableSeg+", "StableSeg"]
         assert chains[benchmark, "MaskCLIP+"] == ["MaskCLIP+", "MaskCLIP"]
+
+
+def test_the_papers_grid_trains_maskclip_plus_as_its_authors_do() -> None:
+    """Their configuration for VOC without annotations; docs/learning.md names what differs."""
+    paper = grids.read_grid(ROOT / "grids" / "paper-table3.yaml")
+    (cell,) = [one for one in paper.cells if (one.method_name, one.benchmark_name) == ("MaskCLIP+", "PAS-20")]
+    student: Any = loading.build(cell.method)
+    assert (student.network, student.rates or DEEPLABV2_RATES, student.stride) == ("deeplabv2", (6, 12, 18, 24), 8)
+    assert (student.head, student.pseudo) == ("text", "same_crop") and student.rule == LabelRule()
+    assert (student.short_side, student.long_side, student.crop) == (512, 2048, 512)
+    assert (student.batch, student.grouped, student.steps) == (16, 16, 2000), "4 GPUs of 4 images, synchronised"
+    assert (student.optimiser, student.learning_rate, student.weight_decay, student.floor) == ("sgd", 0.01, 5e-4, 0.01)
+    assert cell.teacher is not None and cell.teacher.benchmark.as_dict()["split"] == "trainaug"
+    others = {one.method_name: dict(one.method.as_dict()) for one in paper.cells if one.benchmark_name == "PAS-20"}
+    assert [others[name]["rates"] for name in ("StableSeg+", "StableSeg++")] == [(6, 12, 18)] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from harness.contracts import IGNORED, WIDE_IGNORED, Image, MethodError, ModelError, Truth, Vocabulary, widened
+from harness.contracts.checkpoint import read_checkpoint, write_checkpoint
 from methods.student import Student
 from methods.student.crops import Crops, in_imagenet_colours, padded
 from methods.student.network import Shape, build_network
@@ -150,7 +152,7 @@ def test_a_student_of_three_hundred_classes_learns_those_that_8_bits_cannot_numb
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, broken_off: Path) -> None:
     SMALL.fit(ColourLessons(), whole := _folder(tmp_path / "whole"))
-    shutil.copytree(broken_off, halves := tmp_path / "halves")
+    shutil.copytree(broken_off, halves := tmp_path / "halves" / "fit")
     assert (halves / "unfinished" / "checkpoint.pt").exists() and not (halves / "weights.safetensors").exists()
     SMALL.fit(ColourLessons(), halves)
     one, other = weights_of(whole), weights_of(halves)
@@ -238,23 +240,45 @@ def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("damage", ["bit", "cut", "empty", "of before"])
-def test_a_broken_checkpoint_means_beginning_anew_and_is_said(tmp_path: Path, broken_off: Path, damage: str) -> None:
-    shutil.copytree(broken_off, tmp_path / "fit")
-    checkpoint = tmp_path / "fit" / "unfinished" / "checkpoint.pt"
+def _unfit_for_use(checkpoint: Path, how: str) -> str:
+    """Make a checkpoint useless in one way; what is said of it."""
+    import torch
+
     content = checkpoint.read_bytes()
     place = len(content) // 2
     flipped = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
     damages = {"bit": flipped, "cut": content[:-1], "empty": b"", "of before": content[content.index(b"PK") :]}
-    checkpoint.write_bytes(damages[damage])
+    if how in damages:
+        checkpoint.write_bytes(damages[how])
+        return "is damaged: its bytes are not those that were written"
+    if how == "another's":
+        (other := checkpoint.parents[2] / "other" / "unfinished").mkdir(parents=True)
+        write_checkpoint(other / "checkpoint.pt", read_checkpoint(checkpoint) or b"")
+        shutil.copy(other / "checkpoint.pt", checkpoint)
+        return "is of another fit, other"
+    if how == "a folder":
+        checkpoint.unlink()
+        (checkpoint / "within").mkdir(parents=True)
+        return "cannot be read (Is a directory)"
+    held = torch.load(io.BytesIO(read_checkpoint(checkpoint) or b""), weights_only=True)
+    torch.save({**held, "step": 5} if how == "too far" else {"weights": 1}, anew := io.BytesIO())
+    write_checkpoint(checkpoint, anew.getvalue())
+    return "is at step 5 of 4" if how == "too far" else "holds no state of a training (KeyError)"
+
+
+@pytest.mark.parametrize(
+    "damage", ["bit", "cut", "empty", "of before", "another's", "a folder", "too far", "of another learner"]
+)
+def test_a_broken_checkpoint_means_beginning_anew_and_is_said(tmp_path: Path, broken_off: Path, damage: str) -> None:
+    shutil.copytree(broken_off, tmp_path / "fit")
+    checkpoint = tmp_path / "fit" / "unfinished" / "checkpoint.pt"
+    said = _unfit_for_use(checkpoint, damage)
     SMALL.fit(ColourLessons(), tmp_path / "fit")
     SMALL.fit(ColourLessons(), _folder(tmp_path / "whole"))
     one, other = weights_of(tmp_path / "fit"), weights_of(tmp_path / "whole")
     assert all(np.array_equal(one[name], other[name]) for name in one)
     first, *rest = map(json.loads, (tmp_path / "fit" / "curve.jsonl").read_text().splitlines())
-    assert first["notice"] == (
-        f"begins anew, because its checkpoint {checkpoint} is damaged: its bytes are not those that were written"
-    )
+    assert first["notice"] == f"begins anew, because its checkpoint {checkpoint} {said}"
     assert {line["step"] for line in rest} == {1, 2, 3, 4} and not any("notice" in line for line in rest)
 
 

@@ -34,6 +34,7 @@ def drawn(rng: np.random.Generator, count: int, images: int = 12) -> list[Row]:
         if rng.random() < 0.5:
             either = rng.integers(1, 2**32, codes.size)
             row = replace(row, boundaries=np.stack([codes * 7, rng.integers(0, either + 1), either], axis=1))
+        row = replace(row, artefact=None if rng.random() < 0.5 else f"{rng.integers(2):032x}")
         failed = Row(row.run_id, row.image_id, "failed", 0.5, f"broke on {image % 3}")
         rows.append(failed if rng.random() < 0.2 else row)
     return rows
@@ -122,6 +123,10 @@ def test_what_is_held_is_what_rows_say_one_by_one(rng: np.random.Generator, tmp_
         assert {(run, image) for run in status for image in held.bounded(run)} == bounded
         assert {run: dict(held.samples(run)) for run in status if held.samples(run)} == samples
         good = [row for row in rows if row.status == "ok"]
+        for run in {row.run_id for row in rows}:
+            by_artefact = [(row.artefact, row.image_id) for row in good if row.run_id == run and row.artefact]
+            said = {(digest, image) for digest, images in held.artefacts(run).items() for image in images}
+            assert said == set(by_artefact)
         spent = {run: [row.seconds for row in good if row.run_id == run] for run in {row.run_id for row in good}}
         assert {run: number for run, (_, number) in held.timings.items()} == {run: len(s) for run, s in spent.items()}
         assert {run: seconds for run, (seconds, _) in held.timings.items()} == pytest.approx(
@@ -162,7 +167,7 @@ def test_resuming_decodes_no_counts(tmp_path: Path, decoded: list[str], monkeypa
     monkeypatch.setattr(leaderboard, "build_board", lambda *a, **k: (planned.append(list(decoded)), build(*a, **k))[1])
     decoded.clear()
     assert door("grid.yaml", cwd=tmp_path).returncode == 0
-    assert set(planned[0]) == {*KEY, "status", "sample", "seconds"} and set(COUNTS) <= set(decoded)
+    assert set(planned[0]) == {*KEY, "status", "sample", "artefact", "seconds"} and set(COUNTS) <= set(decoded)
 
 
 def test_rows_behind_a_digest_are_believed_by_who_resumes_and_looked_at_by_who_counts(tmp_path: Path) -> None:

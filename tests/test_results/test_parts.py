@@ -187,6 +187,7 @@ def frame_of_one(image_id: str) -> pl.DataFrame:
         "seconds": [0.5],
         "error": [None],
         "sample": [None],
+        "artefact": [None],
     }
     columns |= {name: [None] for name in BOUNDARIES}
     return pl.DataFrame({**columns, "true": [[1]], "predicted": [[1]], "pixels": [[9]]}, schema=SCHEMA)

@@ -54,7 +54,7 @@ def test_rows_come_back_in_canonical_order(tmp_path: Path) -> None:
     assert rows["image_id"].to_list() == ["0", "1", "2"]
     assert rows.row(2, named=True) == {
         "run_id": "b", "image_id": "2", "status": "ok", "seconds": 1.0, "error": None,
-        "true": [1, 2], "predicted": [1, WIDE_IGNORED], "pixels": [7, 3], "sample": None,
+        "true": [1, 2], "predicted": [1, WIDE_IGNORED], "pixels": [7, 3], "sample": None, "artefact": None,
         **dict.fromkeys(BOUNDARIES),
     }  # fmt: skip
     assert rows.schema["pixels"] == pl.List(pl.UInt32)

@@ -1,0 +1,136 @@
+"""Rows know the artefact that they were computed with, and fits the label maps that were looked at: no others count."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from in_process import Answer, call, door
+from toy_chain import cards, events, tables
+
+from results import leaderboard, verify
+from results.folder.store import Store
+
+GRID = """
+name: moods
+methods:
+  - {name: Bright, use: toy_learners:Brightest}
+  - {name: First, use: toy_learners:Moody, with: {teacher: Bright}}
+  - {name: Second, use: toy_learners:Colours, with: {teacher: First}}
+benchmarks:
+  - {name: Boxes, use: toy_learners:SplitBoxes, with: {images: 6}, train: {split: train, images: 5}}
+batch: 3
+"""
+
+
+def swept(folder: Path, *more: str) -> Answer:
+    (folder / "grid.yaml").write_text(GRID)
+    answer = door("grid.yaml", *more, cwd=folder)
+    assert answer.returncode == 0, answer.stderr
+    return answer
+
+
+def rewrite(folder: Path, rows: pl.DataFrame) -> None:
+    """These rows in place of all."""
+    for part in (folder / "runs" / "rows").iterdir():
+        part.unlink()
+    with Store(folder / "runs").writer() as writer:
+        writer.write(rows)
+
+
+def lose(folder: Path, *images: str) -> pl.DataFrame:
+    """Take away what First has learned, and its rows of some images; the rows that are left."""
+    card = cards(folder)["First"]
+    shutil.rmtree(folder / "runs" / "artefacts" / card["artefact_id"])
+    rows = Store(folder / "runs").rows()
+    of = [run_id for run_id, recipe in Store(folder / "runs").recipes().items() if recipe.method_name == "First"]
+    rest = rows.filter(~(pl.col("run_id").is_in(of) & pl.col("image_id").is_in(images)))
+    assert rest.height == rows.height - len(images)
+    rewrite(folder, rest)
+    return rest
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    swept(folder)
+    return folder
+
+
+def test_rows_of_what_was_learned_before_are_computed_anew(whole: Path, tmp_path: Path) -> None:
+    """In all of the chain: the second learner was taught by maps of the first one."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    (other := tmp_path / "other").mkdir()
+    (other / "mood").touch()
+    swept(other)
+    assert tables(other)[0].split(b"\n")[1:] != tables(whole)[0].split(b"\n")[1:]
+    lose(tmp_path, "val-001", "val-004")
+    (tmp_path / "mood").touch()
+    said = swept(tmp_path).stdout
+    assert "9 stored image results are of an artefact of other bytes, and do not count." in said  # 4 of val, 5 of train
+    assert tables(tmp_path) == tables(other)
+    assert [event["method"] for event in events(tmp_path, "fit")] == ["First", "Second"] * 2
+    assert verify.main([str(tmp_path / "runs")]) == 0
+    assert Store(tmp_path / "runs").rows().group_by("run_id").agg(pl.col("artefact").n_unique())["artefact"].max() == 1
+
+
+def test_what_was_taught_by_something_else_is_learned_anew_in_a_grid_that_comes_later(
+    whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    lose(tmp_path, "val-001")
+    (tmp_path / "mood").touch()
+    (tmp_path / "third.yaml").write_text(GRID.replace("Second", "Third").replace("First}", "First, shift: 1.0}"))
+    assert door("third.yaml", cwd=tmp_path).returncode == 0
+    plan = json.loads(swept(tmp_path, "--plan", "--json").stdout)
+    found = {(step["step"], step["method"]): step["missing"] for step in plan["steps"] if step["missing"]}
+    assert found == {("fit", "Second"): 1, ("score", "Second"): 6}
+
+
+def test_what_is_learned_again_to_the_same_bits_costs_no_row(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    before = len(events(tmp_path, "batch"))
+    rest = lose(tmp_path, "val-001")
+    swept(tmp_path)
+    anew = events(tmp_path, "batch")[before:]
+    assert sum(event["rows"] for event in anew) == 1 and tables(tmp_path) == tables(whole)
+    rows = Store(tmp_path / "runs").rows()
+    assert rest.join(rows, on=rest.columns[:3], how="anti").is_empty()
+    own = rows.filter(pl.col("artefact").is_not_null())
+    assert own.height == 6 + 5 + 6 and own["artefact"].n_unique() == 2  # of First on val and train, of Second on val
+
+
+def test_rows_of_before_and_rows_of_another_artefact_are_told(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    rows, store = Store(tmp_path / "runs").rows(), Store(tmp_path / "runs")
+    rewrite(tmp_path, rows.with_columns(artefact=pl.lit(None, pl.String)))
+    plan = json.loads(swept(tmp_path, "--plan", "--json").stdout)
+    assert {step["missing"] for step in plan["steps"]} == {0}, "rows of before say nothing, and stay"
+    (run_id,) = [i for i, recipe in store.recipes().items() if recipe.method_name == "First" and recipe.images == 6]
+    one = (pl.col("run_id") == run_id) & (pl.col("image_id") == "val-002")
+    rewrite(tmp_path, rows.with_columns(artefact=pl.when(one).then(pl.lit("0" * 32)).otherwise("artefact")))
+    assert verify.main([str(tmp_path / "runs")]) == 1
+    said = capsys.readouterr().out
+    assert f"1 rows of run {run_id} are of another artefact {cards(tmp_path)['First']['artefact_id']} than" in said
+    board = call(leaderboard.main, "runs", cwd=tmp_path)
+    assert f"Run {run_id} has rows of 2 artefacts" in board.stdout + board.stderr
+    plan = json.loads(swept(tmp_path, "--plan", "--json").stdout)
+    (score,) = [step for step in plan["steps"] if step["id"] == run_id]
+    assert score["missing"] == 1 and score["why"] == "1 images are of an artefact of other bytes"
+    swept(tmp_path)
+    assert tables(tmp_path) == tables(whole) and verify.main([str(tmp_path / "runs")]) == 0
+
+
+def test_label_maps_that_change_while_others_learn_end_the_fits_that_read_them(tmp_path: Path) -> None:
+    grid = GRID.replace(":Moody", ":Vandal").replace(":Colours", ":Vandal")
+    (tmp_path / "grid.yaml").write_text(grid.replace("teacher: First", "teacher: Bright, shift: 1.0"))
+    answer = door("grid.yaml", cwd=tmp_path)
+    assert answer.returncode == 3 and len(cards(tmp_path)) == 1, answer  # whichever came first
+    (other,) = {"First", "Second"} - set(cards(tmp_path))
+    assert f"{other} cannot be fitted, and what needs it is left out: " in answer.stderr
+    assert "was changed while a sweep learns from it: its bytes are not those that lay there before" in answer.stderr
