@@ -179,7 +179,7 @@ def _do(
     _record(store, plan, grid, options)
     timings = overview.seconds_per_image(store, held)
     for line in plan_report.plan_summary(plan, timings, _workers(options, grid)):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
     if plan.stages:
         cost = asdict(plan.cost)
         what = {"name": plan.name, "runs": len(plan.runs), "images": plan.images_missing, **cost}

@@ -72,7 +72,7 @@ def show_plan(plan: Plan, timings: Timings, workers: int, console: Console) -> N
         console.print(f"... and {len(plan.runs) - RUNS_SHOWN} more; --plan --json lists all.", highlight=False)
     steps_report.show_steps(plan, console)
     for line in plan_summary(plan, timings, workers):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
 
 
 def _apart(plan: Plan) -> dict[str, str]:
