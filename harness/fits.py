@@ -82,7 +82,7 @@ class Fits:
     def digest(self, fit: PlannedFit) -> str | None:
         """What stands for an artefact in the rows that are computed with it."""
         if fit.artefact_id not in self.digests:
-            self.digests[fit.artefact_id] = artefacts.learned(self.store.folder, fit.artefact_id)
+            self.digests[fit.artefact_id] = artefacts.artefact_digest(self.store.folder, fit.artefact_id)
         return self.digests[fit.artefact_id]
 
     def lacking(self, fit: PlannedFit) -> int:

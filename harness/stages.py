@@ -43,7 +43,7 @@ def shelf(store: Store, held: Held) -> Shelf:
         miou=partial(overview.miou_of, store),
         chosen=store.chosen,
         boundaries=held.bounded,
-        learned=partial(artefacts.learned, store.folder),
+        learned=partial(artefacts.artefact_digest, store.folder),
         by_artefact=held.artefacts,
         tell=lambda said: print(said, file=sys.stderr, flush=True),
     )

@@ -21,7 +21,7 @@ def digests_on_card(place: Path) -> Mapping[str, str]:
         return {}
 
 
-def digest_of(digests: Mapping[str, str]) -> str | None:
+def digest_of_all(digests: Mapping[str, str]) -> str | None:
     """What stands in rows for what was learned: one digest of the files on a card; None for a card of before.
 
     The curve is left out: a training that is repeated to the same bits takes other seconds.

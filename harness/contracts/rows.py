@@ -33,7 +33,7 @@ class Row:
     prediction (intersection), and in either (union), int64 (classes, 3).
     sample: the digest of the image and truth that it was computed from, as they were decoded (harness.recipes.origins);
     None where there was nothing to decode, and in rows of former versions.
-    artefact: the digest of what its method had learned (harness.contracts.artefact.digest_of); None where that is
+    artefact: the digest of what its method had learned (harness.contracts.artefact.digest_of_all); None where that is
     nothing, and in rows of former versions.
     elsewhere: it failed for a reason of the machine, so that another one may do it; such a word is not stored.
     """

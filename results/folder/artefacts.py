@@ -58,10 +58,10 @@ def taught_with(folder: Path, artefact_id: str) -> str | None:
     return said if isinstance(said, str) else None
 
 
-def learned(folder: Path, artefact_id: str) -> str | None:
+def artefact_digest(folder: Path, artefact_id: str) -> str | None:
     """What stands in rows for an artefact as it lies there; None where there is none, or one of before."""
     there = has_artefact(folder, artefact_id)
-    return artefact.digest_of(card(folder, artefact_id).get(DIGESTS, {})) if there else None
+    return artefact.digest_of_all(card(folder, artefact_id).get(DIGESTS, {})) if there else None
 
 
 def set_artefact_aside(folder: Path, artefact_id: str) -> None:
