@@ -131,7 +131,8 @@ def _learned(store: Store, whole: Sequence[Path], recipes: dict[str, RunRecipe],
         rows = {digest: len(images) for digest, images in held.artefacts(run_id).items()}
         artefact_id = str((recipe.artefact or {}).get("id"))
         with suppress(StoreError):  # a card that is damaged is told as such
-            now = artefacts.artefact_digest(store.folder, artefact_id) or max(rows, key=lambda one: rows[one], default="")
+            now = artefacts.artefact_digest(store.folder, artefact_id)
+            now = now or max(rows, key=lambda one: rows[one], default="")
             if others := sum(count for digest, count in rows.items() if digest != now):
                 text = f"{others} rows of run {run_id} are of another artefact {artefact_id} than the one that is there"
                 found.findings.append(Finding(f"{text}; run its sweep again, which computes them anew"))
