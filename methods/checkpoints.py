@@ -14,8 +14,9 @@ from methods import hub
 from methods.hub import reason
 
 SHIPPED = Path(__file__).parent / "pretrained"
-KINDS = ("diffusion", "clip", "vit", "sam")
-FLAT = ("clip", "vit", "sam")  # one network, whose files lie in the folder itself
+KINDS = ("diffusion", "clip", "vit", "sam", "sam2")
+FLAT = KINDS[1:]  # one network, whose files lie in the folder itself
+ALSO = {"sam2_video": "sam2"}  # a checkpoint that holds more than is read of it
 SUFFIXES = (".json", ".txt", ".safetensors")
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")  # what is read of a diffusion checkpoint
 NETWORKS = PARTS[:3]
@@ -148,7 +149,7 @@ def _checked(folder: Path, model: str, kind: str) -> Path:
         raise ModelError(
             f"The folder {folder} was asked for a {kind} model and holds {found}: a diffusion model has a "
             "model_index.json, a CLIP model a config.json whose model_type is clip, a DINO one that is vit, a SAM one "
-            "that is sam."
+            "that is sam, a SAM 2 one that is sam2 or sam2_video."
         )
     return folder
 
@@ -164,7 +165,8 @@ def _kind_of(folder: Path) -> str:
     except (OSError, ValueError) as problem:
         return f"a config.json that cannot be read ({reason(problem)})"
     name = held.get("model_type") if isinstance(held, dict) else None
-    return str(name) if name in FLAT else f"a model of type {name!r}"
+    known = ALSO.get(str(name), str(name))
+    return known if known in FLAT else f"a model of type {name!r}"
 
 
 def _variants(place: Path) -> set[str]:

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness.contracts import Image, Vocabulary
-from methods.clip import DEFAULT_MODEL, DTYPES, Clip
+from methods.clip import DEFAULT_MODEL, Clip
+from methods.one_network import DTYPES
 
 if TYPE_CHECKING:
     from torch import Tensor

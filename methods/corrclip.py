@@ -38,13 +38,14 @@ class CorrCLIP(ProxyCLIP):
     class token that rides through all blocks and sees itself as it was and the patches of its region alone; E = LN_post
     and projection, unit length after the sum.
     regions: a folder with the map of every image (methods.stored_regions), as the authors publish theirs (SAM 2's;
-    array `instance_mask`); without one, the masks that SAM finds by itself (sam, sam_revision, points: prompts a side).
+    array `instance_mask`); without one, the masks that a SAM finds by itself (sam, sam_revision, points: prompts a
+    side; sam_version: 2 for a Sam2Model, such as facebook/sam2-hiera-large).
     vote: after the decision, a region takes the class that most of its pixels have. For that it is made here as the
     protocol says: logit_scale and threshold at `auto` are its, and the answer is a label map; without a vote, scores.
     depth: the tower's blocks. spatial: the first and the last of the inputs whose mean is taken, counted as parts of
     the pass are (1 enters the last block). Defaults are VOC21's; it cuts windows itself, and a protocol that cuts them
     is refused.
-    Left out: SAM 2, DINO in half precision, MetaCLIP's weights (give `model`), the second version's bank and RADIO.
+    Left out: DINO in half precision, MetaCLIP's weights (give `model`), the second version's bank and RADIO.
     """
 
     published_view: ClassVar[View] = (336, 336, 112)
@@ -55,6 +56,7 @@ class CorrCLIP(ProxyCLIP):
     sam: str = SAM
     sam_revision: str | None = None
     points: int = 8
+    sam_version: int = 1
     depth: int = 12
     spatial: tuple[int, int] = (2, 6)
     vote: bool = True
@@ -65,16 +67,24 @@ class CorrCLIP(ProxyCLIP):
         super().__post_init__()
         if not 1 <= self.spatial[0] <= self.spatial[1] <= self.depth:
             raise ValueError(f"spatial is {self.spatial}; give two of the {self.depth} inputs, the smaller one first.")
+        if self.sam_version not in (1, 2):
+            raise ValueError(f"sam_version is {self.sam_version}; give 1 for a SamModel, 2 for a Sam2Model.")
         for name in ("logit_scale", "threshold"):
             if isinstance(value := getattr(self, name), str) and value != AUTO:
                 raise ValueError(f"{name} is {value!r}; give a number, or {AUTO!r} for the protocol's.")
         _ = self.regions_pass
 
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """As a reader's; and the SAM's version where it is as it was before there was a choice."""
+        return (*super().idle, *["sam_version"] * (self.sam_version == 1))
+
     @cached_property
     def regions_pass(self) -> RegionsPass | StoredPass:
         """The pass that leaves the regions."""
         if self.regions is None:
-            own = Recipe.of("methods.sam:Sam", model=self.sam, revision=self.sam_revision, dtype=self.dtype)
+            use = "methods.sam:Sam" if self.sam_version == 1 else "methods.sam:Sam2"
+            own = Recipe.of(use, model=self.sam, revision=self.sam_revision, dtype=self.dtype)
             return RegionsPass(own, self.points)
         settings = {"root": str(self.regions), "files": self.region_files, "array": self.region_array}
         return StoredPass(Recipe.of("methods.stored_regions:StoredRegions", **settings))

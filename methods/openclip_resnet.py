@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts import ModelError, Parts, Pass, ProtocolSettings, Query, Recipe, Vocabulary
 from methods import library_weights
-from methods.clip import DTYPES
 from methods.clip.passes import ClipPass
 from methods.clip.pixels import stride_of
 from methods.clip.view import AUTO, View, resolved_view, view_of
 from methods.maskclip import NORMS, refined
+from methods.one_network import DTYPES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from methods.openclip_network import ResNetFeatures, ResNetNetwork
 
 PUBLISHED_VIEW: View = ("native", None, None)
-PATCH = 32  # as methods.openclip_network has it, which a plan cannot ask
+PATCH = 32  # stride of the tower's last map
 FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
 
 

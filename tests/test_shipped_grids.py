@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from huggingface_hub import constants
 from in_process import ROOT, door
 from published import write_dino
+from small_sam2 import write_sam2
 
 from benchmarks.shapes import Shapes
 from results.folder.store import Store
@@ -26,6 +28,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "methods.scclip:SCCLIP": {"model": "shapes", "middle": 2, "early": 3},
     "methods.sfp:SFP": {"model": "shapes", "middle": 2, "early": 3},
     "methods.proxyclip:ProxyCLIP": {"model": "shapes", "dino": "dino"},
+    "methods.plain_clip:CLIP": {"model": "shapes"},
+    "methods.naclip:NACLIP": {"model": "shapes"},
+    "methods.gem:GEM": {"model": "shapes", "depth": 3},
+    "methods.resclip:ResCLIP": {"model": "shapes", "rcs_blocks": [1, 2]},
+    "methods.corrclip:CorrCLIP": {
+        "model": "shapes", "dino": "dino", "sam": "sam2", "points": 2, "depth": 4, "spatial": [2, 3], "resize": 48,
+        "window": 32, "stride": 16,
+    },
     "methods.pamr:PAMR": {"method": "methods.naclip:NACLIP(model=shapes)", "iterations": 1},
     "methods.controls:WrongPrompt": {"model": "shapes"},
     "methods.learned_stableseg:LearnedStableSeg": {"model": "shapes", "steps": 3, "positions": 64},
@@ -51,6 +61,10 @@ def in_the_small_world(grid: dict[str, Any]) -> Iterator[str]:
         written.update(changes)
         for called, protocol in [("all", method.get("protocol", {})), *method.get("protocols", {}).items()]:
             yield from smaller(f"{method['name']} on {called}", protocol)
+    for item in grid.get("include", []):
+        if cut := {key: value for key, value in item.get("with", {}).items() if key in ("resize", "window", "stride")}:
+            yield f"{item['method']} on {item['benchmark']}: {cut} -> as its others"
+            item["with"] = {key: value for key, value in item["with"].items() if key not in cut}
     for number, benchmark in enumerate(grid["benchmarks"]):
         seed = SEEDS[number % len(SEEDS)] + 1000 * (number // len(SEEDS))
         world = {"split": "mixed", "images": 3, "seed": seed}
@@ -81,6 +95,7 @@ def test_a_shipped_grid_runs_to_its_tables(file: Path, tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid, sort_keys=False))
     (tmp_path / "imagenet80.txt").write_text("a photo of a {}.\na drawing of the {}.\n")
     write_dino(tmp_path / "dino", 8, 56)
+    write_sam2(tmp_path / "sam2")
     few = ("--limit", "1") if len(grid["methods"]) * len(grid["benchmarks"]) > 40 else ()
     answer = door("grid.yaml", *few, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
@@ -88,6 +103,27 @@ def test_a_shipped_grid_runs_to_its_tables(file: Path, tmp_path: Path) -> None:
     assert set(rows["status"]) == {"ok"} and (tmp_path / "runs" / "leaderboard.csv").exists()
     if file.stem == "paper-table3":
         sees_objects(tmp_path / "runs", "MaskCLIP+")
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-table3", "field"])
+def test_a_grid_for_real_data_has_one_root_and_leaves_commits_to_its_user(name: str) -> None:
+    grid = yaml.safe_load((ROOT / "grids" / f"{name}.yaml").read_text("utf-8"))
+    assert {one["with"]["root"].split("/")[0] for one in grid["benchmarks"]} == {"${DATA}"}
+    for method in grid["methods"]:
+        written = method.get("with", {})
+        assert "model" not in written or written.get("revision", "absent") is None, method["name"]
+
+
+def test_all_that_the_fields_grid_lacks_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATA", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "field.yaml").write_text((ROOT / "grids/field.yaml").read_text("utf-8"))
+    answer = door("field.yaml", "--plan", cwd=tmp_path)
+    told = " ".join((answer.stdout + answer.stderr).split())
+    assert answer.returncode == 2
+    for missing in ("DATA", "imagenet80.txt", "openai/clip-vit-base-patch16", "facebook/dino-vitb8",
+                    "facebook/sam2-hiera-large", "facebook/metaclip-b16-fullcc2.5b"):  # fmt: skip
+        assert missing in told, told
 
 
 def sees_objects(runs: Path, method: str) -> None:

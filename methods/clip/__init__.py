@@ -10,15 +10,15 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import Parts, Pass, ProtocolSettings, Query, Recipe, Timing, Vocabulary
 from methods import measured
-from methods.checkpoints import here, model_fingerprint, model_to_fetch
+from methods.checkpoints import here
 from methods.clip.passes import ClipPass, block_inputs, check_depth
 from methods.clip.pixels import stride_of
 from methods.clip.view import AUTO, View, resolved_view, view_of
+from methods.one_network import OneNetwork
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch16"
 PORTS = ("clean", "official")
-DTYPES = ("float32", "bfloat16", "float16")
 POSITIONS = ("library", "authors")
 
 
 @dataclass(frozen=True)
-class Clip:
+class Clip(OneNetwork["ClipNetwork"]):
     """Backbone: a CLIPModel of transformers with its tokenizer, by shipped name, folder or hub id; opened at first use.
 
     On a GPU when there is one. Images of the model's own square, and windows, go through together, in calls of as many
@@ -43,19 +42,15 @@ class Clip:
     are whole patches here).
     """
 
+    kind: ClassVar[str] = "clip"
+
     model: str = DEFAULT_MODEL
-    revision: str | None = None
-    dtype: str = "float32"
     port: str = "clean"
 
     def __post_init__(self) -> None:
-        for name, value, known in (("dtype", self.dtype, DTYPES), ("port", self.port, PORTS)):
-            if value not in known:
-                raise ValueError(f"{name} is {value!r}; give one of {', '.join(known)}.")
-
-    def models_to_fetch(self) -> Sequence[str]:
-        """The model, if it is not on this machine."""
-        return model_to_fetch(self.model, "clip", self.revision)
+        super().__post_init__()
+        if self.port not in PORTS:
+            raise ValueError(f"port is {self.port!r}; give one of {', '.join(PORTS)}.")
 
     def check_passes(self, requests: Mapping[Pass, Parts]) -> None:
         """ModelError for windows or blocks that the model cannot serve, if it is on this machine."""
@@ -82,9 +77,8 @@ class Clip:
         """Open the network; what is to be said of it."""
         return self.network.remarks
 
-    @cached_property
-    def network(self) -> ClipNetwork:
-        """The opened model."""
+    def opened(self) -> ClipNetwork:
+        """Open it."""
         from methods.clip.network import open_network
 
         return open_network(self.model, self.revision, dtype=self.dtype, port=self.port)
@@ -97,10 +91,6 @@ class Clip:
             assert isinstance(asked, ClipPass)
             depth = _depth(parts)
             yield asked, self.network.features([query.image for query in queries], asked, depth)
-
-    def fingerprint(self) -> str:
-        """Stands for the weights, see methods.checkpoints.model_fingerprint."""
-        return model_fingerprint(self.model, "clip", self.revision)
 
     def _vision(self) -> Mapping[str, Any] | None:
         """The configuration of the vision tower, if the model is on this machine."""

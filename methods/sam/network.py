@@ -12,10 +12,9 @@ from torch import Tensor
 from transformers import SamConfig, SamModel
 
 from harness.contracts import Image, ModelError
-from methods.checkpoints import fetch, variant
-from methods.clip.pixels import IMAGENET_MEAN, IMAGENET_STD, Normalisation, normalised, whole_sides
-from methods.hub import reason
-from methods.quiet import quiet
+from methods.clip.pixels import Normalisation, normalised, whole_sides
+from methods.opened_network import BILINEAR, colours, device, opened
+from methods.sam.prompts import Prompted, Shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +50,7 @@ class SamFeatures:
     pieces: Sequence[SamPiece]
 
 
-class SamNetwork:
+class SamNetwork(Prompted):
     """A SamModel in evaluation and its image rule, on one device."""
 
     def __init__(self, model: Any, rule: Normalisation, device: torch.device):
@@ -91,10 +90,21 @@ class SamNetwork:
         found: Tensor = block.get_rel_pos(count, count, getattr(block, name))
         return found
 
-    def fitted(self, size: tuple[int, int]) -> tuple[int, int]:
+    def fitted(self, size: tuple[int, ...]) -> tuple[int, int]:
         """(height, width) in pixels with the long side as the model has it, rounded half up."""
         scale = self.side / max(size)
         return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+
+    @torch.no_grad()
+    def shown(self, image: Image) -> Shown:
+        """The image through the encoder, its long side as the model has it."""
+        size = self.fitted(image.shape[:2])
+        return Shown(size, self.model.get_image_embeddings(self.pixels(image, size)))
+
+    def enlarged(self, logits: Tensor, shown: Shown, size: tuple[int, int]) -> Tensor:
+        """Logits (masks, rows, columns) on the pixels of the image: first on the model's square, whose margin goes."""
+        square = F.interpolate(logits[None], (self.side, self.side), mode="bilinear")
+        return F.interpolate(square[..., : shown.size[0], : shown.size[1]], size, mode="bilinear")[0]
 
     @torch.no_grad()
     def entering(self, image: Image, size: tuple[int, int]) -> Tensor:
@@ -118,22 +128,9 @@ class SamNetwork:
 
 def open_sam(model: str, revision: str | None, dtype: str) -> SamNetwork:
     """The model at its place, on the GPU when there is one. ModelError, one sentence, when it cannot be had."""
-    folder = fetch(model, "sam", revision)
-    weights = variant(folder)
-    try:
-        with quiet("transformers"):
-            opened, notes = SamModel.from_pretrained(
-                folder, config=SamConfig.from_pretrained(folder), dtype=getattr(torch, dtype), use_safetensors=True,
-                variant=weights or None, local_files_only=True, output_loading_info=True,
-            )  # fmt: skip
-    except Exception as problem:  # a library's own tree of errors, and those of safetensors below it
-        raise ModelError(f"The SAM {model!r} cannot be opened from {folder}: {reason(problem)}.") from problem
-    if absent := sorted(notes["missing_keys"]):
-        raise ModelError(f"The SAM {model!r} in {folder} lacks {len(absent)} of its weights, {absent[0]} first.")
-    if opened.vision_encoder.layers[-1].window_size:
+    found, folder = opened((SamModel, SamConfig), "sam", model, revision, dtype=dtype, called="The SAM")
+    if found.vision_encoder.layers[-1].window_size:
         raise ModelError(
             f"The last block of the SAM {model!r} looks at windows; one that sees the whole image is read."
         )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rule = Normalisation.of_folder(folder) or Normalisation(mean=IMAGENET_MEAN, std=IMAGENET_STD, resample=2)
-    return SamNetwork(opened, rule, device)
+    return SamNetwork(found, colours(folder, BILINEAR), device())

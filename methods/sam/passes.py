@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from harness.contracts import Parts, Recipe
 
-SAM = "facebook/sam-vit-base"
+SAM, SAM2 = "facebook/sam-vit-base", "facebook/sam2-hiera-large"
 ATTENTION: Parts = frozenset({"attention"})
 REGIONS: Parts = frozenset({"regions"})
 
@@ -32,7 +32,7 @@ class SamPass:
 
 @dataclass(frozen=True)
 class RegionsPass:
-    """SAM's automatic masks of an image, painted into one map; its one part is that map.
+    """The automatic masks of an image by a SAM, the first or the second, painted into one map; its part is that map.
 
     points: prompts a side, on a grid. least_iou, least_stability: masks that SAM itself thinks less of, or that change
     more between logits of -1 and 1 (as intersection over union), are left out.

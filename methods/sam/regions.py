@@ -1,4 +1,4 @@
-"""An image flows in; the masks that SAM finds by itself flow out as one map of regions."""
+"""An image flows in; the masks that a SAM finds by itself flow out as one map of regions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,30 +13,26 @@ from harness.contracts import Image
 from methods.sam.passes import RegionsPass
 
 if TYPE_CHECKING:
-    from methods.sam.network import SamNetwork
+    from methods.sam.prompts import Prompted
 
 TOGETHER = 64  # prompts that go through the decoder at once
 OVERLAP = 0.7  # intersection over union of boxes above which the mask that SAM thinks less of is left out
 
 
 @torch.no_grad()
-def found_regions(network: SamNetwork, image: Image, asked: RegionsPass) -> NDArray[np.int32]:
+def found_regions(network: Prompted, image: Image, asked: RegionsPass) -> NDArray[np.int32]:
     """(height, width) of the image: 0 where there is no mask, else its number from 1, small masks under large ones.
 
     One prompt a point, one mask a prompt, of the whole image: no crops, no mending of holes and islands.
     """
-    height, width = image.shape[:2]
-    size = network.fitted((height, width))
-    seen = network.model.get_image_embeddings(network.pixels(image, size))
+    shown = network.shown(image)
+    height, width = shown.size
     places = (torch.arange(asked.points) + 0.5) / asked.points
-    points = torch.stack([places.repeat(asked.points) * size[1], places.repeat_interleave(asked.points) * size[0]], -1)
+    points = torch.stack([places.repeat(asked.points) * width, places.repeat_interleave(asked.points) * height], -1)
     masks, worth = [], []
     for some in torch.split(points, TOGETHER):
-        prompts = some[None, :, None].to(network.device, seen.dtype)
-        left = network.model(image_embeddings=seen, input_points=prompts, multimask_output=False)
-        sure, logits = left.iou_scores[0, :, 0].float(), left.pred_masks[0].float()
-        whole = F.interpolate(logits, (network.side, network.side), mode="bilinear")[..., : size[0], : size[1]]
-        large = F.interpolate(whole, (height, width), mode="bilinear")[:, 0]
+        sure, logits = network.decoded(shown, some)
+        large = network.enlarged(logits, shown, image.shape[:2])
         steady = (large > 1).sum((1, 2)) / (large > -1).sum((1, 2)).clamp(min=1)
         held = (sure > asked.least_iou) & (steady >= asked.least_stability) & (large > 0).any(dim=2).any(dim=1)
         masks.append((large[held] > 0).cpu())

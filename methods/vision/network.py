@@ -10,22 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import ViTConfig, ViTModel
 
-from harness.contracts import Image, ModelError, Parts
-from methods.checkpoints import fetch, variant
+from harness.contracts import Image, Parts
 from methods.clip.network import WINDOWS, cut_windows
-from methods.clip.pixels import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Normalisation,
-    Tiling,
-    normalised,
-    target_size,
-    tile,
-    whole_sides,
-)
+from methods.clip.pixels import Normalisation, Tiling, normalised, target_size, tile, whole_sides
 from methods.clip.positions import position_table
-from methods.hub import reason
-from methods.quiet import quiet
+from methods.opened_network import BICUBIC, colours, device, opened
 from methods.vision.passes import SUMS, TOKENS, VitPass
 
 
@@ -94,18 +83,7 @@ class VitNetwork:
 
 def open_vit(model: str, revision: str | None, dtype: str) -> VitNetwork:
     """The model at its place, on the GPU when there is one. ModelError, one sentence, when it cannot be had."""
-    folder = fetch(model, "vit", revision)
-    weights = variant(folder)
-    try:
-        with quiet("transformers"):
-            opened, notes = ViTModel.from_pretrained(
-                folder, config=ViTConfig.from_pretrained(folder), dtype=getattr(torch, dtype), use_safetensors=True,
-                variant=weights or None, local_files_only=True, output_loading_info=True, add_pooling_layer=False,
-            )  # fmt: skip
-    except Exception as problem:  # a library's own tree of errors, and those of safetensors below it
-        raise ModelError(f"The model {model!r} cannot be opened from {folder}: {reason(problem)}.") from problem
-    if absent := sorted(notes["missing_keys"]):
-        raise ModelError(f"The model {model!r} in {folder} lacks {len(absent)} of its weights, {absent[0]} first.")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rule = Normalisation.of_folder(folder) or Normalisation(mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    return VitNetwork(opened, rule, device)
+    found, folder = opened(
+        (ViTModel, ViTConfig), "vit", model, revision, dtype=dtype, called="The model", add_pooling_layer=False
+    )
+    return VitNetwork(found, colours(folder, BICUBIC), device())

@@ -25,7 +25,7 @@ OUTPUT = ("source", "table", "method", "variant", "dataset", "published", "ours"
 UNKNOWN = "unknown"
 _DUST = 1e-9  # what binary fractions add to a difference of decimal numbers
 _SAYS_NOTHING = ("", "as reported", "as tabulated", "official code")
-_TOWER = re.compile(r"(ViT-[A-Z]+/\d+|RN\d+(?:x\d+)?)(?: guidance)?")
+_TOWER = re.compile(r"(?:(OpenAI|MetaCLIP) )?(ViT-[A-Z]+/\d+|RN\d+(?:x\d+)?)(?: guidance)?")
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,12 @@ def _variant(one: Published, entry: Entry, recipe: RunRecipe) -> list[str]:
     tower = _TOWER.fullmatch(one.variant)
     if not tower:
         return [f"variant {one.variant!r}"]
-    ours = [_tower(str(backbone.get("settings", {}).get("model", ""))) for backbone in recipe.backbones]
-    return [] if tower[1] in ours else [f"backbone {tower[1]}, ours {', '.join(ours) or 'none'}"]
+    models = [str(backbone.get("settings", {}).get("model", "")) for backbone in recipe.backbones]
+    whose, wanted = (tower[1] or "").lower(), tower[2]
+    if any(_tower(model) == wanted and whose in model.lower() for model in models):
+        return []
+    named = " ".join(filter(None, tower.groups()))
+    return [f"backbone {named}, ours {', '.join(models if whose else map(_tower, models)) or 'none'}"]
 
 
 def _tower(model: str) -> str:
@@ -207,6 +211,8 @@ def _tower(model: str) -> str:
     if found := re.search(r"vit-(base|large|huge)-patch(\d+)", model, re.IGNORECASE):
         return f"ViT-{found[1][0].upper()}/{found[2]}"
     if found := re.search(r"vit-([blh])-?(\d+)", model, re.IGNORECASE):
+        return f"ViT-{found[1].upper()}/{found[2]}"
+    if found := re.search(r"metaclip-([blh])(\d+)", model, re.IGNORECASE):
         return f"ViT-{found[1].upper()}/{found[2]}"
     found = re.search(r"(?:rn|resnet)(\d+)(x\d+)?", model, re.IGNORECASE)
     return f"RN{found[1]}{found[2] or ''}" if found else model

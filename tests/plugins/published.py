@@ -24,6 +24,7 @@ from methods.clip.pixels import IMAGENET_MEAN, IMAGENET_STD, Normalisation
 from methods.clip.text import TextBank
 
 FOLDER = Path(__file__).parents[1] / "published"
+SHAPES_CLIP = Path(__file__).parents[2] / "methods/pretrained/shapes/clip"
 CLIP_SEED, DINO_SEED = 11, 12
 VISION = {
     "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 12, "num_attention_heads": 2,
@@ -66,17 +67,23 @@ def vision_weight(name: str, shape: Sequence[int], seed: int = CLIP_SEED) -> Ten
     return torch.from_numpy(drawn.astype(np.float32))
 
 
-@cache
-def clip_network(port: str = "clean", text: str = "images") -> ClipNetwork:
-    """The CLIP of the comparisons, whose words are the numbers of the stored text vectors (see `vocabulary`)."""
-    vision = VISION | ({"hidden_act": "gelu", "layer_norm_eps": 1e-6} if port == "official" else {})
-    model = CLIPModel(CLIPConfig(text_config=TEXT, vision_config=vision, projection_dim=64))
+def clip_model(text: Mapping[str, Any], vision: Mapping[str, Any]) -> CLIPModel:
+    """A CLIPModel with the vision tower of the comparisons."""
+    model = CLIPModel(CLIPConfig(text_config=dict(text), vision_config=dict(vision), projection_dim=64)).eval()
     own = {
         name: vision_weight(name, value.shape)
         for name, value in model.state_dict().items()
         if name.startswith(("vision_model", "visual_projection"))
     }
     model.load_state_dict(own, strict=False)
+    return model
+
+
+@cache
+def clip_network(port: str = "clean", text: str = "images") -> ClipNetwork:
+    """The CLIP of the comparisons, whose words are the numbers of the stored text vectors (see `vocabulary`)."""
+    vision = VISION | ({"hidden_act": "gelu", "layer_norm_eps": 1e-6} if port == "official" else {})
+    model = clip_model(TEXT, vision)
     rule = Normalisation(mean=IMAGENET_MEAN, std=IMAGENET_STD) if port == "official" else Normalisation()
     network = ClipNetwork(model, None, rule, torch.device("cpu"))
     vectors = torch.from_numpy(arrays(text)["text"])
@@ -135,4 +142,28 @@ def write_sam(folder: Path, side: int = 64, seed: int = 5) -> Path:
         loud = 1.0 if "rel_pos" in name or "pos_embed" in name else 0.0 if "norm" in name else 0.2
         value.data.add_(loud * torch.randn_like(value))
     model.save_pretrained(folder)
+    return folder
+
+
+def write_clip(folder: Path, name: str) -> Path:
+    """The CLIP of the comparisons in a folder, in the form of the hub's files, with a text tower that gives the words
+    "0", "1" .. the text vectors that `name` holds; a sentence is a word and nothing else."""
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(SHAPES_CLIP)
+    vectors = torch.from_numpy(arrays(name)["text"])
+    text = TEXT | {
+        "vocab_size": len(tokenizer), "max_position_embeddings": 8, "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    model = clip_model(text, VISION)
+    for one, value in model.text_model.named_parameters():
+        loud = 0.0 if "q_proj" in one else 1.0  # its last token looks at all of the sentence alike
+        value.data = loud * torch.from_numpy(normal(one, value.shape, CLIP_SEED)).float()
+    tokens = tokenizer([str(word) for word in range(len(vectors))], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        pooled = model.text_model(**tokens).pooler_output.double()  # fewer words than they are wide: solved exactly
+        model.text_projection.weight.copy_(torch.linalg.lstsq(pooled, vectors.double()).solution.T)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder

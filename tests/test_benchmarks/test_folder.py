@@ -51,6 +51,23 @@ def test_a_labs_folder_comes_back_as_it_was_drawn(tmp_path: Path, rng: np.random
     assert Folder(root=str(tmp_path), **lab.settings).fingerprint() != before
 
 
+PAGE = Path(__file__).parents[2] / "docs/data/folder.md"
+
+
+@pytest.mark.parametrize(("name", "lab"), [("Rivers", "nested"), ("Streets", "colours"), ("Pets", "coco")])
+def test_the_page_alone_is_enough_to_read_a_labs_folder(
+    tmp_path: Path, rng: np.random.Generator, name: str, lab: str
+) -> None:
+    """What the page writes for a tree like this one, but for where it lies."""
+    drawn = lab_trees.LABS[lab](tmp_path, rng)
+    block = PAGE.read_text("utf-8").partition("```yaml\n")[2].partition("```")[0]
+    (entry,) = [one for one in yaml.safe_load(block)["benchmarks"] if one["name"] == name]
+    folder = loading.build(Recipe.of(entry["use"], **{**entry["with"], "root": str(tmp_path)}))
+    assert list(folder.ids()) == sorted(drawn.truths)
+    for image_id, truth in drawn.truths.items():
+        np.testing.assert_array_equal(folder.load(image_id).truth, truth)
+
+
 def test_folders_are_swept_from_a_grid_and_score_as_scikit_learn_does(tmp_path: Path, rng: np.random.Generator) -> None:
     labs = {name: lab_trees.LABS[name](tmp_path / "data" / name, rng) for name in ("nested", "colours", "wide", "coco")}
     benchmarks = [

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import ast
+import csv
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import published_images
 import pytest
 import torch
-from published import arrays, clip_network
+from in_process import door
+from PIL import Image
+from published import arrays, clip_network, write_clip
 
 from harness.contracts import ProtocolSettings, Vocabulary
-from harness.protocol import presets
+from harness.protocol import presets, views
 from harness.protocol.decision import checked_answer, predict, predict_views
 from harness.protocol.offering import Offer
 from harness.protocol.rules import effective
 from harness.protocol.views import queries, tiling
 from methods.sclip import SCLIP
+from results.folder.keepsakes import label_map_path
+from results.folder.store import Store
 
 ALIKE = 0.999  # of the pixels; all of them on the machines that were tried, the rest is for another one's rounding
 COUNTS = {"decide_sclip": 9, "decide_naclip": 6, "decide_trident": 4}
@@ -76,6 +84,47 @@ def test_the_preset_of_sclip_gives_the_authors_label_maps_end_to_end(case: int) 
     assert len(answers) > 1
     found = predict_views(answers, cut, offer, wanted.shape, rules, offer.planes(method.plane_a_word))
     assert (found == wanted + 1).mean() >= ALIKE
+
+
+END_TO_END = """
+name: end-to-end
+methods:
+  - {name: SCLIP, use: "methods.sclip:SCLIP", with: {model: clip}}
+  - {name: whole, use: "methods.sclip:SCLIP", with: {model: clip}, protocol: {window: 0}}
+benchmarks:
+  - {name: first, use: "published_images:Answered", with: {number: 0}, protocol: {size: [112, 150]}}
+  - {name: second, use: "published_images:Answered", with: {number: 1}, protocol: {size: [128, 137]}}
+protocol: {preset: sclip, names: words.yaml, templates: ["{}"], resize: stretch, longest: 0, window: 112, stride: 56}
+keep: {label_maps: 1}
+"""
+
+
+def test_a_sweep_under_the_preset_of_sclip_keeps_the_authors_label_maps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command, from the grid to the label maps that it keeps and the accuracy in its table."""
+    write_clip(tmp_path / "clip", "sclip_predict")
+    (tmp_path / "words.yaml").write_text('[["0"], ["1", "2"], ["3"], ["4"]]')
+    (tmp_path / "grid.yaml").write_text(END_TO_END)
+    monkeypatch.setattr(views, "resized_image", published_images.entering)
+    answer = door("grid.yaml", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    store = Store(tmp_path / "runs")
+    board = store.folder / "leaderboard.csv"
+    told = {row["run_id"]: float(row["pixel_accuracy"]) for row in csv.DictReader(board.open())}
+    assert len(told) == 4
+    for run, accuracy in told.items():
+        method, number = recipe_of(store, run)
+        kept = np.asarray(Image.open(label_map_path(store.folder, run, f"image{number}")))
+        alike = (kept == arrays("sclip_predict")[f"labels{number}"] + 1).mean()
+        assert 100 * alike == pytest.approx(accuracy, abs=1e-3)
+        assert alike >= ALIKE if method == "SCLIP" else alike < 0.95
+
+
+def recipe_of(store: Store, run: str) -> tuple[str, int]:
+    """The method's name and the number of the image."""
+    held = json.loads((store.folder / "recipes" / f"{run}.json").read_text())
+    return held["method_name"], held["benchmark"]["settings"]["number"]
 
 
 @pytest.mark.parametrize("case", [0, 1])

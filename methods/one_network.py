@@ -1,0 +1,55 @@
+"""Settings flow in; what backbones that hold one network of transformers have in common flows out, no torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Generic, TypeVar
+
+from methods.checkpoints import model_fingerprint, model_to_fetch
+
+DTYPES = ("float32", "bfloat16", "float16")
+Network = TypeVar("Network")
+
+
+@dataclass(frozen=True)
+class OneNetwork(ABC, Generic[Network]):
+    """The ground plan: one model, by folder or hub id, opened at first use, on a GPU when there is one. kind: of the
+    model, see methods.checkpoints.
+
+    ModelError for a model that is missing, of another kind or incomplete.
+    """
+
+    kind: ClassVar[str]
+
+    model: str
+    revision: str | None = None
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype is {self.dtype!r}; give one of {', '.join(DTYPES)}.")
+
+    def models_to_fetch(self) -> Sequence[str]:
+        """The model, if it is not on this machine."""
+        return model_to_fetch(self.model, self.kind, self.revision)
+
+    def open_models(self) -> Sequence[str]:
+        """Open the network; nothing is to be said of it."""
+        _ = self.network
+        return ()
+
+    @cached_property
+    def network(self) -> Network:
+        """The opened model."""
+        return self.opened()
+
+    @abstractmethod
+    def opened(self) -> Network:
+        """Open it."""
+
+    def fingerprint(self) -> str:
+        """Stands for the weights, see methods.checkpoints.model_fingerprint."""
+        return model_fingerprint(self.model, self.kind, self.revision)
