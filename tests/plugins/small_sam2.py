@@ -27,6 +27,7 @@ def write_sam2(folder: Path, seed: int = 5) -> Path:
     decoder = {"hidden_size": 16, "mlp_dim": 24, "num_attention_heads": 2, "iou_head_hidden_dim": 16}
     model = Sam2Model(Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder))
     for name, value in model.named_parameters():
-        value.data.add_((0.0 if "norm" in name else 0.2) * torch.randn_like(value))
+        loud = 1.0 if "output_hypernetworks" in name else 0.0 if "norm" in name else 0.2
+        value.data.add_(loud * torch.randn_like(value))
     model.save_pretrained(folder)
     return folder
