@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -114,7 +114,7 @@ class Known:
             recipe, built = self._resolved(cell)
             passes = loading.passes_of(built) if callable(getattr(built, "passes", None)) and _reads(built) else {}
             backbones = dict.fromkeys(request.backbone for request in passes)
-            networks = [self._network(backbone) for backbone in backbones]
+            networks = self._each(backbones)
             for backbone in backbones:
                 self._check(backbone, passes)
             to_fetch = tuple(model for network in networks for model in network.to_fetch) + _to_fetch(built)
@@ -122,7 +122,8 @@ class Known:
             planned = _planned(recipe, facts) + tuple(one for network in networks for one in network.planned)
             return KnownMethod(recipe, built, facts, passes, [network.facts for network in networks], to_fetch, planned)
         except ModelError as error:
-            raise ModelError(f"{cell.method_name}: {error}") from error
+            told = (f"{cell.method_name}: {sentence}" for sentence in str(error).splitlines())
+            raise ModelError("\n".join(told)) from error
 
     def _resolved(self, cell: Plannable) -> tuple[Recipe, Any]:
         """The method of a cell, the settings that it leaves to the protocol as they are under it, and built like this.
@@ -194,6 +195,18 @@ class Known:
         if callable(check):
             own = {request: parts for request, parts in passes.items() if request.backbone == recipe}
             loading.ask(self._network(recipe).built, "check_passes()", lambda: check(own))
+
+    def _each(self, recipes: Iterable[Recipe]) -> list[KnownNetwork]:
+        """The networks of a method. ModelError with a sentence for every one whose model is not to be had."""
+        found, lacking = list[KnownNetwork](), dict[str, ModelError]()
+        for recipe in recipes:
+            try:
+                found.append(self._network(recipe))
+            except ModelError as error:
+                lacking[str(error)] = error
+        if lacking:
+            raise next(iter(lacking.values())) if len(lacking) == 1 else ModelError("\n".join(lacking))
+        return found
 
     def _network(self, recipe: Recipe) -> KnownNetwork:
         if recipe not in self._networks:

@@ -87,7 +87,8 @@ def plan_each(
             if gone and (asked.available or not asked.includes(cell)):
                 left[LeftOut(cell.benchmark_name, "", gone)] = None
             elif not asked.includes(cell):
-                left[LeftOut(cell.benchmark_name, f"{cell.method_name} {cell.variant}".strip(), str(error))] = None
+                why = " ".join(str(error).splitlines())
+                left[LeftOut(cell.benchmark_name, f"{cell.method_name} {cell.variant}".strip(), why)] = None
             elif _UNSET in gone:
                 unset.setdefault(gone, {})[cell.benchmark_name] = None
                 lacking |= {gone: error} | _lacking_model(cell, method)
