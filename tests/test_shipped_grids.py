@@ -16,6 +16,7 @@ from published import write_dino
 from small_sam2 import write_sam2
 
 from benchmarks.shapes import Shapes
+from harness.protocol import presets
 from results.folder.store import Store
 
 GRIDS = sorted((ROOT / "grids").glob("*.yaml"))
@@ -78,6 +79,8 @@ def in_the_small_world(grid: dict[str, Any]) -> Iterator[str]:
 def smaller(called: str, protocol: dict[str, Any]) -> Iterator[str]:
     """Sizes for images of Shapes in place of those of a protocol, and their own names: they have no published ones."""
     changes: dict[str, Any] = {"size": 48, "stride": 16} | ({"window": 32} if protocol.get("window") != 0 else {})
+    if "preset" in protocol and presets.preset(protocol["preset"]).settings.resize == "none":
+        changes = {}  # the method resizes and cuts by itself
     for key, value in changes.items():
         if key in protocol or "preset" in protocol:
             yield f"{called}: {key} {protocol.get(key, 'of its preset')!r} -> {value!r}"
