@@ -16,7 +16,7 @@ from methods.quiet import quiet
 BILINEAR, BICUBIC = 2, 3  # of pillow
 
 
-def opened(
+def opened_network(
     classes: tuple[Any, Any],
     kind: str,
     model: str,
@@ -49,6 +49,6 @@ def colours(folder: Path, resample: int) -> Normalisation:
     return Normalisation.of_folder(folder) or Normalisation(IMAGENET_MEAN, IMAGENET_STD, resample)
 
 
-def device() -> torch.device:
+def best_device() -> torch.device:
     """The GPU when there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

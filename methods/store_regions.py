@@ -65,13 +65,13 @@ def _store(options: argparse.Namespace) -> int:
     unreadable = 0
     for number, (place, path) in enumerate(absent.items(), start=1):
         try:
-            image = read(path)
+            image = read_picture(path)
         except (OSError, ValueError, Pillow.DecompressionBombError) as error:
             unreadable += 1
             print(f"{path} cannot be read: {' '.join(str(error).split())}", file=sys.stderr)
             continue
         ((_, (regions,)),) = backbone.run([Query(path.stem, image, Vocabulary(()))], {asked: REGIONS})
-        write(place, np.asarray(regions))
+        write_map(place, np.asarray(regions))
         print(f"\r{number} of {len(absent)}", end="", file=sys.stderr, flush=True)
     print(f"{len(found) - unreadable} maps of regions are in {options.out}: regions: {options.out}")
     return 3 if unreadable else 0
@@ -92,13 +92,13 @@ def pictures(images: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         raise ModelError(f"There is no image in {images}: none ends in {', '.join(PICTURES)}.")
 
 
-def read(path: Path) -> Image:
+def read_picture(path: Path) -> Image:
     """uint8 (height, width, 3), upright as its EXIF says."""
     with Pillow.open(path) as picture:
         return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
 
 
-def write(place: Path, regions: np.ndarray) -> None:
+def write_map(place: Path, regions: np.ndarray) -> None:
     """The map as a PNG of 16 bits, there as a whole or not at all."""
     place.parent.mkdir(parents=True, exist_ok=True)
     waiting = place.with_suffix(".new")

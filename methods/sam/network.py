@@ -13,8 +13,8 @@ from transformers import SamConfig, SamModel
 
 from harness.contracts import Image, ModelError
 from methods.clip.pixels import Normalisation, normalised, whole_sides
-from methods.opened_network import BILINEAR, colours, device, opened
-from methods.sam.prompts import Prompted, Shown
+from methods.opened_network import BILINEAR, best_device, colours, opened_network
+from methods.sam.prompts import Encoded, Prompted
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,12 +96,12 @@ class SamNetwork(Prompted):
         return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
     @torch.no_grad()
-    def shown(self, image: Image) -> Shown:
+    def shown(self, image: Image) -> Encoded:
         """The image through the encoder, its long side as the model has it."""
         size = self.fitted(image.shape[:2])
-        return Shown(size, self.model.get_image_embeddings(self.pixels(image, size)))
+        return Encoded(size, self.model.get_image_embeddings(self.pixels(image, size)))
 
-    def enlarged(self, logits: Tensor, shown: Shown, size: tuple[int, int]) -> Tensor:
+    def enlarged(self, logits: Tensor, shown: Encoded, size: tuple[int, int]) -> Tensor:
         """Logits (masks, rows, columns) on the pixels of the image: first on the model's square, whose margin goes."""
         square = F.interpolate(logits[None], (self.side, self.side), mode="bilinear")
         return F.interpolate(square[..., : shown.size[0], : shown.size[1]], size, mode="bilinear")[0]
@@ -128,9 +128,9 @@ class SamNetwork(Prompted):
 
 def open_sam(model: str, revision: str | None, dtype: str) -> SamNetwork:
     """The model at its place, on the GPU when there is one. ModelError, one sentence, when it cannot be had."""
-    found, folder = opened((SamModel, SamConfig), "sam", model, revision, dtype=dtype, called="The SAM")
+    found, folder = opened_network((SamModel, SamConfig), "sam", model, revision, dtype=dtype, called="The SAM")
     if found.vision_encoder.layers[-1].window_size:
         raise ModelError(
             f"The last block of the SAM {model!r} looks at windows; one that sees the whole image is read."
         )
-    return SamNetwork(found, colours(folder, BILINEAR), device())
+    return SamNetwork(found, colours(folder, BILINEAR), best_device())

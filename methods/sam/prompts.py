@@ -13,7 +13,7 @@ from harness.contracts import Image
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class Encoded:
     """An image as the decoder reads it. size: the (height, width) that it takes of the model's square, from the upper
     left; embeddings: those of the encoder, in the model's own form."""
 
@@ -29,15 +29,15 @@ class Prompted(ABC):
     device: torch.device
 
     @abstractmethod
-    def shown(self, image: Image) -> Shown:
+    def shown(self, image: Image) -> Encoded:
         """The image through the encoder."""
 
     @abstractmethod
-    def enlarged(self, logits: Tensor, shown: Shown, size: tuple[int, int]) -> Tensor:
+    def enlarged(self, logits: Tensor, shown: Encoded, size: tuple[int, int]) -> Tensor:
         """Logits (masks, rows, columns) as the decoder leaves them, on the pixels of the image (masks, *size)."""
 
     @torch.no_grad()
-    def decoded(self, shown: Shown, points: Tensor) -> tuple[Tensor, Tensor]:
+    def decoded(self, shown: Encoded, points: Tensor) -> tuple[Tensor, Tensor]:
         """One mask a point (points, 2), x and y in pixels of the model's square: what the model thinks of each of them
         (points), and their logits (points, rows, columns), both in single precision."""
         prompts = points[None, :, None].to(self.device, self.model.dtype)

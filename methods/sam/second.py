@@ -11,8 +11,8 @@ from transformers import Sam2Config, Sam2Model
 
 from harness.contracts import Image
 from methods.clip.pixels import Normalisation, normalised
-from methods.opened_network import BILINEAR, colours, device, opened
-from methods.sam.prompts import Prompted, Shown
+from methods.opened_network import BILINEAR, best_device, colours, opened_network
+from methods.sam.prompts import Encoded, Prompted
 
 
 class Sam2Network(Prompted):
@@ -24,18 +24,18 @@ class Sam2Network(Prompted):
         self.side = int(model.config.prompt_encoder_config.image_size)
 
     @torch.no_grad()
-    def shown(self, image: Image) -> Shown:
+    def shown(self, image: Image) -> Encoded:
         """The image through the encoder."""
         size = self.side, self.side
         pixels = torch.from_numpy(normalised(image, size, self.rule))[None]
-        return Shown(size, self.model.get_image_embeddings(pixels.to(self.device, self.model.dtype)))
+        return Encoded(size, self.model.get_image_embeddings(pixels.to(self.device, self.model.dtype)))
 
-    def enlarged(self, logits: Tensor, shown: Shown, size: tuple[int, int]) -> Tensor:
+    def enlarged(self, logits: Tensor, shown: Encoded, size: tuple[int, int]) -> Tensor:
         """Logits (masks, rows, columns) on the pixels of the image, in one step."""
         return F.interpolate(logits[None], size, mode="bilinear")[0]
 
 
 def open_sam2(model: str, revision: str | None, dtype: str) -> Sam2Network:
     """The model at its place, on the GPU when there is one. ModelError, one sentence, when it cannot be had."""
-    found, folder = opened((Sam2Model, Sam2Config), "sam2", model, revision, dtype=dtype, called="The SAM 2")
-    return Sam2Network(found, colours(folder, BILINEAR), device())
+    found, folder = opened_network((Sam2Model, Sam2Config), "sam2", model, revision, dtype=dtype, called="The SAM 2")
+    return Sam2Network(found, colours(folder, BILINEAR), best_device())

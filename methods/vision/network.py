@@ -14,7 +14,7 @@ from harness.contracts import Image, Parts
 from methods.clip.network import WINDOWS, cut_windows
 from methods.clip.pixels import Normalisation, Tiling, normalised, target_size, tile, whole_sides
 from methods.clip.positions import position_table
-from methods.opened_network import BICUBIC, colours, device, opened
+from methods.opened_network import BICUBIC, best_device, colours, opened_network
 from methods.vision.passes import SUMS, TOKENS, VitPass
 
 
@@ -83,7 +83,7 @@ class VitNetwork:
 
 def open_vit(model: str, revision: str | None, dtype: str) -> VitNetwork:
     """The model at its place, on the GPU when there is one. ModelError, one sentence, when it cannot be had."""
-    found, folder = opened(
+    found, folder = opened_network(
         (ViTModel, ViTConfig), "vit", model, revision, dtype=dtype, called="The model", add_pooling_layer=False
     )
-    return VitNetwork(found, colours(folder, BICUBIC), device())
+    return VitNetwork(found, colours(folder, BICUBIC), best_device())
