@@ -17,7 +17,7 @@ from methods.clip.network import WINDOWS, cut_windows
 from methods.clip.pixels import Normalisation, Tiling, normalised, target_size, tile
 from methods.clip.text import TextBank
 from methods.hub import reason
-from methods.openclip_resnet import PATCH
+from methods.openclip_shape import PATCH
 
 if TYPE_CHECKING:
     from methods.clip.passes import ClipPass

@@ -17,6 +17,7 @@ from methods.clip.pixels import stride_of
 from methods.clip.view import AUTO, View, resolved_view, view_of
 from methods.maskclip import NORMS, refined
 from methods.one_network import DTYPES
+from methods.openclip_shape import PATCH
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from methods.openclip_network import ResNetFeatures, ResNetNetwork
 
 PUBLISHED_VIEW: View = ("native", None, None)
-PATCH = 32  # stride of the tower's last map
 FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
 
 
