@@ -91,27 +91,35 @@ def in_words(error: BaseException) -> str:
 
     Nothing that the exception does when it is asked for its text passes through.
     """
-    text, name = message(error), bounded(type(error).__name__)
-    return text if isinstance(error, HarnessError) and text else f"{name}: {text}".rstrip(": ")
+    text = _text_of(error)
+    return bounded(text if isinstance(error, HarnessError) and text else f"{type(error).__name__}: {text}".rstrip(": "))
 
 
 def message(error: BaseException) -> str:
     """What an exception says, bounded; a clause in brackets where its own `__str__` raises."""
-    try:
-        return bounded(str(error))
-    except BaseException as other:
-        return f"(its text cannot be had: {bounded(type(other).__name__)})"
+    return bounded(_text_of(error))
 
 
 def bounded(text: str, longest: int = LONGEST) -> str:
     """Foreign text on one line: control characters spelled out, and its middle left out where it is too long.
 
-    An address in memory, as in `<function f at 0x7f12>`, is another one every time; without it equal failures are told
-    as one.
+    What was bounded stays as it is, so that a message has one length wherever it is told. An address in memory, as in
+    `<function f at 0x7f12>`, is another one every time; without it equal failures are told as one.
     """
     text = _MEMORY.sub("0x...", text)
-    size = len(text)
-    if size > longest:
-        text = f"{text[: longest - 100]} ... ({size} characters) ... {text[-60:]}"
-    line = " ".join(text.split())
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+    whole, head = len(text) <= longest, longest - 100 if longest > 160 else longest // 2
+    begin = _printable(text if whole else text[:head])
+    if whole and len(begin) <= longest:
+        return begin
+    return f"{begin[:head].rstrip()} ... ({len(text)} characters) ... {_printable(text[-60:])[-60:].lstrip()}"
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as other:
+        return f"(its text cannot be had: {type(other).__name__})"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split()))

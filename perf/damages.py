@@ -1,4 +1,4 @@
-"""A results folder, damaged again and again by single bits, bytes, holes and cuts -> what was told, and what was not.
+"""A results folder, damaged again and again by bits, bytes, holes, cuts and editors -> what was told, and what was not.
 
 Every damage is tried on the folder's own copy and mended afterwards. A damage is *told* when `results.verify` lists it,
 *harmless* when everything that can be read is as before (a space of a recipe that is a tab now), *silent* when anything
@@ -20,6 +20,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from PIL import Image as Pillow
 
 from harness import sweep
 from harness.errors import HarnessError
@@ -55,8 +57,19 @@ def cut(content: bytes, rng: random.Random) -> bytes:
     return content[: rng.randrange(len(content))]
 
 
+def saved_again(content: bytes, rng: random.Random) -> bytes:
+    """As an editor leaves a picture: decoded and written anew, so that its digest is gone; of other files the end."""
+    stream = io.BytesIO()
+    try:
+        with Pillow.open(io.BytesIO(content)) as picture:
+            picture.save(stream, picture.format)
+    except OSError:
+        return content[: -rng.randrange(1, 100)]
+    return stream.getvalue()
+
+
 GOOD = ("told", "harmless", "shorter log")
-DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (bit, byte, hole, cut)
+DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (bit, byte, hole, cut, saved_again)
 
 
 def files(folder: Path) -> dict[str, list[Path]]:

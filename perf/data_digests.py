@@ -17,8 +17,8 @@ from PIL import Image
 
 from benchmarks.shapes import Shapes
 from harness.contracts import Origin, Recipe, Sample
+from harness.foreign.opened import mark_of
 from harness.planning.data_now import DataNow
-from harness.recipes.opened import mark_of
 from harness.recipes.origins import DataSource, sample_digest
 from results.folder import origins
 

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from harness.contracts import Mark, Origin, ProtocolSettings, Recipe
+from harness.foreign.opened import mark_of
 from harness.grid.cells import Cell
 from harness.planning import plan as plans
-from harness.recipes.opened import mark_of
 from results.folder import origins
 from results.folder.store import Store
 

@@ -27,8 +27,7 @@ from results.door import door
 from results.folder import cargo, origins, same_data
 from results.folder.agreement import agreeing
 from results.folder.called import told_of_names
-from results.folder.keepsakes import file_name_of
-from results.folder.recipes import RunRecipe, joined_sweeps, recipe_text
+from results.folder.recipes import RunRecipe, file_name_of, joined_sweeps, recipe_text
 from results.folder.rows import KEY, SCHEMA, Contradiction, OtherData, defeated
 from results.folder.store import AskedTable, Store
 from results.mirror.bringing import at_hand

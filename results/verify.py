@@ -176,7 +176,7 @@ def _artefacts(folder: Path, found: Look) -> None:
     sealed = sum(artefacts.DIGESTS in proof.read_json(place / "card.json") for place in whole)
     found.counted("artefacts", len(whole), sealed)
     gathered = sorted((folder / "artefacts").glob(f"*/{artefacts.UNFINISHED}/gathered/*.npz"))
-    for _ in _sound(gathered, proof.read_stamped, found):
+    for _ in _sound(gathered, keepsakes.read_kept, found):
         pass
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from harness.contracts import Recipe, Sample
+from harness.foreign.opened import opened
 from harness.recipes import loading
-from harness.recipes.opened import opened
 from harness.recipes.origins import DataSource
 
 _CURE = "let the benchmark name its files with `files(image_id)`"

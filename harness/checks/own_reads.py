@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,10 +17,8 @@ from types import FrameType
 from typing import Any
 
 from harness.recipes.surroundings import is_ours, is_settled
+from harness.recipes.unnamed import is_content
 
-_CODE = (".py", ".pyc", ".pyd", ".so", ".pth", ".dist-info", ".egg-link")
-_MACHINE = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/share/", "/usr/lib/")
-_LIBRARIES = tuple({*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix})
 _SITES = ("site-packages", "dist-packages")
 _DEEPEST = 200  # frames
 _now: list[Reads] = []
@@ -86,8 +83,7 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
         name, _, flags = arguments
         if isinstance(name, str | bytes | os.PathLike) and flags & os.O_ACCMODE == os.O_RDONLY:
             path = os.path.abspath(os.fsdecode(name))
-            ours = path.endswith(_CODE) or path.startswith(_MACHINE) or path.startswith(_LIBRARIES)
-            if not ours and _now[-1].is_own(sys._getframe(1)):
+            if is_content(path) and _now[-1].is_own(sys._getframe(1)):
                 _now[-1].files.add(path)
     except Exception:  # whoever opens a file must never see an error of ours
         return

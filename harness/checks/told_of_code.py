@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from harness.checks.own_reads import Reads
 from harness.contracts import Recipe
 from harness.errors import AddressError
 from harness.recipes import identity, loading
 from harness.recipes.code_stamp import classes_named, code_of
-from harness.recipes.surroundings import is_ours, source_file
+from harness.recipes.surroundings import is_ours
+from harness.recipes.unnamed import CURE, in_no_id
 
 _SHOWN = 8
 
@@ -58,12 +58,7 @@ def told_of_reads(use: str, reads: Reads, known: Iterable[str]) -> Iterator[str]
     """What a plug-in was seen to read that is in no id, a sentence each. known: files and folders that are in it."""
     if is_ours(use):
         return
-    answers = callable(getattr(loading.load_class(use), "fingerprint", None))  # then it answers for its files itself
-    named = (one.partition("/") for one in code_of(loading.load_class(use)).beside)
-    beside = [file.parent / name for module, _, name in named if (file := source_file(module)) is not None]
-    stand = [*(Path(path).absolute() for path in known), *beside]
-    for path in sorted(map(Path, () if answers else reads.files)):
-        if not any(path.is_relative_to(one) for one in stand):
-            yield f"not in the id of {use}: it opens {path}; name it by a setting annotated Path, or in `fingerprint()`"
+    for path in in_no_id(use, sorted(reads.files), known):
+        yield f"not in the id of {use}: it opens {path}; {CURE}"
     for name in sorted(reads.variables):
         yield f"not in the id of {use}: it reads the environment variable {name}; make it a setting"

@@ -21,11 +21,13 @@ from harness.foreign import chance, interrupts, python_names, strays
 from harness.foreign.contexts import in_own_context
 from harness.foreign.foundations import OURS
 from harness.foreign.lending import Lent
+from harness.foreign.opened import Marks, hush, listen
 from harness.foreign.registries import registries
 from harness.foreign.replaced import Functions
 from harness.foreign.shared import CLAUSE, Shared
 from harness.foreign.torch_watch import torch_things
 from harness.foreign.turns import Turns
+from harness.foreign.variables import STAYS
 from harness.foreign.watch import Trace, Watched, differing, things
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ _functions = Functions()  # one a process: it costs a tenth of a second to find 
 _said: set[str] = set()  # warnings, each once a process
 _imports: dict[str, list[Trace]] = {}  # module -> what importing it left, which happens once a process
 _met: set[str] = set()  # plug-ins of others that had their turn in this process
+_opened: dict[str, dict[str, None]] = {}  # by plug-in of others: files that it opened for reading, in order
 _depth = threading.local()  # calls of this thread that a guard looks after
 
 
@@ -171,6 +174,7 @@ class Guard:
         _depth.calls = _calls() + 1
         for trace in self._theirs:
             _quietly(trace.put_on)
+        heard = listen() if strange else None
         try:
             try:
                 answer = function()
@@ -180,6 +184,8 @@ class Guard:
             error = self._foreign(raised)
         finally:
             _depth.calls -= 1
+            if heard:
+                _overheard(who, *heard)
         if os.getpid() != process:
             os._exit(1)  # the call forked, and a child came back that would do all our work a second time
         if interrupts.pending():
@@ -208,7 +214,7 @@ class Guard:
 
     def rare_traces(self) -> list[str]:
         """Look at what is dear to look at, and put it back; what was not as it was, in clauses."""
-        found = [*_mend(), *self._found(self._all)]
+        found = [*_mend(), *self._found(self._all_of_batch)]
         self._put_back(found)
         left = [trace.clause for trace in found if not trace.gentle]
         self._elsewhere.traces += bool(left)
@@ -226,7 +232,7 @@ class Guard:
         wholly = self.careful or opening
 
         def find() -> list[Trace]:
-            return [*(self._all() if wholly else self._often()), *_functions.variables.traces(who)]
+            return [*(self._all() if wholly else self._often()), *_functions.variables.traces(who, wholly)]
 
         if not find() and not swapped:
             self._clean, self._theirs = self._elsewhere.calls, []
@@ -268,6 +274,9 @@ class Guard:
             self._early += replaced
             return [*self._rest(), *replaced]
 
+    def _all_of_batch(self) -> list[Trace]:
+        return self._all() if alone() else [*self._all(), *_functions.variables.traces(None, wholly=True)]
+
     def _rest(self) -> list[Trace]:
         return [*differing(self._cheap, self._were), *differing(self._rare, self._rarely_were)]
 
@@ -304,6 +313,17 @@ def leave(code: int) -> NoReturn:
     if _met:
         os._exit(code)
     sys.exit(code)
+
+
+def take_opened() -> dict[str, list[str]]:
+    """By address, the files that plug-ins of others opened for reading since the last time, in order."""
+    return {who: [*_opened.pop(who)] for who in list(_opened)}
+
+
+def _overheard(who: str, before: Marks | None, marks: Marks) -> None:
+    hush(before, marks)
+    if marks:
+        _opened.setdefault(who, {}).update(dict.fromkeys(marks))
 
 
 def left_trace(clauses: Sequence[str]) -> LeftTrace:
@@ -365,7 +385,8 @@ def _quietly(put_back: Callable[[], object]) -> None:
 def _sentence(clauses: Sequence[str], error: Exception | None) -> str:
     shown = "; ".join(clauses[:SHOWN]) + (f"; and {len(clauses) - SHOWN} more" if len(clauses) > SHOWN else "")
     begin = f"{in_words(error)}; and it left" if error is not None else "it left"
-    return f"{begin} {bounded(shown)}: {CURE}"
+    cure = CURE.removeprefix("it is put back; ") if STAYS in shown else CURE
+    return f"{begin} {bounded(shown)}: {cure}"
 
 
 def _warn(who: str, clauses: Sequence[str]) -> None:

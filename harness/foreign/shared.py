@@ -105,7 +105,7 @@ class _Known:
         self._keeping = True
         for number, (thing, _) in self._digests.items():
             if number not in self._copies and (held := thing()) is not None:
-                self._copies[number] = _copy(held)
+                self._copies[number] = copy_of(held)
 
     def changed(self) -> bool:
         """Whether anything that was there is other than it was; what is new is taken in if nothing is."""
@@ -158,7 +158,7 @@ class _Known:
         for number, copy in self._copies.items():
             if (held := self._digests[number][0]()) is not None:
                 with suppress(Exception):  # what cannot be written to was told all the same
-                    _write(held, copy)
+                    overwrite(held, copy)
 
 
 def _state(module: Any) -> dict[str, Any]:
@@ -201,12 +201,13 @@ def _put(module: Any, state: dict[str, Any]) -> None:
             held[name] = was
 
 
-def _copy(thing: Any) -> Any:
-    """Of a tensor on the host, so that a GPU's memory is left to the networks."""
+def copy_of(thing: Any) -> Any:
+    """A copy of an array or a tensor; of a tensor on the host, so that a GPU's memory is left to the networks."""
     return thing.copy() if isinstance(thing, np.ndarray) else thing.detach().clone().cpu()
 
 
-def _write(thing: Any, copy: Any) -> None:
+def overwrite(thing: Any, copy: Any) -> None:
+    """Make an array or a tensor what a copy of it holds."""
     if isinstance(thing, np.ndarray):
         locked = not thing.flags.writeable
         thing.flags.writeable = True

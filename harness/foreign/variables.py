@@ -17,18 +17,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType, SimpleNamespace
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from harness.foreign.foundations import OURS, codes_of, is_function, is_strangers
+from harness.foreign.heavy import Heavy, is_heavy
 from harness.foreign.held import MAPPINGS
 from harness.foreign.structure import alike
 from harness.foreign.watch import Trace
 
 MOST, LARGEST, WIDEST = 200, 1000, 1 << 16  # containers of a module, entries of one, bytes of an array
+STAYS = "too large to be put back"
+TABLED, SAMPLED = 1_000_000, 256  # entries of a table that is looked at by a sample of so many after a call
 TRIES = 100  # to copy what another thread is changing
 _GONE = object()
 _PLAIN_OBJECTS = (SimpleNamespace, argparse.Namespace)
@@ -36,6 +40,7 @@ _STORES = frozenset({"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "STORE_ATTR
 _CHANGES = frozenset({
     "add", "append", "appendleft", "clear", "discard", "extend", "fill", "insert", "move_to_end", "pop", "popitem",
     "remove", "reverse", "setdefault", "sort", "update",
+    "cpu", "cuda", "double", "eval", "float", "half", "load_state_dict", "to", "train",  # of networks
 })  # fmt: skip
 _MAKERS = ("__init__", "__new__", "__post_init__", "__setattr__")
 
@@ -53,18 +58,42 @@ class _Inside:
     def of(cls, variable: str, held: Any, attributes: bool = False) -> _Inside:
         return cls(variable, held, _copied(held), attributes)
 
-    def same(self) -> bool:
+    def same(self, wholly: bool = False) -> bool:
         held, was = self.held, self.was
         if isinstance(held, np.ndarray):
             return bool(held.shape == was.shape and held.tobytes() == was.tobytes())
         if len(held) != len(was):
             return False
+        if len(was) > LARGEST and not wholly:
+            return all(now is one for now, one in zip(_sampled(held, was), _sampled(was, was), strict=True))
         held = _copied(held)  # another thread may be filling it
         if isinstance(held, set):
             return all(map(operator.is_, held, was)) or bool(held == was)
         if isinstance(held, dict):
             return all(map(operator.is_, held, was)) and all(map(operator.is_, held.values(), was.values()))
         return all(map(operator.is_, held, was))
+
+    lost = False
+
+    @property
+    def large(self) -> bool:
+        """Whether it is looked at by a sample after a call."""
+        return len(self.was) > LARGEST and not isinstance(self.was, np.ndarray)
+
+    def fill(self, was: Any = _GONE) -> None:
+        """Make it hold what it held, or something else."""
+        held, was = self.held, self.was if was is _GONE else was
+        if isinstance(held, np.ndarray):
+            held[...] = was
+        elif isinstance(held, list):
+            held[:] = was
+        else:
+            held.clear()
+            held.update(was)
+
+    def now(self) -> Any:
+        """What it holds, to be filled in again."""
+        return _copied(self.held)
 
     def filled(self) -> bool:
         """Whether what was there still is, or is equal, or was None."""
@@ -79,16 +108,19 @@ class _Inside:
 class _Module:
     """A stranger's module as it was."""
 
-    def __init__(self, name: str, place: ModuleType) -> None:
+    def __init__(self, name: str, place: ModuleType, before: _Module | None = None, wholly: bool = False) -> None:
+        """before: what was known of what is large, and is as it was, goes on to be known. wholly: not by samples."""
         self.name, self.place = name, place
         held = {key: one for key, one in list(vars(place).items()) if _counts(key, one)}
         self.values = held
         self._names, self._were = tuple(held), tuple(held.values())
-        self.inside = tuple(_hanging(held))
+        parts = before.inside if before else ()
+        known = {id(part.held): part for part in parts if part.large and (part.lost or part.same(wholly))}
+        self.inside: tuple[_Inside | Heavy, ...] = tuple(_hanging(held, known))
 
-    def same(self) -> bool:
+    def same(self, wholly: bool = False) -> bool:
         now = map(vars(self.place).get, self._names)
-        return all(map(operator.is_, now, self._were)) and all([one.same() for one in self.inside])
+        return all(map(operator.is_, now, self._were)) and all([one.same(wholly) for one in self.inside])
 
 
 class Variables:
@@ -100,6 +132,7 @@ class Variables:
         self._near: dict[str, frozenset[str]] = {}
         self._inside: Counter[str] = Counter()
         self._since: set[str] = set()  # plug-ins that were in a call since all was looked at
+        self._called: set[str] = set()  # and since all was taken for right
         self._lock = threading.RLock()
 
     def meet(self, use: str) -> None:
@@ -119,12 +152,14 @@ class Variables:
         with self._lock:
             if not self._inside:
                 self._adopt()
+                self._called.clear()
 
     def begins(self, who: str) -> None:
         """The plug-in has its turn."""
         with self._lock:
             self._inside[who] += 1
             self._since.add(who)
+            self._called.add(who)
 
     def ends(self, who: str) -> None:
         """Its turn is over, and what it left was looked at."""
@@ -133,23 +168,27 @@ class Variables:
             self._inside = +self._inside
             self._since = set(self._inside)
 
-    def traces(self, who: str) -> list[Trace]:
-        """What was changed that is nobody's own among those who had a turn; the rest is taken for right."""
-        changed = [one for one in list(self._known.values()) if not one.same()]
+    def traces(self, who: str | None, wholly: bool = False) -> list[Trace]:
+        """What was changed that is nobody's own among those who had a turn; the rest is taken for right.
+
+        who: whose turn is over; None where all of a batch are. wholly: not by samples alone.
+        """
+        changed = [one for one in list(self._known.values()) if not one.same(wholly)]
         if not changed:
             return []
         with self._lock:
-            found = [trace for one in changed for trace in self._of_module(one, {who, *self._since})]
+            turns = {who, *self._since} if who else {*self._called}
+            found = [trace for one in changed for trace in self._of_module(one, turns, wholly)]
             if not found:
-                self._adopt()
+                self._adopt(wholly)
         return found
 
-    def _adopt(self) -> None:
+    def _adopt(self, wholly: bool = False) -> None:
         for name, one in list(self._known.items()):
-            if not one.same():
-                self._known[name] = _Module(name, one.place)
+            if not one.same(wholly):
+                self._known[name] = _Module(name, one.place, one, wholly)
 
-    def _of_module(self, one: _Module, turns: set[str]) -> Iterator[Trace]:
+    def _of_module(self, one: _Module, turns: set[str], wholly: bool) -> Iterator[Trace]:
         if any(self._is_own(one.name, use) for use in turns):
             return
         now, own = vars(one.place), _own_of(str(getattr(one.place, "__file__", "")))
@@ -161,11 +200,15 @@ class Variables:
                 put = partial(self._put, one.name, now, key)
                 yield Trace(f"{one.name}.{key} changed", partial(put, was), partial(put, held))
         for part in one.inside:
-            if part.same() or part.filled() or part.variable in own.filled or _changes_itself(now.get(part.variable)):
+            if part.same(wholly) or part.variable in own.filled:
                 continue
-            fill = partial(self._fill, one.name, part.held)
-            yield Trace(f"what {one.name}.{part.variable} holds changed", partial(fill, part.was),
-                        partial(fill, _copied(part.held)))  # fmt: skip
+            words = f"what {one.name}.{part.variable} holds changed"
+            if isinstance(part, Heavy) and not part.kept:
+                part.lost = True  # whoever comes next meets it as well, and is told too
+                yield Trace(f"{words}, which is {STAYS}", _nothing, _nothing)
+            elif isinstance(part, Heavy) or not (part.filled() or _changes_itself(now.get(part.variable))):
+                fill = partial(self._fill, one.name, part)
+                yield Trace(words, fill, partial(fill, part.now()))
 
     def _is_own(self, name: str, use: str) -> bool:
         """Whether no plug-in but this one rests on a module. Of ours one knows only that it calls a stranger's."""
@@ -193,28 +236,26 @@ class Variables:
             holder[key] = value
         self._again(name)
 
-    def _fill(self, name: str, held: Any, was: Any) -> None:
-        if isinstance(held, np.ndarray):
-            held[...] = was
-        elif isinstance(held, list):
-            held[:] = was
-        else:
-            held.clear()
-            held.update(was)
+    def _fill(self, name: str, part: _Inside | Heavy, *was: Any) -> None:
+        part.fill(*was)
         self._again(name)
 
     def _again(self, name: str) -> None:
         with self._lock:
-            self._known[name] = _Module(name, self._known[name].place)
+            self._known[name] = _Module(name, self._known[name].place, self._known[name])
 
 
 def _counts(key: str, value: Any) -> bool:
     """Whether a name of a module is a variable; functions and classes are watched elsewhere."""
-    return key[:2] != "__" and not isinstance(value, ModuleType | type) and not is_function(value)
+    return key[:2] != "__" and not isinstance(value, ModuleType | type | FunctionType | BuiltinFunctionType)
 
 
-def _hanging(held: Mapping[str, Any]) -> Iterator[_Inside]:
-    """The small containers that hang on variables, each once."""
+def _nothing() -> None:
+    """It can neither be put back nor put on."""
+
+
+def _hanging(held: Mapping[str, Any], known: Mapping[int, _Inside | Heavy]) -> Iterator[_Inside | Heavy]:
+    """The containers, arrays, tensors and networks that hang on variables, each once. known: by id, as they are."""
     seen, todo = set[int](), list(held.items())
     while todo and len(seen) < MOST:
         variable, one = todo.pop()
@@ -222,14 +263,16 @@ def _hanging(held: Mapping[str, Any]) -> Iterator[_Inside]:
             continue
         if type(one) is tuple:
             todo += [(variable, inner) for inner in one[:LARGEST]]
-        elif type(one) is np.ndarray:
-            if one.nbytes <= WIDEST and one.dtype != object:
-                seen.add(id(one))
-                yield _Inside.of(variable, one)
+        elif is_heavy(one):
+            seen.add(id(one))
+            with suppress(Exception):  # a network that was never made whole, a tensor of a kind of their own
+                small = type(one) is np.ndarray and one.nbytes <= WIDEST
+                yield _Inside.of(variable, one) if small else known.get(id(one)) or Heavy(variable, one)
         elif type(one) in (*MAPPINGS, list, set):
             seen.add(id(one))
+            if len(one) <= TABLED:
+                yield known.get(id(one)) or _Inside.of(variable, one)
             if len(one) <= LARGEST:
-                yield _Inside.of(variable, one)
                 held_now = _copied(one)
                 todo += [(variable, inner) for inner in (held_now.values() if isinstance(one, dict) else held_now)]
         elif type(getattr(one, "__dict__", None)) is dict and _is_plain(type(one)):
@@ -240,10 +283,16 @@ def _hanging(held: Mapping[str, Any]) -> Iterator[_Inside]:
 
 
 def _is_plain(kind: type) -> bool:
-    """Whether objects of a class are looked into: those of strangers' own, that are no networks."""
-    torch = sys.modules.get("torch")
-    network = torch is not None and hasattr(torch, "nn") and issubclass(kind, torch.nn.Module)
-    return kind in _PLAIN_OBJECTS or (is_strangers(kind) and not network)
+    """Whether objects of a class are looked into: those of strangers' own."""
+    return kind in _PLAIN_OBJECTS or is_strangers(kind)
+
+
+def _sampled(held: Any, was: Any) -> list[Any]:
+    """Some of what a large table holds, at places that depend on what it held."""
+    if isinstance(was, list):
+        return [held[place] for place in range(0, len(was), len(was) // SAMPLED)]
+    keys = islice(was, 0, None, len(was) // SAMPLED)
+    return [key in held for key in keys] if isinstance(was, set) else [held.get(key, _GONE) for key in keys]
 
 
 def _copied(held: Any) -> Any:
@@ -277,7 +326,9 @@ def _changed_in(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
     """Expressions of which entries or attributes are set, on which changing methods are called, and that get a name."""
     for one in nodes:
         if isinstance(one, ast.Subscript | ast.Attribute):
-            changes = not isinstance(one.ctx, ast.Load) or getattr(one, "attr", "") in _CHANGES
+            verb = getattr(one, "attr", "")
+            in_place = verb[-1:] == "_" and verb[:1] != "_"  # as torch's verbs say it
+            changes = not isinstance(one.ctx, ast.Load) or verb in _CHANGES or in_place
             yield from [one.value] if changes else []
         elif isinstance(one, ast.Assign | ast.Return | ast.NamedExpr | ast.AugAssign) and one.value is not None:
             yield from [one.value] if isinstance(one.value, ast.Name) else []

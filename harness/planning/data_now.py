@@ -8,8 +8,8 @@ from functools import partial
 
 from harness.contracts import Mark, Origin, Recipe, Traits
 from harness.contracts.facts import digest
+from harness.foreign.opened import mark_of
 from harness.protocol.given import checked_sample
-from harness.recipes.opened import mark_of
 from harness.recipes.origins import DataSource
 
 FEW = 100  # images that are read without a word

@@ -12,9 +12,9 @@ from typing import Any, cast
 import numpy as np
 
 from harness.contracts import Benchmark, DataError, Mark, NamesFiles, Origin, Recipe, Sample, narrowed
+from harness.foreign.opened import Marks, mark_of, opened
 from harness.recipes import loading
 from harness.recipes.named_files import texts_of
-from harness.recipes.opened import Marks, mark_of, opened
 
 _BYTES = 16
 _READERS = {

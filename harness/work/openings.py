@@ -6,17 +6,17 @@ is taken along to the driver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from harness.contracts import Asked, Backbone, DataError, Method, ModelError, Recipe, Run, Tagger, Traits
-from harness.errors import in_words
-from harness.foreign.calls import Guard
+from harness.errors import HarnessError, in_words
+from harness.foreign.calls import Guard, take_opened
 from harness.foreign.shared import Shared
 from harness.protocol.given import check_classes, checked_sample
-from harness.recipes import identity, loading
+from harness.recipes import identity, loading, unnamed
 from harness.recipes.code_stamp import classes_named, strange
 from harness.recipes.origins import DataSource
 from harness.work.reading import Reading
@@ -32,6 +32,8 @@ class Openings:
         self._lost: dict[Any, str] = {}
         self._networks: set[Recipe] = set()
         self._said: list[str] = []
+        self._overheard: set[str] = set()  # plug-ins of which it was said
+        self._stands: dict[str, list[str]] = {}  # by plug-in, the files that are in ids
         self.shared = Shared()
 
     def expect(self, runs: Iterable[Run]) -> None:
@@ -87,9 +89,26 @@ class Openings:
             self._networks -= idle
 
     def take_notices(self) -> tuple[str, ...]:
-        """What is to be said since the last call, a sentence each."""
+        """What is to be said since the last call, a sentence each; of what a plug-in opens that is in no id once."""
+        asked = {recipe.use for recipe in map(_recipe, self._held) if recipe}  # a benchmark's files have digests
+        for use, paths in take_opened().items():
+            if use in self._overheard or use not in asked:
+                continue
+            with suppress(HarnessError, OSError):  # of what cannot be known now, the plan has told
+                if use not in self._stands:
+                    self._stands[use] = [*self._known_files(use)]
+                if found := unnamed.in_no_id(use, paths, self._stands[use], self._folder):
+                    self._overheard.add(use)
+                    self._said.append(unnamed.told_of_unnamed(use, found))
         said, self._said = tuple(self._said), []
         return said
+
+    def _known_files(self, use: str) -> Iterator[str]:
+        """Files and folders that stand in the ids of this plug-in's runs: those that settings name, what it learned."""
+        for key, made in self._held.items():
+            if (recipe := _recipe(key)) is not None and recipe.use == use:
+                yield from identity.facts(recipe, made, self._folder)["files"]
+            yield from [one for one in (key if isinstance(key, tuple) else ()) if isinstance(one, str)]
 
     def _read(self, run: Run, seen: Traits) -> Reading:
         source = DataSource(run.benchmark)
@@ -114,6 +133,7 @@ class Openings:
                 for use in (recipe.use, *classes_named(recipe.settings)):
                     guard.charge(use.partition(":")[0])
                 self._held[key] = made
+                self._stands.pop(recipe.use, None)
                 self._said += said
             except Exception as error:
                 self._lost[key] = in_words(error)
@@ -141,9 +161,16 @@ def _check_seen(source: DataSource, seen: Traits) -> None:
 
 
 def _address(key: Any) -> str:
-    """Of the plug-in that was opened: a recipe is a key by itself, a method's one together with what it learned."""
-    recipe: Recipe = key if isinstance(key, Recipe) else key[0]
+    """Of the plug-in that was opened."""
+    recipe = _recipe(key)
+    assert recipe is not None
     return recipe.use
+
+
+def _recipe(key: Any) -> Recipe | None:
+    """A recipe is a key by itself, a method's one together with what it learned; a reading's is no method's."""
+    first = key if isinstance(key, Recipe) else key[0]
+    return first if isinstance(first, Recipe) else None
 
 
 def _opened(make: Callable[[], Any]) -> tuple[Any, list[str]]:

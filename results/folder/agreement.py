@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from harness.contracts.facts import digest
 from harness.errors import StoreError
 from results.folder.protocols import scored_pixels
 from results.folder.recipes import RunRecipe
@@ -26,23 +27,37 @@ _SCHEMA = {"run_id": pl.String, "image_id": pl.String, "sample": pl.String, "tru
 def agreeing(chunks: Iterable[pl.DataFrame], recipes: Mapping[str, RunRecipe]) -> Iterator[pl.DataFrame]:
     """The chunks as they come; after the last one `Contradiction` if runs disagree about the truth of an image.
 
-    StoreError if a run has more images than its data set.
+    StoreError if a run has more images than its data set, or as many and other ones.
     """
     seen = [pl.DataFrame(schema=_SCHEMA)]
     for chunk in chunks:
         seen.append(_truths(chunk))
         yield chunk
     truths = pl.concat(seen)
-    for run_id, count in sorted(truths.group_by("run_id").agg(pl.col("image_id").n_unique()).iter_rows()):
-        of_now = run_id in recipes and recipes[run_id].identity is not None  # before, a limit was written there too
-        if of_now and count > (most := recipes[run_id].images):
-            raise StoreError(
-                f"Run {run_id} has rows of {count} images, and its data set has {most}; take away the part that no "
-                "sweep of it wrote, or sweep into a new folder"
-            )
+    _refuse_other_images(truths, recipes)
     wrong = disagreeing(truths, recipes)
     if wrong.height:
         raise Contradiction(_sentence(wrong, recipes), wrong)
+
+
+def _refuse_other_images(truths: pl.DataFrame, recipes: Mapping[str, RunRecipe]) -> None:
+    """StoreError if a run has images that its data set does not have, as far as the ids of all of them tell."""
+    images = pl.col("image_id")
+    held = truths.group_by("run_id").agg(images.n_unique(), alike=images.unique().hash().sum())
+    known: dict[tuple[object, int], bool] = {}  # runs of the same images are looked at once
+    for run_id, count, alike in held.sort("run_id").iter_rows():
+        recipe = recipes.get(run_id)
+        if recipe is None or recipe.identity is None:  # before, a limit was written there too
+            continue
+        cure = "take away the part that no sweep of it wrote, or sweep into a new folder"
+        if count > recipe.images:
+            raise StoreError(f"Run {run_id} has rows of {count} images, and its data set has {recipe.images}; {cure}")
+        if count == recipe.images and (names := recipe.benchmark.get("images")):
+            if (names, alike) not in known:
+                ids = truths.filter(run_id=run_id)["image_id"].unique().sort().to_list()
+                known[names, alike] = digest(ids) == names
+            if not known[names, alike]:
+                raise StoreError(f"Run {run_id} has rows of images that its data set does not have; {cure}")
 
 
 def disagreeing(truths: pl.DataFrame, recipes: Mapping[str, RunRecipe]) -> pl.DataFrame:

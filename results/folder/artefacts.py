@@ -17,9 +17,8 @@ from typing import Any
 from harness.contracts import Row, Rows, artefact
 from harness.errors import StoreError
 from results.folder.durable import ASIDE, write_text, write_whole
-from results.folder.keepsakes import file_name_of
 from results.folder.proof import file_digest, read_json, sealed, stamped
-from results.folder.recipes import recipe_path, recipe_text
+from results.folder.recipes import file_name_of, recipe_path, recipe_text
 
 UNFINISHED = "unfinished"
 DIGESTS = artefact.DIGESTS

@@ -7,9 +7,7 @@ bits where no class in it is above 254, else 16; the largest number is what is n
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +17,10 @@ from PIL import Image as Pillow
 
 from harness.contracts import Picture, Row, Rows, WideTruth, widened
 from harness.errors import StoreError
+from results.folder.before import may_be_of_before
 from results.folder.durable import read_whole, write_whole
 from results.folder.proof import CURE, bytes_digest, read_stamped, stamped, without_stamp
-from results.folder.recipes import recipe_path
-
-
-def file_name_of(text: str) -> str:
-    """A file name for an id."""
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def benchmark_key(benchmark: Mapping[str, object]) -> str:
-    """A folder name for a benchmark, from what a recipe says of it."""
-    return file_name_of(json.dumps(benchmark, sort_keys=True, default=str))
+from results.folder.recipes import benchmark_key, file_name_of, recipe_path
 
 
 def label_map_path(folder: Path, run_id: str, image_id: str) -> Path:
@@ -87,7 +76,7 @@ def has_label_map(folder: Path, run_id: str, image_id: str) -> bool:
 
 def read_kept(path: Path) -> bytes:
     """A stored file's bytes. StoreError when they are not those that were written."""
-    return read_stamped(path)
+    return _read(path)
 
 
 @dataclass(frozen=True)
@@ -115,7 +104,7 @@ class KeptFiles(Mapping[str, bytes]):
 def read_map(path: Path) -> WideTruth:
     """A stored map (height, width) of 8 or 16 bits, numbered as a truth. StoreError when the file is damaged."""
     try:
-        content = read_stamped(path)
+        content = _read(path)
         with Pillow.open(io.BytesIO(content)) as picture:
             picture.verify()  # the sums that a PNG holds, which decoding alone does not compare
         with Pillow.open(io.BytesIO(content)) as picture:
@@ -130,7 +119,7 @@ def read_map(path: Path) -> WideTruth:
 def read_image(path: Path) -> Pillow.Image:
     """A stored image as RGB. StoreError when the file is damaged."""
     try:
-        with Pillow.open(io.BytesIO(read_stamped(path))) as picture:
+        with Pillow.open(io.BytesIO(_read(path))) as picture:
             return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError) as error:
         raise StoreError(f"{path} cannot be read ({error}); {CURE}") from None
@@ -139,8 +128,20 @@ def read_image(path: Path) -> Pillow.Image:
 def looked_at(path: Path) -> str:
     """The digest of a stored file that is as it was written. StoreError, in a sentence, for one that cannot be used."""
     content = read_whole(path, CURE)
-    without_stamp(content, path)
+    without_stamp(content, path, _may_be_of_before)
     return bytes_digest(content)
+
+
+def _read(path: Path) -> bytes:
+    return read_stamped(path, _may_be_of_before)
+
+
+def _may_be_of_before(path: Path) -> bool:
+    """Whether what lies there may lack a digest: `label_maps/<run>/`, `pictures/<benchmark>/` say whose it is."""
+    path = path.absolute()
+    if path.parent.name == "gathered":  # of an artefact that has no card yet
+        return may_be_of_before(path.parents[4])
+    return may_be_of_before(path.parents[2], path.parent.name)
 
 
 def _write(path: Path, content: bytes) -> None:

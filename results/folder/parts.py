@@ -12,16 +12,14 @@ import io
 import re
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
 
 from harness.errors import StoreError
+from results.folder.before import may_be_of_before
 from results.folder.durable import read_whole, write_whole
-from results.folder.proof import CURE, bytes_digest, read_json
-from results.folder.recipes import is_of_now, recipe_path
+from results.folder.proof import CURE, bytes_digest
 from results.folder.rows import KEY, LATER, SCHEMA, defeated, refuse_malformed, wide_classes
 
 MANY = 64  # small parts that a folder may hold until they are joined
@@ -86,22 +84,13 @@ def read_part(path: Path, columns: Sequence[str] = tuple(SCHEMA), believed: bool
 
 def _refuse_renamed(path: Path, run_ids: Sequence[str]) -> None:
     """StoreError when runs in a part without a digest are of a time when all parts have one."""
-    for run_id in run_ids:
-        with suppress(StoreError):  # no recipe, or a damaged one: whoever reads recipes tells
-            recipe = recipe_path(path.parent.parent / "recipes", run_id)
-            if recipe.exists() and _is_of_now(recipe, recipe.stat().st_mtime_ns):
-                break
-    else:
+    run_id = next((one for one in run_ids if not may_be_of_before(path.parent.parent, one)), None)
+    if run_id is None:
         return
     raise StoreError(
         f"{path} proves nothing: run {run_id} is of a time when a part bears the digest of its bytes in its name, and "
         f"this one was renamed, or was not written by a sweep; give it back its name, or {_REPAIR}"
     )
-
-
-@lru_cache(maxsize=4096)
-def _is_of_now(recipe: Path, _changed: int) -> bool:
-    return is_of_now(read_json(recipe))
 
 
 def join(rows: Path) -> int:

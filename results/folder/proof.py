@@ -2,7 +2,8 @@
 
 A digest is BLAKE2b with 16 bytes, in hexadecimal: one that no accident meets, at the price of a memory copy or two.
 That of a picture stands for its place in the folder too: whose it is, and of which image. Files of before carry none,
-or one of their bytes alone; they are read as they are, and `python -m results.verify` counts them.
+or one of their bytes alone; they are read as they are, and `python -m results.verify` counts them. Whether a file that
+carries none is of before, whoever reads it has to know.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _END_OF_BEFORE = b"\nblake2b-16 %s\n"  # of bytes alone
 _KINDS = ("label_maps", "pictures", "artefacts")  # where a place in a folder begins
 # With what a whole file without a digest ends, within so many bytes.
 _LAST, _TAIL = {".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82", ".npz": b"PK\x05\x06"}, 22
+_OTHER = "its bytes are not those that were written"
 CURE = "move it away (`python -m results.verify DIR --set-aside` does) and run the sweep again"
 
 
@@ -86,12 +88,15 @@ def stamped(content: bytes, path: Path) -> bytes:
     return content + _END % _of_picture(content, path)
 
 
-def read_stamped(path: Path) -> bytes:
-    """The bytes of a stored picture, without their digest. StoreError when others were written there."""
-    return without_stamp(read_whole(path, CURE), path)
+def read_stamped(path: Path, of_before: Callable[[Path], bool]) -> bytes:
+    """The bytes of a stored picture, without their digest. StoreError when others were written there.
+
+    of_before: whether a file without a digest may have been written so; it is asked of whole ones alone.
+    """
+    return without_stamp(read_whole(path, CURE), path, of_before)
 
 
-def without_stamp(content: bytes, path: Path) -> bytes:
+def without_stamp(content: bytes, path: Path, of_before: Callable[[Path], bool]) -> bytes:
     """The bytes of a picture that lies there, without their digest. StoreError when they are not what was written."""
     for end, digest in ((_END, _of_picture), (_END_OF_BEFORE, lambda body, _: bytes_digest(body).encode())):
         if _ends_in(content, end):
@@ -99,10 +104,12 @@ def without_stamp(content: bytes, path: Path) -> bytes:
             if content[len(body) :] == end % digest(body, path):
                 return body
             moved = " there (it may be another run's, or another image's)" if end == _END else ""
-            raise StoreError(f"{path} is damaged: its bytes are not those that were written{moved}; {CURE}")
-    if _LAST.get(path.suffix, b"") in content[-_TAIL:]:
-        return content  # of before
-    raise StoreError(f"{path} is damaged: its bytes are not those that were written; {CURE}")
+            raise StoreError(f"{path} is damaged: {_OTHER}{moved}; {CURE}")
+    whole = _LAST.get(path.suffix, b"") in content[-_TAIL:]
+    if whole and of_before(path):
+        return content
+    lost = "it has lost its digest, as a picture does that is saved again" if whole else _OTHER
+    raise StoreError(f"{path} is damaged: {lost}; {CURE}")
 
 
 def is_stamped(content: bytes) -> bool:

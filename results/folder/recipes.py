@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -142,6 +143,16 @@ def recipe_path(folder: Path, run_id: str) -> Path:
     if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
         raise StoreError(f"run id {run_id!r} is no plain word of letters, digits, - and _; give the run such an id")
     return folder / f"{run_id}.json"
+
+
+def file_name_of(text: str) -> str:
+    """A file name for an id."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def benchmark_key(benchmark: Mapping[str, object]) -> str:
+    """A folder name for a benchmark, from what a recipe says of it."""
+    return file_name_of(json.dumps(benchmark, sort_keys=True, default=str))
 
 
 def is_of_now(content: Mapping[str, Any]) -> bool:

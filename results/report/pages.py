@@ -12,7 +12,7 @@ import polars as pl
 from results.counts import estimators, resampling, significance
 from results.counts.seeds import SeedSpread
 from results.counts.significance import Comparison
-from results.folder.keepsakes import file_name_of
+from results.folder.recipes import file_name_of
 from results.report import charts, settings
 from results.report.charts import Chart, run_label
 from results.tables import explain, formats, ledger, matrices, significance_words

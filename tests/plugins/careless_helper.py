@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from harness.contracts import Vocabulary
 
@@ -15,7 +16,12 @@ TABLE = {"share": 0.25, "deep": {"share": 0.125}}
 SHARES = [0.5, 0.25]
 WEIGHTS = np.full(3, 0.25)
 MODE: ContextVar[float] = ContextVar("mode", default=0.0)
+BANK, LONG = np.zeros(20_000), [0.0] * 3001  # too large to be compared wholly after every call
+TENSOR, NETWORK = torch.full((3,), 0.125), torch.nn.Linear(40, 60)
 COUNT, CACHE, LAZY, SEEN = 0, {"kept": 0.0}, None, [0]
+
+
+torch.nn.init.constant_(NETWORK.weight, 1 / 2400)
 
 
 @dataclass
@@ -46,6 +52,7 @@ class Tabled:
     def segment(self, image: Any, vocabulary: Vocabulary) -> Any:
         keep(image)
         shares = VALUE + TABLE["share"] + TABLE["deep"]["share"] + sum(SHARES) + WEIGHTS.sum() + CONFIGURATION.share
+        shares += BANK.sum() + sum(LONG) + float(TENSOR.sum()) + float(NETWORK.weight.detach().sum() + NETWORK.training)
         labels = np.zeros(image.shape[:2], np.int16)
-        labels[: int((shares + Outer.Inner.share + MODE.get()) / 4 * len(labels))] = len(vocabulary) - 1
+        labels[: int((shares + Outer.Inner.share + MODE.get()) / 8 * len(labels))] = len(vocabulary) - 1
         return labels

@@ -17,7 +17,8 @@ from PIL import Image as Pillow
 
 from harness.contracts import Picture, Row
 from results.folder import keepsakes
-from results.folder.recipes import RunRecipe
+from results.folder.proof import stamped
+from results.folder.recipes import RunRecipe, file_name_of
 from results.folder.store import Store
 
 EVIL = "<script>window.caught = 1</script>"
@@ -52,7 +53,7 @@ def runs(images: int) -> list[tuple[RunRecipe, float]]:
 
 
 def _recipe(method: str, variant: str, benchmark: str, settings: Mapping[str, Any], images: int) -> RunRecipe:
-    run_id = keepsakes.file_name_of(f"{method} {variant} {benchmark}")
+    run_id = file_name_of(f"{method} {variant} {benchmark}")
     model = {"use": "toy:Net", "settings": {"model": "owner/clip-vit-base-patch16"}, "fingerprint": "weights-0123"}
     return RunRecipe(
         run_id, method, variant, {"use": "toy:Method", "settings": dict(settings), "source": "v1"}, benchmark,
@@ -110,7 +111,7 @@ def fill(
                 if number < keep:
                     path = keepsakes.label_map_path(folder, recipe.run_id, image_id)
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(_png(given))
+                    path.write_bytes(stamped(_png(given), path))
             if number < keep:
                 photo = rng.integers(0, 255, (*SIZES[place], 3)).astype(np.uint8)
                 picture = Picture(image_id, _png(photo, "JPEG"), _png(labels))

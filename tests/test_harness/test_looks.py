@@ -323,7 +323,7 @@ def test_a_container_that_another_thread_fills_is_looked_at_all_the_same() -> No
         for _ in range(2000):
             part.same()
             part.filled()
-            assert list(variables._hanging({"busy": busy}))
+            assert list(variables._hanging({"busy": busy}, {}))
     finally:
         over.set()
         filling.join()

@@ -30,8 +30,8 @@ from harness.checks.method_answers import Off
 from harness.checks.method_trials import Trial, leaves_no_trace
 from harness.checks.method_world import scene
 from harness.contracts import MethodError, Recipe, Row
-from harness.errors import SettingsError
-from harness.foreign import calls, interrupts, replaced
+from harness.errors import LONGEST, SettingsError, bounded
+from harness.foreign import calls, heavy, interrupts, replaced
 from harness.foreign.calls import keeping_functions
 from harness.planning import plan as plans
 from harness.protocol.decision import bare, checked_answer
@@ -233,6 +233,10 @@ MEDDLES = {  # what is done to a module on which another method rests -> what th
     **dict.fromkeys(("entry", "deep entry"), "what careless_helper.TABLE holds changed"),
     "list": "what careless_helper.SHARES holds changed",
     "array": "what careless_helper.WEIGHTS holds changed",
+    **dict.fromkeys(("bank", "bank entry"), "what careless_helper.BANK holds changed"),
+    **dict.fromkeys(("long", "long entry"), "what careless_helper.LONG holds changed"),
+    **dict.fromkeys(("tensor", "tensor data"), "what careless_helper.TENSOR holds changed"),
+    **dict.fromkeys(("network", "network training", "network entry"), "what careless_helper.NETWORK holds changed"),
     "configuration": "what careless_helper.CONFIGURATION holds changed",
     "nested class": "careless_helper.Outer.Inner.share replaced",
 }
@@ -249,6 +253,25 @@ def test_who_meddles_with_anothers_module_fails_and_changes_nobody(habit: str) -
     assert all(MEDDLES[habit] in error for error in errors) if habit in MEDDLES else errors == {""}, errors
     held = careless_helper
     assert (held.VALUE, held.TABLE["share"], held.SHARES, held.MODE.get()) == (0.5, 0.25, [0.5, 0.25], 0.0)
+
+
+def test_what_is_too_large_to_be_put_back_is_told_by_all_who_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row of the method that rests on it is counted with the changed numbers."""
+    held, tabled = careless_helper, Cell(Recipe.of("careless_helper:Tabled"), "tabled")
+    monkeypatch.setattr(held, "BANK", np.zeros(20_000))
+    monkeypatch.setattr(heavy, "WHOLE", 100_000)
+    with keeping_functions():  # what whoever calls us changed before is theirs
+        alone = counts(rows_of(tabled)["tabled"])
+    assert {row[1] for row in alone} == {"ok"}
+    rows = rows_of(Cell(Recipe.of("careless:Careless", habit="bank"), "careless"), tabled)
+    told = "what careless_helper.BANK holds changed, which is too large to be put back"
+    assert all(told in (row.error or "") for row in rows["careless"])
+    good = [row for row in rows["tabled"] if row.status == "ok"]
+    assert counts(good) == [row for row in alone if row[0] in {one.image_id for one in good}]
+    assert all(told in (row.error or "") for row in rows["tabled"] if row.status == "failed") and len(good) < len(alone)
+    monkeypatch.undo()
+    with keeping_functions():
+        assert counts(rows_of(tabled)["tabled"]) == alone
 
 
 def test_a_plug_in_finds_again_what_it_set_in_its_context() -> None:
@@ -361,7 +384,8 @@ def test_whatever_a_method_raises_is_a_failed_row(what: str, says: str, alone: l
         rows = rows_of(Cell(Recipe.of("careless:Raises", what=what), "raises"), DELICATE)
     assert {row.status for row in rows["raises"]} == {"failed"}
     for row in rows["raises"]:
-        assert row.error is not None and says in row.error and len(row.error) < 700 and row.error.isprintable()
+        assert row.error is not None and says in row.error and row.error.isprintable()
+        assert len(row.error) <= LONGEST and bounded(row.error) == row.error, "one length, wherever it is told"
     assert counts(rows["delicate"]) == counts(alone)
 
 

@@ -171,3 +171,59 @@ def test_a_worker_with_another_harness_or_another_benchmark_is_refused(monkeypat
     assert {row.error.partition(" differ")[0] for one in done for row in one.rows if row.error} == {
         "Not tried: toy_world:Boxes is not what was planned: the modules of the harness"
     }
+
+
+ANSWERS = """
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+from toy_world import Boxes
+
+@dataclass(frozen=True)
+class Answers:
+    named: Path = Path("named.npy")
+    def segment(self, image, vocabulary):
+        for path in (self.named, Path(__file__).with_name("beside.npy"), *Path(__file__).parent.glob("hid*")):
+            np.load(path)
+        return np.zeros(image.shape[:2], np.int16)
+
+class Vouches(Answers):
+    def fingerprint(self):
+        return "v1"
+
+class Pictures(Boxes):
+    def files(self, image_id):
+        return [Path(__file__).with_name("hid" + "den.npy")]
+    def load(self, image_id):
+        np.load(self.files(image_id)[0])
+        return super().load(image_id)
+"""
+
+
+def test_what_a_method_opens_while_it_answers_and_no_id_holds_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "answering.py").write_text(ANSWERS)
+    for name in ("named", "beside", "hidden"):
+        np.save(tmp_path / f"{name}.npy", np.zeros(1))
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def told(use: str) -> list[str]:
+        recipe = Recipe.of(f"answering:{use}", named=str(tmp_path / "named.npy"))
+        return notices(Cell(recipe, "answers"))
+
+    def notices(cell: Cell) -> list[str]:
+        done = work([cell], size=1)
+        assert {row.status for one in done for row in one.rows} == {"ok"} and len(done) == 3
+        return [notice for one in done for notice in one.notices]
+
+    cure = (
+        ", and no id holds what is in there: rows that are stored stay although it changes. Name it by a setting "
+        "annotated Path, or in `fingerprint()`."
+    )
+    assert told("Answers") == [f"answering:Answers opens {tmp_path / 'hidden.npy'}{cure}"]
+    np.save(tmp_path / "hidden-2.npy", np.zeros(1))
+    assert told("Answers") == [f"answering:Answers opens files below {tmp_path}{cure}"]
+    assert told("Vouches") == []
+    pictures = Recipe.of("answering:Pictures", images=10)
+    assert notices(Cell(FLAT.method, benchmark=pictures)) == [], "rows keep a digest of what was read"

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image as Pillow
 from three_images import IMAGES, filled, recipe, row
 
-from harness.contracts import Row
+from harness.contracts import Picture, Row
+from harness.contracts.facts import digest
 from harness.errors import StoreError
 from results import verify
 from results.folder import artefacts, keepsakes, parts
@@ -158,6 +159,25 @@ def test_a_run_of_more_images_than_its_data_set_has_is_refused(
     assert code == 1 and told in said
 
 
+def test_an_image_that_the_data_set_does_not_have_is_found_in_a_complete_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under the digest of a part that was made anew, with another image's id in place of one: the ids do not fit."""
+    store = filled(tmp_path / "a", "r1", "r2")
+    for run_id in ("r1", "r2"):
+        told = {"identity": 2, "benchmark": {"use": "b:B", "images": digest(list(IMAGES))}}
+        store.write_recipe(run_id, recipe(run_id).as_dict() | told)
+    assert leaderboard.build_board(store).entries and listed(store, capsys)[0] == 0
+    rewritten(store, True, image_id=pl.col("image_id").replace("1", "1b"))
+    told = "Run r1 has rows of images that its data set does not have;"
+    with pytest.raises(StoreError, match=told):
+        leaderboard.build_board(store)
+    with pytest.raises(StoreError, match=told):
+        merge([store], Store(tmp_path / "c"))
+    code, said = listed(store, capsys)
+    assert code == 1 and told in said
+
+
 def test_a_whole_folder_says_so_and_folders_of_before_are_read_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -196,6 +216,51 @@ def test_a_part_that_lost_its_digest_is_of_before_only_if_its_runs_are(
     code, said = listed(store, capsys, "--set-aside")
     assert code == 1 and "a.parquet proves nothing" in said and not whole.exists()
     assert set(store.stored()) == {"r2"} and listed(store, capsys)[0] == 0
+
+
+def saved_again(path: Path) -> None:
+    with Pillow.open(path) as picture:
+        picture.load()
+    picture.save(path)
+
+
+@pytest.mark.parametrize("now", [True, False])
+def test_a_picture_that_is_saved_again_is_of_before_only_if_its_runs_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], now: bool
+) -> None:
+    """An editor leaves every pixel and no digest: whether a pixel changed, nobody could say."""
+    store = of_now(tmp_path / "a") if now else filled(tmp_path / "a", "r1", "r2")
+    store.write_recipe("old", recipe("old").as_dict() | {"benchmark": {"use": "old:B"}})
+    png, photo, gathered = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    Pillow.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(png, "PNG")
+    Pillow.fromarray(np.zeros((3, 4, 3), np.uint8)).save(photo, "JPEG")
+    np.savez(gathered, one=np.eye(3))
+    keepsakes.keep_label_maps(store.folder, [Row("r1", "0", "ok", 0.0, label_map=png.getvalue())])
+    keepsakes.keep_pictures(store.folder, {"use": "b:B"}, [Picture("0", photo.getvalue(), png.getvalue())])
+    artefacts.keep_gathered(store.folder, [Row("feed01", "0", "ok", 0.0, gathered=gathered.getvalue())])
+    label_map = keepsakes.label_map_path(store.folder, "r1", "0")
+    image, truth = keepsakes.picture_paths(store.folder, {"use": "b:B"}, "0")
+    assert listed(store, capsys)[0] == 0
+    for path in (label_map, image, truth):
+        saved_again(path)
+    half = artefacts.gathered_path(store.folder, "feed01", "0")
+    half.write_bytes(gathered.getvalue())
+    assert keepsakes.looked_at(half), "some run of the folder is of before, and nothing says whose it is"
+    (tmp_path / "a" / "recipes" / "old.json").unlink()
+    reads = {label_map: keepsakes.read_map, truth: keepsakes.read_map, image: keepsakes.read_image}
+    if not now:
+        assert all(read(path) is not None for path, read in reads.items()) and keepsakes.looked_at(half)
+        assert listed(store, capsys) == (0, f"{tmp_path / 'a'} is whole: 2 recipes, 2 parts, 6 rows, 1 grid, 3 pictures"
+                                         "; 3 files are of before there were digests\n")  # fmt: skip
+        return
+    for path, read in reads.items():
+        with pytest.raises(StoreError, match="is damaged: it has lost its digest, as a picture does that is"):
+            read(path)
+    with pytest.raises(StoreError, match="has lost its digest"):
+        merge([store], Store(tmp_path / "c"))
+    code, said = listed(store, capsys, "--set-aside")
+    assert code == 1 and said.count("has lost its digest") == 4
+    assert listed(store, capsys)[0] == 0
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("recipes/r1.json", "batch"), ("grid.json", "name")])

@@ -38,16 +38,27 @@ def mark_of(path: str) -> Mark:
 @contextmanager
 def opened() -> Iterator[Marks]:
     """What this thread opens for reading meanwhile: path -> mark. Files that are gone at the end are left out."""
-    _hook()
-    before, marks = getattr(_ear, "marks", None), Marks()
-    _ear.marks = marks
+    before, marks = listen()
     try:
         yield marks
     finally:
-        _ear.marks = before
-        for path, mark in list(marks.items()):
-            if mark.size >= 0 and not os.path.exists(path):  # a file made for the moment
-                del marks[path]
+        hush(before, marks)
+
+
+def listen() -> tuple[Marks | None, Marks]:
+    """What `hush` is to be given: what is listened for already, and what this thread opens from now on."""
+    _hook()
+    before, marks = getattr(_ear, "marks", None), Marks()
+    _ear.marks = marks
+    return before, marks
+
+
+def hush(before: Marks | None, marks: Marks) -> None:
+    """The end of what `listen` began."""
+    _ear.marks = before
+    for path, mark in list(marks.items()):
+        if mark.size >= 0 and not os.path.exists(path):  # a file made for the moment
+            del marks[path]
 
 
 def _hook() -> None:
