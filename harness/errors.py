@@ -84,6 +84,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 LONGEST = 500  # characters of a foreign message that are kept
+_LONGEST_NAME = 200  # of the name of an exception's class
 
 
 def in_words(error: BaseException) -> str:
@@ -92,7 +93,10 @@ def in_words(error: BaseException) -> str:
     Nothing that the exception does when it is asked for its text passes through.
     """
     text = _text_of(error)
-    return bounded(text if isinstance(error, HarnessError) and text else f"{type(error).__name__}: {text}".rstrip(": "))
+    if isinstance(error, HarnessError) and text:
+        return bounded(text)
+    name = bounded(type(error).__name__, _LONGEST_NAME)
+    return f"{name}: {bounded(text, LONGEST - len(name) - 2)}".rstrip(": ")
 
 
 def message(error: BaseException) -> str:
@@ -118,7 +122,7 @@ def _text_of(error: BaseException) -> str:
     try:
         return str(error)
     except BaseException as other:
-        return f"(its text cannot be had: {type(other).__name__})"
+        return f"(its text cannot be had: {bounded(type(other).__name__, _LONGEST_NAME)})"
 
 
 def _printable(text: str) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from harness.contracts import Picture, Row
+from harness.contracts.facts import digest
 from results.folder import keepsakes
 from results.folder.proof import stamped
 from results.folder.recipes import RunRecipe, file_name_of
@@ -55,9 +56,10 @@ def runs(images: int) -> list[tuple[RunRecipe, float]]:
 def _recipe(method: str, variant: str, benchmark: str, settings: Mapping[str, Any], images: int) -> RunRecipe:
     run_id = file_name_of(f"{method} {variant} {benchmark}")
     model = {"use": "toy:Net", "settings": {"model": "owner/clip-vit-base-patch16"}, "fingerprint": "weights-0123"}
+    ids = digest(sorted(image_ids(images)))
     return RunRecipe(
         run_id, method, variant, {"use": "toy:Method", "settings": dict(settings), "source": "v1"}, benchmark,
-        {"use": "toy:Benchmark", "settings": {"split": "val", "name": benchmark}, "images": "abc", "classes": "def"},
+        {"use": "toy:Benchmark", "settings": {"split": "val", "name": benchmark}, "images": ids, "classes": "def"},
         PROTOCOL, CLASSES, images, (model,), 8, {"python": "3.11", "numpy": "2.0"}, "0123456789ab-dirty",
     )  # fmt: skip
 
