@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import platform
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from harness import mirroring, sharding, stages
-from harness.contracts import Recipe, expanded
+from harness.contracts import Recipe
 from harness.errors import HarnessError
 from harness.executors import placement, ray_surroundings
 from harness.executors.seam import Executor, LocalExecutor
@@ -26,7 +22,7 @@ from harness.fits import Fits
 from harness.foreign import interrupts
 from harness.foreign.calls import keeping_functions, leave
 from harness.grid import reading as grids
-from harness.grid.form import MOST_WORKERS
+from harness.installation import around
 from harness.planning import plan as plans
 from harness.planning import report as plan_report
 from harness.planning import shares
@@ -34,22 +30,19 @@ from harness.planning.plan import Plan, PlannedRun
 from harness.progress import Progress
 from harness.pulse import Pulse
 from harness.recipes import identity, loading
+from harness.sweep_options import options_of
+from harness.sweep_options import parser as parser  # the one command asks each door for its own
 from results.counts.estimators import RunningScores
 from results.door import door
 from results.folder import lock
 from results.folder.held import Held
 from results.folder.store import Store
 from results.folder.writer import Writer
-from results.mirror import bucket
 from results.tables import changes, leaderboard, overview
 from results.tables.terminal import console_for_output, print_leaderboard
 
 DONE, INCOMPLETE, INTERRUPTED = 0, 3, 130  # and 2, the user's input: HarnessError.exit_code
 ERRORS_SHOWN = 20
-VERSIONED = (
-    "diffusers", "numpy", "open_clip_torch", "pillow", "polars", "pyarrow", "ray", "safetensors", "scipy",
-    "segmentation_models_pytorch", "stableseg-harness", "timm", "tokenizers", "torch", "torchvision", "transformers",
-)  # fmt: skip
 
 
 @door
@@ -58,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with interrupts.listening():
             loading.refuse_foreign_packages()
-            options = _arguments(arguments)
+            options = options_of(arguments)
             with interrupts.grace(options.grace):
                 return sweep(options, console_for_output(options.quiet))
     except HarnessError as error:
@@ -277,7 +270,7 @@ def _run(
         progress.note(event)
 
     with closing(_executor(options, grid, tell)) as executor, progress:
-        fits = Fits(store, executor, console, grid.folder, _around())
+        fits = Fits(store, executor, console, grid.folder, around())
         elsewhere = not options.local and bool(options.address or grid.cluster.address)
         desk = stages.Desk(store, writer, executor, console, fits, plan.data, elsewhere)
         for done, rows in desk.work(plan, grid.cluster.shard_batches):
@@ -366,102 +359,6 @@ def _verdict(plan: Plan, store: Store, disputes: Sequence[str]) -> int:
 
 def _lacking(planned: PlannedRun, stored: Mapping[str, str]) -> int:
     return sum(stored.get(image) != "ok" for image in planned.image_ids)
-
-
-def _around() -> dict[str, Any]:
-    return {"versions": _versions(), "commit": _commit()}
-
-
-@cache
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in VERSIONED:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _commit() -> str | None:
-    """The checkout's commit, with a mark when it was changed; None outside a checkout."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
-    here = Path(__file__).parent
-    try:
-        answer = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None if answer.returncode == 0 else None
-
-
-def parser() -> argparse.ArgumentParser:
-    """What the command line takes."""
-    parser = argparse.ArgumentParser(
-        prog="python -m harness.sweep",
-        description="Run a grid of methods and benchmarks and rank them. What is stored already is not run again.",
-        epilog="Exit codes: 0 all done; 2 the input is at fault; 3 failed or missing images; 130 interrupted.",
-    )
-    parser.add_argument("grid", type=expanded, help="the YAML file that says what to run")
-    parser.add_argument(
-        "--results", type=expanded, default="runs", metavar="DIR", help="results folder (default: runs)"
-    )
-    parser.add_argument(
-        "--mirror", type=bucket.url, metavar="URL", help="a bucket that has the results too: s3://lab/run, gs:// or az://"
-    )
-    parser.add_argument("--plan", action="store_true", help="show what would be done, and do nothing")
-    parser.add_argument("--json", action="store_true", help="with --plan: as JSON")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--local", action="store_true", help="in this process, without Ray")
-    where.add_argument("--address", metavar="A", help="a running Ray cluster: auto, HOST:PORT or ray://HOST:PORT")
-    parser.add_argument(
-        "--workers", type=_workers_asked, metavar="N", help="workers (default: one a GPU, else as CPUs allow)"
-    )
-    parser.add_argument(
-        "--shard", metavar="I/N", help="only this job's share of N, in DIR/shards/I-of-N, to be merged"
-    )
-    parser.add_argument(
-        "--grace",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="seconds that a batch has to end after SIGTERM (default: 0)",
-    )
-    parser.add_argument("--limit", type=_positive, metavar="IMAGES", help="only the first images of every benchmark")
-    choice = "compute this one alone, by its name in the grid (may be given again); the table stays the whole grid's"
-    parser.add_argument("--benchmark", action="append", default=[], metavar="NAME", help=choice)
-    parser.add_argument("--method", action="append", default=[], metavar="NAME", help=choice)
-    parser.add_argument("--available", action="store_true", help="leave out data sets that are not on this machine")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE",
-        help="in place of what the grid says: batch=4, protocol.threshold=0.4, benchmarks.City.with.root=/data/city",
-    )  # fmt: skip
-    parser.add_argument("--partial", action="store_true", help="rank runs with failed or missing images too")
-    parser.add_argument("--no-report", action="store_true", help="write no tables/, ledger.csv and report/")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but what went wrong, on standard error")
-    return parser
-
-
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    known = parser()
-    options = known.parse_args(arguments)
-    options.shard = shares.Share.of(options.shard) if options.shard else None
-    if options.json and not options.plan:
-        known.error("--json goes with --plan")
-    if options.quiet and options.plan:
-        known.error("--plan is there to be read; it goes without --quiet")
-    return options
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _workers_asked(text: str) -> int:
-    if _positive(text) > MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"{text} are too many; give at most {MOST_WORKERS}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -24,16 +24,17 @@ SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes ar
 SPEAKS_RAY = {
     "harness/executors/cluster.py", "harness/executors/cluster_reach.py", "harness/executors/cluster_fit.py",
 }  # fmt: skip
-# stages, sharding, mirroring and fits are the door's back rooms, catalogue that of `list`; the rest is for Python
+# sweep_options, stages, sharding, mirroring and fits are the door's back rooms, catalogue that of `list`;
+# segmenting, running and starting are doors for Python
 DOORS = {
-    "harness/sweep.py", "harness/sharding.py", "harness/mirroring.py", "harness/stages.py", "harness/fits.py",
-    "harness/status.py", "harness/checks/__main__.py", "harness/catalogue.py", "harness/__main__.py",
-    "harness/segmenting.py", "harness/running.py", "harness/starting.py",
+    "harness/sweep.py", "harness/sweep_options.py", "harness/sharding.py", "harness/mirroring.py",
+    "harness/stages.py", "harness/fits.py", "harness/status.py", "harness/checks/__main__.py", "harness/catalogue.py",
+    "harness/__main__.py", "harness/segmenting.py", "harness/running.py", "harness/starting.py",
 }  # fmt: skip
 RIVER = (  # the rooms of the harness in the order in which values flow; none knows a later one
     "errors", "contracts", "yaml_lines", "foreign", "recipes", "protocol", "grid", "planning", "work", "learning",
-    "executors", "progress", "pulse", "checks", "tags", "fits", "stages", "sharding", "mirroring", "sweep", "status",
-    "running", "segmenting", "starting", "catalogue", "completion", "__main__",
+    "executors", "progress", "pulse", "checks", "tags", "fits", "stages", "sharding", "mirroring", "installation",
+    "sweep_options", "sweep", "status", "running", "segmenting", "starting", "catalogue", "completion", "__main__",
 )  # fmt: skip
 RESULTS = ("folder", "mirror", "counts", "tables", "pictures", "report")  # likewise; the commands beside them come last
 VAGUE = {"utils", "common", "helpers", "base", "misc", "tools", "stuff"}

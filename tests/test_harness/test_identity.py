@@ -96,7 +96,7 @@ def test_a_sweep_that_is_called_from_elsewhere_reads_what_lies_beside_its_grid(f
 
 def test_a_recipe_names_every_sweep_that_added_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for commit, arguments in (("one", ["--limit", "2"]), ("two", []), ("three", [])):
-        monkeypatch.setattr("harness.sweep._commit", lambda commit=commit: commit)
+        monkeypatch.setattr("harness.installation._commit", lambda commit=commit: commit)
         door("grid.yaml", *arguments, cwd=folder)
     (recipe,) = Store.open(folder / "runs", create=False).recipes().values()
     assert sorted(one["commit"] for one in recipe.made_by) == ["one", "two"]
