@@ -35,6 +35,7 @@ class Fits:
     folder: that of the grid. around: versions and commit, for cards. errors: by run, the last error of an image, to be
     told when a fit cannot be done for want of it. opened: by artefact, whether it is as it was learned. waiting: the
     artefacts that the next plan learns, from the images that are there. digests: of artefacts, as they stand in rows.
+    begun: the artefacts whose lessons are written down.
     """
 
     store: Store
@@ -46,6 +47,13 @@ class Fits:
     opened: dict[str, bool] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
     digests: dict[str, str | None] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
+
+    def begin(self, fit: PlannedFit) -> None:
+        """Write down which lessons a fit, or what is gathered for it, rests on, before there is any of it."""
+        if fit.artefact_id not in self.begun:
+            self.begun.add(fit.artefact_id)
+            artefacts.begin(self.store.folder, fit.artefact_id, self._lessons(fit))
 
     def do(self, fits: Sequence[PlannedFit]) -> None:
         """Do fits that do not depend on each other, as many at once as there is room, and write their cards."""
@@ -112,6 +120,7 @@ class Fits:
         if lacking:
             self.give_up(fit, self._lacks(fit, lacking))
             return None
+        self.begin(fit)
         book = LessonBook(fit.labels.run, masks, gathered, self.folder, looked_at)
         return FitJob(fit.artefact_id, fit.learner, book, fit.folder, fit.planned)
 
@@ -143,12 +152,16 @@ class Fits:
         except Exception as failure:
             self.give_up(fit, in_words(failure))
             return
-        samples = behind(self.store.held().samples(fit.labels.run.run_id), fit.image_ids)
-        taught = {} if fit.labels.fit is None else {artefacts.TEACHER: self.digest(fit.labels.fit)}
-        content = {**card_of_fit(fit), "samples": samples, **taught, **self.around, **told}
+        content = {**card_of_fit(fit), **self._lessons(fit), **self.around, **told}
         artefacts.finish(self.store.folder, fit.artefact_id, content)
         name = {"method": fit.method_name, "seconds": told["seconds"]}
         self.store.event({"event": "fit", "artefact": fit.artefact_id, **name})
+
+    def _lessons(self, fit: PlannedFit) -> dict[str, str | None]:
+        """What stands for the images and the teacher that a fit learns from."""
+        samples = behind(self.store.held().samples(fit.labels.run.run_id), fit.image_ids)
+        taught = {} if fit.labels.fit is None else {artefacts.TEACHER: self.digest(fit.labels.fit)}
+        return {"samples": samples, **taught}
 
     def _may_be_left_out(self, fit: PlannedFit) -> bool:
         """Whether the learner goes on without the train images that lack a label map, which is said once."""

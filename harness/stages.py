@@ -89,6 +89,8 @@ class Desk:
         for stage in plan.stages:
             ready = self._ready(stage)
             planned = {one.run.run_id: one for group in ready.groups for one in group}
+            for served in [one.serves for one in planned.values() if one.serves is not None]:
+                self.fits.begin(served)
             shards = self._with_seen([self._with_lessons(shard) for shard in plan.shards(shard_batches, ready)])
             for done in self.executor.run(shards) if shards else ():
                 self._tell(done.notices)

@@ -216,9 +216,12 @@ class Planner:
         return found
 
     def _relearned(self, run: Run, fit: PlannedFit | None) -> dict[str, str]:
-        """The stored images of a run that were computed with an artefact of other bytes than the one that is there."""
+        """The stored images of a run that were computed with an artefact of other bytes than the one that is there; all
+        of them, where none is there and they are of several."""
         now = self._shelf.learned(fit.artefact_id) if fit is not None and fit.stored else None
-        held = self._shelf.by_artefact(run.run_id) if now is not None else {}
+        held = self._shelf.by_artefact(run.run_id) if fit is not None else {}
+        if now is None and len(held) < 2:
+            return {}
         return {image: UNREADABLE for digest, images in held.items() if digest != now for image in images}
 
     def _fit(self, cell: Plannable, teacher: Plannable, learner: KnownMethod) -> PlannedFit:

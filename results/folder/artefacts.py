@@ -23,6 +23,8 @@ from results.folder.recipes import file_name_of, recipe_path, recipe_text
 UNFINISHED = "unfinished"
 DIGESTS = artefact.DIGESTS
 TEACHER = "teacher_artefact"  # on a card: what stands for the artefact of its teacher, where that had learned itself
+LESSONS = "lessons.json"  # in `unfinished`: what the card will say of the lessons, before anything is made of them
+_OTHERS = {"samples": "others", TEACHER: "others"}  # equal to no digest
 
 
 def artefacts(folder: Path) -> Path:
@@ -46,15 +48,36 @@ def card(folder: Path, artefact_id: str) -> dict[str, Any]:
 
 
 def taught(folder: Path, artefact_id: str) -> str | None:
-    """What stands for the images behind an artefact; None where there is none, or its card does not say."""
-    said = card(folder, artefact_id).get("samples") if has_artefact(folder, artefact_id) else None
+    """What stands for the images behind an artefact, whole or begun; None where there is none, or nobody knows."""
+    said = _said_of_lessons(folder, artefact_id).get("samples")
     return said if isinstance(said, str) else None
 
 
 def taught_with(folder: Path, artefact_id: str) -> str | None:
-    """What stands for the artefact of the teacher that an artefact was taught by; None where its card does not say."""
-    said = card(folder, artefact_id).get(TEACHER) if has_artefact(folder, artefact_id) else None
+    """What stands for the artefact of the teacher that an artefact was taught by; None where nobody knows."""
+    said = _said_of_lessons(folder, artefact_id).get(TEACHER)
     return said if isinstance(said, str) else None
+
+
+def begin(folder: Path, artefact_id: str, lessons: Mapping[str, object]) -> None:
+    """Say which lessons what comes to lie in `unfinished` is made of, before it does."""
+    path = artefact_path(folder, artefact_id) / UNFINISHED / LESSONS
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, recipe_text(sealed(dict(lessons))))
+
+
+def _said_of_lessons(folder: Path, artefact_id: str) -> Mapping[str, Any]:
+    """What a card says, or while there is none what was said at the beginning; of others where that cannot be told."""
+    if has_artefact(folder, artefact_id):
+        return card(folder, artefact_id)
+    unfinished = artefact_path(folder, artefact_id) / UNFINISHED
+    if not unfinished.exists():
+        return {}
+    try:
+        return read_json(unfinished / LESSONS)
+    except StoreError:
+        return _OTHERS
 
 
 def artefact_digest(folder: Path, artefact_id: str) -> str | None:

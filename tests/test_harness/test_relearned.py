@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import toy_chain
 from in_process import Answer, call, door
 from toy_chain import cards, events, tables
 
@@ -90,6 +91,43 @@ def test_what_was_taught_by_something_else_is_learned_anew_in_a_grid_that_comes_
     assert found == {("fit", "Second"): 1, ("score", "Second"): 6}
 
 
+def half_fitted(folder: Path) -> Path:
+    """Second has been stopped after three images; where the sums of these lie."""
+    (folder / "grid.yaml").write_text("\n".join(line for line in GRID.splitlines() if "Second" not in line))
+    assert toy_chain.door(folder) == 0
+    (folder / "grid.yaml").write_text(GRID)
+    assert toy_chain.door(folder, wish="stop at fit 3") == 130
+    (sums,) = (folder / "runs" / "artefacts").glob("*/unfinished/sums.json")
+    return sums
+
+
+def test_a_fit_does_not_go_on_from_lessons_that_others_have_replaced(whole: Path, tmp_path: Path) -> None:
+    """Stopped half-way, then the teacher learns again for a grid that knows nothing of it."""
+    half_fitted(tmp_path)
+    (other := tmp_path / "other").mkdir()
+    (other / "mood").touch()
+    swept(other)
+    lose(tmp_path, "val-001")
+    (tmp_path / "mood").touch()
+    (tmp_path / "third.yaml").write_text(GRID.replace("Second", "Third").replace("First}", "First, shift: 1.0}"))
+    assert door("third.yaml", cwd=tmp_path).returncode == 0
+    plan = json.loads(swept(tmp_path, "--plan", "--json").stdout)
+    assert {step["method"] for step in plan["steps"] if step["missing"]} == {"Second"}
+    swept(tmp_path)
+    assert cards(tmp_path)["Second"]["learner_tells"] == cards(other)["Second"]["learner_tells"]
+    assert cards(other)["Second"]["learner_tells"]["started"] == 0 and tables(tmp_path) == tables(other)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_fit_goes_on_where_it_is_told_which_lessons_it_began_with(told: bool, whole: Path, tmp_path: Path) -> None:
+    lessons = half_fitted(tmp_path).with_name("lessons.json")
+    if not told:
+        lessons.write_text(lessons.read_text().replace('"samples": "', '"samples": "0'))
+    swept(tmp_path)
+    assert cards(tmp_path)["Second"]["learner_tells"]["started"] == (3 if told else 0)
+    assert tables(tmp_path) == tables(whole)
+
+
 def test_what_is_learned_again_to_the_same_bits_costs_no_row(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     before = len(events(tmp_path, "batch"))
@@ -122,6 +160,20 @@ def test_rows_of_before_and_rows_of_another_artefact_are_told(
     plan = json.loads(swept(tmp_path, "--plan", "--json").stdout)
     (score,) = [step for step in plan["steps"] if step["id"] == run_id]
     assert score["missing"] == 1 and score["why"] == "1 images are of an artefact of other bytes"
+    swept(tmp_path)
+    assert tables(tmp_path) == tables(whole) and verify.main([str(tmp_path / "runs")]) == 0
+
+
+def test_rows_of_two_artefacts_count_as_missing_where_neither_is_there(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    rows = Store(tmp_path / "runs").rows()
+    two = rows.filter(pl.col("artefact").is_not_null() & (pl.col("image_id") == "val-002"))
+    rewrite(tmp_path, rows.with_columns(artefact=pl.when(pl.col("image_id") == "val-002").then(
+        pl.when(pl.col("artefact").is_not_null()).then(pl.lit("0" * 32))).otherwise("artefact")))  # fmt: skip
+    shutil.rmtree(tmp_path / "runs" / "artefacts")
+    plan = json.loads(swept(tmp_path, "--plan", "--json").stdout)
+    missing = {step["method"]: step["missing"] for step in plan["steps"] if step["step"] == "score"}
+    assert two.height == 2 and missing == {"Bright": 0, "First": 6, "Second": 6}
     swept(tmp_path)
     assert tables(tmp_path) == tables(whole) and verify.main([str(tmp_path / "runs")]) == 0
 
