@@ -1,12 +1,14 @@
 """A plan and one job of several flow in; its share of the next stage flows out: the same split whatever is stored.
 
 Jobs share images by their fixed batches, so that passes stay shared and no batch changes its shape. What is gathered
-and learned rests on the images of all: the first job does that alone, once the others' label maps were merged.
+and learned rests on the images of all: the first job does that alone, once the others' label maps were merged. What
+all have tried, and failed, is tried again by the first job where something is to be learned behind it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.contracts import Gathering
@@ -57,7 +59,7 @@ class NextStage:
 def next_stage(plan: Plan, share: Share) -> NextStage:
     """A job's share of the first stage that is not done."""
     stages = [stage for stage in plan.stages if stage.groups or stage.fits]
-    shared = next((n for n, stage in enumerate(stages) if any(map(_is_shared, _members(stage)))), len(stages))
+    shared = _first_for_all(stages)
     if not stages:
         return NextStage(replace(plan, stages=()), "all is done", not plan.waiting)
     if shared:
@@ -72,6 +74,17 @@ def next_stage(plan: Plan, share: Share) -> NextStage:
     own = tuple(group for group in groups if group)
     last = len(stages) == 1 and not stages[0].fits and not plan.waiting and not any(one.trials for one in plan.runs)
     return NextStage(replace(plan, stages=(Stage(own),) if own else ()), what, last)
+
+
+def _first_for_all(stages: Sequence[Stage]) -> int:
+    """The number of the first stage that all jobs share; before it comes what the first one does alone."""
+    first = next((n for n, stage in enumerate(stages) if any(map(_is_untried, _members(stage)))), len(stages))
+    failed = any(_is_shared(one) for stage in stages[:first] for one in _members(stage))
+    return 0 if failed and not any(stage.fits for stage in stages[:first]) else first
+
+
+def _is_untried(planned: PlannedRun) -> bool:
+    return _is_shared(planned) and len(planned.missing) > planned.failed_before
 
 
 def _members(stage: Stage) -> list[PlannedRun]:

@@ -38,6 +38,15 @@ benchmarks:
 batch: 3
 """
 
+SHY = (
+    toy_chain.CHAIN.split("methods:")[0]
+    + """methods:
+  - {name: Bright, use: toy_learners:Shy}
+  - {name: Plus, use: toy_learners:Bold, with: {teacher: Bright, teacher_may_fail: 0.3}}
+benchmarks:"""
+    + toy_chain.CHAIN.split("benchmarks:")[1]
+)
+
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/3/5", "-1/3", "1/99999", "01/3", "٢/٣", ""])
 def test_what_is_no_share_is_refused(text: str) -> None:
@@ -123,6 +132,28 @@ def test_with_learners_every_job_does_one_stage_and_goes_on_after_the_merge(tmp_
     assert not toy_chain.events(folder, "batch"), "the last sweep only made the tables"
     held = {name: card["artefact_id"] for name, card in toy_chain.cards(folder).items()}
     assert held == {name: card["artefact_id"] for name, card in toy_chain.cards(whole).items()}
+
+
+@pytest.mark.parametrize("allowed", [0.3, 0.0])
+def test_what_a_teacher_cannot_label_holds_up_no_fit_of_the_first_job(allowed: float, tmp_path: Path) -> None:
+    whole, folder = tmp_path / "whole", tmp_path / "shared"
+    for place in (whole, folder):
+        place.mkdir()
+        (place / "shy").write_text("002 005")  # 2 of 7
+        (place / "grid.yaml").write_text(SHY.replace("0.3", f"{allowed}"))
+    assert toy_chain.door(whole) == (0 if allowed else 3)
+    told = ""
+    for _ in range(5):
+        for number in (1, 2):
+            toy_chain.door(folder, "--shard", f"{number}/2")
+            told += (folder / "stderr").read_text() + (folder / "stdout").read_text().replace("\n", " ")
+        merged(folder)
+        if "for the tables" in told or "Plus cannot be fitted" in told:
+            break
+    assert "what Plus learn, which the first job does alone" in told
+    assert ("Plus cannot be fitted" in told) == (not allowed) and ("for the tables" in told) == bool(allowed)
+    assert toy_chain.door(folder) == (0 if allowed else 3)
+    assert toy_chain.tables(folder) == toy_chain.tables(whole)
 
 
 def test_workers_end_what_they_are_at_and_begin_nothing_more(seed: int) -> None:
