@@ -53,7 +53,7 @@ class Fits:
         """Write down which lessons a fit, or what is gathered for it, rests on, before there is any of it."""
         if fit.artefact_id not in self.begun:
             self.begun.add(fit.artefact_id)
-            artefacts.begin(self.store.folder, fit.artefact_id, self._lessons(fit))
+            artefacts.begin_with(self.store.folder, fit.artefact_id, self._lessons(fit))
 
     def do(self, fits: Sequence[PlannedFit]) -> None:
         """Do fits that do not depend on each other, as many at once as there is room, and write their cards."""

@@ -59,7 +59,7 @@ def taught_with(folder: Path, artefact_id: str) -> str | None:
     return said if isinstance(said, str) else None
 
 
-def begin(folder: Path, artefact_id: str, lessons: Mapping[str, object]) -> None:
+def begin_with(folder: Path, artefact_id: str, lessons: Mapping[str, object]) -> None:
     """Say which lessons what comes to lie in `unfinished` is made of, before it does."""
     path = artefact_path(folder, artefact_id) / UNFINISHED / LESSONS
     if not path.exists():
