@@ -56,7 +56,8 @@ def on_a_card(told: Mapping[str, Any], seconds: float) -> str:
     try:
         return json.dumps({"learner_tells": dict(told), "seconds": round(seconds, 2)}, allow_nan=False)
     except (TypeError, ValueError) as error:
-        odd = [f"{name} is {value}" for name, value in told.items() if isinstance(value, float) and not isfinite(value)]
+        pairs = told.items() if isinstance(told, Mapping) else ()  # a stranger's fit returns anything
+        odd = [f"{name} is {value}" for name, value in pairs if isinstance(value, float) and not isfinite(value)]
         raise ModelError(
             f"what it returns cannot stand on a card ({', '.join(odd) or error}); return finite numbers, texts, lists "
             "and mappings"

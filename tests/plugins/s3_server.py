@@ -78,10 +78,8 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in held]
 
 
-@contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """The server at work until the end of the block."""
-    server = Server(folder)
+def _line_to(server: Server) -> type[BaseHTTPRequestHandler]:
+    """Passes requests on to a server, as well as its line is at the moment."""
 
     class Line(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -120,7 +118,14 @@ def serving(folder: Path) -> Iterator[Server]:
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Line) as line:
+    return Line
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """The server at work until the end of the block."""
+    server = Server(folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _line_to(server)) as line:
         line.daemon_threads = True
         server.address = f"http://127.0.0.1:{line.server_port}"
         thread = threading.Thread(target=line.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

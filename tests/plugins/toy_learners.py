@@ -254,7 +254,8 @@ class Untidy(Colours):
             (folder / "curve.jsonl").write_text("\n".join(lines))
         elif self.word == "raises once" and not found:
             raise ValueError("not at the first try")
-        return {**told, "loss": float("nan")} if self.word == "nan" else told
+        odd: dict[str, Any] = {"nan": {**told, "loss": float("nan")}, "list": [0.5]}
+        return odd.get(self.word, told)
 
 
 @dataclass(frozen=True)

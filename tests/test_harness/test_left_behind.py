@@ -29,6 +29,7 @@ def grid(folder: Path, word: str, name: str = "Odd") -> None:
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [("nan", "what it returns cannot stand on a card (loss is nan)"),
+     ("list", "what it returns cannot stand on a card ("),
      ("card", "it wrote card.json, which only a sweep may write"),
      ("half", "it left colours.tmp: what ends in .tmp counts as half written"),
      ("link", "it left the link sub, behind which anything may change")],
