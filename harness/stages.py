@@ -20,7 +20,7 @@ from harness.foreign import interrupts
 from harness.planning.data_now import DataNow
 from harness.planning.overlap import overlap
 from harness.planning.plan import Plan, PlannedFit, PlannedRun, Shelf, Stage
-from results.folder import artefacts, keepsakes, origins
+from results.folder import artefacts, events, keepsakes, origins
 from results.folder.held import Held
 from results.folder.store import Store
 from results.folder.writer import Writer
@@ -123,6 +123,7 @@ class Desk:
         said = sorted({error for error in wanted.errors.values() if error})
         failed = len(wanted) - int(wanted.ok.sum())
         by = {} if done.worker is None else {"worker": done.worker, "host": done.host, "memory": done.memory}
+        by |= {} if done.following is None else {"following": done.following, "since": events.now()}
         self.writer.append(rows, {**kept, **spent, **by, "done": len(wanted), "failed": failed, "errors": said})
         return counted
 

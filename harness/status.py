@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,8 @@ def _told(where: Path | str) -> dict[str, Any]:
         "seconds_left": course.left(now), "errors": dict(course.errors.most_common()),
         "failures": dict(course.failures.most_common()),
         "workers": [
-            {**one.about, **one.did, "worker": one.number, "lost": one.lost} for one in course.workers.values()
+            {**one.about, **one.did, "worker": one.number, "lost": one.lost, "doing": dict(one.doing)}
+            for one in course.workers.values()
         ],
         "fits": {
             artefact: {**fit, "curve": curve_end(artefacts.artefact_path(folder, artefact)).removeprefix(": ")}
@@ -97,7 +98,8 @@ def _state(course: SweepCourse, now: datetime) -> str:
 def _lines(told: dict[str, Any]) -> list[str]:
     """For people; the time that is left comes first."""
     failed = [f"{count} failed on {host}" for host, count in told["failures"].items() if len(told["failures"]) > 1]
-    return [*_head(told), *_of_fits(told), *_of_workers(told["workers"]), *failed, *_of_errors(told["errors"])]
+    workers = _of_workers(told["workers"], told["over"])
+    return [*_head(told), *_of_fits(told), *workers, *failed, *_of_errors(told["errors"])]
 
 
 def _head(told: dict[str, Any]) -> Iterator[str]:
@@ -124,12 +126,14 @@ def _of_fits(told: dict[str, Any]) -> Iterator[str]:
         yield f"fit {fit['method']}: {fit['state']}{said and f', {said}'}"
 
 
-def _of_workers(workers: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _of_workers(workers: Sequence[dict[str, Any]], over: bool) -> Iterator[str]:
     living = [one for one in workers if not one["lost"]]
     for one in living:
         card = f" ({one['card']})" if one.get("card") else ""
         gpu = f", GPU {one['gpu']}{card}" if one.get("gpu") else ""
         at = f"; last did batch {one['batch']} of {one['shard']}" if "batch" in one else ""
+        if doing := one["doing"]:
+            at = f"; {'was ' * over}at batch {doing['batch']} of {doing['shard']}{'' if over else _since(doing)}"
         memory = f", {one['memory'] / 2**30:.1f} GiB at most" if one.get("memory") else ""
         yield f"worker {one['worker']}: process {one.get('pid')} on {one.get('host')}{gpu}{at}{memory}"
     lost = [one for one in workers if one["lost"]]
@@ -137,6 +141,15 @@ def _of_workers(workers: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield f"worker {one['worker']} on {one.get('host')} was lost: {one['lost']}"
     if len(lost) > SHOWN:
         yield f"... and {len(lost) - SHOWN} lost before"
+
+
+def _since(doing: Mapping[str, Any]) -> str:
+    """For how long it is at it; nothing where that is not said."""
+    try:
+        begun = datetime.fromisoformat(str(doing.get("since")))
+        return f" for {clock(max(0.0, (datetime.now(UTC) - begun).total_seconds()))}"
+    except (TypeError, ValueError):
+        return ""
 
 
 def _of_errors(errors: dict[str, int]) -> Iterator[str]:

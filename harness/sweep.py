@@ -34,7 +34,7 @@ from harness.sweep_options import options_of
 from harness.sweep_options import parser as parser  # the one command asks each door for its own
 from results.counts.estimators import RunningScores
 from results.door import door
-from results.folder import lock
+from results.folder import events, lock
 from results.folder.held import Held
 from results.folder.store import Store
 from results.folder.writer import Writer
@@ -266,7 +266,10 @@ def _run(
     progress = Progress(plan, scores.miou, console)
 
     def tell(event: dict[str, object]) -> None:
-        store.event(event)
+        if event["event"] == "lease":  # many, and told in order with what is done: they wait for the next part
+            writer.append((), {**event, "since": events.now()})
+        else:
+            store.event(event)
         progress.note(event)
 
     with closing(_executor(options, grid, tell)) as executor, progress:

@@ -149,7 +149,8 @@ class BatchDone:
     where the images came from.
 
     notices: what people should know at once, a sentence each, such as that a model cannot be had. worker, host: who did
-    it, where there are several. memory: bytes that its process has held at most, where it says so.
+    it, where there are several. following: the index of the batch that it is at since. memory: bytes that its process
+    has held at most, where it says so.
     """
 
     shard_id: str
@@ -164,3 +165,4 @@ class BatchDone:
     worker: int | None = None
     host: str = ""
     memory: int = 0
+    following: int | None = None

@@ -194,6 +194,8 @@ class Scheduler:
             worker.pace = worker.pace if worker.group == piece.group else None
             worker.group = piece.group
             self._pool.lease(number, worker.lease.number, piece.shard)
+            first = piece.shard.batches[0].index
+            self._tell({"event": "lease", "worker": number, "shard": piece.shard.shard_id, "following": first})
             del self._idle[number]
             self._lone = number if piece.alone else None
 
@@ -321,7 +323,8 @@ class Scheduler:
             self._barren = 0
             place = Whereabouts.of(worker.about)
             aside = self._hosts.did(place, done.rows)
-            done = replace(self._tried(number, place, lease, done), worker=number, host=place.host)
+            following = next(iter(lease.pending), None)
+            done = replace(self._tried(number, place, lease, done), worker=number, host=place.host, following=following)
             self._work.did(done)
             other = self._workers.get(self._copies.answered(key, number, worker.about, done) or 0)
             if other is not None and other.lease is not None:

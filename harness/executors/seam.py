@@ -10,7 +10,8 @@ from typing import Protocol, Self
 from harness.contracts import Batch, BatchDone, Recipe, Shard
 from harness.errors import in_words, of_host
 from harness.executors.own_process import Household
-from harness.executors.suspects import failed_rows
+from harness.executors.second_tries import parted
+from harness.executors.suspects import Piece, failed_rows
 from harness.foreign import interrupts
 from harness.learning import fitting
 from harness.learning.fitting import Ended, FitJob
@@ -51,17 +52,31 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """One worker in this process, opened when the first shard comes; for small jobs and for debuggers."""
+    """One worker in this process, opened when the first shard comes; for small jobs and for debuggers.
+
+    What failed for a reason of the machine is tried once more at the end, by a worker that opens everything anew.
+    """
 
     def __init__(self, worker: Recipe) -> None:
         self._recipe = worker
         self._worker: Worker | None = None
 
     def run(self, shards: Sequence[Shard]) -> Iterator[BatchDone]:
+        again: list[Shard] = []
+        for shard, done in self._done(shards):
+            kept, pieces = parted(Piece.whole(shard), done) if done.rows.elsewhere else (done, ())
+            again += [piece.shard for piece in pieces]
+            yield kept
+        if again and not interrupts.closing():
+            self.close()
+            yield from (done for _, done in self._done(again))
+
+    def _done(self, shards: Sequence[Shard]) -> Iterator[tuple[Shard, BatchDone]]:
+        """Batch by batch, until an end is asked for."""
         for shard in shards:
             self._worker = self._worker or open_worker(self._recipe)
             for done in steadily(self._worker, shard):
-                yield done
+                yield shard, done
                 if interrupts.closing():
                     return
 

@@ -16,13 +16,15 @@ FITS = {"fit begun": "at work", "fit": "done", "fit failed": "failed"}  # no ima
 class WorkerCourse:
     """One worker of a sweep. lost: why it is no more, if it was lost. about: host, pid, node, GPU, card.
 
-    did: what it has done last: `shard`, `batch`, and the bytes of memory that it has held at most.
+    did: what it has done last: `shard`, `batch`, and the bytes of memory that it has held at most. doing: what it is
+    at: `shard`, `batch`, and `since` when; empty where it is at nothing, or nobody said so.
     """
 
     number: int
     about: Mapping[str, Any]
     lost: str = ""
     did: Mapping[str, Any] = field(default_factory=dict)
+    doing: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -75,13 +77,15 @@ class SweepCourse:
         kind = event.get("event")
         if kind == "batch":
             self._batch(event, at)
+        elif kind == "lease":
+            self._begun(event)
         elif kind == "worker_ready":
             number = int(event.get("worker", 0))
             self.workers[number] = WorkerCourse(number, {k: v for k, v in event.items() if k not in _PLAIN})
         elif kind == "worker_lost":
             number = int(event.get("worker", 0))
             held = self.workers.setdefault(number, WorkerCourse(number, {}))
-            held.lost = f"{event.get('kind', '')}: {event.get('reason', '')}"
+            held.doing, held.lost = {}, f"{event.get('kind', '')}: {event.get('reason', '')}"
         elif kind in FITS:
             known = self.fits.get(artefact := str(event.get("artefact")), {})
             self.fits[artefact] = {
@@ -94,6 +98,16 @@ class SweepCourse:
         elif kind == "end":
             code = event.get("exit")
             self.ended, self.exit = True, code if isinstance(code, int) else None
+            for worker in self.workers.values():
+                worker.doing = {}
+
+    def _begun(self, event: Mapping[str, Any]) -> None:
+        """A worker is at a batch since a moment, or at nothing any more."""
+        worker = self.workers.get(int(event.get("worker") or 0))
+        if worker is not None and not worker.lost:
+            batch = event.get("following")
+            at = {"shard": event.get("shard"), "batch": batch, "since": event.get("since")}
+            worker.doing = {} if batch is None else at
 
     def _batch(self, event: Mapping[str, Any], at: datetime) -> None:
         rows = int(event.get("done", event.get("rows", 0)))  # what a learner gathers is no row
@@ -103,6 +117,7 @@ class SweepCourse:
         self.failures.update({str(event.get("host") or self.by.get("host", "")): failed} if failed else {})
         if (worker := self.workers.get(int(event.get("worker") or 0))) is not None:
             worker.did = {name: event[name] for name in ("shard", "batch", "memory") if name in event}
+            self._begun(event)
         self.errors.update(str(error) for error in event.get("errors", ()))
         if self._pace and self._pace[-1][0] == at:  # told in one breath
             self._pace[-1] = at, self._pace[-1][1] + rows

@@ -28,7 +28,7 @@ def tell(path: Path, contents: Sequence[Mapping[str, object]]) -> None:
     """Append what happened, with the time (UTC), in one piece. StoreError when the disk refuses."""
     if path.exists() and not path.is_file():
         raise StoreError(f"{path} is no file; {_CURE}")
-    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    time = now()
     lines = lines_of([{"time": time, **content} for content in contents])
     try:
         with path.open("ab+") as file:
@@ -36,6 +36,11 @@ def tell(path: Path, contents: Sequence[Mapping[str, object]]) -> None:
             file.write((lines if _at_the_start_of_a_line(file) else "\n" + lines).encode("utf-8"))
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror}); free or mend the disk") from None
+
+
+def now() -> str:
+    """The time (UTC) as it stands in events."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def lines_of(contents: Sequence[Mapping[str, object]]) -> str:

@@ -140,6 +140,21 @@ class Lacking(Mild):
         return super().compute(run, image, batch)
 
 
+class Shortly(Mild):
+    """What the first worker of a process lacks, and those that are opened later have. `place` notes who is opened."""
+
+    def __init__(self, place: str, threads: int | None = None, folder: str | None = None) -> None:
+        super().__init__(threads, folder)
+        with Path(place).open("a") as file:
+            self._first = not file.tell()
+            file.write("opened\n")
+
+    def compute(self, run: Run, image: str, batch: Batch) -> Row:
+        if image.startswith("never") or (self._first and run.run_id == "a" and image.startswith("later")):
+            return Row(run.run_id, image, "failed", 0.0, "DataError: it cannot be read", elsewhere=True)
+        return super().compute(run, image, batch)
+
+
 class Counting(Mild):
     """Its rows count what this one worker has done."""
 

@@ -72,3 +72,34 @@ def test_a_wrong_address_is_said_before_any_work() -> None:
 
     with pytest.raises(AddressError, match="Milk"):
         next(LocalExecutor(Recipe.of("toy_workers:Milk")).run([shard_of("s", ["a"], [["i"]])]))
+
+
+def test_what_fails_for_a_reason_of_the_machine_is_tried_once_more_by_a_fresh_worker(tmp_path: Path) -> None:
+    """And nothing else is: the rest of its batch was done, and the shape of the batch stays."""
+    from toy_workers import row_of, shard_of
+
+    shards = [
+        shard_of("s", ["a", "b"], [["i0", "later1", "never2"], ["i3", "i4", "i5"]]),
+        shard_of("t", ["a"], [["later6", "i7raises"]]),
+    ]
+    place = tmp_path / "opened"
+    rows = rows_of(LocalExecutor(Recipe.of("toy_workers:Shortly", place=str(place))).run(shards))
+    assert place.read_text().count("opened") == 2, "all that is tried again shares one fresh worker"
+    assert sorted((row.run_id, row.image_id) for row in rows) == sorted(
+        (run.run_id, image) for shard in shards for run in shard.runs for b in shard.batches for image in b.image_ids
+    )
+    assert [(row.run_id, row.image_id) for row in rows if row.status == "failed"] == [("a", "never2"), ("b", "never2")]
+    assert [row.image_id for row in rows[-4:]] == ["later1", "never2", "never2", "later6"]
+    (again,) = [row for row in rows if row.image_id == "later1" and row.run_id == "a"]
+    assert np.array_equal(again.pixels, row_of("a", "later1", shape=3).pixels)
+
+
+def test_where_an_end_is_asked_for_nothing_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from toy_workers import shard_of
+
+    place = tmp_path / "opened"
+    executor = LocalExecutor(Recipe.of("toy_workers:Shortly", place=str(place)))
+    results = executor.run([shard_of("s", ["a"], [["later0", "i1"], ["i2"]])])
+    assert [row.image_id for row in next(results).rows] == ["i1"]
+    monkeypatch.setattr("harness.foreign.interrupts.closing", lambda: True)
+    assert rows_of(results) == [] and place.read_text() == "opened\n"

@@ -98,3 +98,19 @@ def test_stall_seconds_hold_from_the_second_batch_on() -> None:
     collect(pool, [shard_of("s", ["r"], images_of(4, 1))], stall_seconds=5.0, on_event=events.append)
     stalls = [event["reason"] for event in events if event.get("kind") == "stalled"]
     assert stalls[0] == "it said nothing for 5 s"
+
+
+def test_what_every_worker_is_at_is_told_when_it_begins() -> None:
+    """By the lease that it is given, then by each batch that it has done."""
+    pool, at = FakePool(9, 3), dict[int, tuple[str, int] | None]()
+
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] == "lease":
+            assert at.get(event["worker"]) is None, "it has not ended what it was at"
+            at[event["worker"]] = event["shard"], event["following"]
+
+    shards = [shard_of(f"s{k}", ["r"], [[f"s{k}b{b}"] for b in range(4)]) for k in range(9)]
+    for done in Scheduler(pool, clock=pool.clock, on_event=tell).run(shards):
+        assert done.worker is not None and at[done.worker] == (done.shard_id, done.index)
+        at[done.worker] = None if done.following is None else (done.shard_id, done.following)
+    assert at == {1: None, 2: None, 3: None}

@@ -13,7 +13,7 @@ from toy_chain import CHAIN, door, met, start
 
 from harness import status
 from harness.pulse import Pulse
-from results.folder import lock
+from results.folder import artefacts, lock
 from results.folder.course import course_of
 from results.folder.store import Store
 
@@ -131,6 +131,42 @@ def test_workers_are_told_with_their_card_what_they_did_last_and_their_memory_an
     shown = told(store.folder, capsys)
     assert "worker 1: process 7 on one, GPU 3 (H100); last did batch 2 of s, 3.0 GiB at most" in shown
     assert "5 failed on one" in shown and "1 failed on two" in shown
+
+
+def test_workers_are_told_with_the_batch_that_they_are_at_and_since_when(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One is at its first batch, one went on to the next, one is done with its lease, one died."""
+    store, since = Store.open(tmp_path / "runs"), (datetime.now(UTC) - timedelta(seconds=90)).isoformat()
+    store.event({"event": "sweep", "images": 40, "by": lock.myself()})
+    for number in (1, 2, 3, 4):
+        store.event({"event": "worker_ready", "worker": number, "host": "one", "pid": number})
+        store.event({"event": "lease", "worker": number, "shard": f"s{number}", "following": 4, "since": since})
+    did = {"event": "batch", "batch": 4, "done": 5, "failed": 0, "errors": []}
+    store.event({**did, "worker": 2, "shard": "s2", "following": 5, "since": since})
+    store.event({**did, "worker": 3, "shard": "s3"})
+    store.event({"event": "worker_lost", "worker": 4, "kind": "oom", "reason": "too much"})
+    known = told(store.folder, capsys, "--json")
+    doing = {one["worker"]: one["doing"] for one in known["workers"]}
+    assert doing[1] == {"shard": "s1", "batch": 4, "since": since}
+    assert doing[2] == {"shard": "s2", "batch": 5, "since": since}
+    assert doing[3] == {} == doing[4]
+    shown = told(store.folder, capsys)
+    assert "worker 1: process 1 on one; at batch 4 of s1 for 0:01:3" in shown and "; at batch 5 of s2 for" in shown
+    assert "worker 3: process 3 on one; last did batch 4 of s3" in shown
+    store.event({"event": "end", "exit": 130})
+    assert "at batch" not in told(store.folder, capsys)
+
+
+def test_a_fit_at_work_is_told_with_its_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store.open(tmp_path / "runs")
+    store.event({"event": "sweep", "images": 40, "by": lock.myself()})
+    store.event({"event": "fit begun", "artefact": "x", "method": "Plus"})
+    folder = artefacts.artefact_path(store.folder, "x")
+    folder.mkdir(parents=True)
+    (folder / "curve.jsonl").write_text('{"step": 3, "steps": 9, "loss": 0.25}\n')
+    assert "fit Plus: at work, step 3 of 9, loss 0.250" in told(store.folder, capsys)
+    assert told(store.folder, capsys, "--json")["fits"]["x"]["curve"] == "step 3 of 9, loss 0.250"
 
 
 def test_a_folder_without_a_sweep_has_its_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
