@@ -19,9 +19,13 @@ import pytest
 import two_raylets
 from seeds import of_run, seed_of
 
+from harness.foreign import foundations
 from harness.work import arithmetic
 
 arithmetic.prepare_environment(threads=1)  # tests share the cores; and what is computed here has a worker's bits
+
+# Hundreds of files of tests are no plug-ins, whose variables would be looked at after every call of one.
+foundations.NOBODYS.add("tests")
 
 # Where a toy learner is to stop, see toy_learners.interrupt: known to all processes that this one starts.
 os.environ["TOY_INTERRUPT"] = str(Path(tempfile.gettempdir()) / f"wish-{os.getpid()}")

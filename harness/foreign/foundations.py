@@ -23,7 +23,8 @@ PICTURES = ("PIL.Image", "PIL.ImageFile")  # watched before any of ours names th
 OURS = ("harness", "methods", "benchmarks")
 _SITES = ("site-packages", "dist-packages")
 _PYTHON = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
-_MAIN = ("__main__", "__mp_main__", "results")
+# besides ours, packages that are no plug-ins'; whoever runs plug-ins in a process of other code may add to them
+NOBODYS = {"__main__", "__mp_main__", "results"}
 
 
 class Foundations:
@@ -64,7 +65,7 @@ def strangers(tops: Collection[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, module in list(sys.modules.items()):
         top = name.partition(".")[0]
-        if type(module) is not ModuleType or top in (*OURS, *_MAIN) or (top not in tops and _of_a_library(module)):
+        if type(module) is not ModuleType or top in (*OURS, *NOBODYS) or (top not in tops and _of_a_library(module)):
             continue
         classes = _with_inner(one for one in list(vars(module).values()) if isinstance(one, type))
         classes = [one for one in classes if one.__module__ == name]
