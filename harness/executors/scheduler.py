@@ -178,6 +178,8 @@ class Scheduler:
         for number in list(self._idle):
             if self._lone in self._workers:
                 return
+            if self._better_elsewhere(number):
+                continue
             worker, at_work = self._workers[number], any(True for _ in self._leases())
             piece = self._work.take(worker.group, others_at_work=at_work)
             if piece is None and self._work.rests:
@@ -198,6 +200,13 @@ class Scheduler:
             self._tell({"event": "lease", "worker": number, "shard": piece.shard.shard_id, "following": first})
             del self._idle[number]
             self._lone = number if piece.alone else None
+
+    def _better_elsewhere(self, number: int) -> bool:
+        """Whether the piece that comes next and alone was lost on this worker's card, and another card is to be had."""
+        lone, place = self._work.lone, self._workers[number].place
+        if lone is None or place is None or place.card not in lone.lost_on:
+            return False
+        return any(other is not None and other.card not in lone.lost_on for other in self._places().values())
 
     def _places(self) -> dict[int, Whereabouts | None]:
         """Where the workers are that may do something; None of those that are starting."""
@@ -396,7 +405,8 @@ class Scheduler:
         if lease and lease.piece.failed and loss.kind in BLAMELESS:
             self._second.put(lease.piece.with_batches(list(lease.pending.values())), lease.piece.failed)
         elif lease:
-            for done in self._work.lost(lease.piece, list(lease.pending.values()), loss.kind, nothing_else=not others):
+            pending, card = list(lease.pending.values()), Whereabouts.of(worker.about).card
+            for done in self._work.lost(lease.piece, pending, loss.kind, nothing_else=not others, card=card):
                 self._barren = 0
                 yield done
         for run in sorted(self._work.stopped - self._stopped):

@@ -34,7 +34,8 @@ class Piece:
     group: the runs of the shard it was cut from, by which a worker keeps its networks. suspect: its only batch was at
     work when a worker was lost. alone: to be tried with nothing else at work. tries: its losses with nothing else at
     work; losses: those of this very piece that say nothing about it. rests_until: when it may be tried, by the clock.
-    failed: where it failed before, for a reason of that machine.
+    failed: where it failed before, for a reason of that machine. lost_on: the cards on which it, or what it was cut
+    from, was lost.
     """
 
     shard: Shard
@@ -45,6 +46,7 @@ class Piece:
     losses: int = 0
     rests_until: float = float("-inf")
     failed: Failed | None = None
+    lost_on: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def single(self) -> bool:
@@ -102,6 +104,11 @@ class Suspects:
         """Whether all that waits is not to be tried yet."""
         now = self._clock()
         return not (self._waiting or self._suspected) and all(piece.rests_until > now for piece in self._alone)
+
+    @property
+    def lone(self) -> Piece | None:
+        """The piece that comes next, if it is to be tried with nothing else at work and has rested."""
+        return self._rested()
 
     def take(self, group: tuple[str, ...], others_at_work: bool) -> Piece | None:
         """The next piece for a worker whose last piece was of `group`; None while a lone piece rests or waits.
@@ -165,7 +172,9 @@ class Suspects:
         runs = done.rows.runs
         self._done.update(dict(zip(runs, np.bincount(done.rows.run, minlength=len(runs)).tolist(), strict=True)))
 
-    def lost(self, piece: Piece, pending: Sequence[Batch], kind: str, nothing_else: bool) -> Iterator[BatchDone]:
+    def lost(
+        self, piece: Piece, pending: Sequence[Batch], kind: str, nothing_else: bool, card: tuple[str, str] = ("", "")
+    ) -> Iterator[BatchDone]:
         """A worker was lost with these batches of `piece` undone; yields the rows of what is given up for it."""
         if not pending:
             return
@@ -173,10 +182,13 @@ class Suspects:
         if kind in BLAMELESS and piece.losses < BLAMELESS_LOSSES:
             yield from self.put([replace(piece, losses=piece.losses + 1)])
             return
-        (first, *rest) = pending
+        (first, *rest), lost_on = pending, piece.lost_on | {card}
         if not piece.suspect:
-            yield from self.put([replace(piece.with_batches([first]), suspect=True), piece.with_batches(rest)])
-        elif len(piece.shard.runs) > 1:
+            suspect = replace(piece.with_batches([first]), suspect=True, lost_on=lost_on)
+            yield from self.put([suspect, piece.with_batches(rest)])
+            return
+        piece = replace(piece, lost_on=lost_on)
+        if len(piece.shard.runs) > 1:
             yield from self.put(piece.by_run())
         elif len(first.image_ids) > 1:
             yield from self.put(piece.by_image())
