@@ -225,15 +225,21 @@ class Functions:
         return found
 
     def traces(self) -> list[Trace]:
-        """What was replaced, added to a class, or taken away."""
+        """What was replaced, added to a class, or taken away. Where that is nothing, what differs is taken for right: a
+        class that noted something at its first use, say, which else would cost a walk over everything every time."""
         if self._glance.same():
             return []
-        found = [trace for name, one in list(self._known.items()) if not one.same() for trace in one.traces(name)]
-        return found + [
+        different = [(name, one) for name, one in list(self._known.items()) if not one.same()]
+        found = [trace for name, one in different for trace in one.traces(name)]
+        found += [
             Trace(f"sys.modules[{name!r}] replaced", partial(_load, name, one.place),
                   partial(_load, name, sys.modules.get(name)))
             for name, one in list(self._known.items()) if one.stays and _moved(name, one.place)
         ]  # fmt: skip
+        if not found:
+            self._known |= {name: _Known.of(one.place, one.whose) for name, one in different}
+            self._glance = _Glance().and_also(self._known)
+        return found
 
 
 def _whose(name: str) -> Whose:

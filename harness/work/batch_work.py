@@ -31,7 +31,7 @@ from harness.contracts import (
     Vocabulary,
 )
 from harness.foreign.calls import Guard, LeftTrace, alone, left_trace
-from harness.foreign.lending import Lent, LentBatch, LentFeatures, LentValue
+from harness.foreign.lending import Lent, LentBatch, LentFeatures, LentImage, LentValue
 from harness.protocol.decision import bare
 from harness.protocol.offering import segmented, segments_together
 from harness.recipes.code_stamp import strange
@@ -142,8 +142,13 @@ class BatchWork:
         if foreign:
             ask = partial(_bare, ask)
         everywhere = slots if foreign else ()  # one may keep an earlier image, and write to it now
-        images = [one for other in everywhere for one in other.lent] or slot.shown(view)
+        images = self._closely([one for other in everywhere for one in other.lent] or slot.shown(view))
         return partial(self._guard.call, run.method.use, words, ask, (*images, names, *lent), within=foreign)
+
+    def _closely(self, images: Sequence[LentImage]) -> Sequence[LentImage]:
+        """The images that are compared after a call: all of a batch are compared when it is done, and only a batch that
+        is done again asks who writes to them."""
+        return images if self._guard.careful else ()
 
     def _segment(self, run: Run, method: Method, view: int) -> None:
         whole = getattr(type(method), "whole_image", False) is True
@@ -157,7 +162,8 @@ class BatchWork:
             if whole:
                 judge.expect_whole()
             verb = partial(segmented, method, shown.image, slot.image_id or "")
-            judge.hear(self._ask(run, place, view, verb, (shown,) if whole else ()), 0.0, self._later)
+            lent = self._closely((shown,) if whole else ())
+            judge.hear(self._ask(run, place, view, verb, lent), 0.0, self._later)
 
     def _segment_together(self, run: Run, method: BatchMethod, view: int) -> None:
         """Ask about all places at once; where that fails, about each alone, in the same shape, which is of no use where
@@ -182,7 +188,8 @@ class BatchWork:
         """What a method answers about some places, all others blank."""
         queries = filled({place: slot.queries[view] for place, slot in seen.items()}, self._places, self._blank)
         names, foreign = LentValue([query.vocabulary for query in queries], "vocabulary"), strange(run.method)
-        lent = [one for slot in (self._slots[run.run_id] if foreign else seen.values()) for one in slot.lent]
+        shown = [one for slot in (self._slots[run.run_id] if foreign else seen.values()) for one in slot.lent]
+        lent = self._closely(shown)
         ask = partial(segmented_together, method, [query.image for query in queries], names.value, foreign)
         words = run.run_id, str(view)
         found = self._guard.call(run.method.use, words, ask, (*lent, names), within=foreign)
@@ -239,7 +246,7 @@ class BatchWork:
         recipe, wanted, places = call.backbone, call.wanted, len(call.shown)
         queries = call.queries(view, self._places, self._blank)
         self.encodings += places * len({request.encoding for request in wanted})
-        images = call.lent(view)
+        images = self._closely(call.lent(view))
         shown, asked = LentValue(queries, "query"), LentValue(wanted, "pass")
         lent: tuple[Lent, ...] = (*images, shown, asked)
         ask = partial(self._guard.call, recipe.use, (repr(recipe), str(view)), lent=lent)

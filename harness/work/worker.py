@@ -78,7 +78,7 @@ class ShardWorker:
             started, traces = time.perf_counter(), reading.elsewhere.traces
             guard.settle()
             work = self._work(guard, shard, methods, places, different, which, None if guard.careful else later)
-            if self._disturbed(guard):
+            if self._disturbed(guard, places):
                 guard, methods = self._careful(guard, shard, methods)
                 work = self._work(guard, shard, methods, places, different, which, None)
             guard.leave()
@@ -151,11 +151,13 @@ class ShardWorker:
             later=later, boundaries=shard.boundaries,
         )  # fmt: skip
 
-    def _disturbed(self, guard: Guard) -> bool:
-        """Whether a batch has to be done again: somebody left what is dear to look at, and it is not known who."""
+    def _disturbed(self, guard: Guard, places: Sequence[Place]) -> bool:
+        """Whether a batch has to be done again: somebody left what is dear to look at, or wrote to an image that was
+        lent, and it is not known who."""
         replaced = guard.rare_traces()
+        written = [] if guard.careful else [one for slot, *_ in places for one in slot.lent if one.written()]
         self._changed = [] if guard.careful or guard.shared is None else guard.shared.changed()
-        return bool(replaced or self._changed) and not guard.careful
+        return bool(replaced or written or self._changed) and not guard.careful
 
     def _careful(self, guard: Guard, shard: Shard, methods: Runs) -> tuple[Guard, Runs]:
         """Look at everything after every call from now on, and undo it then. What was changed is opened anew."""

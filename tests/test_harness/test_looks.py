@@ -205,6 +205,14 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Any:
     return SimpleNamespace(module=module, functions=functions)
 
 
+def test_what_a_class_fills_in_at_first_use_is_walked_over_once_and_no_more(theirs: Any) -> None:
+    theirs.module.Boxes.loaded = [1]
+    assert theirs.functions.traces() == []
+    assert theirs.functions._glance.same(), "every batch from here on would look at all functions one by one"
+    theirs.module.Boxes.load = print
+    assert [trace.clause for trace in theirs.functions.traces()] == ["their_module.Boxes.load replaced"]
+
+
 THEY_LEAVE: dict[str, tuple[Callable[[Any], object], str]] = {
     "method": (lambda one: setattr(one.Boxes, "load", lambda self: 1), "Boxes.load replaced"),
     "taken away": (lambda one: delattr(one.Boxes, "load"), "Boxes.load replaced"),
