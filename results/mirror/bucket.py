@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from harness.errors import StoreError
 
 SCHEMES = ("s3", "gs", "az")
-_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")  # an own server may speak plain HTTP
+# An own server may speak plain HTTP.
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "GOOGLE_BASE_URL")
 _ANSWER, _CONNECTION = timedelta(seconds=30), timedelta(seconds=5)
 _RETRIES = {"max_retries": 2, "retry_timeout": _ANSWER}
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -28,7 +29,8 @@ class OutOfReach(StoreError):
 
 
 class Lying(NamedTuple):
-    """An object. tag: changes with its content. changed: when, by the server's clock."""
+    """An object. tag: changes with its content; that of a list may differ from that of a look. changed: when, by the
+    server's clock."""
 
     size: int
     tag: str
@@ -66,7 +68,7 @@ class Bucket:
             with self._in_words(may_be_absent=True):
                 answer = self._store.get(path)
                 meta = answer.meta
-                return bytes(answer.bytes()), Lying(meta["size"], meta["e_tag"] or "", meta["last_modified"])
+                return bytes(answer.bytes()), Lying(meta["size"], self._tag(meta), meta["last_modified"])
         except FileNotFoundError:
             return None
 
@@ -86,7 +88,7 @@ class Bucket:
 
     def put_if(self, path: str, content: bytes, tag: str) -> str | None:
         """Write an object in place of the one with this tag; the new tag, or None where it is another one by now."""
-        return self._put_as(path, content, {"e_tag": tag})
+        return self._put_as(path, content, {self._kind: tag})
 
     def delete(self, paths: Sequence[str]) -> None:
         """Take objects away; one that is not there is no fault."""
@@ -99,9 +101,17 @@ class Bucket:
 
         with self._in_words():
             try:
-                return str(self._store.put(path, content, mode=mode, use_multipart=False)["e_tag"])
+                return self._tag(self._store.put(path, content, mode=mode, use_multipart=False))
             except (faults.AlreadyExistsError, faults.PreconditionError):
                 return None
+
+    @property
+    def _kind(self) -> str:
+        """What tells this provider that an object is as it was seen."""
+        return "version" if self.url.startswith("gs://") else "e_tag"
+
+    def _tag(self, said: Any) -> str:
+        return str(said[self._kind] or "")
 
     @contextmanager
     def _in_words(self, may_be_absent: bool = False) -> Iterator[None]:

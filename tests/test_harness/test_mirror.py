@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from harness import status
 from results import explain, leaderboard, merge
 from results.folder import lock
 from results.folder.store import Store
-from results.mirror import copying, layout, lease
+from results.mirror import bucket, copying, layout, lease
 
 pytest.importorskip("obstore")
 
@@ -253,3 +255,36 @@ def test_the_pieces_of_a_log_make_it_up_without_a_gap(seed: int) -> None:
     sizes.append((f"events/{0:015d}-{'1' * 32}.jsonl", 9))
     assert [(one.start, one.size) for one in layout.pieces("events.jsonl", sizes)] == [(0, 9), (9, 5)]
     assert not layout.pieces("origins/events.jsonl", sizes)
+
+
+class Google(BaseHTTPRequestHandler):
+    """As much of Google's interface as writes one object; notes the generation that each write asks for."""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append(wanted := self.headers.get("x-goog-if-generation-match"))  # type: ignore[attr-defined]
+        self.send_response(200 if wanted in ("0", "17") else 412)
+        self.send_header("x-goog-generation", "17")
+        self.send_header("ETag", '"not the generation"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+def test_at_google_an_object_is_known_by_its_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library asks for it where an object is written as it was seen: a lock there is renewed, and followed."""
+    account = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Google) as server:
+        server.asked = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "account.json"))
+        monkeypatch.setenv("GOOGLE_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        there = bucket.Bucket("gs://lab/run")
+        assert there.put_new("LOCK", b"1") == "17" == there.put_if("LOCK", b"2", "17")
+        assert there.put_if("LOCK", b"3", "16") is None
+        server.shutdown()
+        assert server.asked == ["0", "17", "16"]  # type: ignore[attr-defined]
