@@ -111,7 +111,7 @@ class Desk:
         return False
 
     def _keep(self, done: BatchDone, planned: Mapping[str, PlannedRun]) -> Rows:
-        wanted = self._with_artefacts(_missed(done.rows, planned), planned)
+        wanted = self._with_artefacts(_missed(done.rows, planned), planned).computed_on(done.card)
         errors = {wanted.key(number)[0]: error for number, error in wanted.errors.items() if error}
         self.fits.errors.update(errors)
         first = planned[done.rows.runs[0]]
@@ -123,6 +123,7 @@ class Desk:
         said = sorted({error for error in wanted.errors.values() if error})
         failed = len(wanted) - int(wanted.ok.sum())
         by = {} if done.worker is None else {"worker": done.worker, "host": done.host, "memory": done.memory}
+        by |= {"card": done.card} if done.card else {}
         by |= {} if done.following is None else {"following": done.following, "since": events.now()}
         self.writer.append(rows, {**kept, **spent, **by, "done": len(wanted), "failed": failed, "errors": said})
         return counted

@@ -130,7 +130,7 @@ def _of_workers(workers: Sequence[dict[str, Any]], over: bool) -> Iterator[str]:
     living = [one for one in workers if not one["lost"]]
     for one in living:
         card = f" ({one['card']})" if one.get("card") else ""
-        gpu = f", GPU {one['gpu']}{card}" if one.get("gpu") else ""
+        gpu = f", GPU {one['gpu']}{card}" if one.get("gpu") else card
         at = f"; last did batch {one['batch']} of {one['shard']}" if "batch" in one else ""
         if doing := one["doing"]:
             at = f"; {'was ' * over}at batch {doing['batch']} of {doing['shard']}{'' if over else _since(doing)}"

@@ -15,6 +15,7 @@ COLUMNS: Mapping[str, np.dtype[Any]] = {
     name: np.dtype(kind)
     for name, kind in (
         ("seconds", np.float64), ("lengths", np.int64), ("run", np.int32), ("image", np.int32), ("sample", np.int32),
+        ("card", np.int32),
         ("pixels", np.uint32), ("true", np.uint16), ("predicted", np.uint16), ("ok", np.bool_),
     )
 }  # fmt: skip
@@ -35,6 +36,8 @@ class Row:
     None where there was nothing to decode, and in rows of former versions.
     artefact: the digest of what its method had learned (harness.contracts.artefact.digest_of_all); None where that is
     nothing, and in rows of former versions.
+    card: the kind of card, or of CPU, that computed it, in no id; None where nobody said so, and in rows of former
+    versions.
     elsewhere: it failed for a reason of the machine, so that another one may do it; such a word is not stored.
     """
 
@@ -51,6 +54,7 @@ class Row:
     boundaries: NDArray[np.int64] | None = None
     sample: str | None = None
     artefact: str | None = None
+    card: str | None = None
     elsewhere: bool = False
 
 
@@ -58,18 +62,20 @@ class Row:
 class Rows(Sequence[Row]):
     """Rows as columns, made where they are computed; read one by one they are Row again.
 
-    runs, images, samples: every text once; run, image, sample: by row, its place there (sample: -1 for None). ok: by
-    row, whether its status is ok. lengths: by row, how many overlaps it has; true, predicted, pixels: those of all rows
-    end to end. errors, label_maps, gathered, boundaries, artefacts, elsewhere: by the number of a row, where it has
-    one.
+    runs, images, samples, cards: every text once; run, image, sample, card: by row, its place there (of the last two -1
+    for None). ok: by row, whether its status is ok. lengths: by row, how many overlaps it has; true, predicted, pixels:
+    those of all rows end to end. errors, label_maps, gathered, boundaries, artefacts, elsewhere: by the number of a
+    row, where it has one.
     """
 
     runs: tuple[str, ...]
     images: tuple[str, ...]
     samples: tuple[str, ...]
+    cards: tuple[str, ...]
     run: NDArray[np.int32]
     image: NDArray[np.int32]
     sample: NDArray[np.int32]
+    card: NDArray[np.int32]
     ok: NDArray[np.bool_]
     seconds: NDArray[np.float64]
     lengths: NDArray[np.int64]
@@ -93,14 +99,17 @@ class Rows(Sequence[Row]):
         texts = {
             "run": _Texts(row.run_id for row in rows), "image": _Texts(row.image_id for row in rows),
             "sample": _Texts(row.sample for row in rows if row.sample is not None),
+            "card": _Texts(row.card for row in rows if row.card is not None),
         }  # fmt: skip
         return cls(
             runs=texts["run"].texts,
             images=texts["image"].texts,
             samples=texts["sample"].texts,
+            cards=texts["card"].texts,
             run=texts["run"].places(row.run_id for row in rows),
             image=texts["image"].places(row.image_id for row in rows),
             sample=texts["sample"].places(row.sample for row in rows),
+            card=texts["card"].places(row.card for row in rows),
             ok=np.array([row.status == "ok" for row in rows], np.bool_),
             seconds=np.array([row.seconds for row in rows], np.float64),
             lengths=np.array([len(row.pixels) for row in rows], np.int64),
@@ -167,6 +176,10 @@ class Rows(Sequence[Row]):
         """The same rows without files."""
         return replace(self, label_maps={}, gathered={}) if self.label_maps or self.gathered else self
 
+    def computed_on(self, card: str) -> Rows:
+        """The same rows, which say that this kind of card computed them; an empty text says nothing."""
+        return replace(self, cards=(card,), card=np.zeros(len(self), np.int32)) if card else self
+
     def key(self, number: int) -> tuple[str, str]:
         """Run and image of a row."""
         return self.runs[self.run[number]], self.images[self.image[number]]
@@ -192,6 +205,7 @@ class Rows(Sequence[Row]):
 
     def _row(self, number: int, start: int) -> Row:
         part, place = slice(start, start + int(self.lengths[number])), int(self.sample[number])
+        card = int(self.card[number])
         return Row(
             self.runs[self.run[number]], self.images[self.image[number]], STATUSES[0 if self.ok[number] else 1],
             float(self.seconds[number]), self.errors.get(number), self.true[part].astype(np.int64),
@@ -199,13 +213,14 @@ class Rows(Sequence[Row]):
             label_map=self.label_maps.get(number), gathered=self.gathered.get(number),
             boundaries=self.boundaries.get(number),
             sample=self.samples[place] if place >= 0 else None, artefact=self.artefacts.get(number),
+            card=self.cards[card] if card >= 0 else None,
             elsewhere=number in self.elsewhere,
         )  # fmt: skip
 
 
-_TEXTS = {"runs": "run", "images": "image", "samples": "sample"}
+_TEXTS = {"runs": "run", "images": "image", "samples": "sample", "cards": "card"}
 _SPARSE = ("errors", "label_maps", "gathered", "boundaries", "artefacts", "elsewhere")
-_BY_ROW = ("run", "image", "sample", "ok", "seconds", "lengths")
+_BY_ROW = ("run", "image", "sample", "card", "ok", "seconds", "lengths")
 
 
 class _Texts:

@@ -150,7 +150,7 @@ class BatchDone:
 
     notices: what people should know at once, a sentence each, such as that a model cannot be had. worker, host: who did
     it, where there are several. following: the index of the batch that it is at since. memory: bytes that its process
-    has held at most, where it says so.
+    has held at most, where it says so. card: the kind of card, or of CPU, that did it; empty where nobody says so.
     """
 
     shard_id: str
@@ -166,3 +166,4 @@ class BatchDone:
     host: str = ""
     memory: int = 0
     following: int | None = None
+    card: str = ""

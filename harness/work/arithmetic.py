@@ -3,15 +3,22 @@
 By default they do: oneDNN cuts convolutions, and MKL matrix products, differently for one thread and for two, and
 scores differ by about 1e-6; sooner or later a pixel flips. MKL promises equal bits when told so before its first use
 (conditional numerical reproducibility, strict); oneDNN does not, so torch's own convolutions take its place, which cost
-the same.
+the same. What they do depend on is the card, or the CPU: its kind is told too, and stands in every row and in no id.
 """
 
 from __future__ import annotations
 
 import os
+import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+
+from harness.errors import bounded
+
+_LONGEST = 100  # letters of a kind of card
 
 
 def prepare_environment(threads: int | None) -> None:
@@ -43,8 +50,30 @@ def as_in_a_worker() -> Iterator[None]:
         torch.backends.mkldnn.set_flags(*before)  # type: ignore[no-untyped-call]
 
 
+@cache
+def kind_of_card() -> str:
+    """As its maker calls it: `NVIDIA H100 80GB HBM3`, or `Intel(R) Xeon(R) Gold 6130 CPU @ 2.10GHz`.
+
+    Empty where it does not say.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        try:
+            return bounded(torch.cuda.get_device_name(torch.cuda.current_device()), _LONGEST)
+        except (RuntimeError, AssertionError):  # a broken one has no name, and is told of by what fails on it
+            return ""
+    found = re.search(r"^model name\s*:\s*(.+)$", _of_cpus(), re.MULTILINE)
+    return bounded(found[1] if found else platform.processor() or platform.machine(), _LONGEST)
+
+
 def _has_avx512() -> bool:
+    return "avx512f" in _of_cpus()
+
+
+def _of_cpus() -> str:
+    """What the system says of them; empty where it says nothing."""
     try:
-        return "avx512f" in Path("/proc/cpuinfo").read_text("utf-8")
+        return Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:
-        return False
+        return ""

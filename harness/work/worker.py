@@ -95,7 +95,8 @@ class ShardWorker:
         seen = [place[0] for place in places]
         kept = tuple([picture(slot.sample) for slot in seen if slot.sample and slot.image_id in shard.keep])
         origins = tuple([slot.origin for slot in seen if slot.origin])
-        return BatchDone(shard.shard_id, batch.index, rows, work.encodings, work.passes, seconds, kept, origins)
+        spent = (work.encodings, work.passes, seconds)
+        return BatchDone(shard.shard_id, batch.index, rows, *spent, kept, origins, card=arithmetic.kind_of_card())
 
     def _opened(self, shard: Shard) -> tuple[Guard, Runs, list[tuple[Run, str]]]:
         """The runs with their methods, all that they need opened; and those that lack something, with the reason."""

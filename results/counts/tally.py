@@ -21,7 +21,7 @@ class Tally:
     """Integer sums over rows, and each image's own score.
 
     confusions: run_id, true, predicted, pixels, summed over images. images: run_id, image_id, status, seconds,
-    sample, image_miou (null where undefined), one line a row.
+    sample, artefact, card, image_miou (null where undefined), one line a row.
     """
 
     confusions: pl.DataFrame
@@ -46,7 +46,7 @@ def tally(chunks: Iterable[pl.DataFrame], background: Collection[str] = ()) -> T
 _EMPTY_CONFUSION = pl.DataFrame(
     schema={"run_id": pl.String, "true": pl.UInt16, "predicted": pl.UInt16, "pixels": pl.Int64}
 )
-_OF_IMAGES = ("run_id", "image_id", "status", "seconds", "sample", "artefact")
+_OF_IMAGES = ("run_id", "image_id", "status", "seconds", "sample", "artefact", "card")
 _EMPTY_IMAGES = pl.DataFrame(
     schema={**dict.fromkeys(_OF_IMAGES, pl.String()), "seconds": pl.Float64(), "image_miou": pl.Float64()}
 )

@@ -16,8 +16,8 @@ FITS = {"fit begun": "at work", "fit": "done", "fit failed": "failed"}  # no ima
 class WorkerCourse:
     """One worker of a sweep. lost: why it is no more, if it was lost. about: host, pid, node, GPU, card.
 
-    did: what it has done last: `shard`, `batch`, and the bytes of memory that it has held at most. doing: what it is
-    at: `shard`, `batch`, and `since` when; empty where it is at nothing, or nobody said so.
+    did: what it has done last: `shard`, `batch`, the bytes of memory that it has held at most, and its card. doing:
+    what it is at: `shard`, `batch`, and `since` when; empty where it is at nothing, or nobody said so.
     """
 
     number: int
@@ -116,7 +116,7 @@ class SweepCourse:
         self.failed += failed
         self.failures.update({str(event.get("host") or self.by.get("host", "")): failed} if failed else {})
         if (worker := self.workers.get(int(event.get("worker") or 0))) is not None:
-            worker.did = {name: event[name] for name in ("shard", "batch", "memory") if name in event}
+            worker.did = {name: event[name] for name in ("shard", "batch", "memory", "card") if name in event}
             self._begun(event)
         self.errors.update(str(error) for error in event.get("errors", ()))
         if self._pace and self._pace[-1][0] == at:  # told in one breath

@@ -30,9 +30,10 @@ SCHEMA: dict[str, pl.DataType] = {
     "sample": pl.String(),
     **BOUNDARY_SCHEMA,
     "artefact": pl.String(),
+    "card": pl.String(),
 }
 _DIGESTED = ("sample", "artefact")
-LATER = (*_DIGESTED, *BOUNDARIES)  # columns that parts of former versions lack: null
+LATER = (*_DIGESTED, *BOUNDARIES, "card")  # columns that parts of former versions lack: null
 # The limits of what a row may hold; SCHEMA's types hold them.
 # A truth of 65535, of which no class is true, is in rows under `void_counts`.
 LAST_TRUE, LAST_PREDICTED = WIDE_IGNORED, WIDE_IGNORED
@@ -90,9 +91,14 @@ def _is_whole(rows: Rows) -> bool:
     """Whether columns are of the types in which they are stored, of one length, and point to what is there."""
     if any((column := getattr(rows, name)).dtype != kind or column.ndim != 1 for name, kind in COLUMNS.items()):
         return False
-    by_row = {column.size for column in (rows.run, rows.image, rows.sample, rows.ok, rows.seconds, rows.lengths)}
+    by_row = {
+        column.size for column in (rows.run, rows.image, rows.sample, rows.card, rows.ok, rows.seconds, rows.lengths)
+    }
     overlaps = {rows.true.size, rows.predicted.size, rows.pixels.size, int(rows.lengths.sum())}
-    places = ((rows.run, len(rows.runs), 0), (rows.image, len(rows.images), 0), (rows.sample, len(rows.samples), -1))
+    places = (
+        (rows.run, len(rows.runs), 0), (rows.image, len(rows.images), 0), (rows.sample, len(rows.samples), -1),
+        (rows.card, len(rows.cards), -1),
+    )  # fmt: skip
     return (
         len(by_row) == len(overlaps) == 1
         and rows.lengths.min(initial=0) >= 0
@@ -229,7 +235,7 @@ def frame_of(checked_rows: Iterable[Row]) -> pl.DataFrame:
     """Checked rows as a frame of SCHEMA."""
     rows = Rows.of(checked_rows)
     texts = {name: pl.Series([*own, None], dtype=pl.String) for name, own in _texts(rows).items()}
-    places = {"run_id": rows.run, "image_id": rows.image, "status": rows.ok, "sample": rows.sample}
+    places = {"run_id": rows.run, "image_id": rows.image, "status": rows.ok, "sample": rows.sample, "card": rows.card}
     places |= {"error": _of_rows(rows.errors, len(rows)), "artefact": _of_rows(rows.artefacts, len(rows))}
     columns = {name: texts[name].gather(at % len(texts[name])) for name, at in places.items()}
     frame = pl.DataFrame({**columns, "seconds": rows.seconds}).hstack(boundary_lists(rows))
@@ -250,6 +256,7 @@ def _texts(rows: Rows) -> dict[str, Sequence[str]]:
     held = {"error": rows.errors, "artefact": rows.artefacts}
     return {
         "run_id": rows.runs, "image_id": rows.images, "status": STATUSES[::-1], "sample": rows.samples,
+        "card": rows.cards,
         **{name: tuple(dict.fromkeys(texts.values())) for name, texts in held.items()},
     }  # fmt: skip
 

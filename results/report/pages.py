@@ -15,7 +15,7 @@ from results.counts.significance import Comparison
 from results.folder.recipes import file_name_of
 from results.report import charts, settings
 from results.report.charts import Chart, run_label
-from results.tables import explain, formats, ledger, matrices, significance_words
+from results.tables import cards, explain, formats, ledger, matrices, significance_words
 from results.tables.again import grid_text
 from results.tables.evidence import Column, Evidence
 from results.tables.ledger import Published
@@ -39,7 +39,7 @@ def summary(evidence: Evidence) -> Values:
         "failed": sum(entry.failed for entry in entries),
         "missing": sum(entry.missing for entry in entries),
         "partial": evidence.board.partial,
-        "disputes": evidence.board.disputes,
+        "disputes": (*evidence.board.disputes, *evidence.board.cards),
     }
 
 
@@ -178,14 +178,21 @@ def speeds(evidence: Evidence) -> dict[str, float]:
 
 
 def cost(evidence: Evidence, speed: Mapping[str, float]) -> Values:
-    """Images a second by run, and the passes that sharing saved, sweep by sweep."""
+    """Images a second by run, which cards computed them, and the passes that sharing saved, sweep by sweep."""
     drawn = [chart for column in evidence.columns if (chart := charts.cost_chart(evidence, column, speed))]
     lines = [
         {"label": run_label(evidence, e.run_id), "benchmark": e.benchmark, "speed": speed.get(e.run_id), "miou": e.miou}
         for e in evidence.board.entries
     ]
     told = evidence.store.told()
-    return {"charts": drawn, "lines": lines, "sweeps": _sweeps(told.events), "damaged": len(told.damaged)}
+    kinds = cards.by_kind(evidence.images)
+    return {
+        "charts": drawn,
+        "lines": lines,
+        "cards": kinds,
+        "sweeps": _sweeps(told.events),
+        "damaged": len(told.damaged),
+    }
 
 
 def _sweeps(events: Sequence[Mapping[str, Any]]) -> list[Values]:

@@ -17,7 +17,7 @@ from results.folder import artefacts
 from results.folder.proof import read_json
 from results.folder.recipes import RunRecipe, recipe_path
 from results.folder.store import Store
-from results.tables import matrices, significance_words
+from results.tables import cards, matrices, significance_words
 from results.tables.evidence import Evidence
 from results.tables.leaderboard import Entry
 from results.tables.matrices import Matrix, TableCell
@@ -45,6 +45,7 @@ def receipt(evidence: Evidence, run_id: str, value: str = "miou") -> list[Sectio
                 *([f"a part: {entry.part}"] if entry.part else []),
             ],
         ),
+        ("Computed on", _cards(evidence, run_id)),
         ("Data", [_data(entry)]),
         ("Classes", _classes(evidence, run_id)),
         ("Protocol", _pairs(recipe.protocol)),
@@ -81,6 +82,13 @@ def _data(entry: Entry) -> str:
     verified = entry.images - entry.unverified
     disputed = f", {entry.disputed} were not the same for another run" if entry.disputed else ""
     return f"{verified} images with the digest of what was decoded, {entry.unverified} unverified{disputed}"
+
+
+def _cards(evidence: Evidence, run_id: str) -> list[str]:
+    """Which kinds of card, or CPU, computed its images."""
+    found = cards.by_kind(evidence.images.filter(run_id=run_id))
+    several = ["they may round differently"] if sum(kind != cards.UNKNOWN for kind, *_ in found) > 1 else []
+    return [*(f"{kind}: {rows} images" for kind, rows, _ in found), *several] or ["nothing yet"]
 
 
 def _classes(evidence: Evidence, run_id: str) -> list[str]:

@@ -22,6 +22,7 @@ from results.folder.agreement import agreeing
 from results.folder.durable import write_text
 from results.folder.recipes import RunRecipe
 from results.folder.store import Store
+from results.tables import cards
 from results.tables.board_csv import leaderboard_csv, matrix_csv, pairs_csv
 from results.tables.ranking import Entry, Leaderboard, order_of, percent, place_of, ranked
 from results.tables.spec import setting_in_words
@@ -60,7 +61,7 @@ def build_board(store: Store, partial: bool = False, everything: bool = False) -
     name, left_out = (table.name, table.left_out) if table else ("", ())
     return Leaderboard(
         name, ordered, tuple(recipes), partial, differing=differing, common=common, standings=standings,
-        disputes=data.sentences, left_out=left_out,
+        disputes=data.sentences, left_out=left_out, cards=cards.several_kinds(sums.images),
     )  # fmt: skip
 
 

@@ -79,7 +79,7 @@ class Leaderboard:
     run_ids: the runs as the grid lists them. differing: the fields in which their protocols differ; protocols share no
     column, in no ranked table. common: what they have in common, in words. standings: by benchmark and protocol.
     disputes: a sentence a benchmark whose images were not the same for all runs. left_out: what of the grid has no run
-    (see results.folder.store).
+    (see results.folder.store). cards: a sentence where cards of several kinds computed one run.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Leaderboard:
     standings: Mapping[Place, Standings] = field(default_factory=dict)
     disputes: tuple[str, ...] = ()
     left_out: tuple[Mapping[str, str], ...] = ()
+    cards: tuple[str, ...] = ()
 
     @property
     def absent(self) -> dict[str, str]:

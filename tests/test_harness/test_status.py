@@ -120,7 +120,7 @@ def test_workers_are_told_with_their_card_what_they_did_last_and_their_memory_an
     for number, host in ((1, "one"), (2, "two")):
         store.event({"event": "worker_ready", "worker": number, "host": host, "pid": 7, "gpu": "3", "card": "H100"})
     for batch, number, host, failed in ((0, 1, "one", 2), (1, 2, "two", 1), (2, 1, "one", 3)):
-        by = {"worker": number, "host": host, "memory": (batch + 1) * 2**30}
+        by = {"worker": number, "host": host, "memory": (batch + 1) * 2**30, "card": "NVIDIA H100 NVL"}
         errors = ["DataError: gone"] if host == "one" else ["torn"]
         did = {"event": "batch", "shard": "s", "batch": batch, "done": 5, "failed": failed, "errors": errors}
         store.event({**did, **by})
@@ -129,7 +129,7 @@ def test_workers_are_told_with_their_card_what_they_did_last_and_their_memory_an
     last = {one["worker"]: (one["batch"], one["memory"]) for one in known["workers"]}
     assert last == {1: (2, 3 * 2**30), 2: (1, 2**31)}
     shown = told(store.folder, capsys)
-    assert "worker 1: process 7 on one, GPU 3 (H100); last did batch 2 of s, 3.0 GiB at most" in shown
+    assert "worker 1: process 7 on one, GPU 3 (NVIDIA H100 NVL); last did batch 2 of s, 3.0 GiB at most" in shown
     assert "5 failed on one" in shown and "1 failed on two" in shown
 
 

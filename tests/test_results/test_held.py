@@ -35,6 +35,7 @@ def drawn(rng: np.random.Generator, count: int, images: int = 12) -> list[Row]:
             either = rng.integers(1, 2**32, codes.size)
             row = replace(row, boundaries=np.stack([codes * 7, rng.integers(0, either + 1), either], axis=1))
         row = replace(row, artefact=None if rng.random() < 0.5 else f"{rng.integers(2):032x}")
+        row = replace(row, card=(None, "H100", "A100")[rng.integers(3)])
         failed = Row(row.run_id, row.image_id, "failed", 0.5, f"broke on {image % 3}")
         rows.append(failed if rng.random() < 0.2 else row)
     return rows

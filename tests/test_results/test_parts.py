@@ -188,6 +188,7 @@ def frame_of_one(image_id: str) -> pl.DataFrame:
         "error": [None],
         "sample": [None],
         "artefact": [None],
+        "card": [None],
     }
     columns |= {name: [None] for name in BOUNDARIES}
     return pl.DataFrame({**columns, "true": [[1]], "predicted": [[1]], "pixels": [[9]]}, schema=SCHEMA)

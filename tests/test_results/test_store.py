@@ -55,6 +55,7 @@ def test_rows_come_back_in_canonical_order(tmp_path: Path) -> None:
     assert rows.row(2, named=True) == {
         "run_id": "b", "image_id": "2", "status": "ok", "seconds": 1.0, "error": None,
         "true": [1, 2], "predicted": [1, WIDE_IGNORED], "pixels": [7, 3], "sample": None, "artefact": None,
+        "card": None,
         **dict.fromkeys(BOUNDARIES),
     }  # fmt: skip
     assert rows.schema["pixels"] == pl.List(pl.UInt32)
@@ -289,9 +290,9 @@ OLD, NEW = "0" * 32, "f" * 32
 def test_rows_of_former_versions_are_read_and_a_row_that_names_its_data_stands(tmp_path: Path) -> None:
     store = filled(tmp_path, [ok("a", "0"), ok("a", "1")])
     (part,) = parts_of(store)
-    pl.read_parquet(part).drop("sample").write_parquet(part.with_name("01700000000000000000-0123abcd.parquet"))
+    pl.read_parquet(part).drop("sample", "card").write_parquet(part.with_name("01700000000000000000-0123abcd.parquet"))
     part.unlink()
-    assert store.rows()["sample"].to_list() == [None, None]
+    assert store.rows()["sample"].to_list() == [None, None] == store.rows()["card"].to_list()
     filled(tmp_path, [replace(ok("a", "0", seconds=9.0), sample=NEW)])
     assert store.rows().select("image_id", "seconds", "sample").rows() == [("0", 9.0, NEW), ("1", 1.0, None)]
 
