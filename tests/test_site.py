@@ -21,6 +21,7 @@ import yaml
 from in_process import as_it_was, call
 
 from harness import __main__ as command
+from harness import sweep_options
 from harness.grid import form_page
 from harness.grid import reading as grids
 
@@ -213,6 +214,42 @@ def test_commands_are_commands(block: Block) -> None:
                 continue
             parser, given = module.parser(), words[1:]
         parser.parse_args(given)
+
+
+OF_A_RAY_JOB = {
+    "entrypoint", "shutdownAfterJobFinishes", "backoffLimit", "runtimeEnvYAML", "rayClusterSpec", "submissionMode",
+    "ttlSecondsAfterFinished", "suspend", "activeDeadlineSeconds", "entrypointNumCpus", "entrypointNumGpus",
+}  # fmt: skip
+
+
+def test_the_ray_job_has_the_fields_of_one_and_its_entrypoint_is_a_command_of_ours() -> None:
+    """By what is known of KubeRay (version v1 of its interface), and by what Kubernetes asks of every pod."""
+    (block,) = [one for one in BLOCKS if one.page == "cluster.md" and "kind: RayJob" in one.text]
+    job = yaml.safe_load(block.text)
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    assert set(job) == {"apiVersion", "kind", "metadata", "spec"}
+    spec, cluster = job["spec"], job["spec"]["rayClusterSpec"]
+    assert set(spec) <= OF_A_RAY_JOB
+    assert set(cluster) <= {"headGroupSpec", "workerGroupSpecs", "rayVersion", "authOptions"}
+    python, unbuffered, module, name, *words = spec["entrypoint"].split()
+    assert [python, unbuffered, module, name] == ["python", "-u", "-m", "harness.sweep"]
+    options = sweep_options.parser().parse_args(words)
+    variables = yaml.safe_load(spec["runtimeEnvYAML"])["env_vars"]
+    assert options.address == "auto" and options.grace < int(variables["RAY_JOB_STOP_WAIT_TIME_S"])
+    head, (workers,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+    assert set(head) == {"rayStartParams", "template"} and head["rayStartParams"] == {"num-cpus": "0"}
+    assert set(workers) == {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+    assert workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
+    for pod in (head["template"]["spec"], workers["template"]["spec"]):
+        assert pod["terminationGracePeriodSeconds"] > int(variables["RAY_JOB_STOP_WAIT_TIME_S"])
+        held = {volume["name"]: volume for volume in pod["volumes"]}
+        (container,) = pod["containers"]
+        mounts = {mount["mountPath"]: held[mount["name"]] for mount in container["volumeMounts"]}
+        assert mounts["/dev/shm"]["emptyDir"] == {"medium": "Memory"} and "persistentVolumeClaim" in mounts["/shared"]
+    mounted = {mount["mountPath"] for mount in head["template"]["spec"]["containers"][0]["volumeMounts"]}
+    for path in (options.grid, options.results):
+        assert str(path.parent) in mounted, "the head, which runs the job, does not have it"
+    assert workers["template"]["spec"]["containers"][0]["resources"] == {"limits": {"nvidia.com/gpu": 1}}
 
 
 def ours(block: Block) -> Iterator[list[str]]:
