@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process more than cores, five at most: one of them often waits for Ray.
 PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(5, 1 + (os.cpu_count() or 1)))")
 
-.PHONY: venv demo test lint types models damages grids schedules versions pages site chromium clean
+.PHONY: venv demo test lint types models damages grids schedules slurm versions pages site chromium clean
 
 venv: .venv/installed
 
@@ -44,6 +44,12 @@ grids: venv
 # Thousands of schedules of dying workers in virtual time; the tests try a few hundred.
 schedules: venv
 	$(BIN)/python -m perf.schedules
+
+# The recipes of docs/slurm.md on Debian's Slurm over two pretended hosts; installs it where that is allowed.
+slurm: venv
+	@command -v slurmctld >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null; } || true
+	$(BIN)/python -m perf.slurm
 
 # Brings the versions of what lies between an image and its counts in step with the sources (docs/what_is_in_an_id.md).
 versions: venv
