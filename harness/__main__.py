@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -52,6 +53,7 @@ VERBS: Mapping[str, Verb] = {
     "completion": Verb("harness.__main__", "what makes a shell complete verbs and options: bash, zsh or tcsh"),
 }
 OWN = {"list", "completion"}  # verbs that are done here
+LEAST_WORDS = 50  # columns that words need to stand beside their names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,15 +127,19 @@ def _parser(name: str, verb: Verb) -> argparse.ArgumentParser:
 
 
 def _print(head: str, lines: Mapping[str, str]) -> None:
-    """Two columns; a name is never cut, words are wrapped."""
+    """Two columns, or words below their names where these leave them too little; a name is never cut."""
+    console = console_for_output()
+    if head:
+        console.print(f"{head}\n", markup=False)
+    if max(map(len, lines), default=0) + LEAST_WORDS > console.width:
+        for name, words in lines.items():
+            console.print(Text(name), Padding(Text(words), (0, 0, 0, 4)), soft_wrap=False)
+        return
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, overflow="ignore")
     table.add_column()
     for name, words in lines.items():
         table.add_row(Text(name), Text(words))
-    console = console_for_output()
-    if head:
-        console.print(f"{head}\n", markup=False)
     console.print(table, markup=False)
 
 

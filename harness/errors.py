@@ -79,8 +79,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The clause `; did you mean 'x'?` for the closest known word, or an empty string."""
     if len(str(word)) > LONGEST:
         return ""
-    close = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    words = {str(one).casefold(): str(one) for one in known}  # small letters or large ones are the least of all slips
+    close = get_close_matches(str(word).casefold(), words, n=1, cutoff=0.6)
+    return f"; did you mean {words[close[0]]!r}?" if close else ""
+
+
+def several(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`: what is counted, as it is said."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 LONGEST = 500  # characters of a foreign message that are kept

@@ -18,6 +18,7 @@ from PIL import Image as Pillow
 
 from harness.contracts import expanded
 from harness.errors import AddressError, SettingsError
+from results.command_line import CommandLine
 from results.door import door
 
 STARTERS = Path(__file__).with_name("starters")
@@ -34,12 +35,12 @@ _IMAGES = 3  # of the example of a data set
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
     kinds = "; ".join(f"{kind}: {words}" for kind, words in KINDS.items())
-    parser = argparse.ArgumentParser(
-        prog="python -m harness.starting",
+    parser = CommandLine(
+        prog="stableseg new",
         description="Write a plug-in that runs as it stands, its test, and a grid that runs it.",
         epilog=kinds,
     )
-    parser.add_argument("kind", choices=list(KINDS), metavar="KIND", help=f"one of {', '.join(KINDS)}")
+    parser.add_argument("kind", choices=list(KINDS), metavar="|".join(KINDS), help="what it is")
     parser.add_argument("name", metavar="NAME", help="of the file and of the class: my_method, or MyMethod")
     parser.add_argument("--into", type=expanded, default=Path(), metavar="DIR", help="the folder (default: this one)")
     return parser

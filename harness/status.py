@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from harness.contracts.paths import folder_or_url
 from harness.errors import StoreError
 from harness.foreign.calls import leave
 from harness.learning.fit_progress import curve_end
 from harness.planning.report import clock
+from results.command_line import CommandLine, results_folder
 from results.door import door
 from results.folder import artefacts, lock
 from results.folder.course import SweepCourse, course_of
@@ -161,11 +161,11 @@ def _of_errors(errors: dict[str, int]) -> Iterator[str]:
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(
-        prog="python -m harness.status",
+    parser = CommandLine(
+        prog="stableseg status",
         description="How the last sweep of a results folder stands: how far, how fast, time left, workers, failures.",
     )
-    parser.add_argument("folder", type=folder_or_url, metavar="DIR", help="a results folder, or the URL of its mirror")
+    results_folder(parser, url=True)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="as JSON")
     how.add_argument("--follow", action="store_true", help="until it ends")

@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from harness.contracts import expanded
 from harness.grid.form import MOST_WORKERS
 from harness.planning import shares
+from results.command_line import RESULTS, CommandLine
 from results.mirror import bucket
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(verb: str = "sweep") -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(
-        prog="python -m harness.sweep",
+    parser = CommandLine(
+        prog=f"stableseg {verb}",
         description="Run a grid of methods and benchmarks and rank them. What is stored already is not run again.",
         epilog="Exit codes: 0 all done; 2 the input is at fault; 3 failed or missing images; 130 interrupted.",
     )
     parser.add_argument("grid", type=expanded, help="the YAML file that says what to run")
     parser.add_argument(
-        "--results", type=expanded, default="runs", metavar="DIR", help="results folder (default: runs)"
+        "--results", type=expanded, default=RESULTS, metavar="DIR", help=f"results folder (default: {RESULTS})"
     )
     parser.add_argument(
         "--mirror",
@@ -61,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     """What was asked for; ends the process with a sentence where the words make no sense."""
-    known = parser()
+    known = parser("plan" if arguments and arguments[0] == "--plan" else "sweep")
     options = known.parse_args(arguments)
     options.shard = shares.Share.of(options.shard) if options.shard else None
     if options.json and not options.plan:

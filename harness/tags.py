@@ -31,13 +31,14 @@ from harness.protocol.rules import DEFAULT_TAGGER
 from harness.recipes import loading
 from harness.recipes.code_stamp import strange
 from harness.work import arithmetic
+from results.command_line import CommandLine
 
 T = TypeVar("T")
 
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(prog="python -m harness.tags", description=__doc__)
+    parser = CommandLine(prog="stableseg tags", description=main.__doc__)
     parser.add_argument("grid", type=Path)
     parser.add_argument("benchmark", help="a benchmark of the grid, by its name")
     parser.add_argument("--out", type=Path, required=True, metavar="TAGS.json", help="the file to write")
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 written, 2 the command makes no sense or an image has no tags."""
+    """Freeze in a file what a tagger sees in all images of a data set; 0 written, 2 with one sentence if it cannot."""
     options = parser().parse_args(arguments)
     try:
         loading.refuse_foreign_packages()

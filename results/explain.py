@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from harness.contracts import expanded
 from harness.contracts.paths import folder_or_url
 from harness.errors import HarnessError
+from results.command_line import RESULTS, CommandLine
 from results.door import door
 from results.folder.durable import write_text
 from results.folder.store import Store
@@ -30,9 +31,11 @@ def _of_another_grid(options: argparse.Namespace) -> bool:
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(prog="python -m results.explain", description=main.__doc__)
+    parser = CommandLine(prog="stableseg explain", description=main.__doc__)
     parser.add_argument("words", nargs="+", metavar="TABLE ROW COLUMN | RUN", help="a table's cell, or a run's id")
-    parser.add_argument("--results", type=folder_or_url, default="runs", metavar="DIR", help="or a URL (default: runs)")
+    parser.add_argument(
+        "--results", type=folder_or_url, default=RESULTS, metavar="DIR", help=f"or a URL (default: {RESULTS})"
+    )
     parser.add_argument("--partial", action="store_true", help="runs with missing or failed images have numbers too")
     parser.add_argument("--grid", type=expanded, metavar="FILE", help="write the grid that computes this run again")
     return parser

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.contracts import expanded
-from harness.errors import HarnessError, StoreError
+from harness.errors import HarnessError, StoreError, several
+from results.command_line import CommandLine, results_folder
 from results.door import door
 from results.folder.durable import write_text
 from results.folder.store import Store
@@ -27,8 +28,8 @@ RELATIONSHIPS = ("first_party", "third_party", "collaborative", "other")
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(prog="python -m results.export", description=main.__doc__)
-    parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
+    parser = CommandLine(prog="stableseg export", description=main.__doc__)
+    results_folder(parser)
     parser.add_argument("--to", required=True, choices=FORMS, help="the form")
     parser.add_argument("--out", type=expanded, metavar="DIR", help="for files (default: DIR/export)")
     parser.add_argument("--organization", default="unknown", metavar="NAME", help="Every Eval Ever: who evaluated")
@@ -52,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         evidence = gather(Store.open(options.folder, create=False), options.partial, options.all)
         if library is not None:
             number = tracked.track(evidence, library, options.project)
-            print(f"{number} runs are in {options.to}'s project {options.project}")
+            print(
+                f"{several(number, 'run')} {'is' if number == 1 else 'are'} in {options.to}'s project {options.project}"
+            )
             return 0
         for path in write_form(evidence, options):
             print(path)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from harness.contracts import expanded
 from harness.errors import HarnessError
+from results.command_line import CommandLine, results_folder
 from results.door import door
 from results.folder.store import Store
 from results.pictures.figures import comparison, room_of, timestep_strip, write_figure
@@ -20,8 +21,8 @@ from results.tables.evidence import gather
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(prog="python -m results.figures", description=main.__doc__)
-    parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
+    parser = CommandLine(prog="stableseg figures", description=main.__doc__)
+    results_folder(parser)
     parser.add_argument("--out", type=expanded, metavar="DIR", help="for the pictures (default: DIR/figures)")
     parser.add_argument("--benchmark", metavar="NAME", help="the benchmark (default: the first with kept label maps)")
     parser.add_argument("--runs", metavar="ID", nargs="+", default=[], help="the columns (default: the first in rank)")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from harness.contracts import expanded
 from harness.errors import HarnessError
+from results.command_line import CommandLine, results_folder
 from results.door import door
 from results.folder.store import Store
 from results.tables.evidence import gather
@@ -20,8 +21,8 @@ from results.tables.ledger import TOLERANCE, published_numbers, verdicts, write_
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(prog="python -m results.ledger", description=main.__doc__)
-    parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
+    parser = CommandLine(prog="stableseg ledger", description=main.__doc__)
+    results_folder(parser)
     parser.add_argument("--ledger", type=expanded, metavar="FILE", action="append", default=[], help="more numbers")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, metavar="POINTS", help="still the same number")
     parser.add_argument("--partial", action="store_true", help="compare runs with missing or failed images too")

@@ -22,7 +22,8 @@ import polars as pl
 from harness.contracts import expanded
 from harness.contracts.facts import essence
 from harness.contracts.paths import folder_or_url
-from harness.errors import HarnessError, StoreError
+from harness.errors import HarnessError, StoreError, several
+from results.command_line import CommandLine
 from results.door import door
 from results.folder import cargo, origins, same_data
 from results.folder.agreement import agreeing
@@ -234,7 +235,7 @@ def _place(recipe: RunRecipe) -> tuple[str, ...]:
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(prog="python -m results.merge", description=main.__doc__)
+    parser = CommandLine(prog="stableseg merge", description=main.__doc__)
     parser.add_argument("folders", type=folder_or_url, metavar="DIR", nargs="+", help="results folders, or URLs")
     parser.add_argument("--into", type=expanded, metavar="DIR", required=True, help="the folder that receives all")
     return parser
@@ -259,8 +260,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = told_of_names({str(one.folder): one.recipes() for one in sources}, whole.recipes())
     for sentence in (*names, *disputes(whole)):
         print(sentence, file=sys.stderr)
-    what = f"{brought.rows} rows and {brought.files} files beside them"
-    print(f"{what} from {len(sources)} folders brought into {options.into}")
+    what = f"{several(brought.rows, 'row')} and {several(brought.files, 'file')} beside them"
+    print(f"{what} from {several(len(sources), 'folder')} brought into {options.into}")
     return 0
 
 

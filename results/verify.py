@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.contracts import expanded
 from harness.contracts.facts import id_of_fit, id_of_run
-from harness.errors import HarnessError, StoreError
+from harness.errors import HarnessError, StoreError, several
+from results.command_line import CommandLine, results_folder
 from results.counts.tally import Tally, tally
 from results.door import door
 from results.folder import artefacts, events, keepsakes, lock, parts, proof
@@ -95,13 +95,13 @@ def _recipes(store: Store, found: Look) -> dict[str, RunRecipe]:
             _refuse_other_id(path, path.stem, id_of_run, content)
 
     sound = list(_sound(sorted((store.folder / "recipes").glob("*.json")), read, found))
-    found.counted("recipes", len(sound), sum(_is_sealed(path) for path in sound))
+    found.counted("recipe", len(sound), sum(_is_sealed(path) for path in sound))
     return recipes
 
 
 def _parts(store: Store, found: Look) -> list[Path]:
     whole = list(_sound(parts.listed(store.folder / "rows"), parts.read_part, found))
-    found.counted("parts", len(whole), sum(map(parts.is_proven, whole)))
+    found.counted("part", len(whole), sum(map(parts.is_proven, whole)))
     return whole
 
 
@@ -120,7 +120,7 @@ def _rows(store: Store, whole: Sequence[Path], recipes: dict[str, RunRecipe], fo
     for run_id in sorted(set(rows) - set(recipes)):
         missing = f"{store.folder}/recipes lacks run {run_id}, of which there are {rows[run_id]} rows"
         found.findings.append(Finding(f"{missing}; run its sweep again to write the recipe anew"))
-    found.counts["rows"] = sum(rows.values())
+    found.counts["row"] = sum(rows.values())
     return sums
 
 
@@ -174,7 +174,7 @@ def _artefacts(folder: Path, found: Look) -> None:
 
     whole = list(_sound(places, read, found))
     sealed = sum(artefacts.DIGESTS in proof.read_json(place / "card.json") for place in whole)
-    found.counted("artefacts", len(whole), sealed)
+    found.counted("artefact", len(whole), sealed)
     gathered = sorted((folder / "artefacts").glob(f"*/{artefacts.UNFINISHED}/gathered/*.npz"))
     for _ in _sound(gathered, keepsakes.read_kept, found):
         pass
@@ -184,7 +184,7 @@ def _pictures(folder: Path, found: Look) -> None:
     maps = [*sorted((folder / "label_maps").rglob("*.png")), *sorted((folder / "pictures").rglob("*.png"))]
     photos = sorted((folder / "pictures").rglob("*.jpg"))
     whole = [*_sound(maps, keepsakes.read_map, found), *_sound(photos, keepsakes.read_image, found)]
-    found.counted("pictures", len(whole), sum(proof.is_stamped(path.read_bytes()) for path in whole))
+    found.counted("picture", len(whole), sum(proof.is_stamped(path.read_bytes()) for path in whole))
 
 
 def _refuse_other_id(
@@ -237,8 +237,8 @@ def _free(path: Path) -> Path:
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(prog="python -m results.verify", description=main.__doc__)
-    parser.add_argument("folder", type=expanded, metavar="DIR", help="the results folder of a sweep")
+    parser = CommandLine(prog="stableseg verify", description=main.__doc__)
+    results_folder(parser)
     parser.add_argument("--set-aside", action="store_true", help=f"move what is damaged into DIR/{ASIDE}/")
     return parser
 
@@ -260,9 +260,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     if found.findings:
-        print(f"{options.folder}: {len(found.findings)} things are not as they were written", file=sys.stderr)
+        print(f"{options.folder}: {several(len(found.findings), 'thing')} not as written", file=sys.stderr)
         return 1
-    what = ", ".join(f"{number} {name}" for name, number in found.counts.items() if number)
+    what = ", ".join(several(number, name) for name, number in found.counts.items() if number)
     before = f"; {found.unproven} files are of before there were digests" if found.unproven else ""
     print(f"{options.folder} is whole: {what or 'nothing in it'}{before}")
     return 0

@@ -25,11 +25,11 @@ SPEAKS_RAY = {
     "harness/executors/cluster.py", "harness/executors/cluster_reach.py", "harness/executors/cluster_fit.py",
 }  # fmt: skip
 # sweep_options, stages, sharding, mirroring and fits are the door's back rooms, catalogue that of `list`;
-# segmenting, running and starting are doors for Python
+# segmenting, running and starting are doors for Python, tags is one of its own
 DOORS = {
     "harness/sweep.py", "harness/sweep_options.py", "harness/sharding.py", "harness/mirroring.py",
     "harness/stages.py", "harness/fits.py", "harness/status.py", "harness/checks/__main__.py", "harness/catalogue.py",
-    "harness/__main__.py", "harness/segmenting.py", "harness/running.py", "harness/starting.py",
+    "harness/__main__.py", "harness/segmenting.py", "harness/running.py", "harness/starting.py", "harness/tags.py",
 }  # fmt: skip
 RIVER = (  # the rooms of the harness in the order in which values flow; none knows a later one
     "errors", "contracts", "yaml_lines", "foreign", "recipes", "protocol", "grid", "planning", "work", "learning",
@@ -149,7 +149,7 @@ def no_command_of_results_knows_another(path: str, text: str) -> bool:
     """What a command knows to do that others need stands in a room."""
     own = {name for name in imports(text) if name.startswith("results.")}
     commands = {f"results.{Path(other).stem}" for other, _ in sources() if Path(other).parent == Path("results")}
-    return Path(path).parent != Path("results") or not own & (commands - {"results.door"})
+    return Path(path).parent != Path("results") or not own & (commands - {"results.door", "results.command_line"})
 
 
 def only_doors_know_the_results(path: str, text: str) -> bool:

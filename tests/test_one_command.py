@@ -49,6 +49,44 @@ def test_what_there_is_not_is_told(given: list[str], says: str, capsys: pytest.C
     assert says in told.err and not told.out
 
 
+@pytest.mark.parametrize("verb", sorted({*command.VERBS} - command.OWN - {"fetch"}))
+def test_what_a_verb_does_not_take_is_one_sentence_of_that_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every verb but that of data sets, which know nothing of results; it is called as it was typed."""
+    with pytest.raises(SystemExit) as ended:
+        command.main([verb, "--hlep"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1
+    assert said.startswith(f"stableseg {verb}: ") and said.endswith(f"(`stableseg {verb} --help` says what it takes)\n")
+
+
+def test_an_option_with_a_slip_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    for given, meant in ((["sweep", "g", "--wokers", "2"], "--workers"),
+                         (["check", "method", "x:X", "--wth"], "--with")):  # fmt: skip
+        with pytest.raises(SystemExit):
+            command.main(given)
+        assert f"did you mean {meant!r}? (" in capsys.readouterr().err
+
+
+def test_without_a_folder_results_are_looked_for_where_a_sweep_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for verb in ("leaderboard", "report", "verify", "figures", "ledger", "status"):
+        assert command.main([verb]) == 2
+        assert "runs does not exist" in capsys.readouterr().err
+
+
+def test_names_that_leave_no_room_stand_above_their_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for columns, beside in ((80, False), (160, True)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert command.main(["list", "methods"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert any(line.rstrip() == "methods.controls:OneClass" for line in lines) is not beside
+        assert all(len(line) <= columns for line in lines)
+
+
 def listed(kind: str, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     assert command.main(["list", kind, "--json"]) == 0
     return {one["name"]: one["words"] for one in json.loads(capsys.readouterr().out)}

@@ -47,7 +47,7 @@ def test_every_command_of_the_readme_exists(command: str) -> None:
         module = importlib.import_module(f"{name}.__main__" if package else name)
         assert "__main__" in Path(module.__file__).read_text()
         answer = call(module.main, "--help")
-        assert (answer.returncode, answer.stdout.split()[:4]) == (0, ["usage:", "python", "-m", name])
+        assert answer.returncode == 0 and answer.stdout.startswith("usage: stableseg ")
 
 
 def test_every_yaml_file_of_grids_is_yaml() -> None:

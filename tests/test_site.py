@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from chromium import Chromium
 from in_process import as_it_was, call
 
 from harness import __main__ as command
@@ -88,6 +89,26 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     for page in PAGES:
         path = Path(page).with_suffix("") if Path(page).name not in ("README.md", "index.md") else Path(page).parent
         assert (tmp_path / "site" / path / "index.html").is_file(), page
+
+
+def test_the_colours_of_the_site_follow_the_reader_and_nothing_throws(tmp_path: Path) -> None:
+    """In a browser: the theme's script ends before its last line where it misses what a highlighter brings."""
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# Small\n")
+    small = {"docs_dir": str(tmp_path / "docs"), "site_dir": str(tmp_path / "site"), "nav": [], "extra_css": []}
+    build(load_config(str(ROOT / "mkdocs.yml"), **small))
+    with Chromium() as browser:
+        for dark in (False, True):
+            browser.look(390, 844, dark=dark, phone=True)
+            browser.open(tmp_path / "site" / "index.html")
+            # The search starts a worker, which no page that is opened from the disk may.
+            assert [one for one in browser.complaints if "search/worker.js" not in one] == []
+            assert browser.value("document.documentElement.dataset.bsTheme") == ("dark" if dark else "light")
+        browser.look(390, 844, dark=False, phone=True)  # the page stays open: its last lines listen to the system
+        browser.until("document.documentElement.dataset.bsTheme === 'light'")
 
 
 def test_a_dead_link_a_dead_anchor_and_a_page_without_a_place_are_warnings(tmp_path: Path) -> None:

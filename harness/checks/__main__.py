@@ -14,6 +14,7 @@ from harness.errors import HarnessError
 from harness.foreign import interrupts
 from harness.foreign.calls import leave
 from harness.recipes import loading
+from results.command_line import CommandLine
 from results.door import door
 from results.pictures.samples import sheet_of_samples
 from results.tables.terminal import console_for_output
@@ -35,8 +36,8 @@ CHECKS: tuple[Check, ...] = (benchmark_gate, method_gate)
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(prog="python -m harness.checks", description=__doc__)
-    kinds = parser.add_subparsers(required=True, metavar="KIND")
+    parser = CommandLine(prog="stableseg check", description=main.__doc__)
+    kinds = parser.add_subparsers(required=True, metavar="|".join(check.NAME for check in CHECKS))
     for check in CHECKS:
         kind = kinds.add_parser(check.NAME, help=check.HELP, description=check.HELP)
         check.add_arguments(kind)
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
 
 @door
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 sound, 1 something is off, 2 the command makes no sense."""
+    """Try whether a method or a data set keeps its promises; 0 sound, 1 with a list of what is off, 2 it cannot be."""
     options = parser().parse_args(arguments)
     try:
         loading.refuse_foreign_packages()

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from harness.contracts import Labelling, ProtocolSettings
+from harness.errors import several
 from harness.planning import steps_report
 from harness.planning.estimating import Timings, estimate
 from harness.planning.plan import Plan, PlannedRun
@@ -98,7 +99,7 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     cost = plan.cost
     stored = sum(not planned.missing for planned in plan.runs)
     unasked = sum(not planned.asked for planned in plan.runs)
-    lines = [f"{len(plan.runs)} runs, {stored} of them stored; {plan.images_missing} image results to do."]
+    lines = [f"{several(len(plan.runs), 'run')}, {stored} of them stored; {plan.images_missing} image results to do."]
     if unasked:
         lines.append(f"{unasked} runs are not asked for, and stand in the table as they are stored.")
     relearned = sum(planned.relearned for planned in plan.changed)
@@ -108,7 +109,9 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
         lines.append(f"{changed} stored image results rest on data that changed since, and do not count.")
     if plan.fits:
         done = sum(fit.stored for fit in plan.fits)
-        lines.append(f"{len(plan.fits)} fits, {done} of them stored, {len(plan.fits_to_do)} to do (in no estimate).")
+        lines.append(
+            f"{several(len(plan.fits), 'fit')}, {done} of them stored, {len(plan.fits_to_do)} to do (in no estimate)."
+        )
         lines += _of_chains(plan)
     if cost.passes:
         lines.append(
@@ -123,7 +126,7 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     lines += _unanswered(plan)
     if plan.trials:
         done = sum(not one.missing for one in plan.trials)
-        lines.append(f"{len(plan.trials)} runs on train splits choose protocols, {done} of them stored.")
+        lines.append(f"{several(len(plan.trials), 'run')} on train splits choose protocols, {done} of them stored.")
     lines += [f"Left out: {one.benchmark}{one.method and f', {one.method}'}: {one.why}." for one in plan.left_out]
     lines += filter(None, (data.unseen(data.known.values()) for data in plan.data.values()))
     lines += [_not_in_id(use, clauses) for use, clauses in plan.unstamped.items()]
@@ -170,8 +173,8 @@ def _of_chains(plan: Plan) -> list[str]:
     kept = [f"{masks} label maps are kept as PNGs, packed from a byte a pixel (two above 254 classes)"] if masks else []
     kept += [f"what is gathered takes {decimal(held)} of the disk at most"] if held else []
     artefacts = [fit.artefact_bytes for fit in plan.fits_to_do if fit.artefact_bytes]
-    some = "artefacts" if len(artefacts) == len(plan.fits_to_do) else f"{len(artefacts)} of the artefacts"
-    kept += [f"{some} {'take' if len(artefacts) > 1 else 'takes'} {decimal(sum(artefacts))}"] if artefacts else []
+    part = f" of the {len(plan.fits_to_do)}" * (len(artefacts) < len(plan.fits_to_do))
+    kept += [f"{decimal(sum(artefacts))} are for {several(len(artefacts), 'artefact')}{part}"] if artefacts else []
     return [f"{'; '.join(trained + kept)}."] if trained or kept else []
 
 

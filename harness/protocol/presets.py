@@ -113,6 +113,13 @@ NOT_AROUND = {  # of SCLIP's words for the background
 }  # fmt: skip
 
 
+def _in_words(size: int, window: int, stride: int, threshold: float | None) -> str:
+    """What one row says, in less than a line. What its authors do to scores afterwards (PAMR) is a method."""
+    cut = f"side {size}" if size else "size as it is"
+    windows = f"windows {window} / {stride}" if window else "no windows"
+    return f"{cut}, {windows}" + ("" if threshold is None else f", background below {threshold:g}")
+
+
 def _rows() -> dict[str, Preset]:
     """The published settings of a method on a data set, by `method_dataset`."""
     found = {}
@@ -125,7 +132,7 @@ def _rows() -> dict[str, Preset]:
         rule = {"background": "prompts_constant", "context": words, "scale": "softmax", "logit_scale": float(scale),
                 "threshold": threshold, "area_thd": float(area)} if scale else {}  # fmt: skip
         found[f"{method}_{data}"] = _preset(
-            f"the configuration of {method}'s authors for {data}; what is done to scores afterwards (PAMR) is a method",
+            f"its authors': {_in_words(size, window, stride, threshold if scale else None)}",
             ensemble="imagenet80", names=names, **cut, **rule,
         )  # fmt: skip
     return found

@@ -130,7 +130,7 @@ def _percent(value: float | None, digits: int = 2) -> str:
 
 def _significant(value: float | None) -> str:
     """A positive number with three digits that mean something; a dash where there is none."""
-    return "–" if not value else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return "–" if not value else f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 def _write_vega(path: Path, former: Path) -> None:

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from harness.contracts import expanded
-from harness.contracts.paths import folder_or_url
 from harness.errors import HarnessError
 from results import report
+from results.command_line import CommandLine, results_folder
 from results.door import door
 from results.folder.store import Store
 from results.mirror.bringing import at_hand
@@ -17,8 +17,8 @@ from results.mirror.bringing import at_hand
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    parser = argparse.ArgumentParser(prog="python -m results.report", description=main.__doc__)
-    parser.add_argument("folder", type=folder_or_url, metavar="DIR", help="a results folder, or the URL of its mirror")
+    parser = CommandLine(prog="stableseg report", description=main.__doc__)
+    results_folder(parser, url=True)
     parser.add_argument("--partial", action="store_true", help="rank runs with missing or failed images too")
     parser.add_argument("--all", action="store_true", help="show every stored run, not only those of the last grid")
     parser.add_argument("--ledger", type=expanded, metavar="FILE", action="append", default=[], help="more numbers")

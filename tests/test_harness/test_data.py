@@ -326,7 +326,7 @@ def test_what_was_learned_from_images_that_changed_is_learned_and_scored_again(t
     (tmp_path / "grid.yaml").write_text(LEARNED.replace("VAL", str(root)).replace("TRAIN", str(train)))
     swept(tmp_path)
     plan = swept(tmp_path, "--plan")
-    assert "0 image results to do" in plan and "1 fits, 1 of them stored" in plan and LOADED == []
+    assert "0 image results to do" in plan and "1 fit, 1 of them stored" in plan and LOADED == []
     other = toy_folder.write(tmp_path / "other", images=1, first=200)
     shutil.copyfile(other / "images" / "200.png", train / "images" / "101.png")
     plan = json.loads(door("grid.yaml", "--plan", "--json", cwd=tmp_path).stdout)

@@ -184,7 +184,7 @@ def test_the_plan_tells_passes_crops_and_what_gathering_leaves() -> None:
     held = {step["method"]: step["bytes"] for step in steps if step["step"] == "fit"}
     assert held == {"student": weights_bytes("resnet50", 5, "deeplabv3+", 256, 3, classes + 1, False),
                     "weights": 10 * 28 + 100, "exact": 10 * 28 + 100, "heads": None}  # fmt: skip
-    assert "3 of the artefacts take 106.9 MB" in said
+    assert "106.9 MB are for 3 artefacts of the 4" in said
     assert "28 images or crops of them go through networks that are trained" in said and "of the disk at most" in said
     assert "label maps are kept as PNGs" in said
     stored = plans.make("toy", learners, 4, shelf=Shelf(has_artefact=lambda _: True))

@@ -173,7 +173,7 @@ def test_the_command_merges_and_refuses_a_wrong_folder(tmp_path: Path) -> None:
     one = filled(tmp_path / "a", {("r1", "0"): ("ok", 1.0)})
     done = call(main, one.folder, "--into", tmp_path / "c")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("1 rows and 0 files beside them from 1 folders")
+    assert done.stdout.startswith("1 row and 0 files beside them from 1 folder ")
     wrong = call(main, one.folder, tmp_path / "none", "--into", tmp_path / "d")
     assert wrong.returncode == 2
     assert "does not exist" in wrong.stderr
