@@ -23,6 +23,7 @@ SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes ar
 }  # fmt: skip
 SPEAKS_RAY = {
     "harness/executors/cluster.py", "harness/executors/cluster_reach.py", "harness/executors/cluster_fit.py",
+    "harness/executors/cluster_metrics.py",
 }  # fmt: skip
 # sweep_options, stages, sharding, mirroring and fits are the door's back rooms, catalogue that of `list`;
 # segmenting, running and starting are doors for Python, tags is one of its own

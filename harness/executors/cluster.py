@@ -14,18 +14,19 @@ import sys
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from harness.contracts import BatchDone, Recipe, Shard
 from harness.errors import ClusterError, HarnessError
 from harness.executors import carried, cluster_reach, placement
 from harness.executors import ray_surroundings as surroundings
+from harness.executors.cluster_metrics import Meters
 from harness.executors.placement import Place
 from harness.executors.pool import Event, Finished, Lost, Message, Ready
 from harness.executors.scheduler import Scheduler
@@ -287,18 +288,34 @@ class RayExecutor:
         self._connection: cluster_reach.Connection | None = None
         self._pool: RayPool | None = None
         self._scheduler: Scheduler | None = None
+        self._meters: Meters | None = None
 
     def run(self, shards: Sequence[Shard]) -> Iterator[BatchDone]:
         if not shards:
             return
         try:
-            yield from (self._scheduler or self._start()).run(shards)
+            scheduler = self._scheduler or self._start()
+            yield from self._measured(scheduler.run(shards), shards)
         except HarnessError:
             raise
         except Exception as error:
             if not is_ray_error(error):
                 raise
             raise ClusterError(f"Ray cannot go on: {classify(error)[1]}") from error
+
+    def _measured(self, results: Iterator[BatchDone], shards: Sequence[Shard]) -> Iterator[BatchDone]:
+        """Results as they come, counted for Ray's exporter."""
+        assert self._meters is not None
+        self._meters.begin(shards)
+        with closing(cast("Generator[BatchDone]", results)):  # what is abandoned ends at once
+            for done in results:
+                self._meters.did(done)
+                yield done
+
+    def _note(self, event: dict[str, object]) -> None:
+        if self._meters is not None:
+            self._meters.note(event)
+        self._tell(event)
 
     def fit(self, jobs: Sequence[FitJob], begin: Callable[[FitJob], None]) -> Iterator[Ended]:
         shared: dict[str, Sharing] = {}
@@ -342,7 +359,9 @@ class RayExecutor:
     def _let_go(self) -> None:
         if self._pool is not None:
             self._pool.close()
-        self._pool = self._scheduler = None
+        if self._meters is not None:
+            self._meters.end()
+        self._pool = self._scheduler = self._meters = None
 
     def __enter__(self) -> Self:
         return self
@@ -354,8 +373,9 @@ class RayExecutor:
         place = self._connected()
         self._pool = RayPool(self._recipe, place, self._workers, self._address is None, gpu=self._gpu)
         self._tell({"event": "workers", "at_most": self._pool.capacity(), "threads": place.threads, "gpus": place.gpus})
+        self._meters = Meters()
         self._scheduler = Scheduler(
-            self._pool, stall_seconds=self._stall_seconds, ready_seconds=self._ready_seconds, on_event=self._tell,
+            self._pool, stall_seconds=self._stall_seconds, ready_seconds=self._ready_seconds, on_event=self._note,
             closing=interrupts.closing,
         )  # fmt: skip
         return self._scheduler

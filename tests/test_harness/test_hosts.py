@@ -14,6 +14,7 @@ from virtual_pool import FakePool, Faults, collect, expected
 
 from harness.contracts import BatchDone, DataError, MethodError, ModelError, Shard
 from harness.errors import of_host
+from harness.executors.cluster_metrics import kind_of_failure
 from harness.executors.scheduler import Scheduler
 from harness.protocol.given import BrokenContract
 from harness.work.room import too_large
@@ -236,3 +237,13 @@ def test_reasons_of_a_machine() -> None:
     ]  # fmt: skip
     of_none = [ValueError("CUDA"), MethodError("shape"), RuntimeError("mismatch"), BrokenContract("its truth")]
     assert all(map(of_host, of_a_machine)) and not any(map(of_host, of_none))
+
+
+@pytest.mark.parametrize(("error", "kind"), [
+    ("ValueError: odd", "ValueError"), ("Not tried: ModuleNotFoundError: No module named 'x'", "ModuleNotFoundError"),
+    ("The worker broke on this batch: RuntimeError: gone", "RuntimeError"),
+    ("The worker process died 3 times.", "worker lost"), ("Not tried: this run was stopped.", "not tried"),
+    ('"} 1\nspoilt{kind="', "other"), ("", "other"),
+])  # fmt: skip
+def test_what_failed_is_exported_by_few_words_whatever_a_message_holds(error: str, kind: str) -> None:
+    assert kind_of_failure(error) == kind

@@ -4,6 +4,9 @@ are set aside."""
 from __future__ import annotations
 
 import importlib
+import re
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,11 +92,37 @@ def test_plug_ins_beside_the_grid_travel_to_machines_that_lack_them(
             carried.bring_missing(str(tmp_path), {name: b""})
 
 
+def exported() -> set[str]:
+    """What Ray's own exporter says of this driver, once all of it has come: it is told every ten seconds."""
+    import ray
+
+    driver, found = ray.get_runtime_context().get_worker_id(), set[str]()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while "image_results_left 0" not in found:
+        time.sleep(0.5)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        pages = [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in nodes]
+        texts = [opener.open(page, timeout=60).read().decode() for page in pages]
+        found = {said for text in texts for line in text.splitlines() if driver in line and (said := ours(line))}
+    return found
+
+
+def ours(line: str) -> str:
+    """A line of the exporter without Ray's labels; empty for one of its own."""
+    known = re.fullmatch(r"ray_stableseg_(\w+)\{(.*)\} (\S+)", line)
+    kind = re.search(r'kind="([^"]*)"', known[2]) if known else None
+    return f"{known[1]} {kind[1] + ' ' if kind else ''}{float(known[3]):g}" if known else ""
+
+
 def test_a_node_where_everything_fails_is_set_aside_and_the_other_does_it_all(ray_nodes: Nodes, tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
     worker = Recipe.of("toy_workers:Lacking", folder=PLUGINS, place=str(tmp_path / "first"))
     with RayExecutor(worker, address=ray_nodes.address, on_event=events.append) as executor:
         done = list(executor.run(SHARDS))
+        assert exported() == {
+            "image_results 108", "image_results_left 0", "batches 27", "workers 1", "workers_lost aside 1",
+            "batches_lost 0",
+        }  # fmt: skip
     assert counts(done) == here(SHARDS)
     (aside,) = [event for event in events if event["event"] == "host_set_aside"]
     assert aside["node"] == (tmp_path / "first").read_text()
