@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from harness.foreign.variables import STAYS
 from harness.foreign.watch import Trace, Watched, differing, things
 
 T = TypeVar("T")
+REST = 0.02  # seconds that other threads wait at most while what a network left is read
 SHOWN = 4  # clauses of one sentence
 CURE = "it is put back; work on copies, put back what you change, or say `process: own` in the grid"
 _functions = Functions()  # one a process: it costs a tenth of a second to find them all
@@ -54,10 +56,23 @@ class Elsewhere:
     calls: int = 0
     traces: int = 0  # times that a plug-in left something: what was read or counted meanwhile may be wrong
     blamed: bool = False  # one of its calls, or one here, left something: from now on they must not overlap
+    _rested: threading.Event = field(default_factory=threading.Event)
+    _until: float = 0.0
+
+    def rest(self) -> None:
+        """For a moment no turn begins: who feeds a network has Python for itself until it waits for that again."""
+        self._until = time.monotonic() + REST
+        self._rested.clear()
+
+    def go_on(self) -> None:
+        """Turns begin again."""
+        self._rested.set()
 
     @contextmanager
     def at_work(self, call: bool = False) -> Iterator[None]:
         """A turn of another thread. call: it calls a plug-in."""
+        if (left := self._until - time.monotonic()) > 0:
+            self._rested.wait(left)
         with self.lock.shared():
             self.calls += call
             yield

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import inspect
 import locale
 import logging
 import os
@@ -30,7 +29,7 @@ SIGNALS = tuple([
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGALRM", "SIGCHLD")
     if hasattr(signal, name)
 ])  # fmt: skip
-_handler_of = inspect.unwrap(signal.getsignal)  # without a name for it, whose search is what costs
+_handler_of: Callable[[int], Any] = vars(signal)["_signal"].getsignal  # to look for a name for it is what costs
 
 
 @dataclass(frozen=True)

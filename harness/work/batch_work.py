@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TypeAlias, TypeGuard, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
 from harness.contracts import (
     Asked,
@@ -95,6 +95,8 @@ class BatchWork:
         if self._home is None:
             self._bring_home()
         else:
+            if not self._home.done():
+                self._later.elsewhere.go_on()
             self._home.result()
         return tuple([judge.row() for judge in self._judges.values()])
 
@@ -249,14 +251,14 @@ class BatchWork:
         images = self._closely(call.lent(view))
         shown, asked = LentValue(queries, "query"), LentValue(wanted, "pass")
         lent: tuple[Lent, ...] = (*images, shown, asked)
-        ask = partial(self._guard.call, recipe.use, (repr(recipe), str(view)), lent=lent)
+        ask = partial(self._alone_after, partial(self._guard.call, recipe.use, (repr(recipe), str(view)), lent=lent))
         started = time.perf_counter()
         network = self._backbone(recipe)
         if self._guard.shared is not None:
             self._guard.shared.begins(recipe)
         apart = network, *getattr(network, "__dict__", {}).values()
         ours = {request: request for request in wanted}
-        answers = served(recipe, network, shown.value, asked.value, lambda verb: ask(function=verb))
+        answers = served(recipe, network, shown.value, asked.value, ask)
         for request, features in answers:
             if self._guard.shared is not None:
                 self._guard.shared.ripen(recipe)
@@ -264,6 +266,16 @@ class BatchWork:
             left = LentBatch(features, apart, trusted=alone())
             yield ours.get(request, request), left, time.perf_counter() - started
             started = time.perf_counter()
+
+    def _alone_after(self, ask: Callable[..., Any], verb: Callable[[], Any]) -> Any:
+        """Ask a network. Other threads count and read ahead while it works, and rest while its answer is read."""
+        if self._later is None:
+            return ask(function=verb)
+        self._later.elsewhere.go_on()
+        try:
+            return ask(function=verb)
+        finally:
+            self._later.elsewhere.rest()
 
     def _read(self, one: Waiting, sources: Sources, left: Left, view: int) -> Sequence[int] | None:
         """Let a reader read; where it wrote into what it reads, the places that it has not come to, else None."""

@@ -16,7 +16,7 @@ class Later:
     """One thread, which keeps out of the way of who looks at the process."""
 
     def __init__(self, elsewhere: Elsewhere) -> None:
-        self._elsewhere = elsewhere
+        self.elsewhere = elsewhere
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="count", initializer=strays.adopt)
 
     def submit(self, task: Callable[[], None]) -> Future[None]:
@@ -28,7 +28,7 @@ class Later:
         self._pool.shutdown(cancel_futures=True)
 
     def _done(self, task: Callable[[], None]) -> None:
-        with self._elsewhere.at_work():
+        with self.elsewhere.at_work():
             task()
 
 

@@ -57,6 +57,8 @@ class Reading:
                 for coming in batches[position + len(ahead) : position + 1 + READ_AHEAD]:
                     ahead.append((self._begun(pool, read, coming), self.elsewhere.traces))
                 reading, traces = ahead.pop(0)
+                if not all([one.done() for one in reading]):
+                    self.elsewhere.go_on()
                 places = tuple([one.result() for one in reading])
                 if traces != self.elsewhere.traces:  # it was read beside a method that left something: read it alone
                     places = tuple([one.result() for one in self._begun(pool, read, batch)])

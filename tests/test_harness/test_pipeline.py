@@ -255,3 +255,18 @@ def test_what_is_left_to_a_thread_is_done_in_order_and_its_thread_is_nobodys_str
     busy.result(PATIENCE)
     later.close()
     assert "harness.work.later" in sys.modules
+
+
+def test_other_threads_rest_until_a_network_is_asked_again_and_never_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere, begun = Elsewhere(), threading.Event()
+    later = Later(elsewhere)
+    monkeypatch.setattr(calls, "REST", PATIENCE)
+    elsewhere.rest()
+    counted = later.submit(begun.set)
+    assert not begun.wait(0.05), "it takes Python from who reads what a network left"
+    elsewhere.go_on()
+    counted.result(PATIENCE / 2)
+    monkeypatch.setattr(calls, "REST", 0.01)
+    elsewhere.rest()  # nobody says that it is over
+    later.submit(lambda: None).result(PATIENCE)
+    later.close()
