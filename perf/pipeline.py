@@ -5,7 +5,10 @@ classes from what it leaves. Decoding, resizing, reading, deciding, counting and
 the sleep. The network and its reader are a plug-in of somebody else's, looked after like one; with --ours they count as
 the house's own. The first batches, in which all is loaded and looked at, are left out.
 
-    python -m perf.pipeline [--images 384] [--batch 16] [--ours]
+    python -m perf.pipeline [--images 384] [--batch 16] [--ours] [--write]
+
+--write: all of it, for perf/results/pipeline.md: batches of 16, 32 and 64, a stranger's network and one of ours. Where
+others are at work on the machine too, `chrt --rr 1` before the command gives it the cores first.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +29,12 @@ import numpy as np
 from PIL import Image
 
 from harness.contracts import Parts, Pass, ProtocolSettings, Query, Recipe, Vocabulary
+from perf import machine
 
 SLEEP = 0.005  # seconds an image
 SIZE = (375, 500)
 WARM = 3  # batches
+BATCHES = (16, 32, 64)
 HERE = "perf.pipeline"
 ALL = ProtocolSettings("all")
 NAMES = ("one", "two", "three")
@@ -120,16 +127,47 @@ def rate(
     return 1 / clock, 1000 * feeding, 1000 * whole
 
 
+def measured(images: int, batch: int) -> str:
+    """A line of a table; whether its own counts as ours was said before."""
+    found, feeding, whole = rate(images, batch)
+    return f"{found:.0f} | {found * SLEEP:.2f} | {feeding:.2f} ms | {whole:.2f} ms"
+
+
+def tabled() -> str:
+    """All sizes of a batch and both kinds of a network, each in a process of its own, as a page of results."""
+    lines = [
+        "`python -m perf.pipeline`: a network that sleeps 5 ms an image, 500 x 375 JPEGs with their masks, one reader, "
+        "three classes offered.", "",
+        "| network | batch | images a second | of its rate | processor of the feeding thread, an image | in all |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for whose, own in (("a stranger's", []), ("ours", ["--ours"])):
+        for batch in BATCHES:
+            command = [sys.executable, "-m", HERE, "--here", "--batch", str(batch), "--images", str(16 * batch), *own]
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+            lines.append(f"| {whose} | {batch} | {said} |")
+            print(lines[-1], flush=True)
+    return machine.write("pipeline", "How near a worker comes to the rate of its network", lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=384)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--ours", action="store_true")
+    parser.add_argument("--write", action="store_true", help="write perf/results/pipeline.md")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.write:
+        print(tabled())
+        return
     if options.ours:
         from harness.foreign import calls, foundations
 
         calls.OURS = foundations.OURS = (*foundations.OURS, "perf")
+    if options.here:
+        print(measured(options.images, options.batch))
+        return
     found, feeding, whole = rate(options.images, options.batch)
     whose = "a network of ours" if options.ours else "a stranger's network"
     print(f"{whose}: {found:.0f} images a second, {found * SLEEP:.2f} of the network's own {1 / SLEEP:.0f}; batches of "
