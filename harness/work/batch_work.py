@@ -335,7 +335,7 @@ class BatchWork:
                     unread[place] = of_one_place(reader, batches, place)
                 else:
                     judge = self._judges[run.run_id, place]
-                    judge.hear(partial(judge.question(given[place], {}), words), seconds)
+                    judge.hear(partial(judge.question(given[place], {}), words), seconds, self._later)
         return unread
 
     def _spoil(self, run: Run, places: Sequence[int], error: LeftTrace) -> None:
