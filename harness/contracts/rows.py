@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, overload
 
 import numpy as np
@@ -133,8 +133,9 @@ class Rows(Sequence[Row]):
         columns: dict[str, Any] = {}
         for name, place in _TEXTS.items():
             own = [getattr(part, name) for part in parts]
-            texts = _Texts(text for some in own for text in some)
-            places = texts.places([*(text for some in own for text in some), None])
+            every = list(chain.from_iterable(own))
+            texts = _Texts(every)
+            places = texts.places([*every, None])
             starts = np.repeat([0, *accumulate(map(len, own))][:-1], list(map(len, parts)))
             found = _concatenated([getattr(part, place) for part in parts], place)
             columns[name], columns[place] = texts.texts, places[np.where(found < 0, -1, found + starts)]
@@ -228,11 +229,11 @@ class _Texts:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts = tuple(dict.fromkeys(texts))
-        self._place: dict[str | None, int] = {text: number for number, text in enumerate(self.texts)}
+        self._place: dict[str | None, int] = dict(zip(self.texts, range(len(self.texts)), strict=True))
         self._place[None] = -1
 
     def places(self, texts: Iterable[str | None]) -> NDArray[np.int32]:
-        return np.array([self._place[text] for text in texts], np.int32)
+        return np.array([*map(self._place.__getitem__, texts)], np.int32)
 
 
 def _from_bytes(texts: Any, sizes: Sequence[tuple[str, int]], content: bytes, *sparse: Any) -> Rows:

@@ -107,7 +107,9 @@ class Hosts:
 
     def __init__(self) -> None:
         self._tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
+        self._failing: dict[str, _Tally] = {}  # of hosts whose last batch failed: few, where there are thousands
         self._doers: defaultdict[str, set[str]] = defaultdict(set)  # by run, the hosts that did some of it
+        self._known: set[tuple[str, tuple[str, ...]]] = set()  # hosts, and runs of which each did some
         self._charges: list[_Charge] = []
         self._proven: defaultdict[tuple[str, str], list[_Charge]] = defaultdict(list)  # by card
         self.aside: list[SetAside] = []
@@ -139,11 +141,18 @@ class Hosts:
         tally = self._tallies[place.machine]
         if len(rows.elsewhere) == len(rows):
             tally.failed, tally.place, tally.why = tally.failed + 1, place, next(iter(rows.errors.values()), "")
+            self._failing[place.machine] = tally
             tally.runs.update(rows.runs)
         elif rows.ok.any():
-            tally.worked, tally.failed, tally.runs = True, 0, set()
-            for number in set(rows.run[rows.ok].tolist()):
-                self._doers[rows.runs[number]].add(place.machine)
+            tally.worked, tally.failed = True, 0
+            self._failing.pop(place.machine, None)
+            tally.runs.clear()
+            if (known := (place.machine, rows.runs)) not in self._known:
+                numbers = set(rows.run[rows.ok].tolist())
+                for number in numbers:
+                    self._doers[rows.runs[number]].add(place.machine)
+                if len(numbers) == len(rows.runs):
+                    self._known.add(known)
 
     def _judge(self, place: Whereabouts, well: set[Done], said: set[Done]) -> None:
         """A charge is proven once other cards did all of it; it is dropped where some fails, or goes well here."""
@@ -160,7 +169,7 @@ class Hosts:
     def _new(self) -> list[SetAside]:
         found = [
             SetAside(tally.place, False, tally.why)
-            for machine, tally in self._tallies.items()
+            for machine, tally in self._failing.items()
             if tally.failed >= (FAILED_LATER if tally.worked else FAILED)
             and any(self._doers[run] - {machine} for run in tally.runs)
         ]

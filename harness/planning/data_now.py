@@ -69,7 +69,7 @@ class DataNow:
         """
         known, origins = self.known, list(origins)
         self._used.update(origin.image_id for origin in origins)
-        found = [one for one in origins if known.get(one.image_id) != one and not _copied(one, known.get(one.image_id))]
+        found = [one for one in origins if (held := known.get(one.image_id)) != one and not _copied(one, held)]
         known |= {origin.image_id: origin for origin in found}
         return found
 

@@ -16,6 +16,7 @@ from results.folder.durable import write_text
 from results.folder.recipes import recipe_path
 
 FOLDER = "origins"
+_text = json.JSONEncoder().encode
 
 
 def recall(folder: Path, key: str) -> dict[str, Origin]:
@@ -36,7 +37,7 @@ def remember(folder: Path, key: str, origins: Iterable[Origin]) -> None:
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as file:
             # A line that a crash cut short stays alone.
-            file.write("".join(f"\n{json.dumps(origin)}" for origin in origins).encode())
+            file.write("".join(f"\n{_text(origin)}" for origin in origins).encode())
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror}); free or mend the disk") from None
 
