@@ -127,13 +127,13 @@ def rate(
     return 1 / clock, 1000 * feeding, 1000 * whole
 
 
-def measured(images: int, batch: int) -> str:
+def rate_line(images: int, batch: int) -> str:
     """A line of a table; whether its own counts as ours was said before."""
     found, feeding, whole = rate(images, batch)
     return f"{found:.0f} | {found * SLEEP:.2f} | {feeding:.2f} ms | {whole:.2f} ms"
 
 
-def tabled() -> str:
+def pipeline_page() -> str:
     """All sizes of a batch and both kinds of a network, each in a process of its own, as a page of results."""
     lines = [
         "`python -m perf.pipeline`: a network that sleeps 5 ms an image, 500 x 375 JPEGs with their masks, one reader, "
@@ -159,14 +159,14 @@ def main() -> None:
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:
-        print(tabled())
+        print(pipeline_page())
         return
     if options.ours:
         from harness.foreign import calls, foundations
 
         calls.OURS = foundations.OURS = (*foundations.OURS, "perf")
     if options.here:
-        print(measured(options.images, options.batch))
+        print(rate_line(options.images, options.batch))
         return
     found, feeding, whole = rate(options.images, options.batch)
     whose = "a network of ours" if options.ours else "a stranger's network"

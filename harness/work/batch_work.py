@@ -92,7 +92,7 @@ class BatchWork:
         again: what was counted meanwhile may be wrong."""
         for judge in self._judges.values() if again else ():
             judge.again()
-        if self._home is None:
+        if self._home is None or self._later is None:
             self._bring_home()
         else:
             if not self._home.done():
