@@ -79,36 +79,43 @@ def of(*languages: str) -> list[Any]:
 # The pages and their links
 
 
-def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole site, built strictly."""
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
-    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site"))
+    folder = tmp_path_factory.mktemp("site")
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder))
     assert config.strict and not yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8")).get("plugins")
     build(config)
+    return folder
+
+
+def test_the_site_is_built_without_a_warning(site: Path) -> None:
     for page in PAGES:
         path = Path(page).with_suffix("") if Path(page).name not in ("README.md", "index.md") else Path(page).parent
-        assert (tmp_path / "site" / path / "index.html").is_file(), page
+        assert (site / path / "index.html").is_file(), page
 
 
-def test_the_colours_of_the_site_follow_the_reader_and_nothing_throws(tmp_path: Path) -> None:
-    """In a browser: the theme's script ends before its last line where it misses what a highlighter brings."""
-    from mkdocs.commands.build import build
-    from mkdocs.config import load_config
-
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "index.md").write_text("# Small\n")
-    small = {"docs_dir": str(tmp_path / "docs"), "site_dir": str(tmp_path / "site"), "nav": [], "extra_css": []}
-    build(load_config(str(ROOT / "mkdocs.yml"), **small))
+def test_the_site_is_fit_to_be_looked_at(site: Path) -> None:
+    """In a browser: nothing throws, colours follow the system, sections stand in a line, and tables can be read."""
     with Chromium() as browser:
         for dark in (False, True):
-            browser.look(390, 844, dark=dark, phone=True)
-            browser.open(tmp_path / "site" / "index.html")
+            browser.look(1366, 768, dark=dark)
+            browser.open(site / "index.html")
             # The search starts a worker, which no page that is opened from the disk may.
             assert [one for one in browser.complaints if "search/worker.js" not in one] == []
             assert browser.value("document.documentElement.dataset.bsTheme") == ("dark" if dark else "light")
-        browser.look(390, 844, dark=False, phone=True)  # the page stays open: its last lines listen to the system
+            assert browser.value("document.querySelector('.navbar').offsetHeight") < 70
+        browser.look(1366, 768, dark=False)  # the theme's script came to its last lines: they listen to the system
         browser.until("document.documentElement.dataset.bsTheme === 'light'")
+        browser.look(390, 844, phone=True)
+        for page in ("methods/relatives", "methods/clip", "results_folder"):  # an address stands in the first column
+            browser.open(site / page / "index.html")
+            assert browser.value("document.documentElement.scrollWidth") <= 390
+            cells = browser.value("[...document.querySelectorAll('[role=main] td')].map(cell => cell.offsetWidth)")
+            assert cells and min(cells) > 95 and max(cells) < 360
 
 
 def test_a_dead_link_a_dead_anchor_and_a_page_without_a_place_are_warnings(tmp_path: Path) -> None:
