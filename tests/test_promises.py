@@ -14,6 +14,8 @@ from in_process import door
 
 from harness.executors import suspects
 from harness.executors.seam import LocalExecutor
+from harness.work import arithmetic
+from results.folder.store import Store
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,6 +64,10 @@ def test_the_tables_are_the_same_bytes_from_two_nodes_of_ray_as_from_one_process
     answer = door("on_ray.yaml", *more, cwd=shapes)
     assert answer.returncode == 0, answer.stderr
     assert tables(shapes / "ray") == tables(shapes / "local")
+    store = Store.open(shapes / "ray", create=False)
+    assert store.rows()["card"].unique().to_list() == [arithmetic.kind_of_card()]
+    begun = {event["worker"] for event in store.events() if event["event"] == "lease" and event["since"]}
+    assert begun == {event["worker"] for event in store.events() if event["event"] == "worker_ready"} != set()
 
 
 def test_shuffled_shards_of_any_size_give_the_same_bytes(

@@ -6,6 +6,7 @@ import json
 import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -167,6 +168,24 @@ def test_a_fit_at_work_is_told_with_its_curve(tmp_path: Path, capsys: pytest.Cap
     (folder / "curve.jsonl").write_text('{"step": 3, "steps": 9, "loss": 0.25}\n')
     assert "fit Plus: at work, step 3 of 9, loss 0.250" in told(store.folder, capsys)
     assert told(store.folder, capsys, "--json")["fits"]["x"]["curve"] == "step 3 of 9, loss 0.250"
+
+
+def test_who_follows_a_sweep_is_told_until_it_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks three times: at the beginning, after a batch, and at the end."""
+    store, looks = Store.open(tmp_path / "runs"), list[float]()
+    store.event({"event": "sweep", "name": "toys", "images": 40, "by": lock.myself()})
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        done = {"event": "batch", "done": 10, "failed": 0, "errors": []}
+        store.event(done if len(looks) == 1 else {"event": "end", "exit": 0})
+
+    monkeypatch.setattr("harness.status.time", SimpleNamespace(sleep=pause))
+    assert status.main([str(store.folder), "--follow", "--every", "0.25"]) == 0
+    said = capsys.readouterr().out
+    assert looks == [0.25, 0.25] and "done; " in said and "toys: 10 of 40 image results (25 %)" in said
 
 
 def test_a_folder_without_a_sweep_has_its_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
