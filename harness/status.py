@@ -62,7 +62,14 @@ def _show(folder: Path | str, as_json: bool, console: Console) -> None:
 def _told(where: Path | str) -> dict[str, Any]:
     """All that is known now, as JSON values. StoreError where no sweep ever began."""
     folder = at_hand(where, heard=True)
-    course = course_of(Store.open(folder, create=False).events())
+    shares = sorted((folder / "shards").glob("*-of-*"))
+    alone = not shares or (folder / "rows").is_dir()
+    course = course_of(Store.open(folder, create=False).events()) if alone else None
+    if course is None and shares:
+        raise StoreError(
+            f"{where} is that of jobs that share a grid; name the folder of one, such as {shares[0]}, or ask for all: "
+            f"`for one in {folder}/shards/*; do python -m harness.status $one; done`."
+        )
     if course is None:
         raise StoreError(f"No sweep has begun in {where} yet: `python -m harness.sweep GRID --results DIR` does.")
     now = datetime.now(UTC)

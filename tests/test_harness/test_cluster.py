@@ -286,3 +286,17 @@ def test_errors_of_ray_have_a_kind() -> None:
     }  # fmt: skip
     assert {kind: cluster.classify(error)[0] for kind, error in kinds.items()} == {kind: kind for kind in kinds}
     assert cluster.classify(kinds["error"])[1] == "ValueError: odd"
+
+
+@pytest.mark.parametrize(("preempted", "kind"), [(False, "node"), (True, "preempted")])
+def test_an_actor_that_died_with_its_node_is_no_suspect(preempted: bool, kind: str) -> None:
+    """Ray tells it by the death of the actor."""
+    import ray.exceptions as rays
+    from ray.core.generated import common_pb2 as told
+
+    reason = told.NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED if preempted else told.NodeDeathInfo.UNEXPECTED_TERMINATION
+    said = "The actor is dead because its node has died. Node Id: 5f"
+    death = told.NodeDeathInfo(reason=reason)
+    context = told.ActorDiedErrorContext(actor_id=bytes(16), error_message=said, node_death_info=death)
+    error = rays.ActorDiedError(context)
+    assert cluster.classify(error)[0] == kind and kind in suspects.BLAMELESS

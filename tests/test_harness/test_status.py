@@ -194,3 +194,7 @@ def test_a_folder_without_a_sweep_has_its_sentence(tmp_path: Path, capsys: pytes
     assert status.main([str(tmp_path / "runs")]) == 2
     said = capsys.readouterr().err
     assert "No sweep has begun in" in said and "none" in said
+    for whole in (tmp_path / "array", tmp_path / "runs"):  # before a first merge, and after it
+        Store.open(whole / "shards" / "1-of-2")
+        assert status.main([str(whole)]) == 2
+        assert f"name the folder of one, such as {whole}/shards/1-of-2, or ask for all" in capsys.readouterr().err
