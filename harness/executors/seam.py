@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -69,6 +70,7 @@ class LocalExecutor:
             yield kept
         if again and not interrupts.closing():
             self.close()
+            gc.collect()  # networks that hold each other would stay beside those that are opened now
             yield from (done for _, done in self._done(again))
 
     def _done(self, shards: Sequence[Shard]) -> Iterator[tuple[Shard, BatchDone]]:
