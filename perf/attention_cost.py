@@ -12,9 +12,11 @@ at most 20 classes in a prompt of 77 tokens, and where there are more, as many p
 Only with one prompt, the last way: seven would take 23 GiB. Times of all ways are taken in one process, in turns: on a
 CPU the processor's time (other work on the machine hardly counts), on a GPU the clock's. Memory is that of one first
 forward, each way in a process of its own, in which freed memory goes back at once, so that the mark shows what is held
-and not how the heap was cut up. On a GPU all batch sizes are measured, in bfloat16.
+and not how the heap was cut up. On a GPU all batch sizes are measured, in bfloat16. `--once` takes the time of that one
+forward too, and no other: a tenth of the work, for many classes.
 
     python -m perf.attention_cost [--rounds 3] [--threads 1] [--batches 1 2 4 8 16 32] [--classes 20] > PAGE
+    python -m perf.attention_cost --once --threads 1 --classes 20 59 150 > PAGE
 """
 
 from __future__ import annotations
@@ -207,18 +209,18 @@ def times(batch: int, classes: int, device: str, dtype: torch.dtype, rounds: int
     return found
 
 
-def memory(way: str, batch: int, classes: int, device: str, dtype: torch.dtype) -> float:
-    """MiB that the first forward takes at its peak, above what the process held before it."""
+def first_forward(way: str, batch: int, classes: int, device: str, dtype: torch.dtype) -> tuple[float, float]:
+    """MiB that the first forward takes at its peak, above what the process held before it, and its seconds."""
     bench = Bench(batch, classes, device, dtype)
     if device == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        bench.run(way)
-        return (torch.cuda.max_memory_allocated() - before) / MIB
+        seconds = seconds_of(lambda: bench.run(way), device)
+        return (torch.cuda.max_memory_allocated() - before) / MIB, seconds
     Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts anew at what is held now
     before = _status("VmRSS")
-    bench.run(way)
-    return (_status("VmHWM") - before) / 1024
+    seconds = seconds_of(lambda: bench.run(way), device)
+    return (_status("VmHWM") - before) / 1024, seconds
 
 
 def _status(key: str) -> int:
@@ -227,32 +229,36 @@ def _status(key: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
 
 
-def memory_apart(way: str, batch: int, classes: int, dtype: str) -> float | None:
-    """`memory` in a process of its own; None when it ran out."""
+def apart(way: str, batch: int, classes: int, dtype: str) -> tuple[float, float] | None:
+    """`first_forward` in a process of its own; None when memory ran out."""
     command = [sys.executable, "-m", "perf.attention_cost", "--way", way, "--batches", str(batch), "--dtype", dtype]
-    command += ["--classes", str(classes)]
+    command += ["--classes", str(classes), "--threads", str(torch.get_num_threads())]
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**17)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    return float(json.loads(done.stdout)) if done.returncode == 0 else None
+    return tuple(json.loads(done.stdout)) if done.returncode == 0 else None
 
 
-def page(batches: Sequence[int], classes: int, device: str, dtype: str, rounds: int) -> str:
+def page(batches: Sequence[int], classes: Sequence[int], device: str, dtype: str, rounds: int) -> str:
+    """rounds: 0 takes the times of the forwards of which memory is measured."""
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
-    settings = f"{dtype}, 64 x 64 latents, {classes} classes, median of {rounds} rounds"
+    times_of = f"median of {rounds} rounds" if rounds else "one first forward each, each way in a process of its own"
     lines = [
         "# What reading attention costs", "",
         "Output of `python -m perf.attention_cost`; the ways, and what is measured, are described there.", "",
-        f"Device: {name}, {platform.machine()}; {settings}; torch {torch.__version__}, diffusers "
-        f"{diffusers.__version__}; {date.today():%d %B %Y}.", "",
-        "| images | way | seconds | images a second | time, plain = 1 | peak memory, MiB | over plain, MiB |",
-        "|---|---|---|---|---|---|---|",
+        f"Device: {name}, {platform.machine()}; {dtype}, 64 x 64 latents, {times_of}; torch {torch.__version__}, "
+        f"diffusers {diffusers.__version__}; {date.today():%d %B %Y}.", "",
+        "| classes | images | way | seconds | images a second | time, plain = 1 | peak memory, MiB | over plain, MiB |",
+        "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for batch in batches:
-        taken = times(batch, classes, device, getattr(torch, dtype), rounds)
-        if device == "cuda":
-            torch.cuda.empty_cache()
-        peaks = {way: memory_apart(way, batch, classes, dtype) for way in taken}
-        lines += [cost_row(way, batch, taken, peaks) for way in taken]
+    for many in classes:
+        for batch in batches:
+            found = times(batch, many, device, getattr(torch, dtype), rounds) if rounds else {}
+            if device == "cuda":
+                torch.cuda.empty_cache()
+            first = {way: apart(way, batch, many, dtype) for way in ways_of(many)}
+            peaks = {way: one[0] if one else None for way, one in first.items()}
+            taken = found or {way: [one[1]] if one else [] for way, one in first.items()}
+            lines += [f"| {many} {cost_row(way, batch, taken, peaks)}" for way in taken]
     return "\n".join(lines)
 
 
@@ -273,19 +279,20 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32] if device == "cuda" else [1])
-    parser.add_argument("--classes", type=int, default=IN_A_PROMPT)
+    parser.add_argument("--classes", type=int, nargs="+", default=[IN_A_PROMPT])
+    parser.add_argument("--once", action="store_true", help="no rounds: the first forwards, whose memory is taken")
     parser.add_argument("--dtype", default="bfloat16" if device == "cuda" else "float32")
     parser.add_argument("--threads", type=int, help="of the CPU; default: as torch decides")
-    parser.add_argument("--way", choices=WAYS, help="only print the peak memory of one way, in MiB")
+    parser.add_argument("--way", choices=WAYS, help="only print the peak memory of one way, in MiB, and its seconds")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.way:
-        print(
-            json.dumps(memory(options.way, options.batches[0], options.classes, device, getattr(torch, options.dtype)))
-        )
+        dtype = getattr(torch, options.dtype)
+        print(json.dumps(first_forward(options.way, options.batches[0], options.classes[0], device, dtype)))
         return
-    print(page(options.batches, options.classes, device, options.dtype, options.rounds))
+    rounds = 0 if options.once else options.rounds
+    print(page(options.batches, options.classes, device, options.dtype, rounds))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.contracts import Image
+from methods.diffusion.aside import Piece, Shelf
 from methods.diffusion.attention import Wanted, by_token
 from methods.diffusion.features import DiffusionBatch
 from methods.diffusion.layers import Layer
@@ -32,6 +33,7 @@ class Kept:
         self._heads: dict[int, Tensor] = {}
         self._own: dict[int, Pieces] = {}
         self._first: dict[int, Pieces] = {}
+        self._shelf = Shelf() if max((one.prompts for one in places), default=0) > 1 else None
         self._call, self._start, self._columns = UNetCall((), 0), 0, torch.empty(0, device="cpu")
         self._images = [row.image for call in calls for row in call.asked]
         starts = accumulate((len(call.asked) for call in calls), initial=0)
@@ -48,13 +50,18 @@ class Kept:
             self._take_cross(index, queries, keys)
         asked = self._call.asked
         if kind == "attn1" and index in self._wanted.own:
-            self._own.setdefault(index, []).append((queries[: len(asked)], keys[: len(asked)]))
+            read = self._aside(queries[: len(asked)]), self._aside(keys[: len(asked)])
+            self._own.setdefault(index, []).append(read)
         elif kind == "attn1":
             firsts = [number for number, row in enumerate(asked) if row.place == 0]
             if firsts and len(firsts) < len(queries):  # the others need not stay in memory
                 queries, keys = (torch.stack([one[number] for number in firsts]) for one in (queries, keys))
             if firsts:
                 self._first.setdefault(index, []).append((queries, keys))
+
+    def _aside(self, tensor: Tensor) -> Piece:
+        """Out of memory while other prompts of an image go through, unless it is a card's."""
+        return tensor if self._shelf is None or tensor.device.type != "cpu" else self._shelf.put(tensor)
 
     def _take_cross(self, index: int, queries: Tensor, keys: Tensor) -> None:
         """The probabilities of all tokens live only until the columns are picked: of a few rows at a time on a CPU."""

@@ -16,13 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.contracts import MethodError
+from methods.diffusion.aside import Piece, in_memory
 from methods.diffusion.attention import attend, filled_up, probabilities
 from methods.diffusion.layers import Layer, Spec, canonical, select
+from methods.diffusion.many_prompts import under_mean
 from methods.diffusion.maps import mean_in_order
 from methods.diffusion.places import Places, bags_of
 
 Value = TypeVar("Value")
-Pieces: TypeAlias = "list[tuple[Tensor, Tensor]]"  # queries and keys, each (rows, heads, positions, width), in order
+Pieces: TypeAlias = "list[tuple[Piece, Piece]]"  # queries and keys, each (rows, heads, positions, width), in order
 MODES = {"mean": "mean", "sum": "sum", "max": "max", "last": "sum"}  # of a name's tokens: how a bag of them is joined
 
 
@@ -90,10 +92,20 @@ class Together:
         return [(self.layers[index], self._class_map(index, bags, tokens, heads)) for index in chosen]
 
     def propagate(self, maps: Tensor, spec: Spec, times: int = 1, rows: str = "mean") -> Tensor:
-        """S applied `times` times to maps (images, classes, height, width). See DiffusionFeatures."""
+        """S applied `times` times to maps (images, classes, height, width). See DiffusionFeatures.
+
+        On a CPU an image of several prompts goes by itself, under the mean of all of them where that is less work."""
         layers, counts = self._same_side(spec, maps), self._counts(rows)
+        several = maps.device.type == "cpu" and max(counts) > 1
+        if several and len(self) > 1:
+            every = enumerate(torch.split(maps, 1))
+            return torch.cat([self.only(number).propagate(own, spec, times, rows) for number, own in every])
         (queries, _), *_ = self._own(layers[0], rows)
         flat = filled_up(maps.flatten(2).transpose(1, 2), queries.shape[-1])
+        if several and (times > 1 or self.classes[0] > queries.shape[-1]):
+            pieces = [piece for layer in layers for piece in self._own(layer, rows)]
+            spread = under_mean(pieces, flat[0], queries.shape[-1], times)
+            return spread[:, : maps.shape[1]].T.reshape(maps.shape)
         whose = [image for image, count in enumerate(counts) for _ in range(count)]
         for _ in range(times):
             values = flat if set(counts) == {1} else torch.stack([flat[image] for image in whose])
@@ -164,7 +176,8 @@ class Together:
         """Values (rows, positions, columns) under each row's own S of one layer."""
         found, start = [], 0
         for queries, keys in self._own(layer, rows):
-            found.append(attend(queries, keys, values[start : start + len(queries)]))
+            rows_there = in_memory(queries), in_memory(keys)
+            found.append(attend(*rows_there, values[start : start + len(queries)]))
             start += len(queries)
         return found[0] if len(found) == 1 else torch.cat(found)
 
@@ -173,7 +186,7 @@ class Together:
         counts = self._counts(rows)
         before = sum(counts[:number])
         for queries, keys in rows_between(self._own(layer, rows), before, before + counts[number]):
-            yield from zip(queries, keys, strict=True)
+            yield from zip(in_memory(queries), in_memory(keys), strict=True)
 
     def _same_side(self, spec: Spec, maps: Tensor | None = None) -> list[Layer]:
         layers = [self.layers[index] for index in select(spec, self.layers)]

@@ -21,7 +21,7 @@ from harness.recipes import loading
 from harness.work.batch_reading import in_batches
 from harness.work.passes import joined_requests
 from methods.clip import Clip
-from methods.diffusion import Diffusion, row_calls
+from methods.diffusion import Diffusion, aside, many_prompts, row_calls
 from methods.diffusion.row_calls import rows_of_a_call
 from methods.naclip import NACLIP
 from methods.resclip import ResCLIP
@@ -39,7 +39,10 @@ KINDS: dict[str, list[dict[str, Any]]] = {
         {"layers": "4-12", "layer_weights": "1/4:.5, 1/2:.5", "norm_order": "norm_first", "map_size": "1/2"},
         {"subtoken_agg": "last", "head_agg": "max"},
     ],
-    "single": [{"prompt": "per_class"}, {"prompt": "per_class", "prompt_self": "first"}],
+    "single": [
+        {"prompt": "per_class"}, {"prompt": "per_class", "refine": "samap"},
+        {"prompt": "per_class", "prompt_self": "first"},
+    ],
     "padded": [{"resize": "pad"}],
     "draws": [{"noise_draws": 2, "refine": "samap"}],
 }  # fmt: skip
@@ -115,6 +118,53 @@ def test_prompts_side_by_side_leave_an_image_the_same_bits_in_any_company(
     for place, query in enumerate(company):
         alone = reader.read({request: one[place] for request, one in held.items()}, query.vocabulary)
         torch.testing.assert_close(batch[place], alone, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("refine", ["sar", "samap", "iterate"])
+def test_what_several_prompts_keep_lies_in_a_file_and_is_read_to_the_bit(
+    refine: str,
+    small_model: str,
+    backbones: Callable[[StableSeg], Diffusion],
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As from memory; memory it is where the disk takes nothing, where tensors are small, and where there is one
+    prompt. Of more classes than a head is wide, too."""
+    names = ("dog", "cat", "car", "tree", "sky", "wall", "road", "boat", "bird")
+    reader, query = StableSeg(small_model, size=SIZE, prompt="per_class", refine=refine), ask("a", *names)
+
+    def read() -> tuple[Any, int]:
+        held = dict(backbones(reader).run([query, query], reader.passes()))
+        ((_, batch),) = held.items()
+        kept = [one for layer in batch.groups[0].own.values() for piece in layer for one in piece]
+        laid = sum(isinstance(one, aside.Laid) for one in kept)
+        return reader.read_batch(held, {1: query.vocabulary})[1], laid
+
+    (first, none), _ = read(), monkeypatch.setattr(aside, "LARGE", 0)
+    (again, all_of_them), _ = read(), monkeypatch.setattr(aside.tempfile, "TemporaryFile", _full)
+    full, no_place = read()
+    assert torch.equal(first, again) and torch.equal(first, full)
+    assert not none and not no_place and all_of_them > 2 * len(names)
+
+
+def _full(**_: Any) -> Any:
+    raise OSError("No space left on device")
+
+
+def test_maps_under_the_mean_of_all_prompts_are_those_under_each(
+    small_model: str, backbones: Callable[[StableSeg], Diffusion], ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few positions at a time, too."""
+    reader = StableSeg(small_model, size=SIZE, prompt="per_class", refine="samap")
+    held = dict(backbones(reader).run([ask("a", "dog", "cat", "car")], reader.passes()))
+    ((_, (one,)),) = held.items()
+    height, width = one.side("second")
+    maps = torch.rand(70, height, width, generator=torch.Generator().manual_seed(0))
+    found = one.propagate(maps, "second", 2)
+    mean = one.self_attention("second")
+    torch.testing.assert_close(found.flatten(1), maps.flatten(1) @ mean.T @ mean.T, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(many_prompts, "MEAN", 4 * height * width * 5)
+    torch.testing.assert_close(one.propagate(maps, "second", 2), found, rtol=1e-5, atol=1e-6)
 
 
 def test_rows_of_a_call_depend_on_the_image_and_the_batch_alone() -> None:
