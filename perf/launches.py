@@ -22,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "plugins"))
 
 import thin_models
-from launches import Launches
+from launches import Launches, without_memory
 from pretend_gpu import pretend_gpu
 
 from harness.contracts import Batch, Image, Origin, ProtocolSettings, Query, Recipe, Run, Sample
@@ -57,15 +57,27 @@ def diffusion_readers(count: int) -> list[Any]:
     return [StableSeg("shapes", refine=refine) for refine in ("none", "sar", "samap")][:count]
 
 
-def launches_of(kind: str, readers: Sequence[Any], classes: int, rows: int | None = None) -> Launches:
-    """What a card is asked while a batch of 16 images is done, all classes offered, their words known already. kind:
-    `diffusion` or `clip`. rows: of a UNet call."""
+def launches_of(
+    kind: str, readers: Sequence[Any], classes: int, rows: int | None = None, own: int | None = None
+) -> Launches:
+    """What a card is asked while a batch of 16 images is done, all classes offered, or so many that are an image's own,
+    their words known already. kind: `diffusion` or `clip`. rows: of a UNet call."""
     found = Launches()
     with pretend_gpu(found), torch.no_grad():
         network: Any = thin_models.stable_diffusion("cuda", rows) if kind == "diffusion" else thin_models.clip("cuda")
-        encode_words(network, readers[0], thin_models.queries(1, [classes])[0])
+        encode_words(network, readers[0], thin_models.queries(1, [own or classes])[0])
         found.clear()
-        rows_of(OpenNetwork(network), readers, classes)
+        rows_of(OpenNetwork(network), readers, classes, own=own)
+    return found
+
+
+def launches_on_a_cpu(readers: Sequence[Any], classes: int) -> Launches:
+    """The same of a diffusion model on a CPU, where a call has one row an image."""
+    with torch.no_grad():
+        network = thin_models.stable_diffusion("cpu")
+        encode_words(network, readers[0], thin_models.queries(1, [classes])[0])
+        with without_memory() as found:
+            rows_of(OpenNetwork(network), readers, classes)
     return found
 
 
@@ -82,20 +94,27 @@ def encode_words(network: Any, reader: Any, query: Query) -> None:
     network.told(request.timestep)
 
 
-def rows_of(opened: OpenNetwork, readers: Sequence[Any], classes: int, images: Sequence[Image] | None = None) -> None:
-    """One batch done, from images to rows."""
+def rows_of(
+    opened: OpenNetwork,
+    readers: Sequence[Any],
+    classes: int,
+    images: Sequence[Image] | None = None,
+    own: int | None = None,
+) -> None:
+    """One batch done, from images to rows. own: how many classes are in an image, if those alone are offered."""
     names = thin_models.names(classes)
     given = [query.image for query in thin_models.queries(IMAGES, [classes] * IMAGES)] if images is None else images
     samples = {f"image {number}": image for number, image in enumerate(given)}
 
     def load(image_id: str, check: Any) -> tuple[Sample, Origin]:
         image = samples[image_id]
-        truth = np.random.default_rng(0).integers(0, classes + 1, image.shape[:2]).astype(np.uint8)
+        truth = np.random.default_rng(0).integers(0, (own or classes) + 1, image.shape[:2]).astype(np.uint8)
         return check(Sample(image_id, image, truth)), Origin(image_id, image_id, ())
 
     recipe = Recipe.of("methods.stableseg:StableSeg")
-    runs = [Run(f"run {number}", "m", "", recipe, "b", recipe, RULES, names) for number in range(len(readers))]
-    places = [place[0] for place in read_places([(names, RULES)], load, Batch(0, tuple(samples)))]
+    rules = RULES if own is None else ProtocolSettings(vocabulary="present")
+    runs = [Run(f"run {number}", "m", "", recipe, "b", recipe, rules, names) for number in range(len(readers))]
+    places = [place[0] for place in read_places([(names, rules)], load, Batch(0, tuple(samples)))]
     guard = Guard()
     guard.settle()
     slots = {run.run_id: places for run in runs}
@@ -123,6 +142,14 @@ def main() -> None:
     print(launches_line("the same three, 7 prompts an image", 150, launches_of("diffusion", diffusion_readers(3), 150)))
     in_calls = launches_of("diffusion", diffusion_readers(3), 150, IMAGES)
     print(launches_line("the same with `rows: 16`, an image's prompts in 7 calls", 150, in_calls))
+    default = [StableSeg("shapes")]
+    for classes in (20, 150):
+        print(launches_line("StableSeg as it is by default", classes, launches_of("diffusion", default, classes)))
+    for own in (20, 60):
+        what = f"the same, an image offered {own} of its own"
+        print(launches_line(what, 150, launches_of("diffusion", default, 150, own=own)))
+    for classes in (20, 150):
+        print(launches_line("the same on a CPU", classes, launches_on_a_cpu(default, classes)))
     for classes in (20, 150):
         print(launches_line("six heads of CLIP", classes, launches_of("clip", clip_heads(), classes)))
 
