@@ -54,7 +54,7 @@ class Laid:
 Piece: TypeAlias = "Tensor | Laid"
 
 
-class Shelf:
+class TensorFile:
     """A file without a name, which is gone with the last of what lies in it."""
 
     def __init__(self) -> None:

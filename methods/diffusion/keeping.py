@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.contracts import Image
-from methods.diffusion.aside import Piece, Shelf
+from methods.diffusion.aside import Piece, TensorFile
 from methods.diffusion.attention import Wanted, by_token
 from methods.diffusion.features import DiffusionBatch
 from methods.diffusion.layers import Layer
@@ -33,7 +33,7 @@ class Kept:
         self._heads: dict[int, Tensor] = {}
         self._own: dict[int, Pieces] = {}
         self._first: dict[int, Pieces] = {}
-        self._shelf = Shelf() if max((one.prompts for one in places), default=0) > 1 else None
+        self._laid = TensorFile() if max((one.prompts for one in places), default=0) > 1 else None
         self._call, self._start, self._columns = UNetCall((), 0), 0, torch.empty(0, device="cpu")
         self._images = [row.image for call in calls for row in call.asked]
         starts = accumulate((len(call.asked) for call in calls), initial=0)
@@ -61,7 +61,7 @@ class Kept:
 
     def _aside(self, tensor: Tensor) -> Piece:
         """Out of memory while other prompts of an image go through, unless it is a card's."""
-        return tensor if self._shelf is None or tensor.device.type != "cpu" else self._shelf.put(tensor)
+        return tensor if self._laid is None or tensor.device.type != "cpu" else self._laid.put(tensor)
 
     def _take_cross(self, index: int, queries: Tensor, keys: Tensor) -> None:
         """The probabilities of all tokens live only until the columns are picked: of a few rows at a time on a CPU."""

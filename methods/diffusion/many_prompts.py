@@ -26,20 +26,20 @@ def under_mean(pieces: Sequence[tuple[Piece, Piece]], values: Tensor, width: int
     """
     positions, columns = values.shape
     step = max(1, MEAN // (4 * positions))
-    whole = mean_of(pieces, slice(0, positions)) if step >= positions else None
+    whole = mean_probabilities(pieces, slice(0, positions)) if step >= positions else None
     for _ in range(times):
         found = torch.empty_like(values)
         slices = [values[:, start : start + width].contiguous() for start in range(0, columns, width)]
         for start in range(0, positions, step):
             own = slice(start, min(start + step, positions))
-            mean = mean_of(pieces, own) if whole is None else whole
+            mean = mean_probabilities(pieces, own) if whole is None else whole
             for place, part in enumerate(slices):
                 found[own, place * width : (place + 1) * width] = mean @ part
         values = found
     return values
 
 
-def mean_of(pieces: Sequence[tuple[Piece, Piece]], own: slice) -> Tensor:
+def mean_probabilities(pieces: Sequence[tuple[Piece, Piece]], own: slice) -> Tensor:
     """The rows of the mean that belong to some positions, (positions of those, positions)."""
     (first, _), *_ = pieces
     positions, count = first.shape[2], 0
