@@ -114,7 +114,7 @@ def test_the_curve_has_a_line_a_refinement_and_a_point_a_timestep(toys: Store, p
 
 def test_cost_is_images_over_seconds_and_passes_saved(toys: Store, pages: Path) -> None:
     page = text(pages, "cost")
-    speeds = re.findall(r'data-sort="([\d.]+)">20</td>', page)
+    speeds = re.findall(r'data-sort="([\d.]+)">20\.0</td>', page)
     assert [float(speed) for speed in speeds] == pytest.approx([20.0] * 12)  # 0.05 seconds an image
     assert "<td>160</td><td>40</td>" in page and "75 %" in page
 
