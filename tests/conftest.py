@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sys
 import tempfile
-from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ from seeds import of_run, seed_of
 
 from harness.foreign import foundations
 from harness.work import arithmetic
+
+# Collecting loads torch and all that is built on it, which is there to stay: nothing is garbage until it is done. And
+# what is compiled of the checkout is kept, as Python does unless told otherwise: our processes need not do it again.
+gc.disable()
+_WRITES_NO_BYTECODE, sys.dont_write_bytecode = sys.dont_write_bytecode, False
 
 arithmetic.prepare_environment(threads=1)  # tests share the cores; and what is computed here has a worker's bits
 
@@ -77,6 +83,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places[item.path])
 
 
+def pytest_collection_finish() -> None:
+    """Only what tests make is looked through for garbage; what they write as plug-ins is compiled as they were told."""
+    gc.freeze()
+    gc.enable()
+    sys.dont_write_bytecode = _WRITES_NO_BYTECODE
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where processes share the tests, one has all of a file, and all files that share a Ray."""
@@ -88,6 +101,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "ray" if _shares_ray(config.rootpath / file) else file
 
     return Together(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """The shared Ray ends with the last of its files, which come first: idle it takes a thirtieth of a core."""
+    if nextitem is None or (_shares_ray(item.path) and not _shares_ray(nextitem.path)):
+        _SHARED.close()
 
 
 @pytest.fixture(autouse=True)
@@ -112,11 +132,13 @@ def rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+_SHARED = ExitStack()  # the Ray that tests share, once one has asked for it
+
+
 @pytest.fixture(scope="session")
-def ray_nodes() -> Iterator[two_raylets.Nodes]:
+def ray_nodes() -> two_raylets.Nodes:
     """The Ray of two nodes that all tests share who name this, or its address."""
-    with two_raylets.nodes() as shared:
-        yield shared
+    return _SHARED.enter_context(two_raylets.nodes())
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ from in_process import PLUGINS, ROOT
 
 Main = Callable[..., int | None]
 _FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["harness.sweep", "harness.work.worker", "harness.learning.fitting", "toy_learners"])
+LOADED = ["torch", "harness.sweep", "harness.work.worker", "harness.learning.fitting", "toy_learners"]
+_FORKING.set_forkserver_preload(LOADED)
 
 
 def prepare() -> None:

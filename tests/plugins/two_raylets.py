@@ -53,6 +53,7 @@ def nodes() -> Iterator[Nodes]:
     """The running cluster."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     variables |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "PYTHONPATH": str(Path(__file__).parent)}
+    variables |= {"RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}  # nobody would use them
     command = [sys.executable, __file__]
     process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
@@ -70,7 +71,7 @@ def _started() -> Cluster:
     for left in reversed(range(TRIES)):
         cluster = Cluster()
         try:
-            cluster.add_node(**NODE, include_dashboard=False)
+            cluster.add_node(**NODE, include_dashboard=False, include_log_monitor=False, no_monitor=True)
             cluster.add_node(**NODE)
             return cluster
         except Exception:
