@@ -30,6 +30,8 @@ ANYWHERE = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}  # workers run the interpreter
 ATTACHED = {**ANYWHERE, "RAY_NUM_REDIS_GET_RETRIES": "2"}  # tries of 40 s each at a port where something else listens
 EMBEDDED = {
     **ANYWHERE,
+    "RAY_prestart_worker_first_driver": "0",  # one for each core: workers have an environment, and start anew for it
+    "RAY_enable_worker_prestart": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everything listens on loopback only, on Linux too
 }
