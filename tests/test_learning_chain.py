@@ -41,6 +41,11 @@ def cards(folder: Path) -> dict[str, dict[str, Any]]:
     return {f"{card['method_name']} {card['variant']}".strip(): card | {"folder": path.parent} for path, card in found}
 
 
+def board(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "runs" / "leaderboard.csv").open(newline="") as file:
+        return {f"{row['method']} {row['variant']}".strip(): row for row in csv.DictReader(file)}
+
+
 @pytest.mark.slow
 def test_the_chain_on_ray_with_two_workers_learns_what_one_process_learns(tmp_path: Path, ray_address: str) -> None:
     sweep(tmp_path / "ray", WEIGHTS + STUDENT, "--address", ray_address, "--workers", "2")
@@ -59,6 +64,7 @@ def test_the_chain_on_ray_with_two_workers_learns_what_one_process_learns(tmp_pa
     assert {line["step"] for line in steps} == {1, 2, 3, 4, 5, 6}
     assert all(line["rate"] <= 1 and line["loss"] > 0 for line in steps if "loss" in line)
     assert [line["step"] for line in steps if "validation_miou" in line] == [3, 6]
-    with (tmp_path / "ray" / "runs" / "leaderboard.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 4 and {row["images"] for row in rows} == {"4"} and {row["failed"] for row in rows} == {"0"}
+    rows, same = board(tmp_path / "ray"), board(tmp_path / "here")
+    for column in ("run_id", "miou", "image_miou", "pixel_accuracy"):
+        assert rows["StableSeg"][column] == same["StableSeg"][column]
+    assert len(rows) == 4 and {(row["images"], row["failed"]) for row in rows.values()} == {("4", "0")}

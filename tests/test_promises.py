@@ -57,14 +57,18 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_tables_are_the_same_bytes_from_two_nodes_of_ray_as_from_one_process(
-    shapes: Path, ray_address: str
+    tmp_path: Path, ray_address: str
 ) -> None:
-    (shapes / "on_ray.yaml").write_text(SHAPES + "cluster: {shard_batches: 1}\n")
+    """Those of StableSeg: tests/test_learning_chain.py."""
+    before, _, after = SHAPES.partition("  - name: StableSeg")
+    (tmp_path / "grid.yaml").write_text(before + "  - name: MaskCLIP" + after.partition("  - name: MaskCLIP")[2])
+    assert door("grid.yaml", "--results", "local", cwd=tmp_path).returncode == 0
+    (tmp_path / "on_ray.yaml").write_text((tmp_path / "grid.yaml").read_text() + "cluster: {shard_batches: 1}\n")
     more = ("--address", ray_address, "--workers", "2", "--results", "ray")
-    answer = door("on_ray.yaml", *more, cwd=shapes)
+    answer = door("on_ray.yaml", *more, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
-    assert tables(shapes / "ray") == tables(shapes / "local")
-    store = Store.open(shapes / "ray", create=False)
+    assert tables(tmp_path / "ray") == tables(tmp_path / "local")
+    store = Store.open(tmp_path / "ray", create=False)
     assert store.rows()["card"].unique().to_list() == [arithmetic.kind_of_card()]
     begun = {event["worker"] for event in store.events() if event["event"] == "lease" and event["since"]}
     assert begun == {event["worker"] for event in store.events() if event["event"] == "worker_ready"} != set()

@@ -1,4 +1,4 @@
-"""Fits on Ray whose worker dies, which are tried again, and fits that raise, which are not."""
+"""Fits on Ray whose worker dies, which are tried again, and fits that raise, which are not; the same tables as here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from toy_chain import CHAIN, cards, door
+from toy_chain import CHAIN, cards, door, tables
 
 from harness.errors import ClusterError
 from harness.executors import cluster_fit
@@ -17,8 +17,7 @@ from harness.executors.cluster_fit import FittingRoom, fit_alone, lost
 from harness.executors.placement import Place
 from harness.learning.fitting import Sharing
 
-PLUS = CHAIN.split("  - {name: Gains")[0]
-PLACE = "benchmarks:" + CHAIN.split("benchmarks:")[1]
+NEVER = "  - {name: Never, use: toy_learners:Stubborn, with: {teacher: Bright}}\n"
 
 
 def failure(kind: str, words: str = "", over: tuple[type, ...] = (Exception,)) -> Exception:
@@ -40,15 +39,23 @@ def test_what_tells_of_a_lost_worker() -> None:
 
 
 @pytest.mark.slow
-def test_a_fit_that_raises_is_tried_once_and_one_whose_worker_dies_goes_on(tmp_path: Path, ray_address: str) -> None:
-    text = PLUS.replace("toy_learners:Colours", "toy_learners:Joined")
-    never = "  - {name: Never, use: toy_learners:Stubborn, with: {teacher: Bright}}\n"
-    (tmp_path / "grid.yaml").write_text(text + never + PLACE)
-    assert door(tmp_path, "--address", ray_address, wish="kill at fit 4") == 3
-    assert cards(tmp_path)["Plus"]["learner_tells"]["started"] == 4
-    said = (tmp_path / "stderr").read_text()
+def test_a_fit_that_raises_is_tried_once_one_whose_worker_dies_goes_on_and_the_rest_is_as_in_one_process(
+    tmp_path: Path, ray_address: str
+) -> None:
+    """Two workers, and a batch a shard."""
+    text = CHAIN.replace("Colours, with: {teacher: Bright}", "Joined, with: {teacher: Bright}")
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder, more in ((here, ""), (there, "cluster: {workers: 2, shard_batches: 1}\n")):
+        folder.mkdir()
+        (folder / "grid.yaml").write_text(text.replace("benchmarks:", NEVER + "benchmarks:") + more)
+    assert door(here) == 3
+    assert door(there, "--address", ray_address, wish="kill at fit 4") == 3
+    assert tables(there) == tables(here)
+    told, expected = ({name: card["learner_tells"] for name, card in cards(one).items()} for one in (there, here))
+    assert told == expected | {"Plus": {**expected["Plus"], "started": 4}} and len(told) == 3
+    said = (there / "stderr").read_text()
     assert "Never cannot be fitted" in said and "it will never do" in said
-    (tries,) = (tmp_path / "runs" / "artefacts").glob("*/unfinished/tries")
+    (tries,) = (there / "runs" / "artefacts").glob("*/unfinished/tries")
     assert tries.read_text() == "once\n"
 
 

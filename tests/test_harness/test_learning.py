@@ -1,4 +1,4 @@
-"""Methods that learn, through the door: a graph of steps, each done once, refusals, kills, and any division of work."""
+"""Methods that learn, through the door: a graph of steps, each done once, refusals, kills; on Ray: test_fit_losses."""
 
 from __future__ import annotations
 
@@ -136,13 +136,6 @@ def test_a_driver_that_is_interrupted_anywhere_ends_in_the_same_table(whole: Pat
     assert tables(folder) == tables(whole)
     if place == "fit 4":
         assert cards(folder)["Plus"]["learner_tells"]["started"] == 4  # it went on from its checkpoint
-
-
-def test_workers_and_shards_change_nothing(whole: Path, folder: Path, ray_address: str) -> None:
-    (folder / "grid.yaml").write_text(CHAIN + "cluster: {workers: 2, shard_batches: 1}\n")
-    assert door(folder, "--address", ray_address) == 0, (folder / "stderr").read_text()
-    assert tables(folder) == tables(whole)
-    assert cards(folder)["Gains"]["learner_tells"] == cards(whole)["Gains"]["learner_tells"]
 
 
 def test_a_fit_that_fails_is_said_and_the_rest_goes_on(folder: Path) -> None:

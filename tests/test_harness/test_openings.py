@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy_world
-from in_process import door
+from in_process import as_it_was, door
 from toy_cells import FLAT, Cell, reader
 
 from harness.contracts import BatchDone, ProtocolSettings, Recipe, Row
-from harness.executors.own_process import OwnProcess
 from harness.planning import plan as plans
 from harness.planning.plan import Plan
 from harness.recipes import house
@@ -153,13 +152,13 @@ def test_weights_that_were_replaced_since_the_plan_are_refused_and_others_go_on(
 
 
 def test_a_worker_whose_code_is_other_than_the_plans_is_refused(weighted: Path) -> None:
-    plan = planned(weighted)
+    """The worker reads the file anew, as in another process."""
+    with as_it_was(weighted.parent):
+        plan = planned(weighted)
     weighted.write_text(WEIGHTED.replace("ANSWER = 0", "ANSWER = 1"))
-    process = OwnProcess(Recipe.of("harness.work.worker:ShardWorker", folder=str(weighted.parent), threads=1))
-    try:
-        rows = [row for shard in plan.shards() for done in process.run(shard) for row in done.rows]
-    finally:
-        process.close()
+    with as_it_was(weighted.parent):
+        worker = ShardWorker(folder=str(weighted.parent))
+        rows = [row for shard in plan.shards() for done in worker.run(shard) for row in done.rows]
     (why,) = errors(plan, rows)["weighted"]
     assert why is not None and "not what was planned: its own modules differ here" in why
 

@@ -80,49 +80,51 @@ def test_the_word_changes_no_id_and_keeps_a_method_in_shards_of_its_own() -> Non
 
 
 def test_a_process_of_its_own_that_dies_costs_one_image_and_its_neighbour_nothing() -> None:
-    """On Ray: tests/test_promises.py."""
-    plan = plan_of(reckless(ends_at=9), DELICATE)
+    """An image a batch, so that one process is enough; on Ray: tests/test_promises.py."""
+    plan = plans.make("toy", (reckless(ends_at=9), DELICATE), 1)
     with LocalExecutor(Recipe.of("harness.work.worker:ShardWorker", threads=1, folder=PLUGINS)) as executor:
         rows = by_name(plan, [row for done in executor.run(plan.shards()) for row in done.rows])
     found = {row.image_id: row.error for row in rows["reckless 9"]}
     assert found == {"000": None, "001": "Its own process died on this image (exit code 9)."}
-    only = plan_of(DELICATE)
+    only = plans.make("toy", (DELICATE,), 1)
     expected = [row for shard in only.shards() for done in ShardWorker(threads=1).run(shard) for row in done.rows]
     assert counts(rows["delicate"]) == counts(expected)
 
 
 class Mute(OwnProcess):
-    """Its child is a thread here, which says nothing to an image that hangs."""
+    """Its child is a thread here, which says nothing to an image that hangs, and ends at one that kills."""
 
     ended = 0
 
     def _start(self) -> None:
         self._pipe, theirs = multiprocessing.Pipe()
-        self._child = SimpleNamespace(exitcode=None, join=lambda *_: None, kill=self._kill)
+        self._child = SimpleNamespace(exitcode=-9, join=lambda *_: None, kill=self._kill)
         threading.Thread(target=self._answer, args=(theirs,), daemon=True).start()
 
     def _kill(self) -> None:
         self.ended += 1
 
     def _answer(self, pipe: Connection) -> None:
-        with suppress(EOFError):
-            while True:
-                shard = pipe.recv()
+        with suppress(EOFError), pipe:
+            while "kills" not in (shard := pipe.recv()).batches[0].image_ids:
                 if "hangs" not in shard.batches[0].image_ids:
                     pipe.send(next(Mild().run(shard)))
 
 
-def test_a_process_of_its_own_that_says_nothing_is_ended_and_costs_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_of_its_own_that_says_nothing_or_dies_is_ended_and_costs_one_image_of_a_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(patience, "FIRST_PATIENCE", 0.5)
     monkeypatch.setattr(patience, "LEAST_PATIENCE", 0.5)
     process = Mute(Recipe.of("toy_workers:Mild"))
-    shard = shard_of("s", ["a"], [["one", "hangs", "two"], ["three"]])
+    shard = shard_of("s", ["a"], [["one", "hangs", "two"], ["three"], ["kills", "four"]])
     rows = [row for done in process.run(shard) for row in done.rows]
     process.close()
     assert [(row.image_id, row.status) for row in rows] == [
-        ("one", "ok"), ("hangs", "failed"), ("two", "ok"), ("three", "ok"),
+        ("one", "ok"), ("hangs", "failed"), ("two", "ok"), ("three", "ok"), ("kills", "failed"), ("four", "ok"),
     ]  # fmt: skip
-    assert str(rows[1].error).startswith("Its own process said nothing for 0.5") and process.ended == 3
+    assert str(rows[1].error).startswith("Its own process said nothing for 0.5") and process.ended == 5
+    assert rows[4].error == "Its own process died on this image (SIGKILL)."
 
 
 GRID = """
