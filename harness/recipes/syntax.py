@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 ADDRESS = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
@@ -60,13 +60,13 @@ def parsed(text: bytes) -> SourceText:
     """What a file's bytes say; of one that is no Python, the digest of its bytes."""
     try:
         tree = ast.parse(text)
-        unread = _is_unread(tree)
-        said, whole = list[str](), list[str]()
-        nodes: list[ast.AST] = []
-        _spell(tree, said, nodes, lambda line: _is_text(line) or unread(line))
-        _spell(tree, whole, [], unread)
+        whole, nodes, texts_alone = list[str](), list[ast.AST](), list[slice]()
+        _spell(tree, whole, nodes, texts_alone, _is_unread(tree))
     except (SyntaxError, ValueError, RecursionError):
         return SourceText(f"bytes-{hashed(text)}", documented=f"bytes-{hashed(text)}")
+    said = list(whole)
+    for part in reversed(texts_alone):
+        del said[part]
     texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return SourceText(
         hashed(" ".join(said).encode()),
@@ -87,34 +87,41 @@ def _is_text(line: ast.AST) -> bool:
 
 def _is_unread(tree: ast.Module) -> Callable[[ast.AST], bool]:
     """Whether a line of this file is never run: `if TYPE_CHECKING:`, where that is typing's name and nothing else."""
-    aliases = [
-        (getattr(node, "module", ""), alias)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    ]
-    typings = [where == "typing" for where, alias in aliases if (alias.asname or alias.name) == "TYPE_CHECKING"]
-    stored = any(
-        isinstance(node, ast.Name) and node.id in ("TYPE_CHECKING", "typing") and isinstance(node.ctx, ast.Store)
-        for node in ast.walk(tree)
-    )
-    named = bool(typings) and all(typings) and not stored
-    modules = [alias.name for where, alias in aliases if not where and not alias.asname]
-    of_module = "typing" in modules and not stored
+
+    @cache
+    def meant() -> tuple[bool, bool]:
+        """Whether the bare name is typing's, and whether `typing` is; asked of few files."""
+        nodes = list(ast.walk(tree))
+        aliases = [
+            (getattr(node, "module", ""), alias)
+            for node in nodes
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        ]
+        typings = [where == "typing" for where, alias in aliases if (alias.asname or alias.name) == "TYPE_CHECKING"]
+        stored = any(
+            isinstance(node, ast.Name) and node.id in ("TYPE_CHECKING", "typing") and isinstance(node.ctx, ast.Store)
+            for node in nodes
+        )
+        modules = [alias.name for where, alias in aliases if not where and not alias.asname]
+        return bool(typings) and all(typings) and not stored, "typing" in modules and not stored
 
     def unread(line: ast.AST) -> bool:
         if not isinstance(line, ast.If) or line.orelse:
             return False
         test = line.test
         if isinstance(test, ast.Attribute):
-            return of_module and test.attr == "TYPE_CHECKING" and _name_of(test.value) == "typing"
-        return named and isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+            return test.attr == "TYPE_CHECKING" and _name_of(test.value) == "typing" and meant()[1]
+        return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING" and meant()[0]
 
     return unread
 
 
-def _spell(value: Any, said: list[str], nodes: list[ast.AST], left_out: Callable[[ast.AST], bool]) -> None:
-    """A tree as text, and its nodes, without those lines of a block that are left out.
+def _spell(
+    value: Any, said: list[str], nodes: list[ast.AST], alone: list[slice], unread: Callable[[ast.AST], bool]
+) -> None:
+    """A tree as text without lines that nobody reads, and its nodes. alone: where in it texts stand that stand alone,
+    whose nodes are none.
 
     ast.dump will not do: it spells fields that are empty, or new in a Python, differently.
     """
@@ -125,13 +132,17 @@ def _spell(value: Any, said: list[str], nodes: list[ast.AST], left_out: Callable
             held = getattr(value, name, None)
             if held is not None and held != [] and name not in _UNSAID:
                 said.append(name)
-                _spell(held, said, nodes, left_out)
+                _spell(held, said, nodes, alone, unread)
         said.append(")")
     elif isinstance(value, list):
         said.append("[")
         for one in value:
-            if not left_out(one):
-                _spell(one, said, nodes, left_out)
+            if not unread(one):
+                begun, held = len(said), len(nodes)
+                _spell(one, said, nodes, alone, unread)
+                if _is_text(one):
+                    alone.append(slice(begun, len(said)))
+                    del nodes[held:]
         said.append("]")
     else:
         said.append(ascii(value))
