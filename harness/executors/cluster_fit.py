@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.errors import ClusterError
 from harness.executors.placement import Node, Place, joined
+from harness.executors.ray_surroundings import environment
 from harness.learning import fitting
 from harness.learning.fitting import Ended, FitJob, Sharing
 
@@ -23,6 +24,7 @@ RETRIES = 2  # after a worker was lost; the fit goes on from its last checkpoint
 LOOK_SECONDS = 1.0
 LOST = ("RayError", "RayTrainError", "DistError")  # classes of errors that tell of lost workers
 RAISED = ("RayTaskError", "UserExceptionWithTraceback")  # those among them that carry what the learner raised
+NO_WATCHER = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # a process for news that no learner hears
 LINES_CUT = ("connection closed by peer", "connection reset by peer", "gloo", "nccl")  # of who waited for a lost one
 
 
@@ -119,7 +121,8 @@ def _fit_together(job: FitJob, workers: int, place: Place) -> None:
     """A fit that Ray Train shares out; ClusterError with its reason."""
     for attempt in range(RETRIES + 1):
         try:
-            _trainer(job, workers, place, attempt).fit()
+            with environment(NO_WATCHER):
+                _trainer(job, workers, place, attempt).fit()
             return
         except Exception as error:
             if attempt == RETRIES or not lost(error):
