@@ -24,8 +24,8 @@ STUDENT = """
 """
 REST = """
 benchmarks:
-  - {name: Shapes, use: "benchmarks.shapes:Shapes", with: {images: 4}, train: {split: train, images: 8}}
-batch: 4
+  - {name: Shapes, use: "benchmarks.shapes:Shapes", with: {images: 2}, train: {split: train, images: 6}}
+batch: 2
 """
 
 
@@ -67,4 +67,4 @@ def test_the_chain_on_ray_with_two_workers_learns_what_one_process_learns(tmp_pa
     rows, same = board(tmp_path / "ray"), board(tmp_path / "here")
     for column in ("run_id", "miou", "image_miou", "pixel_accuracy"):
         assert rows["StableSeg"][column] == same["StableSeg"][column]
-    assert len(rows) == 4 and {(row["images"], row["failed"]) for row in rows.values()} == {("4", "0")}
+    assert len(rows) == 4 and {(row["images"], row["failed"]) for row in rows.values()} == {("2", "0")}
