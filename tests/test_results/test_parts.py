@@ -143,6 +143,18 @@ def test_many_small_parts_become_few_with_the_same_rows(tmp_path: Path, monkeypa
     assert len(list((few.folder / "rows").iterdir())) == 5  # few parts are left as they are
 
 
+def test_no_more_rows_are_joined_than_can_be_held_however_few_bytes_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = many(tmp_path, 9)
+    whole = store.rows()
+    monkeypatch.setattr("results.folder.parts.MANY", 8)
+    monkeypatch.setattr("results.folder.parts._JOINED_ROWS", 4)
+    parts.join(tmp_path / "rows")
+    assert [parts.read_part(path).height for path in parts.listed(tmp_path / "rows")] == [1, 4, 4]
+    assert store.rows().equals(whole)
+
+
 def test_a_crash_between_a_joined_part_and_the_old_ones_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
