@@ -106,6 +106,9 @@ def _opened(recipe: Recipe, artefact: str | None, rules: ProtocolSettings) -> Op
 def _recipe(method: str | type | Recipe, settings: Mapping[str, object]) -> Recipe:
     """The recipe of a method with these settings; paths start at the folder that one works in."""
     loading.add_folder(".")
+    if not isinstance(method, str | type | Recipe):
+        shown = bounded(repr(method), 40)
+        raise SettingsError(f"the method is {shown}; give an address module:Class, the class itself, or a Recipe")
     given = method if isinstance(method, Recipe) else Recipe.of(address(method) if isinstance(method, type) else method)
     cls = loading.load_class(given.use)
     loading.check_role(cls, "method", given.use)

@@ -248,6 +248,7 @@ def test_what_it_shows_is_the_picture_under_the_classes_colours() -> None:
 @pytest.mark.parametrize(
     ("ask", "says"),
     [
+        (lambda image: harness.segment(None, image, ["red"]), "the method is None; give an address module:Class"),
         (lambda image: harness.segment("toy_world:Flat", image, "red"), "names is one text, 'red'; give a list"),
         (lambda image: harness.segment("toy_world:Flat", image, []), "names must be a list of one or more names"),
         (lambda image: harness.segment("toy_world:Flt", image, ["a"]), "did you mean 'Flat'"),

@@ -99,12 +99,12 @@ def hatched_over(picture: Pillow.Image, mask: NDArray[np.bool_]) -> Pillow.Image
 
 
 def over(photo: Pillow.Image, painted: Pillow.Image) -> Pillow.Image:
-    """A painted map laid over the image, see-through."""
+    """A painted map laid over the image, see-through; the image is grey under it, so that colours are the legend's."""
     layer = painted.resize(photo.size, Pillow.Resampling.NEAREST)
     layer.info |= painted.info
     layer = layer.convert("RGBA")
     layer.putalpha(layer.getchannel("A").point([round(_OPACITY * value) for value in range(256)]))
-    return Pillow.alpha_composite(photo.convert("RGBA"), layer).convert("RGB")
+    return Pillow.alpha_composite(photo.convert("L").convert("RGBA"), layer).convert("RGB")
 
 
 def _tinted(index: Index, colours: Sequence[Rgba]) -> Pillow.Image:

@@ -42,15 +42,16 @@ def test_comparison_rows_are_images_and_columns_are_runs(evidence: Evidence, roo
     assert figure.headings[:2] == ("image", "truth") and len(figure.headings) == 4
     assert [len(row) for row in figure.panels] == [4, 4]
     assert [panel.size for panel in figure.panels[0]] == [(192, round(192 * 18 / 30))] * 4
-    # Where the truth is class k its panel has that class's colour, see-through over the photo.
+    # Where the truth is class k its panel has that class's colour, see-through over the photo, which is grey there.
     labels = keepsakes.read_map(room.pictures["img-0002"][1])
-    photo, painted = (np.asarray(panel).astype(float) for panel in figure.panels[0][:2])
+    painted = np.asarray(figure.panels[0][1]).astype(float)
     row, column = figure.panels[0][0].height // 2, 40
     number = int(labels[9, int(40 / 192 * 30)])
-    expected = 0.25 * photo[row, column] + 0.75 * np.array(colours.colour(number))
+    grey = np.asarray(figure.panels[0][0].convert("L").convert("RGB")).astype(float)
+    expected = 0.25 * grey[row, column] + 0.75 * np.array(colours.colour(number))
     assert np.abs(painted[row, column] - expected).max() <= 2
     assert figure.legend[-1] == ("not scored", None)
-    _hatched_where_not_scored(labels, photo, [np.asarray(panel).astype(float) for panel in figure.panels[0][1:]])
+    _hatched_where_not_scored(labels, grey, [np.asarray(panel).astype(float) for panel in figure.panels[0][1:]])
 
 
 def _hatched_where_not_scored(
