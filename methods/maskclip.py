@@ -50,7 +50,7 @@ class MaskCLIP(ClipReader):
     @property
     def backbone(self) -> Clip:
         """The model with the chosen port."""
-        return Clip(self.model, self.revision, self.dtype, self.port)
+        return Clip(self.model, self.revision, self.dtype, self.port, card=self.card)
 
     @property
     def plane_a_word(self) -> bool:

@@ -36,6 +36,10 @@ class ResNetNetwork:
         self.rule = Normalisation(tuple(colours["mean"]), tuple(colours["std"]), int(resample))
         self.text = TextBank(self.encode)
 
+    def channels_last(self) -> None:
+        """Lay the tower out so, from now on."""
+        self.tower.to(memory_format=torch.channels_last)
+
     @torch.no_grad()
     def features(self, images: Sequence[Image], asked: ClipPass) -> list[ResNetFeatures]:
         """Features of images that have one size after resizing; they go through the tower as one batch."""

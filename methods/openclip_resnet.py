@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts import ModelError, Parts, Pass, ProtocolSettings, Query, Recipe, Vocabulary
 from methods import library_weights
+from methods.cards import BACKENDS, check_card, computing, words_of
 from methods.clip.passes import ClipPass
 from methods.clip.pixels import stride_of
 from methods.clip.view import AUTO, View, resolved_view, view_of
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from methods.openclip_network import ResNetFeatures, ResNetNetwork
 
 PUBLISHED_VIEW: View = ("native", None, None)
+REFUSED = {
+    **dict.fromkeys(BACKENDS, "a ResNet is read without attention"), "compile": "a ResNet of open_clip is not compiled",
+}  # fmt: skip
 FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
 
 
@@ -34,16 +38,23 @@ class ClipResNet:
 
     model: a name of open_clip with a `pretrained` tag, or a folder with open_clip_config.json and
     open_clip_model.safetensors (the tag is then not used). Images of one call go through together only when they are
-    stretched to the native square without windows, as with `methods.clip:Clip`.
+    stretched to the native square without windows, as with `methods.clip:Clip`. card: see methods.cards.
     """
 
     model: str = "RN50-quickgelu"
     pretrained: str = "openai"
     dtype: str = "float32"
+    card: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype is {self.dtype!r}; give one of {', '.join(DTYPES)}.")
+        check_card(self.card, REFUSED)
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """The setting of cards where it is as it was before there was a choice."""
+        return () if self.card else ("card",)
 
     def models_to_fetch(self) -> Sequence[str]:
         """The model, if it is not on this machine."""
@@ -72,7 +83,10 @@ class ClipResNet:
 
         if Path(self.model).is_dir():
             checked_folder(Path(self.model))
-        return open_resnet(self.model, self.pretrained, self.dtype)
+        opened = open_resnet(self.model, self.pretrained, self.dtype)
+        if "channels_last" in words_of(self.card):
+            opened.channels_last()
+        return opened
 
     def run(
         self, queries: Sequence[Query], requests: Mapping[Pass, Parts]
@@ -82,7 +96,9 @@ class ClipResNet:
             assert isinstance(asked, ClipPass)
             images = [query.image for query in queries]
             groups = [images] if asked.batched else [[image] for image in images]
-            yield asked, [features for group in groups for features in self.network.features(group, asked)]
+            with computing(self.card):
+                found = [features for group in groups for features in self.network.features(group, asked)]
+            yield asked, found
 
     def fingerprint(self) -> str:
         """A folder's files, or the tag with open_clip's version, which fixes its meaning."""
@@ -117,17 +133,24 @@ class MaskCLIPResNet:
     ks_threshold: float = 1.0
     prompt_denoising: bool = False
     pd_threshold: float = 0.5
+    card: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        ClipResNet(self.model, self.pretrained, self.dtype)
+        ClipResNet(self.model, self.pretrained, self.dtype, card=self.card)
         _ = self.clip_pass
         if self.ks_norm not in NORMS:
             raise ValueError(f"ks_norm is {self.ks_norm!r}; give {' or '.join(NORMS)}.")
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        """The setting of cards where it is as it was before there was a choice."""
+        return () if self.card else ("card",)
+
+    @property
     def clip_pass(self) -> ClipPass:
         """The one pass that is read."""
         settings = {"model": self.model, "pretrained": self.pretrained, "dtype": self.dtype}
+        settings |= {"card": self.card} if self.card else {}
         backbone = Recipe.of("methods.openclip_resnet:ClipResNet", **settings)
         return ClipPass(backbone, *view_of(self, PUBLISHED_VIEW))
 

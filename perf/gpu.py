@@ -8,7 +8,8 @@ when the minutes are over, the parts that were not reached are named.
     python -m perf.gpu --small --out PAGE       the same with networks of no size, anywhere: to see that it runs
 
 It needs torch, transformers, diffusers (its wheel can travel), safetensors, numpy, pillow, pydantic, pyyaml and psutil;
-neither ray nor polars. Not measured yet: several cards, fits, other UNets than that of 1.x.
+neither ray nor polars. Next, and not measured yet: several cards, fits, other UNets than that of 1.x, a VAE that is
+compiled, the setting `card` of CLIP's ResNets, DINO and SAM beside a tower of CLIP, protocols that cut windows.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from harness.work import arithmetic
 from harness.work.passes import joined_requests
 from methods.diffusion import DiffusionSettings
 from methods.diffusion.network import Network
+from methods.naclip import NACLIP
 from methods.quiet import quiet
 from methods.stableseg import StableSeg
 from perf import gpu_labels, pipeline
@@ -257,26 +259,44 @@ def settings(bench: CardBench) -> Iterator[str]:
 def heads_of_clip(bench: CardBench) -> Iterator[str]:
     """Six heads on one pass, at the tower's own size."""
     heads: list[Any] = clip_heads(str(bench.folder / "clip"))
-    requests: dict[Any, Any] = joined_requests(head.passes() for head in heads)
-    (recipe,) = {request.backbone for request in requests}
-    tower: Any = loading.build(recipe)
-    side = tower.network.native
-    words = Vocabulary(tuple([(name,) for name in NAMES]))
+    tower = tower_of(heads)
     yield from ("| batch | float32, images a second |", "|---|---|")
     for batch in bench.batches:
-        lots = np.random.default_rng(0)
-        queries = [
-            Query(str(number), lots.integers(0, 256, (side, side, 3), np.uint8), words) for number in range(batch)
-        ]
-        asked = dict.fromkeys(range(batch), words)
+        yield f"| {batch} | {bench.cell(of_clip(tower, heads, batch), batch)} |"
 
-        def call(queries: Any = queries, asked: Any = asked) -> None:
-            with torch.no_grad():
-                held = dict(tower.run(queries, requests))
-                for head in heads:
-                    head.read_batch({one: held[one] for one in head.passes()}, asked)
 
-        yield f"| {batch} | {bench.cell(call, batch)} |"
+def settings_of_clip(bench: CardBench) -> Iterator[str]:
+    """One head, and what could be set for its tower, each beside the plain way; none is a default."""
+    ways = [(dtype, "") for dtype in ("bfloat16", "float16", "float32")]
+    ways += [("float32", "tf32"), *[("bfloat16", kernel) for kernel in BACKENDS]]
+    ways += [("bfloat16", "compile"), ("float32", "compile+tf32")] if bench.device == "cuda" else []
+    yield from ("| dtype | card | images a second |", "|---|---|---|")
+    for dtype, card in ways:
+        heads = [NACLIP(str(bench.folder / "clip"), dtype=dtype, card=card, resize="native", window=None, stride=None)]
+        call = of_clip(tower_of(heads), heads, bench.best or 1)
+        yield f"| {dtype} | {card or 'plain'} | {bench.cell(call, bench.best or 1)} |"
+
+
+def tower_of(heads: Sequence[Any]) -> Any:
+    """The backbone that all of them read."""
+    (recipe,) = {request.backbone for head in heads for request in head.passes()}
+    return loading.build(recipe)
+
+
+def of_clip(tower: Any, heads: Sequence[Any], batch: int) -> Callable[[], None]:
+    """A batch of images of the tower's own size through it, and each head's scores of them."""
+    side, lots = tower.network.native, np.random.default_rng(0)
+    words = Vocabulary(tuple([(name,) for name in NAMES]))
+    queries = [Query(str(number), lots.integers(0, 256, (side, side, 3), np.uint8), words) for number in range(batch)]
+    asked, requests = dict.fromkeys(range(batch), words), joined_requests(head.passes() for head in heads)
+
+    def call() -> None:
+        with torch.no_grad():
+            held = dict(tower.run(queries, requests))
+            for head in heads:
+                head.read_batch({one: held[one] for one in head.passes()}, asked)
+
+    return call
 
 
 def where_time_goes(bench: CardBench) -> Iterator[str]:
@@ -338,7 +358,7 @@ def label_maps(bench: CardBench) -> Iterator[str]:
 SECTIONS: dict[str, Callable[[CardBench], Iterator[str]]] = {
     "The card": the_card, "Images a second by batch": forwards, "From files to rows": whole,
     "Share of the matrix rate": share, "Where the time goes": where_time_goes, "Heads of CLIP": heads_of_clip,
-    "Label maps": label_maps, "Settings that could be": settings,
+    "Label maps": label_maps, "Settings that could be": settings, "Settings of CLIP that could be": settings_of_clip,
 }  # fmt: skip
 
 

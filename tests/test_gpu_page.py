@@ -23,8 +23,9 @@ def test_every_part_of_the_page_is_measured(tmp_path: Path) -> None:
     held = {part.partition("\n")[0]: part for part in parts}
     assert list(held) == list(gpu.SECTIONS)
     assert "It ended here" not in page and "minutes were over" not in page
-    settings = held.pop("Settings that could be")  # no CPU has all ways of attention
+    settings, clip = (held.pop(f"Settings{of} that could be") for of in ("", " of CLIP"))  # no CPU has all attentions
     assert "does not run" not in "".join(held.values()) and settings.count("does not run") < 2 * len(gpu.BACKENDS)
+    assert clip.count("| float32 | tf32 |") == 1 and clip.count("does not run") < len(gpu.BACKENDS)
     labels = [line for line in held["Label maps"].splitlines() if line.startswith(("| StableSeg", "| MaskCLIP"))]
     assert len(labels) == 7 and all(" 0 of " in line for line in labels)
 

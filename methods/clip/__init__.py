@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import Parts, Pass, ProtocolSettings, Query, Recipe, Timing, Vocabulary
 from methods import measured
+from methods.cards import check_card, computing, words_of
 from methods.checkpoints import here
 from methods.clip.passes import ClipPass, block_inputs, check_depth
 from methods.clip.pixels import stride_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "openai/clip-vit-base-patch16"
 PORTS = ("clean", "official")
 POSITIONS = ("library", "authors")
+REFUSED = {"channels_last": "a transformer has one convolution, at its start, so the layout changes nothing"}
 
 
 @dataclass(frozen=True)
@@ -40,17 +42,26 @@ class Clip(OneNetwork["ClipNetwork"]):
     port: "clean" runs the checkpoint as it was trained; "official" as MaskCLIP's authors do in their code, the image
     tower with plain GELU, layer norms with eps 1e-6, and ImageNet's colours (their corner padding is left out: sides
     are whole patches here).
+    card: holds for the tower up to its last block, which readers finish. `compile` compiles that much of it, once a
+    shape, for square inputs of passes that have few shapes; others stay as they are.
     """
 
     kind: ClassVar[str] = "clip"
 
     model: str = DEFAULT_MODEL
     port: str = "clean"
+    card: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_card(self.card, REFUSED)
         if self.port not in PORTS:
             raise ValueError(f"port is {self.port!r}; give one of {', '.join(PORTS)}.")
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """The setting of cards where it is as it was before there was a choice."""
+        return () if self.card else ("card",)
 
     def check_passes(self, requests: Mapping[Pass, Parts]) -> None:
         """ModelError for windows or blocks that the model cannot serve, if it is on this machine."""
@@ -81,7 +92,8 @@ class Clip(OneNetwork["ClipNetwork"]):
         """Open it."""
         from methods.clip.network import open_network
 
-        return open_network(self.model, self.revision, dtype=self.dtype, port=self.port)
+        compiled = "compile" in words_of(self.card)
+        return open_network(self.model, self.revision, dtype=self.dtype, port=self.port, compiled=compiled)
 
     def run(
         self, queries: Sequence[Query], requests: Mapping[Pass, Parts]
@@ -90,7 +102,9 @@ class Clip(OneNetwork["ClipNetwork"]):
         for asked, parts in requests.items():
             assert isinstance(asked, ClipPass)
             depth = _depth(parts)
-            yield asked, self.network.features([query.image for query in queries], asked, depth)
+            with computing(self.card):
+                found = self.network.features([query.image for query in queries], asked, depth)
+            yield asked, found
 
     def _vision(self) -> Mapping[str, Any] | None:
         """The configuration of the vision tower, if the model is on this machine."""
@@ -113,6 +127,7 @@ class ClipReader(ABC):
     protocol resizes or cuts, the image as it is shown; what is written is refused there.
     positions: off the native size, the position table is resized as transformers does (`library`) or as the method's
     authors do in their code (`authors`).
+    card: how a GPU computes the tower, see methods.cards; other networks that a reader looks at have none.
     """
 
     published_positions: ClassVar[str] = "scaled"
@@ -126,6 +141,7 @@ class ClipReader(ABC):
     window: int | str | None = AUTO
     stride: int | str | None = AUTO
     positions: str = "library"
+    card: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.positions not in POSITIONS:
@@ -134,8 +150,8 @@ class ClipReader(ABC):
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """The setting of positions where it is as it was before there was a choice."""
-        return ("positions",) if self.positions == "library" else ()
+        """The settings of positions and of cards where they are as they were before there was a choice."""
+        return (*["positions"] * (self.positions == "library"), *["card"] * (not self.card))
 
     @property
     def plane_a_word(self) -> bool:
@@ -150,12 +166,13 @@ class ClipReader(ABC):
     @property
     def backbone(self) -> Clip:
         """The model that serves the pass, not yet opened."""
-        return Clip(self.model, self.revision, self.dtype)
+        return Clip(self.model, self.revision, self.dtype, card=self.card)
 
     @property
     def clip_pass(self) -> ClipPass:
         """The one pass that is read."""
-        settings = {item.name: getattr(self.backbone, item.name) for item in fields(Clip)}
+        named = {item.name: getattr(self.backbone, item.name) for item in fields(Clip)}
+        settings = {name: value for name, value in named.items() if name not in self.backbone.idle}
         table = self.published_positions if self.positions == "authors" else self.positions
         own = Recipe.of("methods.clip:Clip", **settings)
         return ClipPass(own, *view_of(self, self.published_view), table, self.multiple)

@@ -67,7 +67,13 @@ class ClipNetwork:
     """A CLIPModel in evaluation, its tokenizer and its image rule, on one device. remarks: to be said of it."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, rule: Normalisation, device: torch.device, remarks: Sequence[str] = ()
+        self,
+        model: Any,
+        tokenizer: Any,
+        rule: Normalisation,
+        device: torch.device,
+        remarks: Sequence[str] = (),
+        compiled: bool = False,
     ):
         self.model = model.to(device).eval().requires_grad_(False)
         self.tokenizer, self.rule, self.device, self.remarks = tokenizer, rule, device, tuple(remarks)
@@ -75,6 +81,8 @@ class ClipNetwork:
         config = model.config.vision_config
         self.patch, self.native, self.heads = config.patch_size, config.image_size, config.num_attention_heads
         self.text = TextBank(self.encode)
+        # The whole graph or an error: what falls back to the plain way after some shapes would depend on their order.
+        self._compiled = torch.compile(self.entering, fullgraph=True, dynamic=False) if compiled else self.entering
 
     @property
     def dtype(self) -> torch.dtype:
@@ -90,7 +98,8 @@ class ClipNetwork:
         for shape in dict.fromkeys(tiling.window for tiling in tilings):
             own = [place for place, tiling in enumerate(tilings) if tiling.window == shape]
             windows = torch.split(torch.cat([self._windows(images[place], tilings[place]) for place in own]), step)
-            parts = [self.block_inputs(_filled(part, step), depth, asked.positions) for part in windows]
+            one = asked.of_few_shapes and shape[0] == shape[1]
+            parts = [self.block_inputs(_filled(part, step), depth, asked.positions, one) for part in windows]
             inputs = [torch.cat(held) if len(held) > 1 else held[0] for held in zip(*parts, strict=True)]
             ends = accumulate((len(tilings[place].corners) for place in own), initial=0)
             where = {place: slice(*pair) for place, pair in zip(own, pairwise(ends), strict=True)}
@@ -108,17 +117,22 @@ class ClipNetwork:
         return cut_windows(torch.from_numpy(normalised(image, tiling.size, self.rule))[None], tiling)
 
     @torch.no_grad()
-    def block_inputs(self, pixels: Tensor, depth: int, positions: str) -> list[Tensor]:
-        """What enters the last `depth` blocks, last block first, each (batch, 1 + patches, width)."""
-        blocks = self.tower.encoder.layers
-        check_depth(depth, len(blocks))
-        hidden = self.tower.pre_layrnorm(self.tokens(pixels.to(self.device, self.dtype), positions))
+    def block_inputs(self, pixels: Tensor, depth: int, positions: str, usual: bool = True) -> list[Tensor]:
+        """What enters the last `depth` blocks, last block first, each (batch, 1 + patches, width). usual: whether the
+        pixels have one of few shapes, for which the tower is compiled, if it is to be."""
+        check_depth(depth, len(self.tower.encoder.layers))
+        make = self._compiled if usual else self.entering
+        return make(pixels.to(self.device, self.dtype), positions)[: -depth - 1 : -1]
+
+    def entering(self, pixels: Tensor, positions: str) -> list[Tensor]:
+        """What enters every block, the first one first."""
+        hidden = self.tower.pre_layrnorm(self.tokens(pixels, positions))
         entering = [hidden]
-        for block in blocks[:-1]:
+        for block in self.tower.encoder.layers[:-1]:
             left = block(hidden, attention_mask=None)
             hidden = left if isinstance(left, Tensor) else left[0]  # transformers before 5 gave a tuple
             entering.append(hidden)
-        return entering[: -depth - 1 : -1]
+        return entering
 
     def tokens(self, pixels: Tensor, positions: str) -> Tensor:
         """Class token and patches of pixels, each with its position (batch, 1 + patches, width)."""
@@ -371,7 +385,7 @@ def merge_windows(scores: Tensor, tiling: Tiling) -> Tensor:
     return total / count
 
 
-def open_network(model: str, revision: str | None, *, dtype: str, port: str) -> ClipNetwork:
+def open_network(model: str, revision: str | None, *, dtype: str, port: str, compiled: bool = False) -> ClipNetwork:
     """The model at its place, on the GPU when there is one. ModelError, one sentence, when it cannot be had."""
     folder = fetch(model, "clip", revision)
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():  # it would open, empty
@@ -410,7 +424,7 @@ def open_network(model: str, revision: str | None, *, dtype: str, port: str) -> 
     if port == "official":
         rule = replace(rule or Normalisation(), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     remarks = [] if rule else [_assumed(model, folder)]
-    return ClipNetwork(opened, tokenizer, rule or Normalisation(), device, remarks)
+    return ClipNetwork(opened, tokenizer, rule or Normalisation(), device, remarks, compiled)
 
 
 def _assumed(model: str, folder: Path) -> str:

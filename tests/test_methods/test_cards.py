@@ -12,8 +12,12 @@ from toy_cells import Cell
 from harness.contracts import ModelError, Query, Recipe
 from harness.planning import plan as plans
 from methods.cards import computing
+from methods.clip import Clip
+from methods.corrclip import CorrCLIP
 from methods.diffusion import Diffusion
 from methods.learned_stableseg import LearnedStableSeg
+from methods.naclip import NACLIP
+from methods.openclip_resnet import MaskCLIPResNet
 from methods.stableseg import StableSeg
 from perf import propose_batch
 from perf.gpu import proposed, rate_of
@@ -47,6 +51,21 @@ def test_what_cannot_be_is_refused_in_a_sentence(card: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "card", "says"),
+    [
+        (Clip, "channels_last", "a transformer has one convolution, .*: leave 'channels_last' out"),
+        (CorrCLIP, "channels_last", "a transformer has one convolution"),
+        (MaskCLIPResNet, "flash", "a ResNet is read without attention: leave 'flash' out"),
+        (MaskCLIPResNet, "compile", "a ResNet of open_clip is not compiled"),
+        (NACLIP, "fast", "it joins channels_last, tf32"),
+    ],
+)
+def test_what_a_family_of_clip_cannot_is_refused_in_a_sentence(kind: Any, card: str, says: str) -> None:
+    with pytest.raises(ModelError, match=says):
+        kind(card=card).passes()
+
+
+@pytest.mark.parametrize(
     ("card", "wanted"),
     [("", ("highest", False, True, True)), ("tf32", ("high", True, True, True)),
      ("math", ("highest", False, False, True)), ("tf32 + flash", ("high", True, True, False))],
@@ -69,6 +88,50 @@ def test_a_setting_of_cards_is_in_the_id_where_it_is_set() -> None:
     for built in (StableSeg("shapes"), Diffusion("shapes"), LearnedStableSeg(model="shapes", teacher="t")):
         assert "card" in built.idle
     assert "card" not in StableSeg("shapes", card="tf32").idle
+
+
+def test_a_tower_of_clip_has_it_in_its_ids_where_it_is_set() -> None:
+    """Networks beside it have none."""
+
+    def run(**settings: Any) -> Any:
+        return plans.make("x", [Cell(Recipe.of("methods.naclip:NACLIP", model="shapes", **settings))], 2).runs[0]
+
+    plain, card = run(), run(card="tf32")
+    assert plain.run.run_id == run(card="").run.run_id != card.run.run_id and plain.passes == run(card="").passes
+    assert "card" not in repr(plain.passes) and plain.passes != card.passes != run(card="compile").passes
+    several = CorrCLIP(card="compile+tf32", regions=None)
+    told = {one.backbone.use.partition(":")[2]: one.backbone.as_dict().get("card") for one in several.passes()}
+    assert told == {"Clip": "compile+tf32", "Vit": None, "Sam": None}
+    assert "card" in Clip().idle and "card" in MaskCLIPResNet().idle and "card" not in MaskCLIPResNet(card="tf32").idle
+
+
+def test_a_tower_is_compiled_for_few_shapes_and_computes_as_the_card_says(
+    ask: Callable[..., Query], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a compiled graph gives the same numbers but for rounding is `perf.compiled`'s to say."""
+    shapes: list[tuple[int, ...]] = []
+    ways: list[Any] = []
+
+    def compiled(work: Any, **how: Any) -> Any:
+        def run(pixels: torch.Tensor, positions: str) -> Any:
+            shapes.append(tuple(pixels.shape))
+            ways.append((how, flags()))
+            return work(pixels, positions)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    queries, found = [ask("a", "dog", "cat", size=(60, 40)), ask("b", "sky", "tree", size=(64, 64))], []
+    for card in ("", "compile+math"):
+        for resize in ("native", "window", "shown"):
+            reader = NACLIP("shapes", resize=resize, window=None, stride=None, card=card)
+            ((request, parts),) = reader.passes().items()
+            ((_, batch),) = Clip(**request.backbone.as_dict()).run(queries, {request: parts})
+            found.append([reader.read({request: batch[place]}, queries[place].vocabulary) for place in (0, 1)])
+    for plain, other in zip(found[:3], found[3:], strict=True):
+        torch.testing.assert_close(plain, other, rtol=1e-4, atol=1e-5)
+    assert shapes == [(2, 3, 96, 96), (2, 3, 64, 64)]
+    assert all(way == ({"fullgraph": True, "dynamic": False}, ("highest", False, False, True)) for way in ways)
 
 
 def test_scores_are_the_same_but_for_rounding(small_model: str, ask: Callable[..., Query]) -> None:
