@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One process more than cores, five at most: one of them often waits for Ray.
 PROCESSES ?= $(shell $(PYTHON) -c "import os; print(min(5, 1 + (os.cpu_count() or 1)))")
 
-.PHONY: venv demo test lint types models damages grids schedules slurm versions pages site chromium clean
+.PHONY: venv demo test lint types models damages grids schedules chaos slurm versions pages site chromium clean
 
 venv: .venv/installed
 
@@ -44,6 +44,10 @@ grids: venv
 # Thousands of schedules of dying workers in virtual time; the tests try a few hundred.
 schedules: venv
 	$(BIN)/python -m perf.schedules
+
+# A sweep over pretended hosts (needs root) that thirty events hit; perf/results/chaos.md holds what each cost.
+chaos: venv
+	$(BIN)/python -m perf.chaos $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS))
 
 # The recipes of docs/slurm.md on Debian's Slurm over two pretended hosts; installs it where that is allowed.
 slurm: venv
