@@ -40,8 +40,8 @@ def _two_runs(joined: Recipes) -> Iterator[str]:
 
 
 def _apart(runs: Sequence[RunRecipe]) -> list[str]:
-    """What each has for itself: address and settings that differ, the data set's too, else that something behind them
-    does."""
+    """What each has for itself: address and settings that differ, the data set's too, else what they learned from, else
+    that something behind them differs."""
     held = [
         {**one.benchmark.get("settings", {}), "use": one.method.get("use"), **one.method.get("settings", {})}
         for one in runs
@@ -49,4 +49,6 @@ def _apart(runs: Sequence[RunRecipe]) -> list[str]:
     names = dict.fromkeys(name for one in held for name in one)
     differing = [name for name in names if len({repr(one.get(name)) for one in held}) > 1]
     words = [" ".join(f"{name}={one.get(name)}" for name in differing) for one in held]
-    return [one or "code, files or data differ" for one in words]
+    rests = {one.run_id: one.supervision or "all train images" for one in runs}
+    behind = rests if len({*rests.values()}) > 1 else dict.fromkeys(rests, "code, files or data differ")
+    return [told or behind[one.run_id] for told, one in zip(words, runs, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -219,3 +220,19 @@ def test_runs_of_one_name_on_parts_of_a_data_set_are_told_apart_by_their_part(tm
         for run_id, images in (("r1", 12), ("r2", 8))
     }  # fmt: skip
     assert told_of_names({}, runs) == ["2 runs are called Ours on W: r1 (images=12) and r2 (images=8)."]
+
+
+def test_runs_that_differ_in_what_they_learned_from_alone_are_told_apart_by_it() -> None:
+    whole = {"id": "a", "teacher": "T", "labels": "t", "image_labels": False, "train_images": 7}
+    learned = {"r1": whole, "r2": {**whole, "left_out": ["002", "005"]}}
+    runs = {
+        run_id: RunRecipe(
+            run_id, "Plus", "", {"use": "m:M", "settings": {}}, "W", {"use": "b:B", "settings": {}}, {}, ("disc",), 7,
+            artefact=artefact,
+        )
+        for run_id, artefact in learned.items()
+    }  # fmt: skip
+    apart = "r1 (all train images) and r2 (without 2 of 7 train images)"
+    assert told_of_names({}, runs) == [f"2 runs are called Plus on W: {apart}."]
+    same = {run_id: replace(recipe, artefact=whole) for run_id, recipe in runs.items()}
+    assert "r1 (code, files or data differ) and r2" in told_of_names({}, same)[0]
