@@ -10,6 +10,7 @@ import ast
 import importlib
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
@@ -124,6 +125,7 @@ def test_a_dead_link_a_dead_anchor_and_a_page_without_a_place_are_warnings(tmp_p
     from mkdocs.exceptions import Abort
 
     (tmp_path / "docs").mkdir()
+    shutil.copytree(ROOT / "docs" / ".theme", tmp_path / "docs" / ".theme")
     (tmp_path / "docs" / "index.md").write_text("# A\n\n[there](b.md#here)\n")
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8")) | {"nav": [{"A": "index.md"}, {"B": "b.md"}]}
     (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(settings))
