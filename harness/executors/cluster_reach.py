@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from harness.errors import ClusterError, nearest
@@ -77,11 +77,27 @@ def _init(ray: Any, address: str | None, folder: surroundings.RayFolder | None) 
         return
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False  # in case Ray was imported before its environment was set
     own = {"include_dashboard": False, "object_store_memory": STORE_BYTES, "_temp_dir": str(folder.path)}
+    with _without_idlers(ray):
+        try:
+            ray.init(address="local", **own, **quiet)
+        except Exception:  # side processes have a fixed time to start, too short on a busy machine
+            ray.shutdown()
+            ray.init(address="local", **own, **quiet)
+
+
+@contextmanager
+def _without_idlers(ray: Any) -> Iterator[None]:
+    """Meanwhile a start of Ray leaves out what scales a cluster, of which this is none, and what carries the workers'
+    output to a driver, which asks for none. No public setting does it."""
+    kind = getattr(getattr(ray._private, "node", None), "Node", None)
+    held = {name: getattr(kind, name) for name in ("start_monitor", "start_log_monitor") if hasattr(kind, name)}
+    for name in held:
+        setattr(kind, name, lambda self: None)
     try:
-        ray.init(address="local", **own, **quiet)
-    except Exception:  # side processes have a fixed time to start, too short on a busy machine
-        ray.shutdown()
-        ray.init(address="local", **own, **quiet)
+        yield
+    finally:
+        for name, start in held.items():
+            setattr(kind, name, start)
 
 
 def _mute(ray: Any) -> None:
