@@ -74,6 +74,8 @@ def test_without_a_folder_results_are_looked_for_where_a_sweep_writes_them(
     for verb in ("leaderboard", "report", "verify", "figures", "ledger", "status"):
         assert command.main([verb]) == 2
         assert "runs does not exist" in capsys.readouterr().err
+    (tmp_path / "runs").write_text("")
+    assert command.main(["report"]) == 2 and "runs is a file; name the folder that" in capsys.readouterr().err
 
 
 def test_names_that_leave_no_room_stand_above_their_words(

@@ -111,6 +111,8 @@ def report(benchmark: Benchmark, findings: Findings, console: Console, address: 
 def _about_sizes(sizes: Counter[tuple[int, int]]) -> str:
     heights, widths = zip(*sizes, strict=True)
     (height, width), images = sizes.most_common(1)[0]
+    if len(sizes) == 1:
+        return f"One size (height x width): {height} x {width}"
     return (
         f"{len(sizes)} sizes (height x width): heights {min(heights)} to {max(heights)}, widths {min(widths)} to "
         f"{max(widths)}; most often {height} x {width} ({images} images)"

@@ -60,7 +60,8 @@ class Store:
             except OSError as error:
                 raise StoreError(f"{folder} cannot be made a results folder ({error.strerror}); name another") from None
         elif not store._rows.is_dir():
-            what = "holds no rows/" if store.folder.is_dir() else "does not exist"
+            there = "is a file" if store.folder.exists() else "does not exist"
+            what = "holds no rows/" if store.folder.is_dir() else there
             raise StoreError(f"{folder} {what}; name the folder that a sweep wrote its results to")
         return store
 

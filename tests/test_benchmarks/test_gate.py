@@ -208,7 +208,7 @@ def test_a_strangers_benchmark(capsys: pytest.CaptureFixture[str], monkeypatch: 
     for says in ("ids() holds 1 texts more than once: 'f'", "classes holds 1 texts more than once: 'cat'"):
         assert says in text
     code, text = gate(capsys, "strange:Strange", "--with", "ids_given=[g, f]")
-    assert code == 0 and "note ids() is not sorted" in text
+    assert code == 0 and "note ids() is not sorted" in text and "One size (height x width): 3 x 4" in text
 
 
 def test_the_command_itself(tmp_path: Path, rng: np.random.Generator) -> None:
