@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,6 +41,8 @@ batch: {batch}
 cluster: {{stall_seconds: 900}}
 """  # the last images wait for the end of all events, and are no hung worker
 SMALL = "--object-store-memory=80000000"  # what a small machine adds to `ray start`
+HAS_RAY = shutil.which("ray", path=str(Path(sys.executable).parent)) is not None
+RAY = "" if HAS_RAY else 'ray() { python -m ray.scripts.scripts "$@"; }; '  # an environment without commands
 PATIENCE = 900.0  # seconds in which something has to go on
 HUNG = 240.0  # seconds after which a driver without which nobody computes is killed, and that is said
 UNASKED = 20  # ends of the driver by itself
@@ -119,7 +123,7 @@ class Lab:
         home.mkdir(exist_ok=True)
         variables = {"HOME": str(home), "TOY_PACE": str(self.pace), "PYTHONPATH": str(PLUGINS), **self._variables}
         out = self.place / f"log-{log or host.name}"
-        return host.run("bash", "-c", f"cd {self.place} && {line}", out=out, **variables)
+        return host.run("bash", "-c", f"{RAY}cd {self.place} && {line}", out=out, **variables)
 
 
 class Chaos:
