@@ -82,7 +82,7 @@ def test_the_scores_of_another_reader_are_spread(small_model: str, seen: SimpleN
     fused = "methods.fused_clip:FusedCLIP(model=shapes, resize=64, depth=4, background=[sky])"
     inner = FusedCLIP("shapes", resize=64, depth=4, background=("sky",))
     method = CLIPer(**SETTINGS, diffusion=small_model, size=(32, 48), timestep=TIMESTEP, scores=fused)
-    assert set(method.passes()) == {inner.clip_pass, method.diffusion_pass} and method.idle == ("positions",)
+    assert set(method.passes()) == {inner.clip_pass, method.diffusion_pass} and method.idle == ("positions", "card")
     ((_, (held,)),) = build(inner.clip_pass.backbone).run([seen.query], inner.passes())
     features = {inner.clip_pass: held, method.diffusion_pass: seen.features[method.diffusion_pass]}
     scores = inner.read({inner.clip_pass: held}, seen.query.vocabulary)
