@@ -127,7 +127,7 @@ class Scheduler:
 
     def _close(self) -> None:
         """Begin nothing more: what waits is forgotten, and workers do what they were asked for already."""
-        self._work, self._second = Suspects((), self._clock), SecondTries()
+        self._work, self._second, self._closed = Suspects((), self._clock), SecondTries(), True
         for number, worker in self._workers.items():
             if (lease := worker.lease) is not None:
                 batches = lease.piece.shard.batches
@@ -142,6 +142,7 @@ class Scheduler:
         self._spawn_after = self._served = self._clock()
         self._stopped = set()
         self._second = SecondTries()
+        self._closed = False  # nothing more is begun
         self._copies.begin()
 
     def _leases(self) -> Iterator[_Lease]:
@@ -175,7 +176,7 @@ class Scheduler:
 
     def _assign(self) -> None:
         """Give every idle worker a piece; when none waits, the second half of the longest lease, or a copy."""
-        for number in list(self._idle):
+        for number in list(self._idle) if not self._closed else ():
             if self._lone in self._workers:
                 return
             if self._better_elsewhere(number):

@@ -156,15 +156,20 @@ def test_what_a_teacher_cannot_label_holds_up_no_fit_of_the_first_job(allowed: f
     assert toy_chain.tables(folder) == toy_chain.tables(whole)
 
 
-def test_workers_end_what_they_are_at_and_begin_nothing_more(seed: int) -> None:
-    pool, asked = FakePool(seed, 3), list[bool]()
+@pytest.mark.parametrize("turn", range(12))
+def test_workers_end_what_they_are_at_and_begin_nothing_more(
+    turn: int, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, asked, begun = FakePool(seed, 3), list[bool](), list[int]()
+    lease = pool.lease
+    monkeypatch.setattr(pool, "lease", lambda *what: (begun.append(len(asked)), lease(*what)))
     scheduler = Scheduler(pool, clock=pool.clock, closing=lambda: bool(asked))
     shards = [shard_of(f"s{k}", ["r"], [[f"s{k}b{b}"] for b in range(8)]) for k in range(12)]
     done = []
     for one in scheduler.run(shards):
         done.append(one)
         asked.append(True)
-    assert 1 <= len(done) <= 1 + 3 * 2
+    assert 1 <= len(done) <= 1 + 3 * 2 and set(begun) <= {0, 1}, begun
     at_work = [(one.shard, one.batches[one.produced : one.keep]) for one in pool.workers.values() if one.shard]
     assert not set().union(*(pool._atoms(shard.runs, left) for shard, left in at_work)) - pool.twice
     asked.clear()
