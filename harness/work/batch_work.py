@@ -84,6 +84,7 @@ class BatchWork:
         }
         self.encodings = 0
         self.passes = 0
+        self.spoiled = False  # a stranger wrote to an image that others were shown too
         self._work()
         self._home = later.submit(self._bring_home) if later is not None else None
 
@@ -107,6 +108,7 @@ class BatchWork:
             for run, method in self._methods:
                 if not reads(method, run):
                     self._segment(run, cast(Method, method), view)
+                    self._look_at_images(run.method)
             if readers:
                 self._serve(readers, view, range(self._places))
 
@@ -148,9 +150,15 @@ class BatchWork:
         return partial(self._guard.call, run.method.use, words, ask, (*images, names, *lent), within=foreign)
 
     def _closely(self, images: Sequence[LentImage]) -> Sequence[LentImage]:
-        """The images that are compared after a call: all of a batch are compared when it is done, and only a batch that
-        is done again asks who writes to them."""
+        """The images that are compared after a call: where a stranger's turn is over, and when a batch is done, all of
+        them are compared, and only a batch that is done again asks which call writes to them."""
         return images if self._guard.careful else ()
+
+    def _look_at_images(self, whose: Recipe) -> None:
+        """The turn of a plug-in is over: who comes next is to see the images as they are, and to answer for himself."""
+        if strange(whose) and not self._guard.careful:
+            lent = {id(one): one for slots in self._slots.values() for slot in slots for one in slot.lent}
+            self.spoiled |= any([one.written() for one in lent.values()])
 
     def _segment(self, run: Run, method: Method, view: int) -> None:
         whole = getattr(type(method), "whole_image", False) is True
@@ -214,6 +222,7 @@ class BatchWork:
                     for run_id in [run_id for run_id in waiting if needed[run_id] <= left.keys()]:
                         one = waiting.pop(run_id)
                         unread = self._read(one, sources[run_id], left, view)
+                        self._look_at_images(one[0].method)
                         if unread is not None:
                             return self._anew(one, unread, list(waiting.values()), view, places)
                     _forget(left, {source for run_id in waiting for source in needed[run_id]})
@@ -262,6 +271,7 @@ class BatchWork:
         for request, features in answers:
             if self._guard.shared is not None:
                 self._guard.shared.ripen(recipe)
+            self._look_at_images(recipe)
             self.passes += places
             left = LentBatch(features, apart, trusted=alone())
             yield ours.get(request, request), left, time.perf_counter() - started

@@ -78,7 +78,7 @@ class ShardWorker:
             started, traces = time.perf_counter(), reading.elsewhere.traces
             guard.settle()
             work = self._work(guard, shard, methods, places, different, which, None if guard.careful else later)
-            if self._disturbed(guard, places):
+            if self._disturbed(guard, places) or (work.spoiled and not guard.careful):
                 guard, methods = self._careful(guard, shard, methods)
                 work = self._work(guard, shard, methods, places, different, which, None)
             guard.leave()

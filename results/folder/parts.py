@@ -43,13 +43,14 @@ def is_proven(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
-def write_part(rows: Path, frame: pl.DataFrame, ordered: bool = False) -> Path:
-    """Write a frame as one part, whole or not at all. ordered: it is by KEY. StoreError when the disk refuses."""
+def write_part(rows: Path, frame: pl.DataFrame, ordered: bool = False, since: int | None = None) -> Path:
+    """Write a frame as one part, whole or not at all. ordered: it is by KEY. since: when its rows were written, in
+    nanoseconds, if not now. StoreError when the disk refuses."""
     packed = io.BytesIO()
     frame = frame if ordered else frame.sort(KEY)
     frame.write_parquet(packed, compression="zstd", compression_level=_LEVEL)
     content = packed.getvalue()
-    path = rows / f"{time.time_ns():020d}-{bytes_digest(content)}.parquet"
+    path = rows / f"{since or time.time_ns():020d}-{bytes_digest(content)}.parquet"
     write_whole(path, lambda file: file.write(content))
     return path
 
@@ -128,9 +129,12 @@ def _row_count(path: Path) -> int:
 def _join(rows: Path, paths: Sequence[Path]) -> int:
     if len(paths) < 2:
         return 0
-    frame = pl.concat(read_part(path) for path in paths).drop("index").with_row_index("index")
+    parts = [read_part(path).with_columns(part=pl.lit(number, pl.UInt32)) for number, path in enumerate(paths)]
+    frame = pl.concat(parts).drop("index").with_row_index("index")
     lost = defeated(frame, str(rows.parent))["index"].to_list()
-    new = write_part(rows, frame.filter(~pl.col("index").is_in(lost)).drop("index"))
+    last = _NAME.fullmatch(paths[-1].name)
+    since = int(last[0][:20]) if last else None  # what was written after all of these stays so
+    new = write_part(rows, frame.filter(~pl.col("index").is_in(lost)).drop("index", "part"), since=since)
     for path in paths:
         if path != new:
             path.unlink(missing_ok=True)

@@ -272,14 +272,15 @@ def _of_rows(texts: Mapping[int, str], rows: int) -> NDArray[np.int64]:
 def defeated(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     """Of a frame with several rows a (run, image): those that another one makes superfluous.
 
-    An ok row beats a failed one; of equals one that says of which data it is, then one whose boundaries are counted,
-    then the cheapest stands. `Contradiction` when ok rows differ in a count, where both hold it, or say that the image
-    or its truth was not the same.
+    An ok row beats a failed one; of failed ones the last stands, where `part` says in which order they were written,
+    since its reason is the one to look for; of equals one that says of which data it is, then one whose boundaries are
+    counted, then one that says what computed it, then the cheapest. `Contradiction` when ok rows differ in a count,
+    where both hold it, or say that the image or its truth was not the same.
     """
-    lacking = [pl.col(name).is_null() for name in ("sample", BOUNDARIES[0])]
-    ordered = frame.sort(
-        *KEY, pl.col("status") != "ok", *lacking, "seconds", "error", nulls_last=True, maintain_order=True
-    )
+    lacking = [pl.col(name).is_null() for name in ("sample", BOUNDARIES[0], "card")]
+    failed = pl.col("status") != "ok"
+    latest = [pl.when(failed).then(-pl.col("part").cast(pl.Int64))] if "part" in frame.columns else []
+    ordered = frame.sort(*KEY, failed, *latest, *lacking, "seconds", "error", nulls_last=True, maintain_order=True)
     place = ordered.select(place=pl.int_range(pl.len()).over(KEY)).to_series()
     best, rest = ordered.filter(place == 0), ordered.filter(place > 0)
     known = best.select(*KEY, *COUNTS, *BOUNDARIES, "sample")

@@ -382,6 +382,19 @@ class Keeper:
 
 
 @dataclass(frozen=True)
+class Mirrors:
+    """Turns the image over where it lies: two of them leave it as it was."""
+
+    version: ClassVar[int] = 1
+    which: int = 0
+
+    def segment(self, image: Any, vocabulary: Vocabulary) -> Any:
+        held = torch.from_numpy(image)
+        held.copy_(held.flip(0, 1))
+        return np.zeros(image.shape[:2], np.int16)
+
+
+@dataclass(frozen=True)
 class Renames:
     """Changes the names that it is offered."""
 

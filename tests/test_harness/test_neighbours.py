@@ -350,6 +350,16 @@ def test_a_method_that_writes_to_an_earlier_image_fails_and_changes_nobody(alone
     assert counts(rows["delicate"]) == counts(alone)
 
 
+def test_an_image_that_one_turned_over_and_the_next_turned_back_was_seen_as_it_is_by_who_came_between(
+    alone: list[Row],
+) -> None:
+    turn = [Cell(Recipe.of("careless:Mirrors", which=which), f"mirrors {which}") for which in range(2)]
+    for cells in ((turn[0], DELICATE, turn[1]), (*turn, DELICATE), (DELICATE, *turn)):
+        rows = rows_of(*cells)
+        assert counts(rows["delicate"]) == counts(alone)
+        assert {row.status for which in range(2) for row in rows[f"mirrors {which}"]} == {"failed"}
+
+
 @pytest.mark.parametrize("habit", ["seeds", "nothing"])
 def test_seeding_leaves_no_trace(habit: str, alone: list[Row]) -> None:
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import toy_chain
 import toy_results
@@ -13,6 +15,7 @@ import toy_results
 from harness.contracts import Row, Rows
 from harness.work import arithmetic
 from results import explain, merge
+from results.folder import parts
 from results.folder.store import Store
 from results.report import pages
 from results.tables import leaderboard
@@ -80,6 +83,20 @@ def test_a_merge_keeps_what_rows_say(tmp_path: Path) -> None:
     assert merge.main([str(store.folder), "--into", str(tmp_path / "whole")]) in (0, 3)
     whole = Store.open(tmp_path / "whole", create=False)
     assert whole.rows([one])["card"].to_list() == store.rows([one])["card"].to_list()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_merge_with_rows_that_say_nothing_keeps_those_that_do(order: tuple[int, int], tmp_path: Path) -> None:
+    store, one, _ = mixed(tmp_path / "runs")
+    said = store.rows([one])["card"].to_list()
+    bare = Path(shutil.copytree(store.folder, tmp_path / "bare"))
+    for path in (bare / "rows").iterdir():
+        frame = pl.read_parquet(path)
+        path.unlink()
+        parts.write_part(bare / "rows", frame.drop("card"))
+    folders = [str(store.folder), str(bare)]
+    assert merge.main([*(folders[n] for n in order), "--into", str(tmp_path / "whole")]) in (0, 3)
+    assert Store.open(tmp_path / "whole", create=False).rows([one])["card"].to_list() == said
 
 
 def test_rows_of_several_cards_stay_what_they_are_when_they_are_joined_and_sent() -> None:

@@ -151,7 +151,7 @@ def test_no_more_rows_are_joined_than_can_be_held_however_few_bytes_they_are(
     monkeypatch.setattr("results.folder.parts.MANY", 8)
     monkeypatch.setattr("results.folder.parts._JOINED_ROWS", 4)
     parts.join(tmp_path / "rows")
-    assert [parts.read_part(path).height for path in parts.listed(tmp_path / "rows")] == [1, 4, 4]
+    assert [parts.read_part(path).height for path in parts.listed(tmp_path / "rows")] == [4, 4, 1]
     assert store.rows().equals(whole)
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from harness.contracts import WIDE_IGNORED, Row
 from harness.errors import StoreError
+from results.folder import parts
 from results.folder.bounds import BOUNDARIES
 from results.folder.recipes import RunRecipe
 from results.folder.rows import Contradiction, OtherData
@@ -83,6 +84,15 @@ def test_ok_beats_failed_and_equal_doubles_collapse(tmp_path: Path, order: tuple
     assert store.rows()["status"].to_list() == ["ok", "ok"]
     assert store.rows()["seconds"].to_list() == [1.0, 1.0]
     assert store.stored() == {"a": {"0": "ok", "1": "ok"}}
+
+
+def test_of_failed_rows_the_last_reason_stands(tmp_path: Path) -> None:
+    tries = [[Row("a", "0", "failed", seconds, f"try {number}")] for number, seconds in enumerate((0.1, 0.3, 0.2))]
+    store = filled(tmp_path, *tries)
+    assert store.rows()["error"].to_list() == ["try 2"]
+    parts._join(store.folder / "rows", parts_of(store)[:2])
+    assert [pl.read_parquet(path)["error"].to_list() for path in parts_of(store)] == [["try 1"], ["try 2"]]
+    assert store.rows()["error"].to_list() == ["try 2"]
 
 
 def test_ok_rows_that_differ_in_one_pixel_are_refused(tmp_path: Path) -> None:
