@@ -19,18 +19,20 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from harness.errors import StoreError
+from harness.errors import StoreError, bounded
 from harness.foreign.calls import leave
 from harness.learning.fit_progress import curve_end
 from harness.planning.report import clock
 from results.command_line import CommandLine, results_folder
 from results.door import door
 from results.folder import artefacts, lock
-from results.folder.course import SweepCourse, course_of
+from results.folder.course import SweepCourse, course_of, is_sound
+from results.folder.events import Told
 from results.folder.store import Store
 from results.mirror.bringing import at_hand
 from results.tables.terminal import console_for_output
 
+LONGEST_LINE = 2000  # letters
 SHOWN = 10  # errors, and workers that were lost
 ENDS = {0: "done", 2: "ended: the input was at fault", 3: "ended with failed or missing images", 130: "interrupted"}
 
@@ -64,11 +66,18 @@ def _told(where: Path | str) -> dict[str, Any]:
     folder = at_hand(where, heard=True)
     shares = sorted((folder / "shards").glob("*-of-*"))
     alone = not shares or (folder / "rows").is_dir()
-    course = course_of(Store.open(folder, create=False).events()) if alone else None
+    heard = Store.open(folder, create=False).told() if alone else Told((), ())
+    course = course_of(heard.events)
+    damaged = len(heard.damaged) + sum(not is_sound(event) for event in heard.events)
     if course is None and shares:
         raise StoreError(
             f"{where} is that of jobs that share a grid; name the folder of one, such as {shares[0]}, or ask for all: "
             f"`for one in {folder}/shards/*; do python -m harness.status $one; done`."
+        )
+    if course is None and heard.events:
+        raise StoreError(
+            f"{where}/events.jsonl tells of no sweep's beginning, and {_lines_of(damaged)} damaged; the results do "
+            f"not rest on it: `python -m results.leaderboard {where}` shows them."
         )
     if course is None:
         raise StoreError(f"No sweep has begun in {where} yet: `python -m harness.sweep GRID --results DIR` does.")
@@ -79,7 +88,7 @@ def _told(where: Path | str) -> dict[str, Any]:
         "by": dict(course.by), "started": course.started.isoformat(), "heard": course.heard.isoformat(),
         "seconds": ((course.heard if course.ended else now) - course.started).total_seconds(),
         "wanted": course.wanted, "done": course.done, "failed": course.failed, "rate": course.rate(now),
-        "seconds_left": course.left(now), "errors": dict(course.errors.most_common()),
+        "seconds_left": course.left(now), "damaged": damaged, "errors": dict(course.errors.most_common()),
         "failures": dict(course.failures.most_common()),
         "workers": [
             {**one.about, **one.did, "worker": one.number, "lost": one.lost, "doing": dict(one.doing)}
@@ -106,7 +115,14 @@ def _lines(told: dict[str, Any]) -> list[str]:
     """For people; the time that is left comes first."""
     failed = [f"{count} failed on {host}" for host, count in told["failures"].items() if len(told["failures"]) > 1]
     workers = _of_workers(told["workers"], told["over"])
-    return [*_head(told), *_of_fits(told), *workers, *failed, *_of_errors(told["errors"])]
+    lines = [*_head(told), *_of_fits(told), *workers, *failed, *_of_errors(told["errors"])]
+    if told["damaged"]:
+        lines.append(f"{_lines_of(told['damaged'])} damaged and left out: more was done than is counted here")
+    return [bounded(line, LONGEST_LINE) for line in lines]  # names and errors are anybody's
+
+
+def _lines_of(damaged: int) -> str:
+    return f"{damaged} line{'s' * (damaged != 1)} of events.jsonl {'is' if damaged == 1 else 'are'}"
 
 
 def _head(told: dict[str, Any]) -> Iterator[str]:

@@ -80,10 +80,10 @@ class SweepCourse:
         elif kind == "lease":
             self._begun(event)
         elif kind == "worker_ready":
-            number = int(event.get("worker", 0))
+            number = event.get("worker") or 0
             self.workers[number] = WorkerCourse(number, {k: v for k, v in event.items() if k not in _PLAIN})
         elif kind == "worker_lost":
-            number = int(event.get("worker", 0))
+            number = event.get("worker") or 0
             held = self.workers.setdefault(number, WorkerCourse(number, {}))
             held.doing, held.lost = {}, f"{event.get('kind', '')}: {event.get('reason', '')}"
         elif kind in FITS:
@@ -103,19 +103,19 @@ class SweepCourse:
 
     def _begun(self, event: Mapping[str, Any]) -> None:
         """A worker is at a batch since a moment, or at nothing any more."""
-        worker = self.workers.get(int(event.get("worker") or 0))
+        worker = self.workers.get(event.get("worker") or 0)
         if worker is not None and not worker.lost:
             batch = event.get("following")
             at = {"shard": event.get("shard"), "batch": batch, "since": event.get("since")}
             worker.doing = {} if batch is None else at
 
     def _batch(self, event: Mapping[str, Any], at: datetime) -> None:
-        rows = int(event.get("done", event.get("rows", 0)))  # what a learner gathers is no row
+        rows = event.get("done", event.get("rows", 0))  # what a learner gathers is no row
         self.done += rows
-        failed = int(event.get("failed", 0))
+        failed = event.get("failed", 0)
         self.failed += failed
         self.failures.update({str(event.get("host") or self.by.get("host", "")): failed} if failed else {})
-        if (worker := self.workers.get(int(event.get("worker") or 0))) is not None:
+        if (worker := self.workers.get(event.get("worker") or 0)) is not None:
             worker.did = {name: event[name] for name in ("shard", "batch", "memory", "card") if name in event}
             self._begun(event)
         self.errors.update(str(error) for error in event.get("errors", ()))
@@ -126,19 +126,32 @@ class SweepCourse:
 
 
 _PLAIN = ("event", "time", "worker")
+_COUNTS = ("done", "failed", "rows", "images")
+_NUMBERS = ("worker", "memory")  # or null
+
+
+def is_sound(event: Mapping[str, Any]) -> bool:
+    """Whether an event is of the form in which sweeps tell of themselves; other programs may write there too."""
+    counts = [event[name] for name in _COUNTS if name in event]
+    counts += [event[name] for name in _NUMBERS if event.get(name) is not None]
+    return (
+        isinstance(event.get("event"), str)
+        and _time(event) is not None
+        and all(type(one) is int and one >= 0 for one in counts)
+        and isinstance(event.get("errors", []), list)
+    )
 
 
 def course_of(events: Iterable[Mapping[str, Any]]) -> SweepCourse | None:
-    """How the last sweep that these events tell of stands; None where there was none."""
+    """How the last sweep that these events tell of stands; None where there was none. Unsound ones are left out."""
     course: SweepCourse | None = None
-    for event in events:
+    for event in filter(is_sound, events):
         at = _time(event)
-        if at is None:
-            continue
+        assert at is not None
         if event.get("event") == "sweep":
             if course is None or course.ended or _maker(event) != course.by:
                 course = SweepCourse(str(event.get("name", "")), at, at, _maker(event))
-            course.wanted = course.done + int(event.get("images", 0))  # planned again: beside what is done
+            course.wanted = course.done + event.get("images", 0)  # planned again: beside what is done
         if course is not None:
             course.take(event, at)
     return course

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from harness.errors import bounded
+
 UNKNOWN = "not said"
 _SHOWN = 5  # kinds, and runs, named in a sentence
 
@@ -23,7 +25,7 @@ def several_kinds(images: pl.DataFrame) -> tuple[str, ...]:
     if kinds.is_empty():
         return ()
     runs = kinds["run_id"].sort().to_list()
-    names = kinds["card"].explode().unique().sort().to_list()
+    names = [bounded(name) for name in kinds["card"].explode().unique().sort()]
     one = len(runs) == 1
     told = ", ".join(runs[:_SHOWN]) + (f" and {len(runs) - _SHOWN} more" if len(runs) > _SHOWN else "")
     cards = "; ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

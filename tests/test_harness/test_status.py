@@ -188,6 +188,40 @@ def test_who_follows_a_sweep_is_told_until_it_ends(
     assert looks == [0.25, 0.25] and "done; " in said and "toys: 10 of 40 image results (25 %)" in said
 
 
+@pytest.mark.parametrize(
+    "unsound",
+    [
+        {"event": "batch", "done": None}, {"event": "batch", "done": {}}, {"event": "batch", "failed": "x"},
+        {"event": "batch", "done": 1, "errors": None}, {"event": []}, {"event": "worker_ready", "worker": "zero"},
+        {"event": "batch", "done": 2, "memory": "lots"}, {"event": "batch", "done": -5},
+        {"event": "sweep", "images": []},
+    ],
+)  # fmt: skip
+def test_lines_that_nobody_could_have_told_are_left_out_and_counted(
+    unsound: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store.open(tmp_path)
+    begun, ended = at(0, "sweep", name="a \x1b[31mred", images=9), at(3, "end", exit=0)
+    for event in (begun, at(1, "batch", done=4), unsound, ended):
+        store.event(event if "time" in event else {**event, "time": BEGAN.isoformat()})
+    with (tmp_path / "events.jsonl").open("ab") as file:
+        file.write(b'{"event": "batch", "done"\n')
+    assert told(tmp_path, capsys, "--json")["damaged"] == 2
+    said = told(tmp_path, capsys)
+    assert "4 of 9 image results" in said and "2 lines of events.jsonl are damaged" in said and "\x1b" not in said
+
+
+def test_a_folder_whose_beginning_is_damaged_is_not_called_one_without_a_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store.open(tmp_path)
+    store.event(at(1, "batch", done=4))
+    with (tmp_path / "events.jsonl").open("ab") as file:
+        file.write(b"{\n")
+    assert status.main([str(tmp_path)]) == 2
+    assert "1 line of events.jsonl is damaged" in capsys.readouterr().err
+
+
 def test_a_folder_without_a_sweep_has_its_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status.main([str(tmp_path / "none")]) == 2
     Store.open(tmp_path / "runs")
