@@ -25,14 +25,16 @@ def words_of(card: str) -> tuple[str, ...]:
 
 def check_card(card: str, refused: Mapping[str, str]) -> None:
     """ModelError for a word that means nothing, for two kernels of attention, and for what a family refuses, by why."""
-    asked = words_of(card)
+    asked, offered = words_of(card), [word for word in WORDS if word not in refused]
     for word in asked:
         if word not in WORDS:
-            raise ModelError(f"The setting card is {card!r}; it joins {', '.join(WORDS)} by +, or is empty.")
+            raise ModelError(f"The setting card is {card!r}; it joins {', '.join(offered)} by +, or is empty.")
         if word in refused:
             raise ModelError(f"The setting card is {card!r}, and {refused[word]}: leave {word!r} out.")
-    if len(kernels := [word for word in asked if word in BACKENDS]) > 1:
+    if len(kernels := [word for word in BACKENDS if word in asked]) > 1:
         raise ModelError(f"The setting card is {card!r}: {' and '.join(kernels)} exclude each other; name one.")
+    if card != (once := "+".join(word for word in WORDS if word in asked)):
+        raise ModelError(f"The setting card is {card!r}; write it as {once!r}, so that one way to compute has one id.")
 
 
 @contextmanager
