@@ -44,7 +44,7 @@ SMALL = "--object-store-memory=80000000"  # what a small machine adds to `ray st
 HAS_RAY = shutil.which("ray", path=str(Path(sys.executable).parent)) is not None
 RAY = "" if HAS_RAY else 'ray() { python -m ray.scripts.scripts "$@"; }; '  # an environment without commands
 PATIENCE = 900.0  # seconds in which something has to go on
-HUNG = 240.0  # seconds after which a driver without which nobody computes is killed, and that is said
+HUNG = 420.0  # seconds after which a driver without which nobody computes is killed, and that is said
 UNASKED = 20  # ends of the driver by itself
 SAME = ("run_id", "image_id")
 
