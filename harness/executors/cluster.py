@@ -31,6 +31,7 @@ from harness.executors.placement import Place
 from harness.executors.pool import Event, Finished, Lost, Message, Ready
 from harness.executors.scheduler import Scheduler
 from harness.executors.seam import Worker, open_worker, steadily
+from harness.executors.unanswered import Question
 from harness.foreign import interrupts
 from harness.learning import fitting
 from harness.learning.fitting import Ended, FitJob, Sharing
@@ -153,14 +154,17 @@ class RayPool:
         self._numbers = count(1)
         self._looked, self._slots = float("-inf"), 0
         self._private = private
+        self._nodes = Question(self._alive).latest if library is None and not private else self._alive
 
     def capacity(self) -> int:
         if self._private:
             cluster_reach.check_alive(self._ray)
         if self._clock.monotonic() - self._looked > LOOK_SECONDS:
-            nodes = cluster_reach.alive(self._ray, self._avoided, self._gpu)
-            self._slots, self._looked = self._place.slots(nodes), self._clock.monotonic()
+            self._slots, self._looked = self._place.slots(self._nodes()), self._clock.monotonic()
         return self._slots if self._limit is None else min(self._limit, self._slots)
+
+    def _alive(self) -> list[dict[str, float]]:
+        return cluster_reach.alive(self._ray, self._avoided, self._gpu)
 
     def spawn(self) -> int:
         number = next(self._numbers)

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.errors import ClusterError, nearest
 from harness.executors import ray_surroundings as surroundings
+from harness.executors.unanswered import in_time
 
 STORE_BYTES = 128 * 2**20  # only rows travel
 CARD = "ray.io/accelerator-type"  # a node's label that names its kind of GPU
@@ -26,7 +27,7 @@ class Connection:
             return
         import ray
 
-        ray.shutdown()
+        in_time(ray.shutdown)
         if self._folder is not None:
             _forget_token()
             self._folder.remove()

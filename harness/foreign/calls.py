@@ -34,6 +34,7 @@ from harness.foreign.watch import Trace, Watched, differing, things
 T = TypeVar("T")
 REST = 0.02  # seconds that other threads wait at most while what a network left is read
 SHOWN = 4  # clauses of one sentence
+UNANSWERED = "unanswered"  # the name of threads that may wait for ever, see harness.executors.unanswered
 CURE = "it is put back; work on copies, put back what you change, or say `process: own` in the grid"
 _functions = Functions()  # one a process: it costs a tenth of a second to find them all
 _said: set[str] = set()  # warnings, each once a process
@@ -321,13 +322,18 @@ def alone() -> bool:
 
 def leave(code: int) -> NoReturn:
     """End this process with this code, once all is done. Where a plug-in of others had its turn, what it registered for
-    the end (`atexit`) and threads that it left have no say in it."""
+    the end (`atexit`) and threads that it left have no say in it; nor has anything where a question is open."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    if _met:
+    if _met or unanswered():
         os._exit(code)
     sys.exit(code)
+
+
+def unanswered() -> bool:
+    """Whether a thread waits for what may never come."""
+    return any(one.name == UNANSWERED for one in threading.enumerate())
 
 
 def take_opened() -> dict[str, list[str]]:

@@ -1,0 +1,67 @@
+"""A question that Ray never answers holds up neither the sweep nor its end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from harness.errors import ClusterError
+from harness.executors.unanswered import Question, in_time
+from harness.foreign import calls
+
+
+@pytest.fixture
+def link() -> Iterator[threading.Event]:
+    """Answers come through once it is set, as it is at the end."""
+    held = threading.Event()
+    yield held
+    held.set()
+    for thread in threading.enumerate():
+        if thread.name == calls.UNANSWERED:
+            thread.join()
+
+
+def test_the_answer_before_stands_until_another_one_comes(link: threading.Event) -> None:
+    asked: list[int] = []
+
+    def nodes() -> int:
+        asked.append(len(asked))
+        if len(asked) == 2:
+            link.wait()
+        return asked[-1]
+
+    question = Question(nodes, seconds=0.1)
+    assert [question.latest() for _ in range(4)] == [0, 0, 0, 0] and asked == [0, 1], "one question at a time"
+    link.set()
+    (thread,) = [one for one in threading.enumerate() if one.name == calls.UNANSWERED]
+    thread.join()
+    assert question.latest() == 1 and question.latest() == 2
+
+
+def test_what_was_never_answered_is_a_sentence_and_what_was_refused_is_raised(link: threading.Event) -> None:
+    with pytest.raises(ClusterError, match="has not said within 0 s which nodes it has"):
+        Question(link.wait, seconds=0.1).latest()
+
+    def refuse() -> None:
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError, match="gone"):
+        Question(refuse).latest()
+
+
+def test_an_end_waits_for_no_open_question(link: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    here: list[threading.Thread] = []
+    in_time(lambda: here.append(threading.current_thread()))
+    assert here == [threading.main_thread()], "without an open question nothing is different"
+    with pytest.raises(ClusterError):
+        Question(link.wait, seconds=0.1).latest()
+    in_time(link.wait, seconds=0.1)
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    monkeypatch.setattr(calls, "_met", set())
+    with pytest.raises(SystemExit):  # the real one does not come back
+        calls.leave(3)
+    assert codes == [3]
