@@ -117,7 +117,7 @@ def _lines(told: dict[str, Any]) -> list[str]:
     workers = _of_workers(told["workers"], told["over"])
     lines = [*_head(told), *_of_fits(told), *workers, *failed, *_of_errors(told["errors"])]
     if told["damaged"]:
-        lines.append(f"{_lines_of(told['damaged'])} damaged and left out: more was done than is counted here")
+        lines.append(f"{_lines_of(told['damaged'])} damaged and left out: what they told is not counted")
     return [bounded(line, LONGEST_LINE) for line in lines]  # names and errors are anybody's
 
 

@@ -154,7 +154,7 @@ class RayPool:
         self._numbers = count(1)
         self._looked, self._slots = float("-inf"), 0
         self._private = private
-        self._nodes = Question(self._alive).latest if library is None and not private else self._alive
+        self._nodes = self._alive if private or clock is not time else Question(self._alive).latest
 
     def capacity(self) -> int:
         if self._private:

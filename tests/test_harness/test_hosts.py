@@ -195,9 +195,10 @@ def test_an_image_that_breaks_every_card_is_laid_to_none(seed: int) -> None:
 
 def test_a_card_that_ruins_its_processes_is_set_aside_and_an_image_that_does_so_is_given_up(seed: int) -> None:
     aside = list[str]()
-    for turn in range(40):  # in one of 50 an image met the broken card three times, while all cards were tried alike
+    unlucky = (4, 66, 123, 130, 144)  # where an image met the broken card three times, while all cards were tried alike
+    for number in (*unlucky, *range(seed, seed + 6)):
         shards = shards_of(8)
-        pool = FakePool(seed + turn, 3, Faults(about=cards))
+        pool = FakePool(number, 3, Faults(about=cards))
         pool.faults.harm = partial(ruins, pool)
         events: list[dict[str, Any]] = []
         done = collect(pool, shards, on_event=events.append)

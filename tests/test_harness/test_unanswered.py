@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 
+from harness.contracts import Recipe
 from harness.errors import ClusterError
+from harness.executors import cluster
+from harness.executors.placement import Place
 from harness.executors.unanswered import Question, in_time
 from harness.foreign import calls
 
@@ -39,6 +44,31 @@ def test_the_answer_before_stands_until_another_one_comes(link: threading.Event)
     (thread,) = [one for one in threading.enumerate() if one.name == calls.UNANSWERED]
     thread.join()
     assert question.latest() == 1 and question.latest() == 2
+
+
+def test_a_pool_whose_ray_does_not_answer_has_the_places_that_it_knew(
+    link: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    class Ray:
+        def remote(self, kind: type) -> Ray:
+            return self
+
+        def options(self, **options: Any) -> Ray:
+            return self
+
+        def nodes(self) -> list[dict[str, Any]]:
+            asked.append(len(asked))
+            if len(asked) > 1:
+                link.wait(60.0)
+            return [{"Alive": True, "NodeID": "one", "Resources": {"CPU": 4.0, "memory": 2.0**40}}]
+
+    monkeypatch.setattr(cluster, "Question", partial(Question, seconds=0.1))
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", -1.0)
+    pool = cluster.RayPool(Recipe.of("toy_workers:Shortly"), Place(cpus=1, gpus=0, threads=1), None, library=Ray())
+    known = pool.capacity()
+    assert known > 0 and [pool.capacity() for _ in range(3)] == [known] * 3 and asked == [0, 1]
 
 
 def test_what_was_never_answered_is_a_sentence_and_what_was_refused_is_raised(link: threading.Event) -> None:
