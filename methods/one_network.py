@@ -23,6 +23,7 @@ class OneNetwork(ABC, Generic[Network]):
     """
 
     kind: ClassVar[str]
+    any_company: ClassVar[bool] = True  # see harness.work.rounds
 
     model: str
     revision: str | None = None

@@ -8,7 +8,7 @@ from functools import cached_property
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import ModelError, Parts, Pass, ProtocolSettings, Query, Recipe, Vocabulary
 from methods import library_weights
@@ -40,6 +40,8 @@ class ClipResNet:
     open_clip_model.safetensors (the tag is then not used). Images of one call go through together only when they are
     stretched to the native square without windows, as with `methods.clip:Clip`. card: see methods.cards.
     """
+
+    any_company: ClassVar[bool] = True  # see harness.work.rounds
 
     model: str = "RN50-quickgelu"
     pretrained: str = "openai"

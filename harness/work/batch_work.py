@@ -1,14 +1,14 @@
 """The images of one batch and the methods -> rows: every pass once, features to every reader, failures as rows.
 
-Where images are cut into windows, window number k of all of them makes up one batch for the networks, with fillers for
-images that have no such window: what goes through a network together keeps its shape.
+Where images are cut into windows, these go through the networks in rounds of as many as the batch has images (see
+harness.work.rounds), with fillers where there is none: what goes through a network together keeps its shape.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeAlias, TypeGuard, cast
@@ -37,16 +37,17 @@ from harness.protocol.offering import segmented, segments_together
 from harness.recipes.code_stamp import strange
 from harness.work.batch_reading import answers, filled, in_batches, of_one_place, segmented_together
 from harness.work.boundaries import BoundariesThere
-from harness.work.judge import judge_of
+from harness.work.judge import Judge, judge_of
 from harness.work.later import Later
 from harness.work.passes import served
 from harness.work.room import out_of_memory, too_large
+from harness.work.rounds import Round, Sight, full, in_places
 from harness.work.scoring import TruthThere, brought_home
 from harness.work.showing import NetworkCall, Source, Sources, calls
-from harness.work.slots import Slot
+from harness.work.slots import Slot, of_shape
 
 Waiting: TypeAlias = tuple[Run, Asked, Mapping[Pass, Parts]]
-Left = dict[Source, tuple[LentBatch, float]]  # features of every place, and a reader's seconds for one
+Left = dict[Source, tuple[LentBatch, float]]  # features of every position, and a reader's seconds for one
 
 
 class BatchWork:
@@ -102,15 +103,26 @@ class BatchWork:
         return tuple([judge.row() for judge in self._judges.values()])
 
     def _work(self) -> None:
-        readers = [(run, method) for run, method in self._methods if reads(method, run)]
-        different = {id(slots): slots for slots in self._slots.values()}.values()
-        for view in range(max((len(slot.queries) for slots in different for slot in slots), default=0)):
+        asked = [(run, method, self._needs(run, method)) for run, method in self._methods if reads(method, run)]
+        different = list({id(slots): slots for slots in self._slots.values()}.values())
+        rounds = list(in_places(different))
+        anywhere = {who[0].run_id for who in asked if len(rounds) > 1 and self._anywhere(who[2])}
+        in_place = [who for who in asked if who[0].run_id not in anywhere]
+        for one in rounds:
             for run, method in self._methods:
                 if not reads(method, run):
-                    self._segment(run, cast(Method, method), view)
+                    self._segment(run, cast(Method, method), one)
                     self._look_at_images(run.method)
-            if readers:
-                self._serve(readers, view, range(self._places))
+            self._serve(in_place, one)
+        for one in full([self._slots[run_id] for run_id in anywhere]):
+            self._serve([who for who in asked if who[0].run_id in anywhere], one)
+
+    def _anywhere(self, needs: Mapping[Pass, Parts]) -> bool:
+        """Whether all networks behind some passes say that their answer about a window is the same at any position and
+        in any company. Ours are held to it by tests; of a stranger's nobody knows."""
+        networks = {request.backbone for request in needs}
+        alike = [getattr(type(self._backbone(one)), "any_company", False) and not strange(one) for one in networks]
+        return bool(alike) and all(alike)
 
     def _bring_home(self) -> None:
         """What was counted on a device comes here, by one wait for all images and runs."""
@@ -123,10 +135,9 @@ class BatchWork:
             for judge in waiting:
                 judge.fail(error)
 
-    def _seen(self, run: Run, view: int, places: Iterable[int]) -> dict[int, Slot]:
-        """Of some places those in which a run has something to see."""
-        slots = self._slots[run.run_id]
-        return {place: slots[place] for place in places if view < len(slots[place].queries)}
+    def _seen(self, run: Run, one: Round) -> dict[int, Sight]:
+        """What a run has to see in a round, by position."""
+        return one.shown(self._slots[run.run_id])
 
     def _fail(self, run: Run, error: Exception) -> None:
         for (run_id, _), judge in self._judges.items():
@@ -134,19 +145,17 @@ class BatchWork:
                 judge.fail(error)
 
     def _ask(
-        self, run: Run, place: int, view: int, verb: Callable[[Vocabulary], object], lent: Sequence[Lent] = ()
+        self, run: Run, shown: Sight, verb: Callable[[Vocabulary], object], lent: Sequence[Lent] = ()
     ) -> Callable[[], object]:
         """A question to a method about one window of an image, as a guarded call; it is given the vocabulary."""
-        slots = self._slots[run.run_id]
-        slot = slots[place]
-        words = run.run_id, slot.queries[view].image_id
-        names = LentValue(slot.queries[view].vocabulary, "vocabulary")
+        words = run.run_id, shown.query.image_id
+        names = LentValue(shown.query.vocabulary, "vocabulary")
         ask = partial(verb, names.value)
         foreign = strange(run.method)
         if foreign:
             ask = partial(_bare, ask)
-        everywhere = slots if foreign else ()  # one may keep an earlier image, and write to it now
-        images = self._closely([one for other in everywhere for one in other.lent] or slot.shown(view))
+        everywhere = self._slots[run.run_id] if foreign else ()  # one may keep an earlier image, and write to it now
+        images = self._closely([one for other in everywhere for one in other.lent] or shown.lent)
         return partial(self._guard.call, run.method.use, words, ask, (*images, names, *lent), within=foreign)
 
     def _closely(self, images: Sequence[LentImage]) -> Sequence[LentImage]:
@@ -160,75 +169,74 @@ class BatchWork:
             lent = {id(one): one for slots in self._slots.values() for slot in slots for one in slot.lent}
             self.spoiled |= any([one.written() for one in lent.values()])
 
-    def _segment(self, run: Run, method: Method, view: int) -> None:
+    def _segment(self, run: Run, method: Method, one: Round) -> None:
         whole = getattr(type(method), "whole_image", False) is True
-        if whole and view > 0:
+        if whole and one.number > 0:
             return
         if run.purpose.learned is None and segments_together(method):
-            return self._segment_together(run, method, view)
-        for place, slot in self._seen(run, view, range(self._places)).items():
+            return self._segment_together(run, method, one)
+        for place, shown in self._seen(run, one).items():
             judge = self._judges[run.run_id, place]
-            (shown,) = slot.lent[:1] if whole else slot.shown(view)
+            (image,) = shown.slot.lent[:1] if whole else shown.lent
             if whole:
                 judge.expect_whole()
-            verb = partial(segmented, method, shown.image, slot.image_id or "")
-            lent = self._closely((shown,) if whole else ())
-            judge.hear(self._ask(run, place, view, verb, lent), 0.0, self._later)
+            verb = partial(segmented, method, image.image, shown.slot.image_id or "")
+            lent = self._closely((image,) if whole else ())
+            judge.hear(self._ask(run, shown, verb, lent), 0.0, self._later)
 
-    def _segment_together(self, run: Run, method: BatchMethod, view: int) -> None:
+    def _segment_together(self, run: Run, method: BatchMethod, one: Round) -> None:
         """Ask about all places at once; where that fails, about each alone, in the same shape, which is of no use where
         memory ran out."""
-        seen = self._seen(run, view, range(self._places))
+        seen = self._seen(run, one)
         if not seen:
             return
         started = time.perf_counter()
         try:
-            given = self._answered(run, method, view, seen)
+            given = self._answered(run, method, one, seen)
         except Exception as error:
             if out_of_memory(error):
                 return self._fail(run, too_large(error, self._places))
             given = {}
         seconds = (time.perf_counter() - started) / len(seen)
-        for place, slot in seen.items():
-            answered = partial(self._answered, run, method, view, {place: slot})
+        for place, shown in seen.items():
+            answered = partial(self._answered, run, method, one, {place: shown})
             ask = partial(_answer_at, place, given, answered)
             self._judges[run.run_id, place].hear(ask, seconds, self._later)
 
-    def _answered(self, run: Run, method: BatchMethod, view: int, seen: Mapping[int, Slot]) -> dict[int, object]:
+    def _answered(self, run: Run, method: BatchMethod, one: Round, seen: Mapping[int, Sight]) -> dict[int, object]:
         """What a method answers about some places, all others blank."""
-        queries = filled({place: slot.queries[view] for place, slot in seen.items()}, self._places, self._blank)
+        queries = filled({place: shown.query for place, shown in seen.items()}, self._places, self._blank)
         names, foreign = LentValue([query.vocabulary for query in queries], "vocabulary"), strange(run.method)
-        shown = [one for slot in (self._slots[run.run_id] if foreign else seen.values()) for one in slot.lent]
-        lent = self._closely(shown)
+        slots = self._slots[run.run_id] if foreign else [shown.slot for shown in seen.values()]
+        lent = self._closely([image for slot in slots for image in slot.lent])
         ask = partial(segmented_together, method, [query.image for query in queries], names.value, foreign)
-        words = run.run_id, str(view)
+        words = run.run_id, str(one.number)
         found = self._guard.call(run.method.use, words, ask, (*lent, names), within=foreign)
         return {place: found[place] for place in seen}
 
-    def _serve(self, readers: Sequence[tuple[Run, Asked]], view: int, places: Sequence[int]) -> None:
-        """Run every requested pass once on one view of the images at some places, and let each reader read as soon as
-        all its passes are there. Where a backbone fails on several images, each is tried alone in the same shape; where
-        a reader writes into what it reads, the passes are made anew for those that come after it."""
-        asked = [(run, reader, self._needs(run, reader)) for run, reader in readers]
-        made, sources = calls([(run.run_id, needs, self._seen(run, view, places)) for run, _, needs in asked], view)
-        needed = {run_id: {source for one in own.values() for source in one} for run_id, own in sources.items()}
-        users = Counter(source for own in sources.values() for one in own.values() for source in one)
-        waiting: dict[str, Waiting] = {one[0].run_id: one for one in asked if needed[one[0].run_id]}
+    def _serve(self, asked: Sequence[Waiting], one: Round) -> None:
+        """Run every requested pass once on the windows of a round, and let each reader read as soon as all its passes
+        are there. Where a backbone fails on several windows, each is tried alone in the same shape; where a reader
+        writes into what it reads, the passes are made anew for those that come after it."""
+        made, sources = calls([(run.run_id, needs, self._seen(run, one)) for run, _, needs in asked])
+        needed = {run_id: {source for every in own.values() for source in every} for run_id, own in sources.items()}
+        users = Counter(source for own in sources.values() for every in own.values() for source in every)
+        waiting: dict[str, Waiting] = {who[0].run_id: who for who in asked if needed[who[0].run_id]}
         left: Left = {}
         for number, call in enumerate(made):
             try:
-                for request, features, seconds in self._timed(call, view):
+                for request, features, seconds in self._timed(call, one):
                     left[number, request] = features, seconds / users[number, request]
                     for run_id in [run_id for run_id in waiting if needed[run_id] <= left.keys()]:
-                        one = waiting.pop(run_id)
-                        unread = self._read(one, sources[run_id], left, view)
-                        self._look_at_images(one[0].method)
+                        who = waiting.pop(run_id)
+                        unread = self._read(who, sources[run_id], left, one)
+                        self._look_at_images(who[0].method)
                         if unread is not None:
-                            return self._anew(one, unread, list(waiting.values()), view, places)
+                            return self._anew(who, unread, list(waiting.values()), one)
                     _forget(left, {source for run_id in waiting for source in needed[run_id]})
             except Exception as error:
                 lost = [run_id for run_id in waiting if any(source[0] == number for source in needed[run_id])]
-                self._lost([waiting.pop(run_id)[:2] for run_id in lost], error, view, places)
+                self._lost([waiting.pop(run_id) for run_id in lost], error, one)
 
     def _needs(self, run: Run, reader: Asked) -> dict[Pass, Parts]:
         """The passes that a reader asks for; none, and failed rows, where it cannot say."""
@@ -243,24 +251,24 @@ class BatchWork:
             self._fail(run, error)
             return {}
 
-    def _anew(
-        self, scribbler: Waiting, unread: Sequence[int], waiting: Sequence[Waiting], view: int, places: Sequence[int]
-    ) -> None:
-        """Serve those that wait without what was written into, and the one who wrote image by image."""
+    def _anew(self, scribbler: Waiting, unread: Sequence[int], waiting: Sequence[Waiting], one: Round) -> None:
+        """Serve those that wait without what was written into, and the one who wrote window by window."""
         if waiting:
-            self._serve([(run, reader) for run, reader, _ in waiting], view, places)
-        for place in unread:
-            self._serve([scribbler[:2]], view, [place])
+            self._serve(waiting, one)
+        for position in unread:
+            self._serve([scribbler], one.only(position))
 
-    def _timed(self, call: NetworkCall, view: int) -> Iterator[tuple[Pass, LentBatch, float]]:
+    def _timed(self, call: NetworkCall, one: Round) -> Iterator[tuple[Pass, LentBatch, float]]:
         """The passes of one call with the seconds each took, counting what they cost."""
         recipe, wanted, places = call.backbone, call.wanted, len(call.shown)
-        queries = call.queries(view, self._places, self._blank)
+        blank = self._blank if one.shape is None else of_shape(self._blank, one.shape)
+        queries = call.queries(self._places, blank)
         self.encodings += places * len({request.encoding for request in wanted})
-        images = self._closely(call.lent(view))
+        images = self._closely(call.lent())
         shown, asked = LentValue(queries, "query"), LentValue(wanted, "pass")
         lent: tuple[Lent, ...] = (*images, shown, asked)
-        ask = partial(self._alone_after, partial(self._guard.call, recipe.use, (repr(recipe), str(view)), lent=lent))
+        words = repr(recipe), str(one.number)
+        ask = partial(self._alone_after, partial(self._guard.call, recipe.use, words, lent=lent))
         started = time.perf_counter()
         network = self._backbone(recipe)
         if self._guard.shared is not None:
@@ -287,51 +295,54 @@ class BatchWork:
         finally:
             self._later.elsewhere.rest()
 
-    def _read(self, one: Waiting, sources: Sources, left: Left, view: int) -> Sequence[int] | None:
-        """Let a reader read; where it wrote into what it reads, the places that it has not come to, else None."""
-        run, reader, needs = one
-        places = tuple(sources)
-        closely = strange(run.method)
+    def _judge(self, run: Run, one: Round, position: int) -> Judge:
+        """Who judges a run on the image of which a window is at a position."""
+        return self._judges[run.run_id, one.windows[position].place]
+
+    def _read(self, who: Waiting, sources: Sources, left: Left, one: Round) -> Sequence[int] | None:
+        """Let a reader read; where it wrote into what it reads, the positions that it has not come to, else None."""
+        run, reader, needs = who
+        seen, closely = self._seen(run, one), strange(run.method)
         everything = [held for features, _ in left.values() for held in features] if closely else []
         for held in everything:
             held.remember()
         asked = LentValue(needs, "pass")
         if in_batches(reader) and not isinstance(run.purpose, Gathering):
-            unread = self._read_together(run, reader, asked, sources, left, view)
+            unread = self._read_together(run, reader, asked, sources, left, one)
         else:
-            unread = dict.fromkeys(places, reader)
-        for number, (place, form) in enumerate(unread.items()):
-            lent = [left[source][0][place] for source in sources[place]]
-            seconds = sum(left[source][1] for source in sources[place])
+            unread = dict.fromkeys(sources, reader)
+        for number, (position, form) in enumerate(unread.items()):
+            lent = [left[source][0][position] for source in sources[position]]
+            seconds = sum(left[source][1] for source in sources[position])
             features = dict(zip(asked.value, (held.features for held in lent), strict=True))
-            judge = self._judges[run.run_id, place]
+            judge = self._judge(run, one, position)
             verb = judge.question(form, features)
             with ExitStack() as loan:
                 for held in lent:
                     loan.enter_context(held.lent(closely))
-                judge.hear(self._ask(run, place, view, verb, (asked, *lent)), seconds, self._later)
+                judge.hear(self._ask(run, seen[position], verb, (asked, *lent)), seconds, self._later)
             if any(held.damaged for held in lent):
                 return list(unread)[number + 1 :]
         if any([held.changed() for held in everything]):
-            self._spoil(run, places, left_trace([f"{LentFeatures.clause} (those of other images or passes)"]))
+            self._spoil(run, one, left_trace([f"{LentFeatures.clause} (those of other images or passes)"]))
             return ()
         return None
 
     def _read_together(
-        self, run: Run, reader: BatchReader, asked: LentValue, sources: Sources, left: Left, view: int
+        self, run: Run, reader: BatchReader, asked: LentValue, sources: Sources, left: Left, one: Round
     ) -> dict[int, Asked]:
-        """Let a reader read all places that come from the same passes at once. By place of those that it gave no answer
-        for, how it is asked about that place alone."""
+        """Let a reader read all windows that come from the same passes at once. By position of those that it gave no
+        answer for, how it is asked about that one alone."""
         unread: dict[int, Asked] = {}
-        slots, strict = self._slots[run.run_id], not alone()
-        for own in dict.fromkeys(tuple(one) for one in sources.values()):
-            mine = [place for place, one in sources.items() if tuple(one) == own]
-            names = [slots[place].queries[view].vocabulary for place in mine]
+        seen, strict = self._seen(run, one), not alone()
+        for own in dict.fromkeys(tuple(every) for every in sources.values()):
+            mine = [position for position, every in sources.items() if tuple(every) == own]
+            names = [seen[position].query.vocabulary for position in mine]
             batches = dict(zip(asked.value, [left[source][0].whole for source in own], strict=True))
             lent = [held for source in own for held in left[source][0]] if strict else []
             shown, seconds = LentValue(names, "vocabulary"), sum(left[source][1] for source in own)
             look = partial(
-                self._guard.call, run.method.use, (run.run_id, str(view)), lent=(asked, shown, *lent),
+                self._guard.call, run.method.use, (run.run_id, str(one.number)), lent=(asked, shown, *lent),
                 within=strange(run.method),
             )  # fmt: skip
             started = time.perf_counter()
@@ -340,33 +351,33 @@ class BatchWork:
                     loan.enter_context(held.lent(strange(run.method)))
                 given = answers(reader, batches, dict(zip(mine, shown.value, strict=True)), look, strange(run.method))
             seconds += (time.perf_counter() - started) / len(mine)
-            for place, words in zip(mine, names, strict=True):
-                if place not in given:
-                    unread[place] = of_one_place(reader, batches, place)
+            for position, words in zip(mine, names, strict=True):
+                if position not in given:
+                    unread[position] = of_one_place(reader, batches, position)
                 else:
-                    judge = self._judges[run.run_id, place]
-                    judge.hear(partial(judge.question(given[place], {}), words), seconds, self._later)
+                    judge = self._judge(run, one, position)
+                    judge.hear(partial(judge.question(given[position], {}), words), seconds, self._later)
         return unread
 
-    def _spoil(self, run: Run, places: Sequence[int], error: LeftTrace) -> None:
+    def _spoil(self, run: Run, one: Round, error: LeftTrace) -> None:
         """Which of its answers wrote past what it was lent is not known: all of them are given up."""
-        for place in places:
-            if (run.run_id, place) in self._judges:
-                self._judges[run.run_id, place].spoil(error)
+        for position in self._seen(run, one):
+            self._judge(run, one, position).spoil(error)
 
-    def _lost(self, readers: Sequence[tuple[Run, Asked]], error: Exception, view: int, places: Sequence[int]) -> None:
-        """A backbone failed these readers: an image that was alone is given up, of several each is tried alone; where
-        memory ran out, all of them, since each alone would be tried in the same shape."""
+    def _lost(self, readers: Sequence[Waiting], error: Exception, one: Round) -> None:
+        """A backbone failed these readers: a window that was alone costs its image, of several each is tried alone;
+        where memory ran out, all are lost, since each alone would be tried in the same shape."""
         if out_of_memory(error):
-            for run, _ in readers:
-                for place in self._seen(run, view, places):
-                    self._judges[run.run_id, place].fail(too_large(error, self._places))
-        elif len(places) == 1:
-            for run, _ in readers:
-                self._judges[run.run_id, places[0]].fail(error)
+            for run, _, _ in readers:
+                for position in self._seen(run, one):
+                    self._judge(run, one, position).fail(too_large(error, self._places))
+        elif len(one.windows) == 1:
+            for run, _, _ in readers:
+                for position in one.windows:
+                    self._judge(run, one, position).fail(error)
         elif readers:
-            for place in places:
-                self._serve(readers, view, [place])
+            for position in one.windows:
+                self._serve(readers, one.only(position))
 
 
 def _answer_at(place: int, given: Mapping[int, object], ask: Callable[[], Mapping[int, object]]) -> object:

@@ -1,4 +1,4 @@
-"""Readers and what each is offered in one view of a batch flow in; the calls of networks flow out, as few as will do.
+"""Readers and what each is offered in one round of a batch flow in; the calls of networks flow out, as few as will do.
 
 Passes that look at the image alone are asked once. Of those that encode words, runs share what is offered alike, image
 by image: where a run is offered other words than those before it, it asks in a call of its own, with fillers elsewhere.
@@ -15,36 +15,35 @@ from harness.contracts.spelling import exact_text
 from harness.foreign.lending import LentImage
 from harness.protocol.offering import encodes_words
 from harness.work.passes import joined_requests
-from harness.work.slots import Slot
+from harness.work.rounds import Sight
 
 Source: TypeAlias = tuple[int, Pass]  # the number of a call, and one of its passes
-Sources: TypeAlias = Mapping[int, Sequence[Source]]  # by place, one for each of a reader's needs, in their order
-Readers: TypeAlias = Sequence[tuple[str, Mapping[Pass, Parts], Mapping[int, Slot]]]  # run id, needs, slots by place
+Sources: TypeAlias = Mapping[int, Sequence[Source]]  # by position, one for each of a reader's needs, in their order
+Readers: TypeAlias = Sequence[tuple[str, Mapping[Pass, Parts], Mapping[int, Sight]]]  # run id, needs, what is shown
 
 
 @dataclass(frozen=True)
 class NetworkCall:
-    """One call of a network. shown: by place, a slot of those that ask; worded: whether its words are shown too."""
+    """One call of a network. shown: by position, a window of those that ask; worded: whether words are shown too."""
 
     backbone: Recipe
     worded: bool
-    shown: Mapping[int, Slot]
+    shown: Mapping[int, Sight]
     wanted: dict[Pass, Parts] = field(default_factory=dict)
 
-    def queries(self, view: int, places: int, blank: Query) -> list[Query]:
-        """One query a place of the batch, with fillers where nothing is asked."""
+    def queries(self, places: int, blank: Query) -> list[Query]:
+        """As many queries as the batch has places, with fillers where nothing is asked."""
         found = [blank] * places
-        for place, slot in self.shown.items():
-            query = slot.queries[view]
-            found[place] = query if self.worded else replace(query, vocabulary=Vocabulary(()))
+        for position, one in self.shown.items():
+            found[position] = one.query if self.worded else replace(one.query, vocabulary=Vocabulary(()))
         return found
 
-    def lent(self, view: int) -> list[LentImage]:
+    def lent(self) -> list[LentImage]:
         """The images that it shows."""
-        return [image for slot in self.shown.values() for image in slot.shown(view)]
+        return [image for one in self.shown.values() for image in one.lent]
 
 
-def calls(readers: Readers, view: int) -> tuple[list[NetworkCall], dict[str, Sources]]:
+def calls(readers: Readers) -> tuple[list[NetworkCall], dict[str, Sources]]:
     """The calls, each network's together, and by run where its passes come from."""
     found: dict[object, NetworkCall] = {}
     homes: dict[tuple[str, int, Pass], NetworkCall] = {}
@@ -55,14 +54,14 @@ def calls(readers: Readers, view: int) -> tuple[list[NetworkCall], dict[str, Sou
     ]
     for number_of_company, company, request, parts in asked:
         worded = encodes_words(request)
-        rounds: list[dict[int, Slot]] = []
+        different: list[dict[int, Sight]] = []
         own: dict[tuple[str, int], int] = {}
-        for run_id, needs, slots in company:
-            for place, slot in slots.items() if request in needs else ():
-                own[run_id, place] = _round(rounds, place, slot, view, worded)
+        for run_id, needs, seen in company:
+            for position, one in seen.items() if request in needs else ():
+                own[run_id, position] = _first_fitting(different, position, one, worded)
         made = []
-        for shown in rounds:
-            words = [shown[place].queries[view].vocabulary if worded else None for place in sorted(shown)]
+        for shown in different:
+            words = [shown[position].query.vocabulary if worded else None for position in sorted(shown)]
             key = number_of_company, request.backbone, tuple(sorted(shown)), tuple(words)
             made.append(found.setdefault(key, NetworkCall(request.backbone, worded, shown)))
             made[-1].wanted[request] = parts
@@ -70,8 +69,8 @@ def calls(readers: Readers, view: int) -> tuple[list[NetworkCall], dict[str, Sou
     ordered = _by_backbone(list(found.values()))
     numbers = {id(call): number for number, call in enumerate(ordered)}
     sources: dict[str, Sources] = {
-        run_id: {place: [(numbers[id(homes[run_id, place, one])], one) for one in needs] for place in slots}
-        for run_id, needs, slots in readers
+        run_id: {at: [(numbers[id(homes[run_id, at, one])], one) for one in needs] for at in seen}
+        for run_id, needs, seen in readers
     }
     return ordered, sources
 
@@ -90,14 +89,14 @@ def _companies(readers: Readers) -> list[Readers]:
     return [members for _, members in parts]
 
 
-def _round(rounds: list[dict[int, Slot]], place: int, slot: Slot, view: int, worded: bool) -> int:
-    """The first round that shows this at a place, or in which the place is free."""
-    for number, shown in enumerate(rounds):
-        there = shown.setdefault(place, slot)
-        if not worded or there.queries[view].vocabulary == slot.queries[view].vocabulary:
+def _first_fitting(different: list[dict[int, Sight]], position: int, one: Sight, worded: bool) -> int:
+    """The first call that shows this at a position, or in which the position is free."""
+    for number, shown in enumerate(different):
+        there = shown.setdefault(position, one)
+        if not worded or there.query.vocabulary == one.query.vocabulary:
             return number
-    rounds.append({place: slot})
-    return len(rounds) - 1
+    different.append({position: one})
+    return len(different) - 1
 
 
 def _by_backbone(found: Sequence[NetworkCall]) -> list[NetworkCall]:

@@ -20,6 +20,7 @@ from harness.protocol.views import Cut, queries, tiling
 Load = Callable[[str, Callable[[Any], Sample]], tuple[Sample, Origin]]
 Rules: TypeAlias = tuple[Words, ProtocolSettings]  # what decides what an image is offered
 _NOTHING = Vocabulary(())
+_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +56,12 @@ class Slot:
 
 def filler(names: Words) -> Query:
     """A grey image with one class: it keeps a batch's shape, and nothing of it is kept."""
-    grey = LentImage(np.full((64, 64, 3), 127, np.uint8)).image
-    return Query("", grey, Vocabulary(names=(tuple(names[0]),), others=tuple(names[1:])))
+    return of_shape(Query("", _NO_IMAGE, Vocabulary(names=(tuple(names[0]),), others=tuple(names[1:]))), (64, 64, 3))
+
+
+def of_shape(filler: Query, shape: tuple[int, ...]) -> Query:
+    """The filler with a grey image of that shape."""
+    return replace(filler, image=LentImage(np.full(shape, 127, np.uint8)).image)
 
 
 Place: TypeAlias = tuple[Slot, ...]  # a slot for each of the rules of a shard, which show an image alike

@@ -35,6 +35,7 @@ class Diffusion(DiffusionSettings):
     """
 
     places: ClassVar[tuple[str, ...]] = ("latent_cache",)
+    any_company: ClassVar[bool] = True  # see harness.work.rounds
 
     def models_to_fetch(self) -> Sequence[str]:
         """The model, if it is not on this machine."""
