@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -60,7 +61,7 @@ class Progress:
     def update(self, done: BatchDone) -> None:
         """Take in one batch."""
         self._done += len(done.rows)
-        self._failed += len(done.rows) - int(done.rows.ok.sum())
+        self._failed += len(done.rows) - int(np.count_nonzero(done.rows.ok))
         self._loaded = self._loaded or (self._now(), self._done)
         if not self._live.is_started and self._now() - self._said >= LINE_EVERY:
             self._said = self._now()

@@ -121,7 +121,7 @@ class Desk:
         spent = {"encodings": done.encodings, "passes": done.passes, "seconds": done.seconds}
         kept = {"event": "batch", "shard": done.shard_id, "batch": done.index, "rows": len(rows), "kind": purpose.kind}
         said = sorted({error for error in wanted.errors.values() if error})
-        failed = len(wanted) - int(wanted.ok.sum())
+        failed = len(wanted) - int(np.count_nonzero(wanted.ok))
         by = {} if done.worker is None else {"worker": done.worker, "host": done.host, "memory": done.memory}
         by |= {"card": done.card} if done.card else {}
         by |= {} if done.following is None else {"following": done.following, "since": events.now()}
@@ -153,6 +153,8 @@ class Desk:
 
     def _sign(self, rows: Rows) -> None:
         """This sweep's versions and commit, in the recipe of every run that it adds rows to."""
+        if self.signed.issuperset(rows.runs):
+            return
         for run_id in {rows.runs[number] for number in set(rows.run.tolist())} - self.signed:
             self.store.sign(run_id, self.fits.around)
             self.signed.add(run_id)
@@ -261,8 +263,8 @@ def outdated(plan: Plan, store: Store) -> list[str]:
 def _missed(rows: Rows, planned: Mapping[str, PlannedRun]) -> Rows:
     """Those of a batch's rows that were missing: another run of its shard may have missed more images."""
     missing = [planned[run_id].missing for run_id in rows.runs]
-    if all(one.issuperset(rows.images) for one in missing):
-        return rows
+    if all([one.issuperset(rows.images) for one in {id(one): one for one in missing}.values()]):
+        return rows  # most runs miss the same images, which are looked for once
     missed = np.array([[image in one for image in rows.images] for one in missing])
     return rows.only(missed[rows.run, rows.image])
 

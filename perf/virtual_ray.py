@@ -32,14 +32,14 @@ class NodeDiedError(Exception):
     """The node of an actor is gone."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class VirtualCall:
-    """What an actor was asked for. begun, ended: when it is at it; value: makes the answer."""
+    """What an actor was asked for. begun, ended: when it is at it; value: makes the answer, and goes with it."""
 
     actor: VirtualActor
     begun: float
     ended: float
-    value: Callable[[], Any]
+    value: Callable[[], Any] | None
     ready: bool = False
     error: Exception | None = None
 
@@ -171,7 +171,9 @@ class VirtualRay:
         if call.error is not None:
             raise call.error
         call.actor.calls.remove(call)
-        return call.value()
+        value, call.value = call.value, None
+        assert value is not None
+        return value()
 
     def kill(self, actor: VirtualActor, no_restart: bool = True) -> None:
         """End an actor."""

@@ -131,7 +131,7 @@ class Rows(Sequence[Row]):
         if len(parts) < 2:
             return parts[0] if parts else cls.of(())
         columns: dict[str, Any] = {}
-        for name, place in _TEXTS.items():
+        for name, place in TEXT_COLUMNS.items():
             own = [getattr(part, name) for part in parts]
             every = list(chain.from_iterable(own))
             texts = _Texts(every)
@@ -142,17 +142,17 @@ class Rows(Sequence[Row]):
         for name in ("ok", "seconds", "lengths", *_MOST):
             columns[name] = _concatenated([getattr(part, name) for part in parts], name)
         firsts = tuple(accumulate(map(len, parts), initial=0))
-        for name in _SPARSE:
+        for name in SPARSE_COLUMNS:
             held = zip(firsts, (getattr(part, name) for part in parts), strict=False)
             columns[name] = {start + number: one for start, own in held for number, one in own.items()}
         return cls(**columns)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Between processes the arrays are one string of bytes: that is read several times faster."""
-        texts = tuple(getattr(self, name) for name in _TEXTS)
+        texts = tuple(getattr(self, name) for name in TEXT_COLUMNS)
         sizes = tuple((name, getattr(self, name).size) for name in COLUMNS)
         content = b"".join(getattr(self, name).tobytes() for name in COLUMNS)
-        return _from_bytes, (texts, sizes, content, *(getattr(self, name) for name in _SPARSE))
+        return _from_bytes, (texts, sizes, content, *(getattr(self, name) for name in SPARSE_COLUMNS))
 
     def __len__(self) -> int:
         return int(self.run.size)
@@ -199,7 +199,7 @@ class Rows(Sequence[Row]):
         places = first + np.arange(first.size)
         columns: dict[str, Any] = {name: getattr(self, name)[numbers] for name in _BY_ROW}
         columns |= {name: getattr(self, name)[places] for name in _MOST}
-        for name in _SPARSE:
+        for name in SPARSE_COLUMNS:
             held = getattr(self, name)
             columns[name] = {new: held[old] for new, old in enumerate(numbers.tolist()) if old in held} if held else {}
         return replace(self, **columns)
@@ -219,8 +219,8 @@ class Rows(Sequence[Row]):
         )  # fmt: skip
 
 
-_TEXTS = {"runs": "run", "images": "image", "samples": "sample", "cards": "card"}
-_SPARSE = ("errors", "label_maps", "gathered", "boundaries", "artefacts", "elsewhere")
+TEXT_COLUMNS = {"runs": "run", "images": "image", "samples": "sample", "cards": "card"}  # and the places of a row's own
+SPARSE_COLUMNS = ("errors", "label_maps", "gathered", "boundaries", "artefacts", "elsewhere")
 _BY_ROW = ("run", "image", "sample", "card", "ok", "seconds", "lengths")
 
 
@@ -238,7 +238,7 @@ class _Texts:
 
 def _from_bytes(texts: Any, sizes: Sequence[tuple[str, int]], content: bytes, *sparse: Any) -> Rows:
     """Rows as they were, their arrays read-only."""
-    columns: dict[str, Any] = dict(zip(_SPARSE, sparse, strict=True))
+    columns: dict[str, Any] = dict(zip(SPARSE_COLUMNS, sparse, strict=True))
     start = 0
     for name, size in sizes:
         columns[name] = np.frombuffer(content, COLUMNS[name], size, start)

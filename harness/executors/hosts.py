@@ -167,6 +167,8 @@ class Hosts:
         self._charges = [charge for charge in self._charges if charge.left]
 
     def _new(self) -> list[SetAside]:
+        if not self._failing and not self._proven:
+            return []
         found = [
             SetAside(tally.place, False, tally.why)
             for machine, tally in self._failing.items()

@@ -68,9 +68,9 @@ class DataNow:
         A machine with a copy of its own has other inodes: if the same pixels came of it, what is known stays.
         """
         known, origins = self.known, list(origins)
-        self._used.update(origin.image_id for origin in origins)
-        found = [one for one in origins if (held := known.get(one.image_id)) != one and not _copied(one, held)]
-        known |= {origin.image_id: origin for origin in found}
+        self._used.update([origin.image_id for origin in origins])
+        found = [one for one in origins if (held := known.get(one.image_id)) is None or _is_news(one, held)]
+        known.update([(origin.image_id, origin) for origin in found])
         return found
 
     def seen(self, image_ids: Sequence[str], most: int) -> Traits:
@@ -142,12 +142,14 @@ def _alike(origin: Origin, other: Origin | None) -> bool:
     return other is not None and (origin.sample, origin.files, origin.image) == (other.sample, other.files, other.image)
 
 
-def _copied(origin: Origin, other: Origin | None) -> bool:
-    """Whether another says the same of files as far as a copy keeps it: places, sizes and times."""
-    if other is None or other.image != origin.image or not all(mark.inode for mark in other.files if mark.size >= 0):
+def _is_news(origin: Origin, other: Origin) -> bool:
+    """Whether another says something else, of files too as far as a copy keeps it: places, sizes and times."""
+    if origin == other:
         return False
+    if other.image != origin.image or not all(mark.inode for mark in other.files if mark.size >= 0):
+        return True
     here, there = ([mark[:3] for mark in one.files] for one in (origin, other))
-    return (origin.sample, here) == (other.sample, there)
+    return (origin.sample, here) != (other.sample, there)
 
 
 def behind(samples: Mapping[str, str | None], image_ids: Iterable[str]) -> str | None:

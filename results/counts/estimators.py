@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -271,9 +271,11 @@ class RunningScores:
         waiting, self._waiting, self._overlaps = self._waiting, [], 0
         if not waiting:
             return
-        runs = dict.fromkeys(run for rows in waiting for run in rows.runs)
-        numbers = {run: number for number, run in enumerate(runs)}
-        run = np.concatenate([np.repeat(_numbers(numbers, rows)[rows.run], rows.lengths) for rows in waiting])
+        groups = dict.fromkeys(rows.runs for rows in waiting)  # few: batches of one shard are of the same runs
+        numbers = {run: number for number, run in enumerate(dict.fromkeys(run for runs in groups for run in runs))}
+        place = {runs: np.array([numbers[run] for run in runs], np.int64) for runs in groups}
+        run = np.concatenate([place[rows.runs][rows.run] for rows in waiting])
+        run = np.repeat(run, np.concatenate([rows.lengths for rows in waiting]))
         one = np.uint16(1)  # 65535 + 1 is 0 in 16 bits: what no class has comes first
         true, predicted = (np.concatenate([getattr(rows, name) for rows in waiting]) + one for name in COUNTS[:2])
         pixels = np.concatenate([rows.pixels for rows in waiting]).astype(np.float64)
@@ -291,7 +293,3 @@ class RunningScores:
             after[:, : before.shape[1]] += before
             after[:, : side - 1] += counts[:, number]
             self._sums[run_id] = after
-
-
-def _numbers(numbers: Mapping[str, int], rows: Rows) -> Counts:
-    return np.array([numbers[run] for run in rows.runs], np.int64)

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from harness.errors import StoreError
 from results.folder.durable import read_whole
-from results.folder.proof import sealed, unsealed
+from results.folder.proof import sealed_line, unsealed
 
 _CURE = "move it away; what happened before is forgotten, and no number rests on it"
 
@@ -45,7 +45,7 @@ def now() -> str:
 
 def lines_of(contents: Sequence[Mapping[str, object]]) -> str:
     """The lines of some events."""
-    return "".join(json.dumps(sealed(content, default=str)) + "\n" for content in contents)
+    return "".join([sealed_line(content) for content in contents])
 
 
 def told_events(path: Path) -> Told:

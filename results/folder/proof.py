@@ -24,6 +24,8 @@ _KINDS = ("label_maps", "pictures", "artefacts")  # where a place in a folder be
 # With what a whole file without a digest ends, within so many bytes.
 _LAST, _TAIL = {".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82", ".npz": b"PK\x05\x06"}, 22
 _OTHER = "its bytes are not those that were written"
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+_text, _sorted_text = json.JSONEncoder().encode, json.JSONEncoder(sort_keys=True).encode
 CURE = "move it away (`python -m results.verify DIR --set-aside` does) and run the sweep again"
 
 
@@ -51,6 +53,19 @@ def sealed(content: Mapping[str, object], default: Callable[[object], object] | 
     """A JSON object as it is read again, with its seal, the last key. default: says what JSON cannot."""
     plain = json.loads(json.dumps(content, default=default))
     return {**plain, SEAL: seal_of(plain)}
+
+
+def sealed_line(content: Mapping[str, object]) -> str:
+    """`sealed` as a line of text; what JSON cannot say, as its own text."""
+    if SEAL in content or not content or not all(map(_is_plain, content, content.values())):
+        return json.dumps(sealed(content, default=str)) + "\n"
+    digest = bytes_digest(_sorted_text(content).encode())  # what is plain need not be read again to be known
+    return f'{_text(content)[:-1]}, "{SEAL}": "{digest}"}}\n'
+
+
+def _is_plain(key: object, value: object) -> bool:
+    """Whether JSON gives back what it was given: texts, numbers, and lists of texts."""
+    return type(key) is str and (type(value) in _PLAIN or (type(value) is list and {*map(type, value)} <= {str}))
 
 
 def unsealed(content: dict[str, object]) -> dict[str, object] | None:

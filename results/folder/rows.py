@@ -72,15 +72,20 @@ def checked(rows: Iterable[Row]) -> Rows:
         raise _cannot_be_stored(str(error)) from None
     if not _is_whole(columns):
         raise StoreError("rows cannot be stored: their columns do not belong together")
-    rises = _rises(columns)
-    if rises.all() and _is_right(columns):
-        return columns
-    columns = columns if rises.all() else _ordered(columns)
-    wrong = _wrong_rows(columns)
-    if wrong.size:
-        row = columns[int(wrong[0])]
-        raise _cannot_be_stored(f"the row of run {row.run_id}, image {row.image_id}")
-    return columns
+    found = by_rules(columns)
+    if found is None:
+        run_id, image_id = columns.key(int(_wrong_rows(_ordered(columns))[0]))
+        raise _cannot_be_stored(f"the row of run {run_id}, image {image_id}")
+    return found
+
+
+def by_rules(rows: Rows) -> Rows | None:
+    """Columns that belong together, overlaps ordered by true and predicted class; None where a row breaks a rule."""
+    rises = _rises(rows)
+    if rises.all() and _is_right(rows):
+        return rows
+    rows = rows if rises.all() else _ordered(rows)
+    return None if _wrong_rows(rows).size else rows
 
 
 def _cannot_be_stored(what: str) -> StoreError:
@@ -225,10 +230,9 @@ def by_key(rows: Rows) -> Rows:
     return rows.only(order)
 
 
-def _ranks(texts: Sequence[str]) -> NDArray[np.int64]:
+def _ranks(texts: Sequence[str]) -> NDArray[np.uint32]:
     """The place of every text among all of them, in order; equal ones have one."""
-    place = {text: number for number, text in enumerate(sorted(set(texts)))}
-    return np.array([place[text] for text in texts], np.int64)
+    return pl.Series(texts, dtype=pl.String).rank("dense").to_numpy()
 
 
 def frame_of(checked_rows: Iterable[Row]) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from in_process import door
 from harness.contracts import Row, Rows
 from harness.errors import StoreError
 from results.folder import parts
+from results.folder.arrivals import checked_together
 from results.folder.bounds import BOUNDARIES
 from results.folder.rows import COUNTS, KEY, SCHEMA, by_key, checked, frame_of
 from results.folder.store import Store
@@ -59,6 +61,8 @@ def test_a_part_has_the_bytes_of_one_that_was_made_row_by_row(rng: np.random.Gen
     assert parts.write_part(tmp_path, frame_of(end_to_end)).read_bytes() == whole.read_bytes()
     ordered = parts.write_part(tmp_path, frame_of(by_key(end_to_end)), ordered=True)
     assert ordered.read_bytes() == whole.read_bytes()
+    held = checked_together([Rows.of(rows[:7]), Rows.of(rows[7:9]), Rows.of(rows[9:])])
+    assert held is not None and parts.write_part(tmp_path, frame_of(by_key(held))).read_bytes() == whole.read_bytes()
     all_counted = Rows.of(row for row in rows if row.pixels.size)
     assert frame_of(all_counted).equals(as_a_list_a_row(list(all_counted)))
 
@@ -68,7 +72,7 @@ HARMS = ("twice", "nothing", "infinite", "failed", "digest", "type", "length", "
 
 @pytest.mark.parametrize("harm", HARMS)
 def test_columns_that_a_worker_could_not_have_made_are_refused(tmp_path: Path, harm: str) -> None:
-    """Each of the rules of rows, and that columns belong together; what came before them is kept."""
+    """Each of the rules of rows, and that columns belong together; what came before and after is kept, and told."""
     good = Row("a", "0", "ok", 1.0, None, np.array([1, 2]), np.array([1, 2]), np.array([3, 4]), sample="0" * 32)
     rows = Rows.of([replace(good, image_id="9"), good, Row("a", "1", "failed", 1.0, "x")])
     two = np.array([1, 2, 1, 1], np.uint16)
@@ -86,9 +90,40 @@ def test_columns_that_a_worker_could_not_have_made_are_refused(tmp_path: Path, h
     store = Store.open(tmp_path)
     said = "do not belong together" if harm in ("type", "length", "place", "short") else "run a, image"
     with pytest.raises(StoreError, match=said), store.writer() as writer:
-        writer.append([replace(good, image_id="before")])
+        writer.append([replace(good, image_id="before")], {"event": "before"})
+        writer.append(bad, {"event": "bad"})
+        writer.append(Rows.of([replace(good, image_id=f"after{n}") for n in range(8)]), {"event": "after"})
+    assert store.stored() == {"a": {"before": "ok", **{f"after{n}": "ok" for n in range(8)}}}
+    assert [event["event"] for event in store.events()] == ["before", "after"]
+
+
+def test_faults_of_two_batches_that_make_up_for_each_other_are_refused(tmp_path: Path) -> None:
+    good = Row("a", "0", "ok", 1.0, None, np.array([1, 2]), np.array([1, 2]), np.array([3, 4]), sample="0" * 32)
+    long, short, right = (Rows.of([replace(good, image_id=name)]) for name in ("long", "short", "right"))
+    store = Store.open(tmp_path)
+    with store.writer(max_seconds=1e9) as writer:
+        for name, length in (("long", 3), ("short", 1)):
+            rows = {"long": long, "short": short}[name]
+            writer.append(replace(rows, lengths=np.array([length])), {"event": name})
+        writer.append(right, {"event": "right"})
+        with pytest.raises(StoreError, match="do not belong together"):
+            writer.flush()
+        writer.flush()  # it is said once
+    assert store.stored() == {"a": {"right": "ok"}} and [one["event"] for one in store.events()] == ["right"]
+
+
+def test_malformed_rows_that_the_clock_meets_are_told_when_the_next_come(tmp_path: Path) -> None:
+    good = Row("a", "0", "ok", 1.0, None, np.array([1]), np.array([1]), np.array([3]))
+    bad = replace(Rows.of([good]), pixels=np.zeros(1, np.uint32))
+    store = Store.open(tmp_path)
+    with pytest.raises(StoreError, match="run a, image 0 cannot be stored"), store.writer(max_seconds=0.2) as writer:
         writer.append(bad)
-    assert store.stored() == {"a": {"before": "ok"}}
+        writer.append((), {"event": "later"})
+        while not store.events():
+            time.sleep(0.05)
+        writer.append(Rows.of([replace(good, image_id="2")]))
+        raise AssertionError("nobody was told")
+    assert store.stored() == {}
 
 
 def test_overlaps_out_of_order_are_stored_in_order() -> None:

@@ -15,16 +15,34 @@ import pytest
 from PIL import Image as Pillow
 from three_images import IMAGES, filled, recipe, row
 
-from harness.contracts import Picture, Row
+from harness.contracts import Mark, Origin, Picture, Row
 from harness.contracts.facts import digest
 from harness.errors import StoreError
 from results import verify
-from results.folder import artefacts, keepsakes, parts
+from results.folder import artefacts, events, keepsakes, origins, parts, proof
 from results.folder.bounds import BOUNDARIES
 from results.folder.rows import SCHEMA, Contradiction
 from results.folder.store import Store
 from results.merge import merge
 from results.tables import leaderboard
+
+CONTENTS: tuple[dict[str, Any], ...] = (
+    {"event": "batch", "rows": 96, "seconds": 0.1, "errors": ["ü \ud800", "\"b\""], "card": None, "on": True},
+    {"seconds": float("nan"), "spent": 1e300, "errors": []},
+    {"images": {"run": ["1"], 7: [2]}}, {"pair": (1, "2")}, {"place": Path("a/b")}, {3: "x"}, {"number": np.int64(3)},
+    {"seal": "0", "z": 1}, {},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=range(len(CONTENTS)))
+def test_a_line_that_is_put_together_is_what_json_says(content: dict[str, Any]) -> None:
+    assert events.lines_of([content]) == json.dumps(proof.sealed(content, default=str)) + "\n"
+
+
+def test_an_origin_that_is_put_together_is_what_json_says() -> None:
+    marks = (Mark('/ü/\\"1.jpg', 2**40, 3, 4, 5), Mark("b", -1, 0))
+    for origin in (Origin("ü\n", "0" * 32, marks, "numpy 2", "1"), Origin("", "", ()), Origin("a", "b", marks[:1])):
+        assert origins.line_of(origin) == "\n" + json.dumps(origin)
 
 
 def part(store: Store, number: int = 0) -> Path:
