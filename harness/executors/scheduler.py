@@ -10,6 +10,7 @@ slow worker is at, see copies. A host or a card that cannot do what others can g
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,9 @@ SHORTEST = 0.05  # seconds between such looks, at least
 AHEAD = 2  # batches asked of a worker before the first of them is done, until the end is near
 NEAR = 3  # batches a worker that are left: the end is near
 LATE = 1.25  # times what a worker's batches take, after which one may never come
+# Rounds of the garbage collector while others compute: of what the driver makes, little is garbage that it must find,
+# and every full round looks at all images of all plans.
+ROUNDS = (20_000, 10, 10)
 LOSSES, LOSSES_EACH = 8, 4  # workers that may be lost in a row without progress: in all, and per worker
 
 
@@ -108,6 +112,8 @@ class Scheduler:
         """
         self._work = Suspects(shards, self._clock)
         self._begin()
+        rounds = gc.get_threshold()
+        gc.set_threshold(*ROUNDS)
         try:
             while self._work or self._second or any(lease.pending for lease in self._leases()):
                 if self._closing():
@@ -122,6 +128,7 @@ class Scheduler:
                 for loss in self._silent():
                     yield from self._take(loss)
         finally:
+            gc.set_threshold(*rounds)
             for number in [n for n, worker in self._workers.items() if worker.lease and worker.lease.pending]:
                 self._drop(number)
 
