@@ -136,14 +136,15 @@ class Guard:
         lent: Sequence[Lent] = (),
         opening: bool = False,
         within: bool = False,
+        then: Callable[[], object] = lambda: None,
     ) -> T:
         """What the function of plug-in `who` (its address) gives, asked under generators that `words` stand for.
 
         lent: what it may look at. opening: it makes or opens something, which may change the environment, logging and
-        warnings; so may a call that imports. within: a stranger's code is called by it, if it is ours. Raises what it
-        raised, as an Exception; LeftTrace where it left a trace.
+        warnings; so may a call that imports. within: a stranger's code is called by it, if it is ours. then: done as
+        soon as it has answered. Raises what it raised, as an Exception; LeftTrace where it left a trace.
         """
-        outcome = self.ask(who, words, function, lent, opening, within)
+        outcome = self.ask(who, words, function, lent, opening, within, then)
         if outcome.left:
             raise LeftTrace(_sentence(outcome.left, outcome.error)) from outcome.error
         if outcome.error is not None:
@@ -159,10 +160,11 @@ class Guard:
         lent: Sequence[Lent] = (),
         opening: bool = False,
         within: bool = False,
+        then: Callable[[], object] = lambda: None,
     ) -> Outcome:
         """The same, whatever came of it."""
         if not (within or is_strange(who)):
-            return self._asked(who, words, function, lent, opening, strange=False)
+            return self._asked(who, words, function, lent, opening, then, strange=False)
         if alone():
             _functions.settle()  # the first of them: until now nobody had compared functions
         if who not in _met:
@@ -170,7 +172,7 @@ class Guard:
             _functions.meet(who)
         _functions.variables.begins(who)
         try:
-            return in_own_context(who, lambda: self._asked(who, words, function, lent, opening, strange=True))
+            return in_own_context(who, lambda: self._asked(who, words, function, lent, opening, then, strange=True))
         finally:
             _functions.variables.ends(who)
 
@@ -181,6 +183,7 @@ class Guard:
         function: Callable[[], Any],
         lent: Sequence[Lent],
         opening: bool,
+        then: Callable[[], object],
         strange: bool,
     ) -> Outcome:
         loaded, process, self._sure = len(sys.modules), os.getpid(), False
@@ -196,6 +199,7 @@ class Guard:
                 answer = function()
             finally:
                 swapped = _mend()  # before anything else: the rest is written with Python's own names
+                then()
         except BaseException as raised:
             error = self._foreign(raised)
         finally:

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from harness.foreign.foundations import is_strangers
 from harness.foreign.watch import Watched
 
-_STATUS = Path("/proc/self/status")  # asking os.umask would change it for a moment, for all threads
+_STATUS = "/proc/self/status"  # asking os.umask would change it for a moment, for all threads
+_BEGIN = 256  # bytes in which the line stands
+_open: dict[int, int] = {}  # process -> the descriptor of its status: to open it takes twenty times as long as to read
 
 
 class _Growing:
@@ -59,7 +60,7 @@ def registries() -> Iterator[Watched]:
     yield Watched("the longest number that Python reads", sys.get_int_max_str_digits, sys.set_int_max_str_digits,
                   rare=True)  # fmt: skip
     yield _table("the finders of modules (sys.meta_path)", sys, "meta_path", _finds_for_libraries)
-    if _STATUS.exists():
+    if os.path.exists(_STATUS):
         yield Watched("the permissions of new files (umask)", _umask, os.umask, _umask_told, rare=True)
     if decimal := sys.modules.get("decimal"):
         context = decimal.getcontext
@@ -117,9 +118,22 @@ def _put_argv(was: tuple[list[str], tuple[str, ...]]) -> None:
 
 
 def _umask() -> int:
-    text = _STATUS.read_bytes()
-    begin = text.find(b"Umask:")
-    return int(text[begin + 6 : text.index(b"\n", begin)], 8) if begin >= 0 else -1
+    """Read from what stays open, unless somebody closed it or opened something else in its place. -1: nobody tells."""
+    with suppress(OSError, KeyError):
+        if (found := _umask_in(_open[os.getpid()])) >= 0:
+            return found
+    _open.clear()
+    status = os.open(_STATUS, os.O_RDONLY | os.O_CLOEXEC)
+    if (found := _umask_in(status)) >= 0:
+        _open[os.getpid()] = status
+    else:
+        os.close(status)
+    return found
+
+
+def _umask_in(status: int) -> int:
+    _, line, rest = os.pread(status, _BEGIN, 0).partition(b"\nUmask:")
+    return int(rest.partition(b"\n")[0], 8) if line else -1
 
 
 def _umask_told(before: int, now: int) -> str:

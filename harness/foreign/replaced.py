@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from harness.foreign.foundations import OURS, Foundations, is_function, strangers
+from harness.foreign.untouched import Untouched
 from harness.foreign.variables import Variables
 from harness.foreign.watch import Trace
 
@@ -118,14 +119,15 @@ class _Known:
 
 
 class _Glance:
-    """All that is known laid end to end, so that one comparison tells, eight times as fast, that nothing changed."""
+    """All that is known laid end to end, so that one comparison tells, many times as fast, that nothing changed: only
+    what somebody touched is looked at name by name."""
 
     def __init__(self) -> None:
         self._taking: list[Any] = []
         self._places: list[Any] = []
-        self._values: list[Any] = []
-        self._classes: list[Any] = []
+        self._values: list[tuple[Any, ...]] = []
         self._sizes: list[int | None] = []
+        self._untouched = Untouched(())
         self._functions: list[FunctionType] = []
         self._made: list[tuple[Any, ...]] = []
         self._hang: list[Any] = []
@@ -135,14 +137,14 @@ class _Glance:
     def and_also(self, known: Mapping[str, _Known]) -> _Glance:
         """One that looks at these too; other threads go on with this one."""
         known, both = dict(known), _Glance()  # as it is now: another thread may be taking something in
-        named = [one for one in known.values() if one.names]
+        named = [one for one in known.values() if one.names or one.size is not None]
         # one name alone would give no tuple
-        both._taking = self._taking + [operator.itemgetter(one.names[0], *one.names) for one in named]
+        taking = [operator.itemgetter(one.names[0], *one.names) if one.names else _nothing_of for one in named]
+        both._taking = self._taking + taking
         both._places = self._places + [vars(one.place) for one in named]
-        both._values = self._values + [value for one in named for value in (one.values[0], *one.values)]
-        classes = [one for one in known.values() if one.size is not None]
-        both._classes = self._classes + [vars(one.place) for one in classes]
-        both._sizes = self._sizes + [one.size for one in classes]
+        both._values = self._values + [(*one.values[:1], *one.values) for one in named]
+        both._sizes = self._sizes + [one.size for one in named]
+        both._untouched = Untouched(both._places)
         functions = [function for one in known.values() for function in one.functions]
         made = [made for one in known.values() for made in one.made]
         both._functions, both._made = self._functions + functions, self._made + made
@@ -155,14 +157,26 @@ class _Glance:
 
     def same(self) -> bool:
         """Whether all of it is as it was."""
-        try:
-            now = chain.from_iterable(map(operator.call, self._taking, self._places))
-            same = all(map(operator.is_, now, self._values))
-        except KeyError:  # a name was taken away
-            return False
-        same = same and [*map(len, self._classes)] == self._sizes and self._functions_same()
+        same = self._names_same() and self._functions_same()
         same = same and all([_alike(held, was) for held, was in self._filled])
         return same and all(map(operator.is_, map(sys.modules.get, self._modules), self._modules.values()))
+
+    def _names_same(self) -> bool:
+        numbers, now = self._untouched.touched()
+        if not numbers:
+            return True
+        places = [self._places[number] for number in numbers]
+        try:
+            held = map(operator.call, [self._taking[number] for number in numbers], places)
+            values = [self._values[number] for number in numbers]
+            same = all(map(operator.is_, chain.from_iterable(held), chain.from_iterable(values)))
+        except KeyError:  # a name was taken away
+            return False
+        sizes = [self._sizes[number] for number in numbers]
+        same = same and all(size in (None, len(place)) for size, place in zip(sizes, places, strict=True))
+        if same:
+            self._untouched.take(now)
+        return same
 
     def _functions_same(self) -> bool:
         """By all that hangs on them first: asking each for its code and defaults is ten times as dear, and is told to
@@ -276,6 +290,11 @@ def _load(name: str, module: Any) -> None:
 
 def _make(function: FunctionType, made: tuple[Any, ...]) -> None:
     function.__code__, function.__defaults__, function.__kwdefaults__ = made
+
+
+def _nothing_of(_held: object) -> tuple[Any, ...]:
+    """What is looked at of a class that has no name to look at, but a number of entries."""
+    return ()
 
 
 def _hanging(functions: Sequence[FunctionType]) -> list[Any]:

@@ -16,11 +16,14 @@ from concurrent.futures import thread as pools
 from pathlib import Path
 from typing import Any
 
+from harness.foreign.untouched import Untouched
+
 OURS = ("harness", "results", "concurrent", "multiprocessing")
 PATIENCE = 0.05  # seconds that a thread has to end by itself once its call is over
 _LIBRARIES = tuple({str(Path(sysconfig.get_path(name))) for name in ("purelib", "platlib")})
 _known: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _awaited: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # they had their time to end
+_tables = Untouched((threading._active, threading._limbo))  # type: ignore[attr-defined]  # what `enumerate` tells of
 _left: dict[threading.Thread, str] = {}  # those that were asked to end, with who began them
 
 
@@ -36,8 +39,12 @@ def adopt() -> None:
 
 def look_for_strays() -> tuple[threading.Thread, ...]:
     """The strays; nothing, at once, where no thread began."""
+    touched, now = _tables.touched()
+    if not touched:
+        return ()
     new = [one for one in threading.enumerate() if one not in _known]
     if not new:
+        _tables.take(now)
         return ()
     found = [one for one in new if _stray(one)]
     _known.update(one for one in new if one not in found)

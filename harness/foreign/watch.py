@@ -32,7 +32,7 @@ SIGNALS = tuple([
 _handler_of: Callable[[int], Any] = vars(signal)["_signal"].getsignal  # to look for a name for it is what costs
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)  # made anew for every batch: a frozen one takes three times as long to make
 class Watched:
     """One thing that is looked at. put: make it as a look said it was. gentle: importing and opening may change it.
 

@@ -267,8 +267,10 @@ class BatchWork:
         images = self._closely(call.lent())
         shown, asked = LentValue(queries, "query"), LentValue(wanted, "pass")
         lent: tuple[Lent, ...] = (*images, shown, asked)
+        given = list[Pass]()
         words = repr(recipe), str(one.number)
-        ask = partial(self._alone_after, partial(self._guard.call, recipe.use, words, lent=lent))
+        asked_of = partial(self._guard.call, recipe.use, words, lent=lent)
+        ask = partial(self._alone_after, asked_of, lambda: len(given) < len(wanted))
         started = time.perf_counter()
         network = self._backbone(recipe)
         if self._guard.shared is not None:
@@ -282,18 +284,18 @@ class BatchWork:
             self._look_at_images(recipe)
             self.passes += places
             left = LentBatch(features, apart, trusted=alone())
+            given.append(request)
             yield ours.get(request, request), left, time.perf_counter() - started
             started = time.perf_counter()
 
-    def _alone_after(self, ask: Callable[..., Any], verb: Callable[[], Any]) -> Any:
-        """Ask a network. Other threads count and read ahead while it works, and rest while its answer is read."""
+    def _alone_after(self, ask: Callable[..., Any], works: Callable[[], bool], verb: Callable[[], Any]) -> Any:
+        """Ask a network. Other threads count and read ahead while it works (not where it has given all and only says
+        so), and rest while its answer is looked after and read."""
         if self._later is None:
             return ask(function=verb)
-        self._later.elsewhere.go_on()
-        try:
-            return ask(function=verb)
-        finally:
-            self._later.elsewhere.rest()
+        if works():
+            self._later.elsewhere.go_on()
+        return ask(function=verb, then=self._later.elsewhere.rest)
 
     def _judge(self, run: Run, one: Round, position: int) -> Judge:
         """Who judges a run on the image of which a window is at a position."""

@@ -156,7 +156,8 @@ class ShardWorker:
         """Whether a batch has to be done again: somebody left what is dear to look at, or wrote to an image that was
         lent, and it is not known who."""
         replaced = guard.rare_traces()
-        written = [] if guard.careful else [one for slot, *_ in places for one in slot.lent if one.written()]
+        lent = {id(one): one for slot, *_ in places for one in slot.lent}
+        written = [] if guard.careful else [one for one in lent.values() if one.written()]
         self._changed = [] if guard.careful or guard.shared is None else guard.shared.changed()
         return bool(replaced or written or self._changed) and not guard.careful
 

@@ -1,0 +1,89 @@
+"""Dictionaries are changed in every way that Python has; each change is told, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from harness.foreign import registries, untouched
+from harness.foreign.untouched import Untouched
+
+HOT = 100  # times after which Python writes a place in other ways than at first
+CHANGES: dict[str, Callable[[ModuleType, type], object]] = {
+    "a module's name is set": lambda module, kind: setattr(module, "here", 2),
+    "by the same line many times": lambda module, kind: _many_times(module),
+    "a global is set by a function": lambda module, kind: [module.turn(number) for number in range(HOT)],
+    "a name is new": lambda module, kind: setattr(module, "new", 1),
+    "a name is taken away": lambda module, kind: delattr(module, "here"),
+    "two names are exchanged, in one order": lambda module, kind: _exchange(module),
+    "by its dictionary": lambda module, kind: vars(module).update(here=2),
+    "a class's attribute is set": lambda module, kind: setattr(kind, "verb", 2),
+    "a class's attribute is taken away": lambda module, kind: delattr(kind, "verb"),
+}
+
+
+def _many_times(module: ModuleType) -> None:
+    for number in range(HOT):
+        module.here = number
+
+
+def _exchange(module: ModuleType) -> None:
+    one, other = module.here, module.there
+    del module.here, module.there
+    module.there, module.here = one, other
+
+
+def looked_at() -> tuple[ModuleType, type, Untouched]:
+    module, kind = ModuleType("looked_at"), type("Kind", (), {"verb": 1})
+    exec("here, there = 0, 1\ndef turn(number):\n    global here\n    here = number", vars(module))
+    return module, kind, Untouched((vars(module), vars(kind)))
+
+
+@pytest.mark.skipif(not untouched.KEPT, reason="this Python keeps no versions: everything is looked at entry by entry")
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_change_of_a_module_or_class_is_told(change: str) -> None:
+    module, kind, both = looked_at()
+    first, now = both.touched()
+    assert [*first] == [0, 1], "nobody has said yet that they are in order"
+    both.take(now)
+    for _ in range(HOT):
+        _ = module.here, dict(vars(module)), kind().verb, vars(module).get("none"), [*vars(kind)]
+    assert not both.touched()[0], "a look is no change"
+    CHANGES[change](module, kind)
+    assert [*both.touched()[0]] == [int("class" in change)]
+
+
+@pytest.mark.skipif(not untouched.KEPT, reason="without versions everything is looked at every time")
+def test_a_change_while_it_is_looked_at_is_told_by_the_next_look() -> None:
+    module, _, both = looked_at()
+    _, now = both.touched()
+    module.here = 2
+    both.take(now)
+    assert [*both.touched()[0]] == [0]
+
+
+def test_where_python_keeps_no_versions_all_counts_as_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(untouched, "KEPT", False)
+    _, _, both = looked_at()
+    both.take(both.touched()[1])
+    assert [*both.touched()[0]] == [0, 1]
+
+
+def test_permissions_of_new_files_are_read_whoever_closes_descriptors() -> None:
+    was = os.umask(0o027)
+    try:
+        assert registries._umask() == 0o027
+        (status,) = registries._open.values()
+        os.close(status)
+        assert registries._umask() == 0o027
+        (status,) = registries._open.values()
+        with open(os.devnull) as other:
+            os.dup2(other.fileno(), status)
+        os.umask(0o077)
+        assert registries._umask() == 0o077 and registries._umask() == 0o077
+        os.close(status)
+    finally:
+        os.umask(was)
