@@ -25,6 +25,7 @@ from benchmarks.archives import KNOWN, Archive, Obtainable
 from benchmarks.download import Told, check_md5, download
 from benchmarks.faults import DataError
 from benchmarks.unpack import unpack
+from harness.contracts.command_line import CommandLine, at_least_one
 
 ARCHIVES = "archives"  # the folder in the root where they lie
 Gate = Callable[[str, Mapping[str, Any], int | None], int]
@@ -32,16 +33,19 @@ Gate = Callable[[str, Mapping[str, Any], int | None], int]
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(prog="python -m benchmarks.fetch", description=__doc__)
+    found = CommandLine(prog="stableseg fetch", description=main.__doc__)
     found.add_argument("name", metavar="NAME", help=", ".join(KNOWN))
     found.add_argument("--root", type=Path, required=True, metavar="DIR", help="where data sets lie")
     found.add_argument("--train", action="store_true", help="also images that only training reads (COCO: 18 GB)")
-    found.add_argument("--limit", type=int, metavar="N", help="the gate reads only this many images")
+    found.add_argument("--limit", type=at_least_one, metavar="N", help="the gate reads only this many images")
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 all is there and sound, 1 something is still to be brought or is off, 2 it cannot be."""
+    """Bring a data set to this machine as far as that may be had, check it, and say its grid lines.
+
+    Exit code: 0 all is there and sound, 1 something is still to be brought or is off, 2 it cannot be had.
+    """
     options = parser().parse_args(arguments)
     if options.name not in KNOWN:
         close = get_close_matches(options.name, KNOWN, n=1)

@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image as Pillow
 
 from harness.contracts import expanded
+from harness.contracts.command_line import CommandLine
 from harness.errors import AddressError, SettingsError
-from results.command_line import CommandLine
 from results.door import door
 
 STARTERS = Path(__file__).with_name("starters")

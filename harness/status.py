@@ -19,11 +19,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from harness.contracts.command_line import CommandLine
 from harness.errors import StoreError, bounded
 from harness.foreign.calls import leave
 from harness.learning.fit_progress import curve_end
 from harness.planning.report import clock
-from results.command_line import CommandLine, results_folder
+from results.command_line import results_folder
 from results.door import door
 from results.folder import artefacts, lock
 from results.folder.course import SweepCourse, course_of, is_sound

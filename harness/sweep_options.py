@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Sequence
 
 from harness.contracts import expanded
+from harness.contracts.command_line import CommandLine, at_least_one
 from harness.grid.form import MOST_WORKERS
 from harness.planning import shares
-from results.command_line import RESULTS, CommandLine
+from results.command_line import RESULTS
 from results.mirror import bucket
 
 
@@ -45,7 +46,7 @@ def parser(verb: str = "sweep") -> argparse.ArgumentParser:
         metavar="S",
         help="seconds that a batch has to end after SIGTERM (default: 0)",
     )
-    parser.add_argument("--limit", type=_positive, metavar="IMAGES", help="only the first images of every benchmark")
+    parser.add_argument("--limit", type=at_least_one, metavar="IMAGES", help="only the first images of every benchmark")
     choice = "compute this one alone, by its name in the grid (may be given again); the table stays the whole grid's"
     parser.add_argument("--benchmark", action="append", default=[], metavar="NAME", help=choice)
     parser.add_argument("--method", action="append", default=[], metavar="NAME", help=choice)
@@ -72,13 +73,7 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
 def _workers_asked(text: str) -> int:
-    if _positive(text) > MOST_WORKERS:
+    if at_least_one(text) > MOST_WORKERS:
         raise argparse.ArgumentTypeError(f"{text} are too many; give at most {MOST_WORKERS}")
     return int(text)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from harness.checks.with_words import add_settings, recipe_of_words
 from harness.contracts import MethodError, ProtocolSettings, Recipe, Sample
+from harness.contracts.command_line import CommandLine
 from harness.errors import GridError, HarnessError, in_words, nearest
 from harness.foreign import interrupts
 from harness.foreign.calls import Guard, leave
@@ -31,7 +32,6 @@ from harness.protocol.rules import DEFAULT_TAGGER
 from harness.recipes import loading
 from harness.recipes.code_stamp import strange
 from harness.work import arithmetic
-from results.command_line import CommandLine
 
 T = TypeVar("T")
 

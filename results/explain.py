@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from harness.contracts import expanded
+from harness.contracts.command_line import CommandLine
 from harness.contracts.paths import folder_or_url
 from harness.errors import HarnessError
-from results.command_line import RESULTS, CommandLine
+from results.command_line import RESULTS
 from results.door import door
 from results.folder.durable import write_text
 from results.folder.store import Store

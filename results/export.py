@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.contracts import expanded
+from harness.contracts.command_line import CommandLine
 from harness.errors import HarnessError, StoreError, several
-from results.command_line import CommandLine, results_folder
+from results.command_line import results_folder
 from results.door import door
 from results.folder.durable import write_text
 from results.folder.store import Store

@@ -9,8 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from harness.contracts.command_line import CommandLine
 from harness.errors import HarnessError
-from results.command_line import CommandLine, results_folder
+from results.command_line import results_folder
 from results.door import door
 from results.folder.store import Store
 from results.mirror.bringing import at_hand

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from harness.contracts import expanded
+from harness.contracts.command_line import CommandLine
 from harness.errors import HarnessError
-from results.command_line import CommandLine, results_folder
+from results.command_line import results_folder
 from results.door import door
 from results.folder.store import Store
 from results.tables.evidence import gather

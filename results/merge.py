@@ -20,10 +20,10 @@ from typing import Any
 import polars as pl
 
 from harness.contracts import expanded
+from harness.contracts.command_line import CommandLine
 from harness.contracts.facts import essence
 from harness.contracts.paths import folder_or_url
 from harness.errors import HarnessError, StoreError, several
-from results.command_line import CommandLine
 from results.door import door
 from results.folder import cargo, origins, same_data
 from results.folder.agreement import agreeing

@@ -17,9 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.contracts.command_line import CommandLine
 from harness.contracts.facts import id_of_fit, id_of_run
 from harness.errors import HarnessError, StoreError, several
-from results.command_line import CommandLine, results_folder
+from results.command_line import results_folder
 from results.counts.tally import Tally, tally
 from results.door import door
 from results.folder import artefacts, events, keepsakes, lock, parts, proof

@@ -49,9 +49,9 @@ def test_what_there_is_not_is_told(given: list[str], says: str, capsys: pytest.C
     assert says in told.err and not told.out
 
 
-@pytest.mark.parametrize("verb", sorted({*command.VERBS} - command.OWN - {"fetch"}))
+@pytest.mark.parametrize("verb", sorted({*command.VERBS} - command.OWN))
 def test_what_a_verb_does_not_take_is_one_sentence_of_that_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every verb but that of data sets, which know nothing of results; it is called as it was typed."""
+    """It is called as it was typed."""
     with pytest.raises(SystemExit) as ended:
         command.main([verb, "--hlep"])
     said = capsys.readouterr().err
@@ -65,6 +65,13 @@ def test_an_option_with_a_slip_is_told_the_nearest(capsys: pytest.CaptureFixture
         with pytest.raises(SystemExit):
             command.main(given)
         assert f"did you mean {meant!r}? (" in capsys.readouterr().err
+
+
+def test_no_image_is_fetched_for_a_limit_of_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(["fetch", "pascal_voc", "--root", str(tmp_path / "data"), "--limit", "0"])
+    assert ended.value.code == 2 and "'0' is not a whole number of at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
 
 
 def test_without_a_folder_results_are_looked_for_where_a_sweep_writes_them(

@@ -10,11 +10,11 @@ from typing import Protocol
 from rich.console import Console
 
 from harness.checks import benchmark_gate, method_gate
+from harness.contracts.command_line import CommandLine
 from harness.errors import HarnessError
 from harness.foreign import interrupts
 from harness.foreign.calls import leave
 from harness.recipes import loading
-from results.command_line import CommandLine
 from results.door import door
 from results.pictures.samples import sheet_of_samples
 from results.tables.terminal import console_for_output

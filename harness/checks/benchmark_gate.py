@@ -22,6 +22,7 @@ from harness.checks.own_reads import reads_of
 from harness.checks.told_of_code import told_of_code, told_of_reads
 from harness.checks.with_words import add_settings, recipe_of_words
 from harness.contracts import IGNORED, WIDE_IGNORED, Benchmark, Sample
+from harness.contracts.command_line import at_least_one
 from harness.errors import SettingsError
 from harness.protocol.given import checked_sample
 from harness.recipes import loading
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address", help="module:Class, for example benchmarks.pascal_voc:PascalVOC")
     add_settings(parser, "--with", "settings", "the benchmark, for example root=/data/VOCdevkit split=val")
     parser.add_argument("--draw", type=Path, metavar="FILE.png", help="draw the first images with their truths into it")
-    parser.add_argument("--limit", type=_positive, help="read only this many images, spread over the set")
+    parser.add_argument("--limit", type=at_least_one, help="read only this many images, spread over the set")
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -144,10 +145,3 @@ def _verdict(findings: Findings) -> str:
     kinds = sorted(counts, key=lambda kind: (order.get(kind, len(order)), kind))
     number = "1 thing is" if len(findings.problems) == 1 else f"{len(findings.problems)} things are"
     return f"[red]{number} off[/]: " + ", ".join(f"{kind} {counts[kind]}" for kind in kinds)
-
-
-def _positive(word: str) -> int:
-    number = int(word)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{word} is not a number of images; give 1 or more")
-    return number
