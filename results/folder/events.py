@@ -49,10 +49,14 @@ def lines_of(contents: Sequence[Mapping[str, object]]) -> str:
 
 
 def told_events(path: Path) -> Told:
-    """All events, and which lines are damaged. StoreError when the file cannot be read."""
+    """All events, each once, and which lines are damaged. StoreError when the file cannot be read."""
     events, damaged = [], []
     lines = read_whole(path, _CURE).split(b"\n") if path.exists() else []
+    seen = set[bytes]()  # a copied file, or a crash, may have doubled some: no two events are alike to the millisecond
     for number, line in enumerate(lines, start=1):
+        if line in seen:
+            continue
+        seen.add(line)
         event = _event(line)
         if event is not None:
             events.append(event)

@@ -54,6 +54,21 @@ def test_a_chain_that_is_killed_and_goes_on_is_told_at_every_stop(
     assert told(tmp_path / "runs", capsys, "--json") == before
 
 
+def test_lines_that_stand_twice_are_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of a log behind itself, as a copy leaves it, and one line beside itself; what goes on is told behind both."""
+    store = Store.open(tmp_path / "runs")
+    store.event({"event": "sweep", "images": 40, "by": lock.myself()})
+    for batch in range(3):
+        store.event({"event": "batch", "shard": "s", "batch": batch, "done": 5, "failed": 1, "errors": ["torn"]})
+    log, before = store.folder / "events.jsonl", told(store.folder, capsys, "--json")
+    assert (before["done"], before["failed"], before["errors"]) == (15, 3, {"torn": 3})
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join([*lines[:2], lines[1], *lines[2:], *lines]))
+    assert {**told(store.folder, capsys, "--json"), "seconds": 0} == {**before, "seconds": 0}
+    store.event({"event": "batch", "shard": "s", "batch": 3, "done": 5, "failed": 0})
+    assert told(store.folder, capsys, "--json")["done"] == 20 and len(store.events()) == 5
+
+
 def test_the_time_left_rests_on_images_and_neither_on_loading_nor_on_fits() -> None:
     """Ten minutes of loading, two images a second, a fit of an hour, then four a second."""
     events = [at(0, "sweep", images=1000, by={"pid": 1}), at(1, "worker_ready", worker=1, host="a", gpu="0")]
