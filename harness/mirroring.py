@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.errors import StoreError
 from results import merge
+from results.folder.rows import Contradiction
 from results.folder.store import Store
 from results.mirror import layout
 from results.mirror.bringing import bring_home
@@ -51,10 +52,23 @@ def _brought(bucket: Bucket, folder: Path, there: Mapping[str, Lying]) -> frozen
         return frozenset()
     with tempfile.TemporaryDirectory(prefix="mirror-") as place:
         bring_home(bucket, Store.open(place).folder, there)
-        new = merge.merge([Store.open(place)], Store.open(folder))
+        try:
+            new = merge.merge([Store.open(place)], Store.open(folder))
+        except Contradiction as error:
+            raise StoreError(_either(bucket.url, folder, error)) from None
     if new.rows or new.files:
         _say(f"{new.rows} rows and {new.files} files beside them were brought from {bucket.url}.")
     return frozenset()
+
+
+def _either(where: str, folder: Path, error: Contradiction) -> str:
+    """What to do where one of the two is of before."""
+    return (
+        f"{folder} and {where} do not hold the same: {error}. Where something was learned anew, or data changed, while "
+        f"no mirror was given, {where} stayed behind: name another URL with --mirror (or delete what lies there), and "
+        f"all of {folder} is copied. Where {where} is the one to go on from, give --results a new folder, which is "
+        "filled from there"
+    )
 
 
 def verdict(mirror: Mirror, where: str) -> bool:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import toy_bucket
 import toy_chain
 from in_process import Answer, call, door
 from toy_chain import cards, events, tables
 
 from results import leaderboard, verify
 from results.folder.store import Store
+from results.mirror import layout
 
 GRID = """
 name: moods
@@ -89,6 +91,30 @@ def test_what_was_taught_by_something_else_is_learned_anew_in_a_grid_that_comes_
     plan = json.loads(swept(tmp_path, "--plan", "--json").stdout)
     found = {(step["step"], step["method"]): step["missing"] for step in plan["steps"] if step["missing"]}
     assert found == {("fit", "Second"): 1, ("score", "Second"): 6}
+
+
+def test_a_bucket_that_stayed_behind_is_told_with_two_ways_out_that_work(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("obstore")
+    buckets = toy_bucket.in_place_of_buckets(monkeypatch)
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    swept(tmp_path, "--mirror", toy_bucket.URL)
+    lose(tmp_path, "val-001")
+    (tmp_path / "mood").touch()
+    swept(tmp_path)
+    assert (later := tables(tmp_path)) != tables(whole)
+    files = layout.files_of(tmp_path / "runs")
+    said = door("grid.yaml", "--mirror", toy_bucket.URL, cwd=tmp_path)
+    assert said.returncode == 2 and "different counts" in said.stderr and "artefacts' files" in said.stderr
+    assert "name another URL with --mirror" in said.stderr and "give --results a new folder" in said.stderr
+    assert layout.files_of(tmp_path / "runs") == files and "LOCK" not in buckets.objects()
+    swept(tmp_path, "--mirror", "s3://lab/anew")
+    assert tables(tmp_path) == later
+    assert buckets.objects("s3://lab/anew")["leaderboard.csv"] == later[0]
+    (tmp_path / "mood").unlink()
+    swept(tmp_path, "--mirror", toy_bucket.URL, "--results", "former")
+    assert (tmp_path / "former" / "leaderboard.csv").read_bytes() == tables(whole)[0]
 
 
 def half_fitted(folder: Path) -> Path:
