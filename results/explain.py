@@ -24,10 +24,10 @@ from results.tables.evidence import gather
 from results.tables.explain import commands, explain
 
 
-def _of_another_grid(options: argparse.Namespace) -> bool:
+def _of_another_grid(store: Store, words: Sequence[str]) -> bool:
     """Whether a run is asked for that the last grid does not list: then everything stored is looked at."""
-    table = Store.open(options.results, create=False).table()
-    return len(options.words) == 1 and table is not None and options.words[0] not in table.run_ids
+    table = store.table()
+    return len(words) == 1 and table is not None and words[0] not in table.run_ids
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,15 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(options.words) not in (1, 3):
         known.error("name a TABLE, a ROW and a COLUMN, or one RUN")
     try:
-        options.results = at_hand(options.results)
-        evidence = gather(Store.open(options.results, create=False), options.partial, _of_another_grid(options))
+        store = Store.open(at_hand(options.results), create=False)
+        evidence = gather(store, options.partial, _of_another_grid(store, options.words))
         run_id, sections = explain(evidence, options.words)
         if options.grid and run_id:
             write_text(options.grid, grid_text(evidence.store, evidence.recipes[run_id]))
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    for title, lines in [*sections, *([("Again", commands(evidence, run_id))] if run_id else [])]:
+    for title, lines in [*sections, *([("Again", commands(evidence, run_id, options.results))] if run_id else [])]:
         print(f"{title:<10} {lines[0] if lines else ''}")
         print(*(f"{'':<10} {line}" for line in lines[1:]), sep="\n", end="\n" if lines[1:] else "")
     return 0

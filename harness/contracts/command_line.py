@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 from harness.errors import bounded, nearest
@@ -16,6 +20,23 @@ class CommandLine(argparse.ArgumentParser):
         asked = next((word for word in message.split() if word.startswith("--") and "unrecognized" in message), "")
         meant = nearest(asked.partition("=")[0], _options(self)) if asked else ""
         self.exit(2, f"{self.prog}: {bounded(message)}{meant} (`{self.prog} --help` says what it takes)\n")
+
+
+def typed(verb: str) -> str:
+    """How a verb is called, as a line that can be copied: by the command, or by the Python, that runs now."""
+    command, python = sys.argv[0], sys.executable
+    if Path(command).name == "stableseg":
+        return f"{_found(command)} {verb}"
+    return f"{_found(python)} -m harness {verb}"
+
+
+def _found(program: str) -> str:
+    """Its bare name where a shell finds this very one by it, else where it lies."""
+    for name in dict.fromkeys((Path(program).name, "python")):
+        found = shutil.which(name)
+        if found is not None and Path(found).absolute() == Path(program).absolute():
+            return name
+    return shlex.quote(program)
 
 
 def at_least_one(text: str) -> int:

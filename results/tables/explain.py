@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from harness.contracts.command_line import typed
 from harness.errors import StoreError, nearest
 from results.counts import estimators
 from results.folder import artefacts
@@ -59,13 +61,13 @@ def receipt(evidence: Evidence, run_id: str, value: str = "miou") -> list[Sectio
     ]
 
 
-def commands(evidence: Evidence, run_id: str) -> list[str]:
-    """What to type to get the number again, in a folder of its own."""
-    folder, entry = shlex.quote(str(evidence.store.folder)), evidence.entry(run_id)
+def commands(evidence: Evidence, run_id: str, where: Path | str) -> list[str]:
+    """What to type to get the number again, in a folder of its own. where: the folder, or the URL, as it was given."""
+    place, entry = shlex.quote(str(where)), evidence.entry(run_id)
     limit = f" --limit {entry.images + entry.failed}" if entry.missing else ""
     return [
-        f"python -m results.explain {run_id} --results {folder} --grid again.yaml",
-        f"python -m harness.sweep again.yaml --results again{limit}",
+        f"{typed('explain')} {run_id} --results {place} --grid again.yaml",
+        f"{typed('sweep')} again.yaml --results again{limit}",
     ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +13,9 @@ import pytest
 import recount
 import toy_results
 import yaml
-from in_process import door
+from in_process import call, door
 
+from harness import __main__ as command
 from harness.grid import reading as grids
 from harness.planning import plan as plans
 from results import explain
@@ -42,7 +45,7 @@ def test_a_cell_of_a_table(toys: Store, capsys: pytest.CaptureFixture[str]) -> N
         assert f"{name}: {inside} / {union} = {float(100 * iou):.4f} %" in text
     for words in ("30 scored, 0 failed, 0 missing, of 30", 'vocabulary = "present"', 'fingerprint = "weights-0123"',
                   'numpy = "2.0"', "0123456789ab-dirty", "layers = [1, 2]",
-                  f"python -m results.explain {run_id} --results {toys.folder} --grid again.yaml"):  # fmt: skip
+                  f" -m harness explain {run_id} --results {toys.folder} --grid again.yaml"):  # fmt: skip
         assert words in text
 
 
@@ -110,6 +113,38 @@ def test_the_grid_of_a_receipt_is_the_same_run_again(tmp_path: Path) -> None:
         assert explain.main([run_id, "--results", str(folder), "--grid", str(again)]) == 0
         read = grids.read_grid(again)
         assert [one.run.run_id for one in plans.make(read.name, read.cells, read.batch).runs] == [run_id]
+
+
+def test_the_lines_of_a_receipt_can_be_copied_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a folder whose name a shell would take apart, called by either command; neither needs to be on the path."""
+    folder, bin_ = tmp_path / "Tom's runs", tmp_path / "own bin"
+    grid = "name: g\nmethods:\n- {name: One, use: 'methods.controls:OneClass'}\n"
+    (tmp_path / "grid.yaml").write_text(
+        f"{grid}benchmarks:\n- {{name: S, use: 'benchmarks.shapes:Shapes', with: {{images: 2}}}}\n"
+    )
+    assert door("grid.yaml", "--results", folder.name, cwd=tmp_path).returncode == 0
+    (run_id,) = json.loads((folder / "grid.json").read_text())["runs"]
+    bin_.mkdir()
+    (bin_ / "stableseg").touch(mode=0o755)
+    for called, on_path, begins in (
+        (str(bin_ / "stableseg"), True, ["stableseg"]),
+        (str(bin_ / "stableseg"), False, [str(bin_ / "stableseg")]),
+        (explain.__file__, False, [sys.executable, "-m", "harness"]),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", [called])
+            patch.setenv("PATH", str(bin_) if on_path else "")
+            said = call(explain.main, run_id, "--results", folder.name, cwd=tmp_path).stdout
+        lines = [shlex.split(line) for line in said.partition("\nAgain")[2].splitlines()]
+        assert [line[: len(begins)] for line in lines] == [begins, begins]
+    assert call(command.main, *lines[0][len(begins) :], cwd=tmp_path).returncode == 0
+    assert call(command.main, *lines[1][len(begins) :], "--local", cwd=tmp_path).returncode == 0
+    assert (
+        Store(tmp_path / "again")
+        .rows()
+        .select("run_id", "image_id", "pixels")
+        .equals(Store(folder).rows().select("run_id", "image_id", "pixels"))
+    )
 
 
 def test_a_run_that_learned_shows_its_card_and_its_grid_names_its_teachers(
