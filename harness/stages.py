@@ -84,8 +84,15 @@ class Desk:
     signed: set[str] = field(default_factory=set)
     said: set[str] = field(default_factory=set)
 
-    def work(self, plan: Plan, shard_batches: int | None) -> Iterator[tuple[BatchDone, Rows]]:
-        """Do the plan; every batch done, with those of its rows that count for the tables, as they come."""
+    def work(
+        self, plan: Plan, shard_batches: int | None, planned_again: bool = True
+    ) -> Iterator[tuple[BatchDone, Rows]]:
+        """Do the plan; every batch done, with those of its rows that count for the tables, as they come.
+
+        planned_again: another plan follows, which does what came too early in this one.
+        """
+        if planned_again:
+            self.fits.waiting.update(one.artefact_id for one in plan.fits_to_do if plan.comes_too_early(one))
         for stage in plan.stages:
             ready = self._ready(stage)
             planned = {one.run.run_id: one for group in ready.groups for one in group}
@@ -99,7 +106,8 @@ class Desk:
             self.writer.flush()
             if interrupts.closing():
                 raise interrupts.Closed
-            self.fits.do([fit for fit in stage.fits if self._has_use(fit, plan)])
+            ready_fits = [fit for fit in stage.fits if fit.artefact_id not in self.fits.waiting]
+            self.fits.do([fit for fit in ready_fits if self._has_use(fit, plan)])
 
     def _has_use(self, fit: PlannedFit, plan: Plan) -> bool:
         """Whether any run that rests on a fit may be scored; each is compared, since each has something to tell."""
@@ -182,7 +190,7 @@ class Desk:
 
     def _can_be_done(self, planned: PlannedRun) -> bool:
         served, fit = planned.serves, planned.fit
-        if served is not None and self.fits.lacking(served):
+        if served is not None and (served.artefact_id in self.fits.waiting or self.fits.lacking(served)):
             return False
         return (fit is None or self.fits.has_learned(fit)) and self._may_be_scored(planned)
 

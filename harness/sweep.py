@@ -194,11 +194,13 @@ def _relearns(plan: Plan) -> bool:
 
 def _plan_again(plan: Plan, options: argparse.Namespace, grid: grids.Grid, store: Store, held: Held) -> Plan:
     """The plan, or the next one: where a teacher failed or succeeded on images that its learner may do without, where
-    a protocol can be chosen now, and where rows are of what had been learned before."""
+    a protocol can be chosen now, where rows are of what had been learned before, or a learner waited for other ones."""
     tried = plan.tried | {labels.run.run_id for labels in plan.labels}
     again = _plan(options, grid, store, held, tried)
     fits = [{fit.artefact_id for fit in one.fits} for one in (plan, again)]
-    stands = fits[0] == fits[1] and len(again.waiting) == len(plan.waiting)
+    ready = [one.artefact_id for one in again.fits_to_do if not again.comes_too_early(one)]
+    waited = any(one.artefact_id in ready for one in plan.fits_to_do if plan.comes_too_early(one))
+    stands = fits[0] == fits[1] and len(again.waiting) == len(plan.waiting) and not waited
     return plan if stands and not (_relearns(plan) and again.changed) else again
 
 
@@ -276,7 +278,7 @@ def _run(
         fits = Fits(store, executor, console, grid.folder, around())
         elsewhere = not options.local and bool(options.address or grid.cluster.address)
         desk = stages.Desk(store, writer, executor, console, fits, plan.data, elsewhere)
-        for done, rows in desk.work(plan, grid.cluster.shard_batches):
+        for done, rows in desk.work(plan, grid.cluster.shard_batches, planned_again=not options.shard):
             scores.add(rows)
             progress.update(done)
 

@@ -106,6 +106,13 @@ class Plan:
         """What the backbones have to do for the missing rows."""
         return sum((_cost(group) for group in self.groups), Cost())
 
+    def comes_too_early(self, fit: PlannedFit) -> bool:
+        """Whether a fit would learn from stored label maps of what is itself learned anew: of other bytes they do not
+        count, as only the next plan knows."""
+        taught = fit.labels.fit
+        anew = {one.artefact_id for one in self.fits_to_do}
+        return taught is not None and taught.artefact_id in anew and fit.labels.stored > 0
+
     def shards(self, batches_per_shard: int | None = None, stage: Stage | None = None) -> tuple[Shard, ...]:
         """The work left, of one stage or all. The size of a shard decides no pixel: batches are cut once, shards only
         collect them."""

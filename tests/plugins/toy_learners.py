@@ -193,12 +193,15 @@ class OtherTruth(SplitBoxes):
 
 @dataclass(frozen=True)
 class Moody(Colours):
-    """Colours that, while a file `mood` lies beside the grid, calls every class by the name of the next one."""
+    """Colours that, while a file `mood` lies beside the grid, calls every class by the name of the next one, and while
+    a file `torn` does, fails."""
 
     version: ClassVar[int] = 1
 
     def fit(self, lessons: Lessons, folder: Path) -> Mapping[str, Any]:
         told = super().fit(lessons, folder)
+        if Path("torn").exists():
+            raise ValueError("torn")
         if Path("mood").exists():
             sums = json.loads((folder / "sums.json").read_text())
             (folder / "sums.json").write_text(json.dumps(sums[1:] + sums[:1]))

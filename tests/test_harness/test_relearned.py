@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -44,14 +45,14 @@ def rewrite(folder: Path, rows: pl.DataFrame) -> None:
         writer.write(rows)
 
 
-def lose(folder: Path, *images: str) -> pl.DataFrame:
-    """Take away what First has learned, and its rows of some images; the rows that are left."""
-    card = cards(folder)["First"]
-    shutil.rmtree(folder / "runs" / "artefacts" / card["artefact_id"])
+def lose(folder: Path, *images: str, learners: Sequence[str] = ("First",)) -> pl.DataFrame:
+    """Take away what learners have learned, and their rows of some images; the rows that are left."""
+    for name in learners:
+        shutil.rmtree(folder / "runs" / "artefacts" / cards(folder)[name]["artefact_id"])
     rows = Store(folder / "runs").rows()
-    of = [run_id for run_id, recipe in Store(folder / "runs").recipes().items() if recipe.method_name == "First"]
+    of = [run_id for run_id, recipe in Store(folder / "runs").recipes().items() if recipe.method_name in learners]
     rest = rows.filter(~(pl.col("run_id").is_in(of) & pl.col("image_id").is_in(images)))
-    assert rest.height == rows.height - len(images)
+    assert rest.height == rows.height - len(images) * len(learners)
     rewrite(folder, rest)
     return rest
 
@@ -91,6 +92,34 @@ def test_what_was_taught_by_something_else_is_learned_anew_in_a_grid_that_comes_
     plan = json.loads(swept(tmp_path, "--plan", "--json").stdout)
     found = {(step["step"], step["method"]): step["missing"] for step in plan["steps"] if step["missing"]}
     assert found == {("fit", "Second"): 1, ("score", "Second"): 6}
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_a_learner_whose_teacher_learns_anew_waits_for_its_maps(other: bool, whole: Path, tmp_path: Path) -> None:
+    """Both were lost, the teacher's maps were not: it is fitted once, and also where the teacher learns the same."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    before = len(events(tmp_path, "fit begun"))
+    lose(tmp_path, "val-001", learners=("First", "Second"))
+    if other:
+        (tmp_path / "mood").touch()
+    swept(tmp_path)
+    assert [event["method"] for event in events(tmp_path, "fit begun")[before:]] == ["First", "Second"]
+    assert (tables(tmp_path) == tables(whole)) is not other and verify.main([str(tmp_path / "runs")]) == 0
+
+
+def test_a_learner_whose_teacher_cannot_learn_anew_is_left_out_and_tried_by_the_same_command(
+    whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    lose(tmp_path, "val-001", learners=("First", "Second"))
+    (tmp_path / "grid.yaml").write_text(GRID)
+    (tmp_path / "torn").touch()
+    answer = door("grid.yaml", cwd=tmp_path)
+    assert answer.returncode == 3 and answer.stderr.count("cannot be fitted") == 1 and not cards(tmp_path)
+    assert "First cannot be fitted, and what needs it is left out: " in answer.stderr
+    (tmp_path / "torn").unlink()
+    swept(tmp_path)
+    assert tables(tmp_path) == tables(whole)
 
 
 def test_a_bucket_that_stayed_behind_is_told_with_two_ways_out_that_work(
