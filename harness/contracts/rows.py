@@ -194,11 +194,9 @@ class Rows(Sequence[Row]):
     def only(self, chosen: NDArray[Any]) -> Rows:
         """Some rows, by their numbers or by a mask."""
         numbers = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
-        starts, lengths = np.cumsum(self.lengths) - self.lengths, self.lengths[numbers]
-        first = np.repeat(starts[numbers] - (np.cumsum(lengths) - lengths), lengths)
-        places = first + np.arange(first.size)
+        places = _ranges((np.cumsum(self.lengths) - self.lengths)[numbers], self.lengths[numbers])
         columns: dict[str, Any] = {name: getattr(self, name)[numbers] for name in _BY_ROW}
-        columns |= {name: getattr(self, name)[places] for name in _MOST}
+        columns |= {name: getattr(self, name).take(places) for name in _MOST}
         for name in SPARSE_COLUMNS:
             held = getattr(self, name)
             columns[name] = {new: held[old] for new, old in enumerate(numbers.tolist()) if old in held} if held else {}
@@ -244,6 +242,15 @@ def _from_bytes(texts: Any, sizes: Sequence[tuple[str, int]], content: bytes, *s
         columns[name] = np.frombuffer(content, COLUMNS[name], size, start)
         start += columns[name].nbytes
     return Rows(*texts, **columns)
+
+
+def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """From every start on so many numbers, end to end. One array: most of the time of more would go to fresh memory."""
+    starts, lengths = starts[lengths > 0], lengths[lengths > 0]
+    steps = np.ones(int(lengths.sum()), np.int64)
+    steps[:1] = starts[:1]
+    steps[np.cumsum(lengths[:-1])] = starts[1:] - (starts + lengths)[:-1] + 1
+    return np.cumsum(steps, out=steps)
 
 
 def _concatenated(arrays: Sequence[NDArray[Any]], name: str) -> NDArray[Any]:
