@@ -102,6 +102,7 @@ class Scheduler:
         self._usual = 0.0  # seconds that a batch took when it was looked last
         self._eager: set[int] = set()  # workers that are asked for a batch ahead
         self._ending = False
+        self._far = 0  # batches at least until the end is near, where no piece waits
         self._stopped: set[str] = set()
         self._begin()
 
@@ -144,6 +145,7 @@ class Scheduler:
 
     def _begin(self) -> None:
         self._barren = 0  # workers lost since something last got done
+        self._staffed = False, 0  # whether pieces waited, and how many workers there were, when the end was looked for
         self._crew = 0  # the most workers there have been at once
         self._failed_starts = 0  # in a row
         self._spawn_after = self._served = self._clock()
@@ -245,9 +247,16 @@ class Scheduler:
         return None
 
     def _look_ahead(self) -> None:
-        """Where the end is near nothing is asked ahead any more: it can be shared."""
+        """Where the end is near nothing is asked ahead any more: it can be shared.
+
+        That is looked at where it may have changed: there may be thousands of workers, and a look at all of them.
+        """
+        before, self._staffed = self._staffed, (bool(self._work), len(self._workers))
+        if self._staffed == before and (self._work or self._ending or self._far > 0):
+            return
         left = 0 if self._work else sum(len(lease.pending) for lease in self._leases())
-        self._ending = not self._work and left <= NEAR * len(self._workers)
+        self._far = left - NEAR * len(self._workers)
+        self._ending = not self._work and self._far <= 0
         for number in self._eager if self._ending else ():
             self._workers[number].ahead = 1
             self._pool.ahead(number, 1)
@@ -335,6 +344,7 @@ class Scheduler:
             self._patience.usual.append(now - lease.heard)
             worker.took(now - lease.heard)
         lease.heard, lease.fresh, worker.heard = now, False, True
+        self._far -= 2  # it, and a copy
         self._ask_more(number, worker)
         if lease.pending.pop(done.index, None):
             self._barren = 0
