@@ -6,6 +6,7 @@ display and the store are those of a sweep; only Ray itself and what workers com
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,13 +82,14 @@ class Fleet:
 
 @dataclass
 class Sailed:
-    """What came of it. rows: how many; times: of every batch, when it was stored; spent, mebibytes: if measured."""
+    """What came of it. rows: how many; times: of every batch, when it was stored; used: seconds of the processor that
+    the driver had taken by then; mebibytes: if measured."""
 
     world: VirtualRay
     rows: int = 0
-    spent: float = 0.0
     mebibytes: float = 0.0
     times: list[float] = field(default_factory=list)
+    used: list[float] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     events: list[dict[str, object]] = field(default_factory=list)
 
@@ -103,6 +105,7 @@ def sail(plan: Plan, world: VirtualRay, folder: Path, shard_batches: int | None 
             progress.update(done)
             sailed.rows += len(rows)
             sailed.times.append(world.now)
+            sailed.used.append(time.process_time() - world.own_seconds)
         sailed.notices = sorted(desk.said)
     sailed.events = fleet.events
     return sailed

@@ -4,9 +4,10 @@
 
 The plan, the scheduler, the pool that speaks to Ray, the packing of messages, the store and all between them are the
 real ones. How much processor time they take a batch is measured first, with a driver that is infinitely fast, on a
-quarter of the work (or said by --message, where this machine has other things to do); then a driver that takes so long,
-and --call microseconds more for Ray itself, drives all of it in virtual time. Workers are as fast as --rate says and
-have their networks open; data sets have as many images as --batches for every worker take.
+quarter of the work (or said by --message, where this machine has other things to do); then a driver that takes so long
+drives all of it in virtual time. Ray itself takes --call microseconds more a message, and a round of its waiting --wait
+and --front for every call that is open, as `python -m perf.ray_calls` measures them. Workers are as fast as --rate says
+and have their networks open; data sets have as many images as --batches for every worker take.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,6 +84,7 @@ class Found:
     workers: int
     busy: float
     driver: float
+    batches_a_second: float
     rows_a_second: float
     message: float
     mebibytes: float
@@ -91,7 +92,8 @@ class Found:
 
     def line(self) -> str:
         return (
-            f"| {self.workers} | {self.busy:.3f} | {self.driver:.2f} | {self.rows_a_second:,.0f} | "
+            f"| {self.workers} | {self.busy:.3f} | {self.driver:.2f} | {self.batches_a_second:,.0f} | "
+            f"{self.rows_a_second:,.0f} | "
             f"{self.message:.0f} | {self.mebibytes:.0f} MiB | {self.lost} |"
         )
 
@@ -103,16 +105,13 @@ def simulate(workers: int, options: argparse.Namespace) -> Found:
         return len(shard.batches[0].slots) / options.rate * chance.uniform(1 - JITTER, 1 + JITTER)
 
     def driven(batches: int, message: float) -> Sailed:
-        plan, says = planned(batches), Messages()
-        world = VirtualRay(workers, Pace(seconds, START, message), says, options.seed, options.losses)
-        before, used = machine.peak_mebibytes(), time.process_time()
+        plan = planned(batches)
+        wait, front = (one / 2e6 if message else 0.0 for one in (options.wait, options.front))  # a round waits twice
+        pace = Pace(seconds, START, message, wait, front)
+        world = VirtualRay(workers, pace, Messages(), options.seed, options.losses)
+        before = machine.peak_mebibytes()
         with tempfile.TemporaryDirectory() as folder:
             sailed = sail(plan, world, Path(folder))
-        used, making = time.process_time() - used, time.process_time()
-        asked = [(shard, batch) for shard in plan.shards()[:200] for batch in shard.batches]
-        for shard, batch in asked:
-            says(shard, batch, 1)
-        sailed.spent = used - (time.process_time() - making) * len(sailed.times) / len(asked)  # workers make messages
         sailed.mebibytes = machine.peak_mebibytes() - before
         wanted = sum(len(one.missing) for one in plan.work)
         assert sailed.rows == wanted, f"{sailed.rows} rows of {wanted}"
@@ -121,20 +120,26 @@ def simulate(workers: int, options: argparse.Namespace) -> Found:
     batches = options.batches * workers
     taken = options.message / 1e6
     if not taken:
-        first = driven(batches // 4, 0.0)
-        taken = first.spent / len(first.times)
+        used = driven(batches // 4, 0.0).used
+        begun, ended = len(used) // 10, _last(len(used), workers)
+        taken = (used[ended] - used[begun]) / (ended - begun)
     return _found(workers, driven(batches, taken + options.call / 1e6), 1e6 * taken)
+
+
+def _last(batches: int, workers: int) -> int:
+    """The batch with which the steady state ends."""
+    return batches - min(10 * workers, batches // 10)
 
 
 def _found(workers: int, sailed: Sailed, message: float) -> Found:
     """The steady state: from when all workers are ready, until each has ten batches to do, on average."""
     times, world = sailed.times, sailed.world
-    start, end = 1.2 * START, times[-min(10 * workers, len(times) // 10)]
+    start, end = 1.2 * START, times[_last(len(times), workers)]
     span, working = end - start, times[-1] - times[0]
-    rows = sailed.rows * sum(start <= time <= end for time in times) / len(times)
+    done = sum(start <= time <= end for time in times)
     return Found(
-        workers, world.busy(start, end) / (workers * span), world.driver_seconds / working, rows / span,
-        message, sailed.mebibytes, world.deaths,
+        workers, world.busy(start, end) / (workers * span), world.driver_seconds / working, done / span,
+        done * sailed.rows / len(times) / span, message, sailed.mebibytes, world.deaths,
     )  # fmt: skip
 
 
@@ -144,7 +149,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=200, help="for each worker")
     parser.add_argument("--losses", type=float, default=0.01, help="share of the workers that is lost in an hour")
     parser.add_argument("--rate", type=float, default=150, help="images a second of a worker")
-    parser.add_argument("--call", type=float, default=200, help="microseconds that Ray takes on the driver a call")
+    parser.add_argument("--call", type=float, default=24, help="microseconds of the driver that Ray takes a call")
+    parser.add_argument("--wait", type=float, default=63, help="the same, a round of waiting")
+    parser.add_argument("--front", type=float, default=0.4, help="the same, for every open call of a round")
     parser.add_argument("--message", type=float, default=0, help="microseconds of the driver a batch; 0: measured")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", action="store_true", help="write perf/results/simulation.md")
@@ -154,15 +161,16 @@ def main() -> None:
         print(simulate(options.workers[0], options).line())
         return
     lines = [
-        "| workers | busy | driver busy | rows a second | microseconds of the driver a batch | memory over the plan | "
-        "workers lost |",
-        "|---|---|---|---|---|---|---|",
+        "| workers | busy | driver busy | batches a second | rows a second | microseconds of the driver a batch | "
+        "memory over the plan | workers lost |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for workers in options.workers:
         batches = options.batches if workers <= 512 else max(8, options.batches * 512 // workers)
         command = [sys.executable, "-m", "perf.simulation", "--here", "--workers", str(workers)]
         command += ["--batches", str(batches), "--losses", str(options.losses), "--rate", str(options.rate)]
-        command += ["--call", str(options.call), "--seed", str(options.seed), "--message", str(options.message)]
+        command += ["--call", str(options.call), "--wait", str(options.wait), "--front", str(options.front)]
+        command += ["--seed", str(options.seed), "--message", str(options.message)]
         lines.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
         print(lines[-1], flush=True)
     if options.write:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -48,12 +49,15 @@ class VirtualCall:
 class Pace:
     """How fast workers are. batch: seconds for one under the runs of a shard, given chance and the worker's number.
 
-    start: seconds until a worker is ready. message: seconds that the driver is at a message, Ray's part included.
+    start: seconds until a worker is ready. message: seconds that the driver is at a message, Ray's part included. wait,
+    front: what Ray takes of its thread whenever it waits, and for every call that it waits for.
     """
 
     batch: Callable[[Shard, random.Random, int], float]
     start: float = 10.0
     message: float = 0.0
+    wait: float = 0.0
+    front: float = 0.0
 
 
 @dataclass(eq=False)
@@ -133,6 +137,7 @@ class VirtualRay:
         self.worked: list[VirtualCall] = []
         self.deaths = 0
         self.driver_seconds = 0.0
+        self.own_seconds = 0.0  # of this machine's processor, which a real Ray and its workers would not take
         self._numbers, self._order = count(1), count()
         self._coming: list[tuple[float, int, Any]] = []
         self._actors: dict[int, VirtualActor] = {}
@@ -153,6 +158,8 @@ class VirtualRay:
 
     def wait(self, calls: Sequence[VirtualCall], num_returns: int, timeout: float) -> tuple[list[VirtualCall], ...]:
         """Those that are there, and the others; time passes until one is, if only one is wanted."""
+        began = time.thread_time()
+        self._spend(self.pace.wait + self.pace.front * len(calls))
         self._arrive()
         if num_returns == 1 and timeout > 0:
             until = self.now + timeout
@@ -162,18 +169,22 @@ class VirtualRay:
                     break
                 self.now = max(self.now, self._coming[0][0])
                 self._arrive()
-        return [call for call in calls if call.ready], [call for call in calls if not call.ready]
+        found = [call for call in calls if call.ready], [call for call in calls if not call.ready]
+        self.own_seconds += time.thread_time() - began
+        return found
 
     def get(self, call: VirtualCall, timeout: float) -> Any:
         """The answer of a call."""
-        self.now += self.pace.message
-        self.driver_seconds += self.pace.message
+        began = time.thread_time()
+        self._spend(self.pace.message)
         if call.error is not None:
             raise call.error
         call.actor.calls.remove(call)
         value, call.value = call.value, None
         assert value is not None
-        return value()
+        answer = value()
+        self.own_seconds += time.thread_time() - began
+        return answer
 
     def kill(self, actor: VirtualActor, no_restart: bool = True) -> None:
         """End an actor."""
@@ -181,6 +192,11 @@ class VirtualRay:
         self._actors.pop(actor.number, None)
 
     # -- as the world goes on
+
+    def _spend(self, seconds: float) -> None:
+        """The driver's thread is at something."""
+        self.now += seconds
+        self.driver_seconds += seconds
 
     def monotonic(self) -> float:
         """Seconds since the beginning."""
