@@ -18,7 +18,7 @@ from harness.foreign.shared import CLAUSE as SHARED
 from harness.foreign.shared import Shared
 from harness.protocol.offering import segmented, segments_together
 from harness.recipes import loading
-from harness.work.batch_reading import in_batches, segmented_together
+from harness.work.batch_reading import in_batches, read_together, segmented_together
 from harness.work.passes import by_backbone, features_of, served
 
 
@@ -129,7 +129,7 @@ class World:
             batches |= served(recipe, self.networks[recipe], queries, wanted, partial(self._run, recipe))
         self._ran.update(self.networks)
         names = LentValue([query.vocabulary for query in queries], "vocabulary")
-        verb = partial(self.method.read_batch, batches, dict(enumerate(names.value)))
+        verb = partial(read_together, self.method, batches, dict(enumerate(names.value)))
         found = self._ask(self._recipe, "", verb, (names,))
         return [array_of(found[place]) for place in range(len(queries))]
 

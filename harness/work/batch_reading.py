@@ -7,7 +7,7 @@ are the same whoever failed beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any, TypeGuard
 
@@ -53,7 +53,7 @@ def of_one_place(reader: BatchReader, batches: Batches, place: int) -> OfBatch:
     """The reader, to be asked about one place."""
 
     def answer(vocabulary: Vocabulary) -> object:
-        return reader.read_batch(batches, {place: vocabulary})[place]
+        return read_together(reader, batches, {place: vocabulary})[place]
 
     return OfBatch(reader, answer)
 
@@ -80,8 +80,22 @@ def _given(
     vocabularies: Mapping[int, Vocabulary],
     taken: Callable[[object], object],
 ) -> dict[int, object]:
-    found = reader.read_batch(batches, vocabularies)
+    found = read_together(reader, batches, vocabularies)
     return {place: taken(found[place]) for place in vocabularies}
+
+
+def read_together(
+    reader: BatchReader, batches: Batches, vocabularies: Mapping[int, Vocabulary]
+) -> Mapping[int, object]:
+    """What a reader answers, by place. MethodError where there is no answer for each: a list would tell places apart by
+    its own order."""
+    found: object = reader.read_batch(batches, vocabularies)
+    if not isinstance(found, Mapping):
+        kind = type(found).__name__
+        raise MethodError(f"its `read_batch` gave a {kind}; it has to give a mapping from every place asked to scores")
+    if missing := [place for place in vocabularies if place not in found]:
+        raise MethodError(f"its `read_batch` gave no scores for place {missing[0]}, one of {len(vocabularies)} asked")
+    return found
 
 
 def _as_it_is(found: object) -> object:
@@ -96,10 +110,21 @@ def segmented_together(
     method: BatchMethod, images: Sequence[Image], vocabularies: Sequence[Vocabulary], foreign: bool
 ) -> list[object]:
     """What a method answers about every place of a batch. MethodError when it does not answer for each."""
-    found = method.segment_batch(images, vocabularies)
+    found: Any = method.segment_batch(images, vocabularies)
+    if not _listed(found):
+        kind, count = type(found).__name__, len(images)
+        raise MethodError(f"its `segment_batch` gave a {kind}; it has to give a list of {count} answers, one an image")
     if len(found) != len(images):
         raise MethodError(f"its `segment_batch` gave {len(found)} answers for {len(images)} images")
     return [bare(one) for one in found] if foreign else list(found)
+
+
+def _listed(found: Any) -> bool:
+    """Whether it has answers one after the other, as a list or an array of them has."""
+    try:
+        return not isinstance(found, Mapping | Set | str) and len(found) >= 0
+    except TypeError:
+        return False
 
 
 def filled(shown: Mapping[int, Query], places: int, blank: Query) -> list[Query]:

@@ -15,7 +15,7 @@ from harness.contracts import Image, Pass, Vocabulary
 @dataclass(frozen=True)
 class AtOnce(ToyReader):
     """As ToyReader. moods: `one` fails on image 005's place alone, `all` whenever it is asked about more than one
-    image, `scribbles` writes into what it reads."""
+    image, `scribbles` writes into what it reads, `list` answers one after the other, `lacks` leaves a place out."""
 
     mood: str = ""
 
@@ -35,7 +35,9 @@ class AtOnce(ToyReader):
             if (self.mood == "all" and len(vocabularies) > 1) or (self.mood == "one" and held[place].shape[0] == 10):
                 raise RuntimeError("too many")
             answers[place] = super().read({request: held[place]}, vocabulary)
-        return answers
+        if self.mood == "lacks":
+            del answers[place]
+        return list(answers.values()) if self.mood == "list" else answers  # type: ignore[return-value]
 
 
 class Inherits(AtOnce):
@@ -58,7 +60,8 @@ class Apart:
 @dataclass(frozen=True)
 class Together(Apart):
     """The same of a whole batch. moods: `one` fails where an image of ten rows is, `all` where there are several,
-    `short` forgets the last image, `scribbles` writes into the first, `large` needs more memory than there is."""
+    `short` forgets the last image, `dict` tells answers apart by number, `none` gives nothing, `scribbles` writes into
+    the first, `large` needs more memory than there is."""
 
     mood: str = ""
 
@@ -77,4 +80,5 @@ class Together(Apart):
             images[0][:] = 0
         answers = [super(Together, self).segment(*pair) for pair in zip(images, vocabularies, strict=True)]
         COUNTS["segmented alone"] -= len(images)
-        return answers[:-1] if self.mood == "short" else answers
+        wrong: dict[str, Any] = {"short": answers[:-1], "dict": dict(enumerate(answers)), "none": None}
+        return wrong.get(self.mood, answers)

@@ -77,6 +77,14 @@ def test_who_writes_into_a_batch_fails_and_spoils_nobody_else() -> None:
     assert all("other numbers in the features" in str(row.error) for row in rows["batch"].values())
 
 
+def test_what_a_batch_form_gives_in_another_form_is_said_in_one_sentence() -> None:
+    """A list is refused even where its order happens to be that of the places."""
+    listed = "its `read_batch` gave a list; it has to give a mapping from every place asked to scores"
+    assert {row.error for row in rows_of(at_once("list"))["batch"].values()} == {listed}
+    lacking = {row.error for row in rows_of(at_once("lacks"))["batch"].values()}
+    assert lacking == {f"its `read_batch` gave no scores for place {place}, one of 1 asked" for place in range(4)}
+
+
 def test_a_read_written_further_down_is_not_passed_by() -> None:
     rows_of(at_once(kind="Inherits"))
     assert COUNTS["read by its own"] == 10 and not any("at once" in name for name in COUNTS)
@@ -114,6 +122,9 @@ def test_where_a_batch_cannot_be_segmented_each_image_is_asked_for_alone_in_the_
 def test_answers_that_are_missing_and_writing_into_an_image_are_failed_rows() -> None:
     short = rows_of(together("short"))["batch"]
     assert {row.error for row in short.values()} == {"its `segment_batch` gave 3 answers for 4 images"}
+    for mood, kind in (("dict", "dict"), ("none", "NoneType")):
+        wrong = f"its `segment_batch` gave a {kind}; it has to give a list of 4 answers, one an image"
+        assert {row.error for row in rows_of(together(mood))["batch"].values()} == {wrong}
     large = {row.error for row in rows_of(together("large"))["batch"].values()}
     assert large == {"memory ran out on a batch of 4 (MemoryError); write `batch: 2` into the grid"}
     for row in rows_of(together("scribbles"))["batch"].values():
