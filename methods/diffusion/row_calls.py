@@ -35,10 +35,12 @@ class UNetCall(NamedTuple):
 
 
 def rows_of_a_call(images: int, prompts: int, whole: bool, device: str) -> int:
-    """One an image; on a card as many as every image would have, if this one is offered every class (whole).
+    """As many as there are images; on a card as many as every image would have, if this one is offered every class
+    (whole).
 
     Then the batch's others, offered the same, have as many prompts, and calls are full. Where each image is offered its
-    own, most have one prompt, and calls as large as the few others would need were filled with copies.
+    own, most have one prompt, and calls as large as the few others would need were filled with copies: so prompts of
+    all images go one after the other, whosever they are, through calls of one size.
     """
     most = SIDE_BY_SIDE.get(device, ON_A_CARD) if whole else 1
     calls = max(1, -(-prompts // most))

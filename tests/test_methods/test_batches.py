@@ -22,7 +22,8 @@ from harness.work.batch_reading import in_batches
 from harness.work.passes import joined_requests
 from methods.clip import Clip
 from methods.diffusion import Diffusion, aside, many_prompts, row_calls
-from methods.diffusion.row_calls import rows_of_a_call
+from methods.diffusion.prompts import Prompt
+from methods.diffusion.row_calls import UNetRow, calls_of, rows_of_a_call
 from methods.naclip import NACLIP
 from methods.resclip import ResCLIP
 from methods.sclip import SCLIP
@@ -71,14 +72,16 @@ def backbones(small_model: str) -> Callable[[StableSeg], Diffusion]:
 def test_an_image_has_the_same_bits_in_any_company(
     kind: str, small_model: str, backbones: Callable[[StableSeg], Diffusion], ask: Ask
 ) -> None:
-    """Alone among fillers, among images with more classes, in several prompts too, and asked about by itself."""
+    """Alone among fillers, among images with more classes, in several prompts too, and asked about by itself; its
+    prompts in one call and in two, at any place of it."""
     readers = [StableSeg(small_model, size=SIZE, **settings) for settings in KINDS[kind]]
-    own = ask("own", "dog", "cat", size=(60, 30))
+    own, two = ask("own", "dog", "cat", size=(60, 30)), ask("two", "car", "tree")
     few, many = ask("few", "cat"), ask("many", "cat", "car", "traffic light", "wall clock", "dog", "a photo of the car")
     first, *others = [
         in_a_batch(backbones(readers[0]), readers, company, asked)
         for company, asked in (
             ([FILLER, own, FILLER], [1]), ([many, own, few], [0, 1, 2]), ([few, own, many], [1]),
+            ([two, own, few], [1]),
         )
     ]  # fmt: skip
     for settings, scores, *same in zip(KINDS[kind], first, *others, strict=True):
@@ -172,6 +175,15 @@ def test_rows_of_a_call_depend_on_the_image_and_the_batch_alone() -> None:
     assert rows_of_a_call(16, 7, True, "cpu") == 16 and rows_of_a_call(4, 1, True, "cuda") == 4
     assert rows_of_a_call(2, 43, True, "cuda") == 2 * 15  # three calls of at most sixteen prompts an image, evenly
     assert rows_of_a_call(2, 0, True, "cuda") == 2
+
+
+def test_prompts_of_all_images_fill_calls_of_as_many_rows_as_the_batch_has_images() -> None:
+    """Two calls, not three, where one image of sixteen has three prompts; fourteen rows of the second are copies."""
+    counts = [1] * 8 + [3] + [1] * 7
+    rows = [[UNetRow(image, place, Prompt("", ())) for place in range(count)] for image, count in enumerate(counts)]
+    calls = calls_of(rows, [rows_of_a_call(16, count, False, "cuda") for count in counts])
+    assert [(len(call.rows), call.copies) for call in calls] == [(16, 0), (16, 14)]
+    assert [row for call in calls for row in call.asked] == [row for own in rows for row in own]
 
 
 OPENED: dict[Recipe, Any] = {}
