@@ -14,6 +14,7 @@ from harness.errors import several
 from harness.planning import steps_report
 from harness.planning.estimating import Timings, estimate
 from harness.planning.plan import Plan, PlannedRun
+from harness.protocol.rules import WORDED
 from harness.recipes.complaints import show
 
 RUNS_SHOWN = 200  # a terminal takes milliseconds a line
@@ -123,7 +124,7 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     lines += _yields(plan)
     if absent := to_fetch(plan):
         lines.append(f"Not on this machine, to be fetched first: {'; '.join(absent)}.")
-    lines += _unanswered(plan)
+    lines += [*_unanswered(plan), *_of_both(plan)]
     if plan.trials:
         done = sum(not one.missing for one in plan.trials)
         lines.append(f"{several(len(plan.trials), 'run')} on train splits choose protocols, {done} of them stored.")
@@ -157,6 +158,25 @@ def _unanswered(plan: Plan) -> list[str]:
             these = f"{len(images)} images of {run.benchmark_name}"
             shown = f"{', '.join(images[:SHOWN])}{' ...' * (len(images) > SHOWN)}"
             told[f"{who} has nothing for {these}, which will fail: {shown}."] = None
+    return list(told)
+
+
+def _of_both(plan: Plan) -> list[str]:
+    """Which words stand for a class and for the background: of equals the background wins."""
+    told: dict[str, None] = {}
+    for run in (planned.run for planned in plan.runs):
+        rule = run.protocol
+        offered = rule.background_names if rule.background == "class" else rule.context * (rule.background in WORDED)
+        around = {word.casefold() for word in offered}
+        for words in run.names if around else ():
+            both = [word for word in words if word.casefold() in around]
+            others = [word for word in words if word.casefold() not in around]
+            if both:
+                rest = f"by {', '.join(map(repr, others))} alone" if others else "nowhere"
+                told[
+                    f"{', '.join(map(repr, both))} stands for a class of {run.benchmark_name} and for its background, "
+                    f"which wins where both are best: scores will find the class {rest}."
+                ] = None
     return list(told)
 
 

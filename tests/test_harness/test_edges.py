@@ -91,6 +91,22 @@ def test_a_long_plan_shows_its_first_runs_and_counts_the_rest(tmp_path: Path) ->
     assert len(json.loads(door("grid.yaml", "--plan", "--json", cwd=tmp_path).stdout)["runs"]) == 230
 
 
+def test_a_word_of_a_class_that_stands_for_the_background_too_is_told(tmp_path: Path) -> None:
+    """Of equals the background wins: the one word of a class finds nothing; one of several leaves the others."""
+    (tmp_path / "names.yaml").write_text("[red, [green, Lime], blue]")
+    for rule, told in (
+        ("background: prompts, context: [Red, sky, lime]", ["'red' stands", "'Lime' stands"]),
+        ("background: class, background_names: [green, sky]", ["'green' stands"]),
+        ("background: ignored", []),
+    ):
+        (tmp_path / "grid.yaml").write_text(TOY % 0 + f"protocol: {{names: names.yaml, {rule}}}\n")
+        answer = door("grid.yaml", "--plan", cwd=tmp_path)
+        assert answer.returncode == 0, answer.stderr
+        lines = [line for line in answer.stdout.splitlines() if "stands for a class of" in line]
+        assert [" ".join(line.split()[:2]) for line in lines] == told
+        assert all(line.endswith("find the class nowhere.") is line.startswith("'red'") for line in lines), lines
+
+
 @pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN])
 def test_a_hangup_ends_a_sweep_as_sigterm_does_unless_it_was_inherited_as_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inherited: signal.Handlers
