@@ -27,7 +27,7 @@ from harness.planning.report import clock
 from results.command_line import results_folder
 from results.door import door
 from results.folder import artefacts, lock
-from results.folder.course import SweepCourse, course_of, is_sound
+from results.folder.course import FITS, SweepCourse, course_of, is_sound
 from results.folder.events import Told
 from results.folder.store import Store
 from results.mirror.bringing import at_hand
@@ -75,6 +75,11 @@ def _told(where: Path | str) -> dict[str, Any]:
             f"{where} is that of jobs that share a grid; name the folder of one, such as {shares[0]}, or ask for all: "
             f"`for one in {folder}/shards/*; do python -m harness.status $one; done`."
         )
+    if course is None and heard.events and not damaged:
+        raise StoreError(
+            f"{where} tells of no sweep: it was merged, and none has begun in it since; "
+            f"`python -m results.leaderboard {where}` shows what it holds."
+        )
     if course is None and heard.events:
         raise StoreError(
             f"{where}/events.jsonl tells of no sweep's beginning, and {_lines_of(damaged)} damaged; the results do "
@@ -116,7 +121,7 @@ def _lines(told: dict[str, Any]) -> list[str]:
     """For people; the time that is left comes first."""
     failed = [f"{count} failed on {host}" for host, count in told["failures"].items() if len(told["failures"]) > 1]
     workers = _of_workers(told["workers"], told["over"])
-    lines = [*_head(told), *_of_fits(told), *workers, *failed, *_of_errors(told["errors"])]
+    lines = [*_head(told), *_of_fits(told["fits"], told["over"]), *workers, *failed, *_of_errors(told["errors"])]
     if told["damaged"]:
         lines.append(f"{_lines_of(told['damaged'])} damaged and left out: what they told is not counted")
     return [bounded(line, LONGEST_LINE) for line in lines]  # names and errors are anybody's
@@ -144,10 +149,12 @@ def _head(told: dict[str, Any]) -> Iterator[str]:
     yield f"{where}; last heard of {heard} ago{silent}"
 
 
-def _of_fits(told: dict[str, Any]) -> Iterator[str]:
-    for fit in told["fits"].values():
+def _of_fits(fits: Mapping[str, Mapping[str, str]], over: bool) -> Iterator[str]:
+    for fit in fits.values():
         said = fit["error"] if fit["state"] == "failed" else fit["curve"]
-        yield f"fit {fit['method']}: {fit['state']}{said and f', {said}'}"
+        stopped = over and fit["state"] == FITS["fit begun"]
+        state = "unfinished; the same command goes on with it" if stopped else fit["state"]
+        yield f"fit {fit['method']}: {state}{said and f', {said}'}"
 
 
 def _of_workers(workers: Sequence[dict[str, Any]], over: bool) -> Iterator[str]:

@@ -25,7 +25,7 @@ from harness.contracts.facts import essence
 from harness.contracts.paths import folder_or_url
 from harness.errors import HarnessError, StoreError, several
 from results.door import door
-from results.folder import cargo, origins, same_data
+from results.folder import artefacts, cargo, origins, same_data
 from results.folder.agreement import agreeing
 from results.folder.called import told_of_names
 from results.folder.recipes import RunRecipe, file_name_of, joined_sweeps, recipe_text
@@ -154,6 +154,20 @@ def disputes(store: Store) -> tuple[str, ...]:
     return () if known is None else same_data.check_same_data(known, labels, [store.folder]).sentences
 
 
+def stays_behind(sources: Sequence[Path], target: Path) -> list[str]:
+    """A sentence for every folder with fits that are unfinished there and not done in the target."""
+    told = []
+    for folder in dict.fromkeys(one for one in sources if one.absolute() != target.absolute()):
+        left = [one for one in artefacts.begun(folder) if not artefacts.has_artefact(target, one)]
+        if left:
+            places = ", ".join(f"artefacts/{one}" for one in left)
+            told.append(
+                f"{several(len(left), 'unfinished fit')} stayed behind in {folder} ({places}): a sweep there goes on "
+                f"from what it holds, one into {target} begins anew"
+            )
+    return told
+
+
 def _named(stores: Sequence[Store], files: Sequence[tuple[Path, str]]) -> pl.DataFrame:
     """Files that differ in the form of a Contradiction: their folder, and the image whose map it is or the name."""
     images = {file_name_of(image): image for store in stores for own in store.stored().values() for image in own}
@@ -258,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     whole = Store.open(options.into, create=False)
     names = told_of_names({str(one.folder): one.recipes() for one in sources}, whole.recipes())
-    for sentence in (*names, *disputes(whole)):
+    for sentence in (*names, *disputes(whole), *stays_behind([one.folder for one in sources], whole.folder)):
         print(sentence, file=sys.stderr)
     what = f"{several(brought.rows, 'row')} and {several(brought.files, 'file')} beside them"
     print(f"{what} from {several(len(sources), 'folder')} brought into {options.into}")

@@ -176,6 +176,7 @@ def _artefacts(folder: Path, found: Look) -> None:
     whole = list(_sound(places, read, found))
     sealed = sum(artefacts.DIGESTS in proof.read_json(place / "card.json") for place in whole)
     found.counted("artefact", len(whole), sealed)
+    found.counts["unfinished fit"] = len(artefacts.begun(folder))  # the same sweep goes on from it
     gathered = sorted((folder / "artefacts").glob(f"*/{artefacts.UNFINISHED}/gathered/*.npz"))
     for _ in _sound(gathered, keepsakes.read_kept, found):
         pass

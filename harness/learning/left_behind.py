@@ -16,6 +16,8 @@ from harness.contracts import ModelError
 
 CARD, KEPT, HALF_WRITTEN = "card.json", ("unfinished", "curve.jsonl"), ".tmp"
 
+_OURS = ("lessons.json", "told.json", "gathered", "ray")  # in `unfinished`: what the harness writes there
+
 
 def clear(folder: Path) -> None:
     """Take away what an earlier try left beside its checkpoints."""
@@ -49,6 +51,19 @@ def check(folder: Path, carded: bool) -> None:
             raise ModelError(f"it left the link {name}, behind which anything may change; write files")
         if name.endswith(HALF_WRITTEN):
             raise ModelError(f"it left {name}: what ends in {HALF_WRITTEN} counts as half written; name it otherwise")
+    if name := _all_there_is(folder):
+        raise ModelError(
+            f"all that it left is {name}, and {KEPT[0]}/ is thrown away once it has learned; write what it has learned "
+            "beside that folder"
+        )
+
+
+def _all_there_is(folder: Path) -> str:
+    """A file of a learner's own that would be thrown away, where nothing would be kept; empty where there is none."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    kept = [name for name in names if name not in KEPT and not name.startswith(f"{KEPT[0]}/")]
+    thrown = [name for name in names if name.startswith(f"{KEPT[0]}/") and name.split("/")[1] not in _OURS]
+    return thrown[0] if thrown and not kept else ""
 
 
 def on_a_card(told: Mapping[str, Any], seconds: float) -> str:

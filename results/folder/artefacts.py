@@ -42,6 +42,12 @@ def has_artefact(folder: Path, artefact_id: str) -> bool:
     return (artefact_path(folder, artefact_id) / "card.json").exists()
 
 
+def begun(folder: Path) -> list[str]:
+    """The artefacts of which nothing is there but what serves to go on."""
+    places = sorted((folder / "artefacts").glob(f"*/{UNFINISHED}"))
+    return [one.parent.name for one in places if not has_artefact(folder, one.parent.name) and any(one.iterdir())]
+
+
 def card(folder: Path, artefact_id: str) -> dict[str, Any]:
     """What an artefact's card says. StoreError when it cannot be read."""
     return _read_card(artefact_path(folder, artefact_id))

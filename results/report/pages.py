@@ -39,7 +39,7 @@ def summary(evidence: Evidence) -> Values:
         "failed": sum(entry.failed for entry in entries),
         "missing": sum(entry.missing for entry in entries),
         "partial": evidence.board.partial,
-        "disputes": (*evidence.board.disputes, *evidence.board.cards),
+        "disputes": (*evidence.board.disputes, *evidence.board.cards, *evidence.board.unlearned),
     }
 
 

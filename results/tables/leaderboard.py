@@ -17,7 +17,7 @@ from harness.errors import StoreError
 from results.counts import estimators, seeds
 from results.counts.standings import Place, Rivals, Standings, stand
 from results.counts.tally import Tally, tally
-from results.folder import protocols, same_data
+from results.folder import artefacts, protocols, same_data
 from results.folder.agreement import agreeing
 from results.folder.durable import write_text
 from results.folder.recipes import RunRecipe
@@ -62,6 +62,19 @@ def build_board(store: Store, partial: bool = False, everything: bool = False) -
     return Leaderboard(
         name, ordered, tuple(recipes), partial, differing=differing, common=common, standings=standings,
         disputes=data.sentences, left_out=left_out, cards=cards.several_kinds(sums.images),
+        unlearned=_unlearned(store, recipes.values()),
+    )  # fmt: skip
+
+
+def _unlearned(store: Store, recipes: Iterable[RunRecipe]) -> tuple[str, ...]:
+    """A sentence for every learner whose fit is unfinished."""
+    begun, learners = set(artefacts.begun(store.folder)), dict[str, str]()
+    for recipe in recipes:
+        learners.setdefault(str((recipe.artefact or {}).get("id")), f"{recipe.method_name} {recipe.variant}".strip())
+    return tuple(
+        f"{name} has not learned yet: what there is of its fit lies in artefacts/{artefact_id}/{artefacts.UNFINISHED}, "
+        "and the same sweep goes on from there."
+        for artefact_id, name in learners.items() if artefact_id in begun
     )  # fmt: skip
 
 

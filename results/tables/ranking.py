@@ -79,7 +79,8 @@ class Leaderboard:
     run_ids: the runs as the grid lists them. differing: the fields in which their protocols differ; protocols share no
     column, in no ranked table. common: what they have in common, in words. standings: by benchmark and protocol.
     disputes: a sentence a benchmark whose images were not the same for all runs. left_out: what of the grid has no run
-    (see results.folder.store). cards: a sentence where cards of several kinds computed one run.
+    (see results.folder.store). cards: a sentence where cards of several kinds computed one run. unlearned: one where a
+    learner's fit is unfinished.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Leaderboard:
     disputes: tuple[str, ...] = ()
     left_out: tuple[Mapping[str, str], ...] = ()
     cards: tuple[str, ...] = ()
+    unlearned: tuple[str, ...] = ()
 
     @property
     def absent(self) -> dict[str, str]:

@@ -54,7 +54,7 @@ def print_leaderboard(board: Leaderboard, console: Console | None = None) -> Non
         )
     for name, why in board.absent.items():
         console.print(Text(f"{name} is a hole: {why}.", style="yellow"))
-    for sentence in (*board.disputes, *board.cards):
+    for sentence in (*board.disputes, *board.cards, *board.unlearned):
         console.print(Text(sentence, style="yellow"))
     holes = [entry for entry in board.entries if entry.failed or entry.missing]
     if holes:

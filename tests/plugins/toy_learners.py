@@ -252,6 +252,9 @@ class Untidy(Colours):
             (folder / "colours.tmp").write_text("1")
         elif self.word == "link":
             (folder / "sub").symlink_to(folder.parent)
+        elif self.word == "nothing":
+            left.unlink()
+            (folder / "sums.json").unlink()
         elif self.word == "curve":
             lines = ['{"step": 1, "steps": 2, "loss": null}', "3", '{"loss": 0.5}', "{", '{"loss": "small"}']
             (folder / "curve.jsonl").write_text("\n".join(lines))

@@ -32,7 +32,8 @@ def grid(folder: Path, word: str, name: str = "Odd") -> None:
      ("list", "what it returns cannot stand on a card ("),
      ("card", "it wrote card.json, which only a sweep may write"),
      ("half", "it left colours.tmp: what ends in .tmp counts as half written"),
-     ("link", "it left the link sub, behind which anything may change")],
+     ("link", "it left the link sub, behind which anything may change"),
+     ("nothing", "all that it left is unfinished/sums.json, and unfinished/ is thrown away once it has learned")],
 )  # fmt: skip
 def test_what_no_card_can_answer_for_is_a_fit_that_failed(word: str, sentence: str, tmp_path: Path) -> None:
     grid(tmp_path, word)

@@ -14,7 +14,8 @@ import toy_chain
 from in_process import Answer, call, door
 from toy_chain import cards, events, tables
 
-from results import leaderboard, verify
+from harness import status
+from results import leaderboard, merge, verify
 from results.folder.store import Store
 from results.mirror import layout
 
@@ -154,6 +155,24 @@ def half_fitted(folder: Path) -> Path:
     assert toy_chain.door(folder, wish="stop at fit 3") == 130
     (sums,) = (folder / "runs" / "artefacts").glob("*/unfinished/sums.json")
     return sums
+
+
+def test_what_a_learner_has_but_begun_is_told_by_every_verb_and_stays_where_it_is(tmp_path: Path) -> None:
+    sums = half_fitted(tmp_path)
+    lies, before = sums.parents[1].relative_to(tmp_path / "runs").as_posix(), sums.read_bytes()
+    both = tmp_path / "both"
+    for command, words, code, told in (
+        (status.main, ["runs"], 0, "fit Second: unfinished; the same command goes on with it"),
+        (verify.main, ["runs"], 0, "1 unfinished fit"),
+        (leaderboard.main, ["runs"], 0, f"Second has not learned yet: what there is of its fit lies in {lies}/"),
+        (merge.main, ["runs", "--into", "both"], 0, f"1 unfinished fit stayed behind in runs ({lies})"),
+        (status.main, ["both"], 2, "both tells of no sweep: it was merged, and none has begun in it since"),
+        (verify.main, ["both"], 0, "both is whole"),
+    ):
+        answer = call(command, *words, cwd=tmp_path)
+        assert answer.returncode == code and told in " ".join((answer.stdout + answer.stderr).split()), answer
+    assert sums.read_bytes() == before and not list(both.glob("artefacts/*/unfinished"))
+    assert "unfinished" not in call(verify.main, "both", cwd=tmp_path).stdout
 
 
 def test_a_fit_does_not_go_on_from_lessons_that_others_have_replaced(whole: Path, tmp_path: Path) -> None:
