@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +28,9 @@ def test_workers_are_busy_and_every_row_is_stored_once_whoever_is_lost(
     """losses: every worker is lost twice a minute, which is twelve thousand times what is promised."""
     plan = plans.make("fleet", runs_on_images(3, 8 * 40 * 4), 4)
     world = VirtualRay(8, Pace(seconds, start=0.1, message=0.002), Messages(), seed, losses)
+    rounds = gc.get_threshold()
     sailed = sail(plan, world, tmp_path)
+    assert gc.get_threshold() == rounds, "fewer rounds of the collector are made while others compute, and no longer"
     assert sailed.rows == 3 * 1280 and (world.deaths > 0) is bool(losses)
     stored = Store(tmp_path).rows()
     assert stored.height == 3840 and stored.select("run_id", "image_id").is_unique().all()
