@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from harness.contracts import Image, ModelError, Vocabulary
+from harness.contracts.sending import sent
 from methods.clip.network import WINDOWS, cut_windows
 from methods.clip.pixels import Normalisation, Tiling, normalised, target_size, tile
 from methods.clip.text import TextBank
@@ -57,7 +58,7 @@ class ResNetNetwork:
 
     def last_map(self, pixels: Tensor) -> Tensor:
         """What enters the attention pool, (batch, channels, rows, columns)."""
-        hidden = self.tower.stem(pixels.to(self.device, self.dtype))
+        hidden = self.tower.stem(sent(pixels, self.device).to(self.dtype))
         for stage in (self.tower.layer1, self.tower.layer2, self.tower.layer3, self.tower.layer4):
             hidden = stage(hidden)
         found: Tensor = hidden

@@ -4,6 +4,8 @@ By default they do: oneDNN cuts convolutions, and MKL matrix products, different
 scores differ by about 1e-6; sooner or later a pixel flips. MKL promises equal bits when told so before its first use
 (conditional numerical reproducibility, strict); oneDNN does not, so torch's own convolutions take its place, which cost
 the same. What they do depend on is the card, or the CPU: its kind is told too, and stands in every row and in no id.
+On cards float32 means float32: by torch's default their convolutions round to 10 bits (TF32), products of matrices do
+not; here neither does, unless a plug-in's own setting says so.
 """
 
 from __future__ import annotations
@@ -33,8 +35,16 @@ def prepare_torch(threads: int | None) -> None:
     import torch
 
     torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
+    _float32_means_float32()
     if threads:
         torch.set_num_threads(threads)
+
+
+def _float32_means_float32() -> None:
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
 
 
 @contextmanager
@@ -43,11 +53,15 @@ def as_in_a_worker() -> Iterator[None]:
     prepare_environment(None)
     import torch
 
+    on_cards = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     before = torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
+    _float32_means_float32()
     try:
         yield
     finally:
         torch.backends.mkldnn.set_flags(*before)  # type: ignore[no-untyped-call]
+        torch.backends.cudnn.allow_tf32 = on_cards[0]
+        torch.set_float32_matmul_precision(on_cards[1])
 
 
 @cache

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import BACKGROUND, WIDE_IGNORED, ProtocolSettings, WideTruth, boundary_width
+from harness.contracts.sending import sent
 from harness.protocol.decision import numbers_by_place
 from harness.protocol.offering import Offer
 from harness.protocol.planes import tallied
@@ -49,7 +50,7 @@ class BoundariesThere:
         true, edges = self._on(positions.device, settings.background == "ignored")
         none = max(len(self._truth.values) - 1, int((numbers + np.uint16(1)).max(initial=0)))  # 65535 + 1 is 0
         by_place = np.where(numbers == WIDE_IGNORED, none, numbers).astype(np.int32)
-        given = torch.from_numpy(by_place).to(positions.device)[positions]
+        given = sent(torch.from_numpy(by_place), positions.device)[positions]
         true = torch.where(true < 0, none, true)
         given = torch.where(true == none, none, given)
         seen = at_boundary(given, given == none)

@@ -214,6 +214,7 @@ class Judge:
         positions = decided_positions(answers, cut, offered, self._size, rules, planes)
         table = self._told.table(positions, len(offered.numbers))
         if table is None:
+            self._wait_for_edges()
             return self._of_map(numbered(positions.cpu().numpy(), offered, rules))
         bounds = None if self._bounds is None else self._bounds.table(positions, offered, rules)
         if table.device.type == "cpu":
@@ -221,6 +222,11 @@ class Judge:
             return self._of_table(table.numpy(), kept, None if bounds is None else bounds.numpy())
         self.left = [table, *self._edges, *([] if bounds is None else [bounds]), *([positions] if self._keep else [])]
         return None
+
+    def _wait_for_edges(self) -> None:
+        """MethodError where scores on a device are not finite: for what waits for that device anyway."""
+        if not all_finite([float(edge) for edge in self._edges]):
+            raise MethodError(NOT_FINITE)
 
     def receive(self, numbers: Sequence[NDArray[Any]]) -> None:
         """What was left, in that order, flat; the row is made of it."""
@@ -276,6 +282,7 @@ class LabelJudge(Judge):
         assert isinstance(self._run.purpose, Labelling)
         rule, (sample, _, _) = self._run.purpose.rule, self._parts()
         planes = offered.planes(self._plane_a_word)
+        self._wait_for_edges()
         mask = lesson_masks.lesson(answers, cut, offered, self._size, self._run.protocol, rule, planes=planes)
         return self._of_map(lesson_masks.on_foreground(mask, sample.truth) if rule.foreground else mask)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import BACKGROUND, WIDE_IGNORED, ProtocolSettings, WideTruth
+from harness.contracts.sending import sent
 from harness.protocol.decision import BELOW, numbers_by_place
 from harness.protocol.offering import Offer, scored_truth
 from harness.protocol.planes import tallied
@@ -57,7 +58,7 @@ class TruthThere:
         if device not in self._there:
             last = len(self.values) - 1
             kind = np.uint8 if last < 2**8 else np.int16 if last < 2**15 else np.int32
-            self._there[device] = torch.from_numpy(np.minimum(self._truth, last).astype(kind)).to(device)
+            self._there[device] = sent(torch.from_numpy(np.minimum(self._truth, last).astype(kind)), device)
         return self._there[device]
 
     def table(self, positions: Tensor, count: int) -> Tensor | None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from harness.contracts import Image, ModelError, Vocabulary
+from harness.contracts.sending import sent
 from methods.checkpoints import fetch, variant
 from methods.clip.passes import ClipPass, check_depth
 from methods.clip.pixels import (
@@ -122,7 +123,7 @@ class ClipNetwork:
         pixels have one of few shapes, for which the tower is compiled, if it is to be."""
         check_depth(depth, len(self.tower.encoder.layers))
         make = self._compiled if usual else self.entering
-        return make(pixels.to(self.device, self.dtype), positions)[: -depth - 1 : -1]
+        return make(sent(pixels, self.device).to(self.dtype), positions)[: -depth - 1 : -1]
 
     def entering(self, pixels: Tensor, positions: str) -> list[Tensor]:
         """What enters every block, the first one first."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.contracts import Image, ModelError, Parts, Query
+from harness.contracts.sending import sent
 from methods import checkpoints
 from methods.cards import computing, words_of
 from methods.diffusion import layers as wishes
@@ -90,7 +91,7 @@ class Network:
     @torch.no_grad()
     def encode(self, images: Sequence[Image]) -> Posterior:
         """Images (height, width, 3), uint8, all of the network's size -> the posterior of their scaled latents."""
-        pixels = torch.from_numpy(np.stack(images)).to(self.device).permute(0, 3, 1, 2)
+        pixels: Tensor = sent(torch.from_numpy(np.stack(images)), self.device).permute(0, 3, 1, 2)
         with computing(self.settings.card):
             found = self.vae.encode(pixels.to(self.dtype) / 127.5 - 1.0).latent_dist
         scale, shift = self.vae.config.scaling_factor, getattr(self.vae.config, "shift_factor", None) or 0.0
@@ -158,7 +159,8 @@ class Network:
         """Standard normal numbers for a batch of latents, each image's from its own seed."""
         shape = tuple(like.shape[1:])
         drawn = [normal(shape, purpose, request.seed, query.image_id, request.draw) for query in queries]
-        return torch.stack(drawn).to(like.device)
+        found: Tensor = sent(torch.stack(drawn), like.device)
+        return found
 
 
 def normal(shape: tuple[int, ...], purpose: str, seed: int, image_id: str, draw: int) -> Tensor:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from harness.contracts import Image, Truth
 from harness.contracts.checkpoint import read_checkpoint, write_checkpoint
+from harness.contracts.sending import sent
 from methods.student.averaging import RunningAverage
 from methods.student.crops import in_imagenet_colours, unsure
 from methods.student.network import logits, parameter_groups
@@ -304,10 +305,10 @@ def _learn(network: nn.Module, course: Course, examples: Sequence[Example]) -> T
 
 def _shown(examples: Sequence[Example], where: torch.device) -> tuple[Tensor, Tensor]:
     """Pixels, and masks of whole numbers in which `IGNORE` is left out."""
-    pixels = torch.from_numpy(np.stack([one for one, _ in examples])).to(where, memory_format=_layout(where))
+    pixels = sent(torch.from_numpy(np.stack([one for one, _ in examples])), where).to(memory_format=_layout(where))
     told = np.stack([mask for _, mask in examples])
     masks = np.where(told == unsure(told), IGNORE, told.astype(np.int64))
-    return pixels, torch.from_numpy(masks).to(where)
+    return pixels, sent(torch.from_numpy(masks), where)
 
 
 def _loss(answer: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:

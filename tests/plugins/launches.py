@@ -1,7 +1,8 @@
 """Work on a pretended GPU, or on tensors without memory, flows in; how it would keep a card waiting flows out.
 
 Three numbers, exact on any machine: operations (what torch dispatches, without views and without memory that is only
-taken), copies to the card, and waits of the host for it.
+taken), copies to the card, and waits of the host for it. Beside them the copies that hold the host up, since they come
+from memory that is not pinned: until the card has done all that it was asked before.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ class Launches:
     operations: Counter[str] = field(default_factory=Counter)
     uploads: Counter[str] = field(default_factory=Counter)
     waits: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
 
     @property
     def numbers(self) -> tuple[int, int, int]:
         """Operations, copies to the card, waits."""
         return self.operations.total(), self.uploads.total(), self.waits.total()
 
-
     def clear(self) -> None:
         """Begin anew."""
-        for one in (self.operations, self.uploads, self.waits):
+        for one in (self.operations, self.uploads, self.waits, self.held):
             one.clear()
 
 

@@ -50,6 +50,10 @@ class _Pretence(TorchFunctionMode):
             return THERE if here else func(*args)
         if func == torch.Tensor.is_cuda.__get__:
             return here
+        if func is torch.Tensor.pin_memory:
+            if here:
+                raise RuntimeError("cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned")
+            return args[0]
         if func in (torch.Tensor.numpy, torch.Tensor.__array__) and here:
             raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
         hosts = _from_the_host(func, args, kwargs, here)
@@ -62,6 +66,7 @@ class _Pretence(TorchFunctionMode):
             _refuse_mixtures(func, tensors)
         if self._found is not None and (here or wish is not None):
             counts = (self._found.uploads,) * hosts + (self._found.waits,) * (func in LISTED)
+            counts += (self._found.held,) * (hosts and not kwargs.get("non_blocking"))
             for one in counts:
                 one[getattr(func, "__name__", str(func))] += 1
         self.there = here or wish is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pytest
 import torch
 from in_process import as_it_was
 
@@ -47,3 +48,23 @@ def test_scores_have_the_same_bits_on_one_thread_and_on_two() -> None:
         alone, shared = digests(1), digests(2)
     assert len(alone) == len(set(alone)) == 11
     assert alone == shared
+
+
+def test_float32_means_float32_on_a_card_in_a_worker_and_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By torch's default convolutions on a card round to 10 bits, whatever network they are in."""
+
+    def rounding() -> tuple[bool, str]:
+        return torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+
+    mkldnn = torch.backends.mkldnn.enabled
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch.set_float32_matmul_precision("high")
+    try:
+        with arithmetic.as_in_a_worker():
+            assert rounding() == (False, "highest")
+        assert rounding() == (True, "high")
+        arithmetic.prepare_torch(None)
+        assert rounding() == (False, "highest")
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.mkldnn.set_flags(mkldnn)  # type: ignore[no-untyped-call]

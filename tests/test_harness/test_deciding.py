@@ -22,6 +22,8 @@ from harness.contracts import (
     BACKGROUND,
     WIDE_IGNORED,
     Batch,
+    Labelling,
+    LabelRule,
     MethodError,
     Origin,
     ProtocolSettings,
@@ -299,33 +301,44 @@ class Channels:
         return scores / 0 if held.shape[0] == 9 else scores
 
 
-def test_a_batch_on_a_gpu_leaves_the_rows_of_a_cpu_by_one_wait() -> None:
-    """Three runs, four images, one of them with scores that are not finite; every truth is brought once."""
+def rows_on(device: str, runs: Sequence[Run], keep: frozenset[str] = frozenset()) -> Sequence[Row]:
+    """Of four images, one of them with scores that are not finite."""
     world, batch = Boxes(images=4), Batch(0, ("000", "001", "002", "003"))
-    protocols = ALL, replace(MINMAX, threshold=0.4), MINMAX
-    runs = [
-        Run(f"r{number}", "m", "", Recipe.of("methods.one:One"), "b", Recipe.of("b:B"), rules)
-        for number, rules in enumerate(protocols)
-    ]
-    rules = [(tuple((name,) for name in world.classes), one) for one in protocols]
+    rules = [(tuple((name,) for name in world.classes), run.protocol) for run in runs]
     places = read_places(rules, lambda one, check: (check(world.load(one)), Origin(one, "", ())), batch)
     seen = {run.run_id: [place[number] for place in places] for number, run in enumerate(runs)}
+    guard = Guard()
+    guard.settle()
+    methods = [(run, Channels(device)) for run in runs]
+    return BatchWork(guard, methods, seen, filler(rules[0][0]), lambda _: ToyBackbone(), keep).rows()
 
-    def rows(device: str) -> Sequence[Row]:
-        guard = Guard()
-        guard.settle()
-        methods = [(run, Channels(device)) for run in runs]
-        grey = filler(rules[0][0])
-        return BatchWork(guard, methods, seen, grey, lambda _: ToyBackbone(), frozenset({"000"})).rows()
 
+def run_of(number: int, rules: ProtocolSettings, **more: Any) -> Run:
+    return Run(f"r{number}", "m", "", Recipe.of("methods.one:One"), "b", Recipe.of("b:B"), rules, **more)
+
+
+def test_a_batch_on_a_gpu_leaves_the_rows_of_a_cpu_by_one_wait() -> None:
+    """Three runs, four images, one of them with scores that are not finite; every truth is brought once."""
+    runs = [run_of(number, rules) for number, rules in enumerate((ALL, replace(MINMAX, threshold=0.4), MINMAX))]
     with pretend_gpu(), Counted() as counted:
-        there = rows("cuda")
+        there = rows_on("cuda", runs, frozenset({"000"}))
     assert len(counted.home) == 1
     assert [shape for shape in counted.up if len(shape) == 2] == [(8, 12), (9, 12), (10, 12), (8, 12)]
-    here = rows("cpu")
+    here = rows_on("cpu", runs, frozenset({"000"}))
     assert [row.image_id for row in there if row.status == "failed"] == ["001"] * 3
     for one, other in zip(there, here, strict=True):
         facts = [(row.run_id, row.image_id, row.status, row.error, row.label_map) for row in (one, other)]
         assert facts[0] == facts[1] and (one.label_map is not None) == (one.image_id == "000")
         counts = [list(zip(row.true, row.predicted, row.pixels, strict=True)) for row in (one, other)]
         assert counts[0] == counts[1] and (one.status == "failed" or counts[0])
+
+
+def test_scores_that_are_no_numbers_are_told_of_lessons_and_large_tables_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU, where such a label map comes home by itself."""
+    monkeypatch.setattr(scoring, "_MOST", 0)
+    runs = [run_of(0, ALL), run_of(1, ALL, purpose=Labelling(LabelRule()))]
+    with pretend_gpu():
+        there = rows_on("cuda", runs)
+    here = rows_on("cpu", runs)
+    assert [(row.run_id, row.image_id) for row in there if row.status == "failed"] == [("r0", "001"), ("r1", "001")]
+    assert [(row.status, row.error) for row in there] == [(row.status, row.error) for row in here]

@@ -17,6 +17,7 @@ from pretend_gpu import pretend_gpu
 
 from harness.checks.with_words import settings_of_words
 from harness.contracts import Query, Recipe, Vocabulary
+from harness.contracts.sending import sent
 from harness.recipes import loading
 from harness.work.batch_reading import in_batches
 from harness.work.passes import joined_requests
@@ -261,14 +262,14 @@ def test_a_card_is_asked_little_for_a_batch_of_stable_diffusion() -> None:
     assert many.operations.total() <= 1.1 * three.operations.total()
     for found in (three, many):
         assert found.uploads.total() <= UPLOADS + IMAGES  # a truth an image
-        assert found.waits.total() <= 2
+        assert found.waits.total() <= 2 and not found.held
 
 
 def test_a_card_is_asked_little_for_six_heads_of_clip() -> None:
     few, many = (launches_of("clip", clip_heads(), classes) for classes in (20, 150))
     assert few.numbers == many.numbers
     assert few.operations.total() <= 150 * IMAGES
-    assert few.uploads.total() <= 1 + IMAGES and few.waits.total() <= 2
+    assert few.uploads.total() <= 1 + IMAGES and few.waits.total() <= 2 and not few.held
 
 
 def test_reading_asks_a_card_to_wait_for_nothing() -> None:
@@ -289,6 +290,8 @@ def test_what_a_card_is_asked_is_counted() -> None:
         there.view(3, 4)[1:].mul(2).sum()
         assert found.operations == {"mul": 1, "sum": 1} and found.uploads == {"to": 1} and not found.waits
         there[[0, 2]], there[torch.tensor([1])], torch.tensor([1.0], device="cuda")
-        assert found.uploads == {"to": 1, "__getitem__": 2, "tensor": 1}
+        assert found.uploads == found.held == {"to": 1, "__getitem__": 2, "tensor": 1}
+        assert sent(torch.ones(2), torch.device("cuda")).is_cuda and sent(there, "cuda") is there
+        assert found.uploads["to"] == 2 and found.held["to"] == 1
         there.cpu(), there.sum().item(), bool(there.any()), there.nonzero(), there[there > 0], there[0].tolist()
         assert found.waits.total() == 6

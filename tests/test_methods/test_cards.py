@@ -20,7 +20,7 @@ from methods.naclip import NACLIP
 from methods.openclip_resnet import MaskCLIPResNet
 from methods.stableseg import StableSeg
 from perf import propose_batch
-from perf.gpu import proposed, rate_of
+from perf.gpu_bench import proposed, rate_of
 
 Flags = tuple[str, bool, bool, bool]
 
