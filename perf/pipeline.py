@@ -105,15 +105,22 @@ def photographs(folder: Path, images: int, classes: Sequence[str] = NAMES) -> Re
 
 
 def rate(
-    images: int, batch: int, method: str = "", classes: Sequence[str] = NAMES, threads: int = 1, **settings: str
+    images: int,
+    batch: int,
+    method: str = "",
+    classes: Sequence[str] = NAMES,
+    threads: int = 1,
+    benchmark: Recipe | None = None,
+    **settings: str,
 ) -> tuple[float, float, float]:
     """In the steady state: images a second, and processor time of an image, in ms, in the thread that feeds the network
-    and in all threads. method, settings: whose network it is, in place of the one that sleeps."""
+    and in all threads. method, settings: whose network it is, in place of the one that sleeps. benchmark: photographs
+    that are there already."""
     from harness.planning import plan as plans
     from harness.work.worker import ShardWorker
 
     with tempfile.TemporaryDirectory() as folder:
-        benchmark = photographs(Path(folder), images, classes)
+        benchmark = benchmark or photographs(Path(folder), images, classes)
         recipe = Recipe.of(method or f"{HERE}:Awake", **settings)
         plan = plans.make("pipeline", [OneRun(recipe, benchmark)], batch)
         (shard,) = plan.shards(images)

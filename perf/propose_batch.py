@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from methods.diffusion import DiffusionSettings
 from methods.diffusion.network import Network
-from perf.gpu import BATCHES, Asked, CardBench, as_prepared, proposed, rate_of
+from perf.gpu import as_prepared
+from perf.gpu_bench import BATCHES, Asked, CardBench, proposed, rate_of
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,14 +32,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rates: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder, as_prepared():
-        bench = CardBench(Path(folder), "real", device, 1.0 if device == "cuda" else 0.0, BATCHES, 0.0)
+        bench = CardBench(Path(folder), "real", device, 1.0 if device == "cuda" else 0.0)
         network = Network.open(DiffusionSettings(options.model, dtype=options.dtype, card=options.card))
+
+        def call(batch: int) -> Callable[[], object]:
+            return Asked(network, batch, (options.refine,)).whole
+
         for batch in [batch for batch in BATCHES if batch <= options.most]:
-            cell = bench.cell(Asked(network, batch, (options.refine,)).whole, batch)
+            cell = bench.cell(partial(call, batch), batch)
             print(f"batch {batch}: {cell}", flush=True)
             rates[batch] = rate_of(cell)
             if not rates[batch]:
                 break
+    if not any(rates.values()):
+        raise SystemExit("No batch could be measured: the line above says why, and nothing is proposed.")
     print(f"Write `batch: {proposed(rates)}` into the grid.")
 
 
