@@ -23,13 +23,12 @@ from harness.foreign.contexts import in_own_context
 from harness.foreign.foundations import OURS
 from harness.foreign.lending import Lent
 from harness.foreign.opened import Marks, hush, listen
-from harness.foreign.registries import registries
 from harness.foreign.replaced import Functions
 from harness.foreign.shared import CLAUSE, Shared
-from harness.foreign.torch_watch import torch_things
 from harness.foreign.turns import Turns
 from harness.foreign.variables import STAYS
-from harness.foreign.watch import Trace, Watched, differing, things
+from harness.foreign.watch import Trace, Watched, differing
+from harness.foreign.watched import all_watched
 
 T = TypeVar("T")
 REST = 0.02  # seconds that other threads wait at most while what a network left is read
@@ -111,7 +110,7 @@ class Guard:
         """Remember the process as it is now: how it is to be after every call. wholly: with what is dear to look at."""
         python_names.settle()
         strays.settle_strays()
-        watched = (*things(), *registries(), *torch_things())
+        watched = all_watched()
         self._cheap = tuple([one for one in watched if not one.rare])
         self._rare = tuple([one for one in watched if one.rare and wholly])
         self._were = [one.look() for one in self._cheap]

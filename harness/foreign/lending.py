@@ -69,6 +69,10 @@ class LentValue:
 def _copied(value: Any) -> Any:
     if isinstance(value, Query):
         return Query(value.image_id, value.image, _copied(value.vocabulary))
+    if type(value) is Vocabulary:  # made of what is in it: to set all of a frozen one takes three times as long
+        copy = object.__new__(Vocabulary)
+        vars(copy).update(vars(value))
+        return copy
     if isinstance(value, Vocabulary):
         return replace(value)
     if isinstance(value, Mapping):

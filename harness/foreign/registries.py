@@ -143,11 +143,11 @@ def _umask_told(before: int, now: int) -> str:
 def _decimals(context: Callable[[], Any]) -> tuple[Any, ...]:
     held = context()
     limits = held.prec, held.rounding, held.Emin, held.Emax, held.capitals, held.clamp
-    return limits, tuple([kind for kind, raises in held.traps.items() if raises])
+    return limits, held.traps.copy()
 
 
 def _put_decimals(context: Callable[[], Any], was: tuple[Any, ...]) -> None:
     held, (limits, traps) = context(), was
     held.prec, held.rounding, held.Emin, held.Emax, held.capitals, held.clamp = limits
-    for kind in held.traps:
-        held.traps[kind] = kind in traps
+    for kind, raises in traps.items():
+        held.traps[kind] = raises

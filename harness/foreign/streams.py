@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 NAMES = ("stdin", "stdout", "stderr")
+_NAMED = vars(sys).get
 _instead: dict[int, tuple[Any, Any]] = {}  # of a stream that was opened again: itself, and the one that was closed
 _copies: dict[tuple[int, int, int], int] = {}  # (descriptor, device, inode) -> a descriptor of the same open file
 
@@ -17,12 +18,12 @@ def look() -> tuple[Any, ...]:
 
     An open file that is seen for the first time is kept open besides, so that it can be brought back.
     """
-    places = tuple([_place(number) for number in range(3)])
+    places = _place(0), _place(1), _place(2)
     for key in places:
-        if key is not None and key not in _copies:
+        if key not in _copies and key is not None:
             _copies[key] = os.dup(key[0])
-    objects = tuple([getattr(sys, name, None) for name in NAMES])
-    first = tuple([_instead[id(one)][1] if id(one) in _instead else one for one in objects])
+    objects = tuple([*map(_NAMED, NAMES)])
+    first = tuple([_instead[id(one)][1] if id(one) in _instead else one for one in objects]) if _instead else objects
     return places, first, tuple([bool(getattr(one, "closed", False)) for one in objects])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -51,7 +52,7 @@ def torch_things() -> tuple[Watched, ...]:
                 torch.set_float32_matmul_precision, fresh=("highest",)),
         Watched("torch's automatic casts", partial(_casts, torch), partial(_put_casts, torch),
                 lambda before, now: "torch's automatic casts (autocast) changed"),
-        Watched("hooks of all modules", partial(_hooks, _hook_tables(torch)), _put_hooks, _hooks_told),
+        _hooks_of_all(_hook_tables(torch)),
         attribute("torch.utils.deterministic.fill_uninitialized_memory", torch.utils.deterministic,
                   "fill_uninitialized_memory", rare=True),
     ]  # fmt: skip
@@ -111,20 +112,25 @@ def _hook_tables(torch: Any) -> tuple[tuple[str, dict[Any, Any]], ...]:
     return tuple([(name, table) for name, table in held if name.startswith("_global_") and isinstance(table, dict)])
 
 
-def _hooks(tables: tuple[tuple[str, dict[Any, Any]], ...]) -> tuple[tuple[str, dict[Any, Any], dict[Any, Any]], ...]:
-    return tuple([(name, table, dict(table) if table else {}) for name, table in tables])
+def _hooks_of_all(tables: tuple[tuple[str, dict[Any, Any]], ...]) -> Watched:
+    """What these tables hold, each in turn; nothing where all are empty, as they mostly are."""
+    every = [table for _, table in tables]
+    none = tuple([dict[Any, Any]() for _ in tables])
 
+    def look() -> tuple[dict[Any, Any], ...]:
+        return tuple([dict(table) for table in every]) if any(every) else none
 
-def _put_hooks(was: tuple[tuple[str, dict[Any, Any], dict[Any, Any]], ...]) -> None:
-    for _, table, held in was:
-        table.clear()
-        table.update(held)
+    def put(was: tuple[dict[Any, Any], ...]) -> None:
+        for table, held in zip(every, was, strict=True):
+            table.clear()
+            table.update(held)
 
+    def told(before: Any, now: Any) -> str:
+        changed = [name for (name, _), was, held in zip(tables, before, now, strict=True) if was != held]
+        kinds = ", ".join(name.removeprefix("_global_").replace("_", " ") for name in changed)
+        return f"hooks of all torch modules ({kinds})"
 
-def _hooks_told(before: Any, now: Any) -> str:
-    changed = [name for (name, _, was), (_, _, held) in zip(before, now, strict=True) if was != held]
-    kinds = ", ".join(name.removeprefix("_global_").replace("_", " ") for name in changed)
-    return f"hooks of all torch modules ({kinds})"
+    return Watched("hooks of all modules", look, put, told)
 
 
 def _flags(torch: Any) -> Iterator[Watched]:
@@ -136,7 +142,9 @@ def _flags(torch: Any) -> Iterator[Watched]:
         for name in names:
             with suppress(Exception):
                 getattr(holder, name)
-                yield attribute(f"torch.backends.{place}.{name}", holder, name, rare=place not in ("cudnn", "mkldnn"))
+                one = attribute(f"torch.backends.{place}.{name}", holder, name, rare=place not in ("cudnn", "mkldnn"))
+                asked = getattr(vars(type(holder)).get(name), "getter", None)  # what the attribute asks torch itself
+                yield one if asked is None else replace(one, look=asked)
 
 
 def _attention(torch: Any) -> Iterator[Watched]:

@@ -9,6 +9,7 @@ import ctypes
 import gc
 import locale
 import logging
+import operator
 import os
 import signal
 import sys
@@ -29,6 +30,10 @@ SIGNALS = tuple([
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGALRM", "SIGCHLD")
     if hasattr(signal, name)
 ])  # fmt: skip
+_filters: list[tuple[tuple[Any, ...], tuple[Any, ...]]] = [((), ())]  # of warnings, and those that speak of all
+_numpys = getattr(sys.modules.get("numpy._core.umath"), "_extobj_contextvar", None)  # where numpy keeps what is set
+_numpys_own: Callable[[], Any] = getattr(_numpys, "get", lambda: None)
+_numpy: list[tuple[Any, tuple[Any, Any, int]]] = [(None, (None, None, 0))]  # what was set last, and what it says
 _handler_of: Callable[[int], Any] = vars(signal)["_signal"].getsignal  # to look for a name for it is what costs
 
 
@@ -66,7 +71,7 @@ class Trace:
 def things() -> tuple[Watched, ...]:
     """All that is watched of this process, without torch; cheap to look at."""
     found = [
-        Watched("numpy's error state", lambda: (np.geterr(), np.geterrcall()), _put_numpy_errors),
+        Watched("numpy's error state", lambda: _numpy_set()[:2], _put_numpy_errors),
         Watched("numpy's print options", np.get_printoptions, lambda was: np.set_printoptions(**was), rare=True),
         Watched("the mode in which floats are rounded", _rounding, _put_rounding, _plainly("floats' rounding changed")),
         Watched("the working directory", _folder, _put_folder),
@@ -82,7 +87,7 @@ def things() -> tuple[Watched, ...]:
         Watched("threads", strays.look_for_strays, strays.end, strays.strays_told),
         Watched("the trace and profile functions", _tracing, _put_tracing, _plainly("a trace or profile function")),
         Watched("the search path", _path, _put_path, _plainly("sys.path changed"), rare=True),
-        Watched("numpy's buffer size", np.getbufsize, np.setbufsize),
+        Watched("numpy's buffer size", lambda: _numpy_set()[2], np.setbufsize),
         attribute("sys.excepthook", sys, "excepthook", rare=True),
         attribute("sys.unraisablehook", sys, "unraisablehook", rare=True),
         attribute("threading.excepthook", threading, "excepthook", rare=True),
@@ -104,6 +109,16 @@ def differing(watched: Sequence[Watched], before: Sequence[Any]) -> list[Trace]:
 
 def _plainly(clause: str) -> Tell:
     return lambda before, now: clause
+
+
+def _numpy_set() -> tuple[Any, Any, int]:
+    """Errors, who is called, size of buffers; asked only where something was set since: what numpy sets is an object of
+    its own, which nobody changes."""
+    held, (known, told) = _numpys_own(), _numpy[0]
+    if held is None or held is not known:
+        told = np.geterr(), np.geterrcall(), np.getbufsize()
+        _numpy[0] = held, told
+    return told
 
 
 def _put_numpy_errors(was: tuple[Any, Any]) -> None:
@@ -215,7 +230,11 @@ def _put_logging(was: tuple[Any, ...]) -> None:
 
 def _warnings() -> tuple[Any, ...]:
     """Filters that speak of all warnings of one of Python's own kinds; libraries' filters about their own may stay."""
-    return tuple([*filter(_sweeping, warnings.filters)]), warnings.showwarning
+    held, (were, sweeping) = tuple(warnings.filters), _filters[0]
+    if len(held) != len(were) or not all(map(operator.is_, held, were)):
+        sweeping = tuple([*filter(_sweeping, held)])
+        _filters[0] = held, sweeping
+    return sweeping, warnings.showwarning
 
 
 def _sweeping(one: Any) -> bool:

@@ -154,7 +154,8 @@ class BatchWork:
         foreign = strange(run.method)
         if foreign:
             ask = partial(_bare, ask)
-        everywhere = self._slots[run.run_id] if foreign else ()  # one may keep an earlier image, and write to it now
+        # one may keep an earlier image, and write to it now
+        everywhere = self._slots[run.run_id] if foreign and self._guard.careful else ()
         images = self._closely([one for other in everywhere for one in other.lent] or shown.lent)
         return partial(self._guard.call, run.method.use, words, ask, (*images, names, *lent), within=foreign)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -19,17 +20,27 @@ class Later:
         self.elsewhere = elsewhere
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="count", initializer=strays.adopt)
 
-    def submit(self, task: Callable[[], None]) -> Future[None]:
+    def submit(self, task: Callable[[], T]) -> Future[T]:
         """Do this after all that was given before."""
         return self._pool.submit(self._done, task)
+
+    def tidy(self) -> None:
+        """After all that was given before, let Python collect its garbage here, by its own rules: else it would do so
+        in the midst of a batch, in the thread that feeds a network."""
+        self._pool.submit(self._done, _fill_up)
 
     def close(self) -> None:
         """What was not begun is let go."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _done(self, task: Callable[[], None]) -> None:
+    def _done(self, task: Callable[[], T]) -> T:
         with self.elsewhere.at_work():
-            task()
+            return task()
+
+
+def _fill_up() -> None:
+    """As many new objects as are lacking until Python looks for garbage by itself."""
+    _ = [[] for _ in range(gc.get_threshold()[0] - gc.get_count()[0] + 1)]
 
 
 def one_behind(begun: Iterator[Callable[[], T]]) -> Iterator[T]:

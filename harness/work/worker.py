@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -55,7 +56,8 @@ class ShardWorker:
                 Row(run.run_id, image, "failed", 0.0, f"Not tried: {why}", elsewhere=True)
                 for run, why in untried for image in batch.image_ids
             )  # fmt: skip
-            yield replace(done, rows=Rows.joined((done.rows, left)), notices=self._openings.take_notices())
+            rows = Rows.joined((done.rows, left)) if untried else done.rows
+            yield replace(done, rows=rows, notices=self._openings.take_notices())
 
     def _computed(self, guard: Guard, shard: Shard, methods: Runs) -> Iterator[BatchDone]:
         """The shard's batches under methods whose networks are open. What a batch left to count is counted while the
@@ -83,15 +85,16 @@ class ShardWorker:
                 work = self._work(guard, shard, methods, places, different, which, None)
             guard.leave()
             seconds = time.perf_counter() - started
-            yield partial(self._done, shard, batch, places, work, seconds, reading.elsewhere, traces)
+            done = partial(self._done, shard, batch, places, work, seconds)
+            ready = None if guard.careful else later.submit(partial(done, again=False))
+            later.tidy()
+            yield partial(_taken, ready, done, reading.elsewhere, traces)
 
     def _done(
-        self, shard: Shard, batch: Batch, places: Sequence[Place], work: BatchWork, seconds: float,
-        elsewhere: Elsewhere, traces: int,
-    ) -> BatchDone:  # fmt: skip
-        """A batch, counted. traces: how many had been left in this process when it began: what is counted beside a
-        plug-in of others that leaves something is counted again."""
-        rows = Rows.of(work.rows(again=elsewhere.traces != traces))
+        self, shard: Shard, batch: Batch, places: Sequence[Place], work: BatchWork, seconds: float, again: bool
+    ) -> BatchDone:
+        """A batch, counted; again: anew."""
+        rows = Rows.of(work.rows(again))
         seen = [place[0] for place in places]
         kept = tuple([picture(slot.sample) for slot in seen if slot.sample and slot.image_id in shard.keep])
         origins = tuple([slot.origin for slot in seen if slot.origin])
@@ -209,6 +212,19 @@ class ShardWorker:
         if not self._prepared:
             arithmetic.prepare_torch(self._threads)
             self._prepared = True
+
+
+def _taken(
+    ready: Future[BatchDone] | None, done: Callable[..., BatchDone], elsewhere: Elsewhere, traces: int
+) -> BatchDone:
+    """A batch that is counted meanwhile. traces: how many had been left in this process when it began: what is counted
+    beside a plug-in of others that leaves something is counted again."""
+    if ready is not None and not ready.done():
+        elsewhere.go_on()
+        wait((ready,))
+    if ready is None or elsewhere.traces != traces:
+        return done(again=elsewhere.traces != traces)
+    return ready.result()
 
 
 def _rules(run: Run, reading: Reading) -> Rules:

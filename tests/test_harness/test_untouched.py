@@ -1,15 +1,20 @@
-"""Dictionaries are changed in every way that Python has; each change is told, and nothing else is."""
+"""Dictionaries, and what else tells that nothing changed, are changed in every way; each is told, and nothing else."""
 
 from __future__ import annotations
 
 import os
+import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
 
 from harness.foreign import registries, untouched
 from harness.foreign.untouched import Untouched
+from harness.foreign.watched import all_watched
 
 HOT = 100  # times after which Python writes a place in other ways than at first
 CHANGES: dict[str, Callable[[ModuleType, type], object]] = {
@@ -87,3 +92,24 @@ def test_permissions_of_new_files_are_read_whoever_closes_descriptors() -> None:
         os.close(status)
     finally:
         os.umask(was)
+
+
+def test_all_that_is_watched_is_made_anew_where_its_modules_are_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = all_watched()
+    assert all_watched() is found, "nobody touched anything"
+    monkeypatch.setattr(torch.nn.modules.module, "_global_forward_hooks", OrderedDict(new=print))
+    hooks = {one.words: one for one in all_watched()}["hooks of all modules"]
+    assert any("new" in table for table in hooks.look()), "a new table is looked at"
+
+
+def test_numpys_errors_and_filters_of_warnings_are_told_as_they_are_now() -> None:
+    looks = {one.words: one.look for one in all_watched()}
+    errors, size, filters = looks["numpy's error state"], looks["numpy's buffer size"], looks["warnings"]
+    before = errors(), size(), filters()
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        assert errors()[0] == dict.fromkeys(("divide", "over", "under", "invalid"), "ignore")
+        np.setbufsize(1 << 16)
+        warnings.simplefilter("error")
+        assert size() == 1 << 16 and filters() != before[2]
+    np.setbufsize(before[1])
+    assert (errors(), size(), filters()) == before
