@@ -1,13 +1,15 @@
 """Queries and keys of all prompts of an image flow in; maps under the mean of their self-attention flow out.
 
-On a CPU fused attention would be computed anew for every slice of classes. The mean of all probabilities is one for all
-classes and all times that it is applied; it is formed a few positions at a time.
+On a CPU, of as many positions as Stable Diffusion has: fused attention multiplies every head's probabilities with the
+maps, and computes them anew for every slice of classes and every time they are applied. The mean of all probabilities
+is one for all of that; it is formed a few positions at a time, and multiplied once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,14 +18,20 @@ from methods.diffusion.aside import Piece, in_memory
 
 MEAN = 2**24  # bytes of the mean that exist at once
 POSITIONS = 128  # whose probabilities are computed together
+LARGE = 1024  # positions from which on the mean is less work for one prompt and few classes, too
 
 
-def under_mean(pieces: Sequence[tuple[Piece, Piece]], values: Tensor, width: int, times: int) -> Tensor:
+class Weighed(NamedTuple):
+    """Queries and keys, each (rows, heads, positions, width), and for how many rows each of theirs stands."""
+
+    queries: Piece
+    keys: Piece
+    rows: int
+
+
+def under_mean(pieces: Sequence[Weighed], values: Tensor, width: int, times: int) -> Tensor:
     """Values (positions, columns) `times` times under the mean over pieces, their rows and heads of
-    softmax(Q K^T / sqrt(width)), in slices of `width` columns, so that none depends on how many others there are.
-
-    pieces: queries and keys, each (rows, heads, positions, width).
-    """
+    softmax(Q K^T / sqrt(width)), in slices of `width` columns, so that none depends on how many others there are."""
     positions, columns = values.shape
     step = max(1, MEAN // (4 * positions))
     whole = mean_probabilities(pieces, slice(0, positions)) if step >= positions else None
@@ -39,21 +47,27 @@ def under_mean(pieces: Sequence[tuple[Piece, Piece]], values: Tensor, width: int
     return values
 
 
-def mean_probabilities(pieces: Sequence[tuple[Piece, Piece]], own: slice) -> Tensor:
+def mean_probabilities(pieces: Sequence[Weighed], own: slice) -> Tensor:
     """The rows of the mean that belong to some positions, (positions of those, positions)."""
-    (first, _), *_ = pieces
-    positions, count = first.shape[2], 0
+    positions, count = pieces[0].queries.shape[2], 0
     fresh = partial(torch.empty, dtype=torch.float32, device="cpu")
     total = fresh(len(range(positions)[own]), positions).zero_()
-    logits, shares = fresh(POSITIONS, positions), fresh(POSITIONS, positions)
-    for laid_queries, laid_keys in pieces:
+    for laid_queries, laid_keys, rows in pieces:
         for queries, keys in zip(in_memory(laid_queries), in_memory(laid_keys), strict=True):
-            for query, key in zip(queries[:, own], keys, strict=True):
-                scaled, flipped = query.float() * query.shape[-1] ** -0.5, key.float().contiguous().T
-                for start in range(0, len(query), POSITIONS):
-                    some = scaled[start : start + POSITIONS]
-                    torch.mm(some, flipped, out=logits[: len(some)])
-                    torch.softmax(logits[: len(some)], dim=-1, out=shares[: len(some)])
-                    total[start : start + len(some)] += shares[: len(some)]
-                count += 1
+            scaled = queries[:, own].float() * queries.shape[-1] ** -0.5
+            _add(scaled, keys.float().transpose(1, 2).contiguous(), total, rows)
+            count += rows * len(queries)
     return total.div_(max(1, count))
+
+
+def _add(queries: Tensor, keys: Tensor, total: Tensor, rows: int) -> None:
+    """The probabilities of all heads, so many times. queries: scaled (heads, positions of those, width). keys: (heads,
+    width, positions). All heads of some positions come one after the other: their sum stays in the processor's cache.
+    """
+    shares = torch.empty(POSITIONS, total.shape[1], dtype=torch.float32, device="cpu")
+    for start in range(0, len(total), POSITIONS):
+        sums = total[start : start + POSITIONS]
+        own = shares[: len(sums)]
+        for query, key in zip(queries[:, start : start + POSITIONS], keys, strict=True):
+            torch.mm(query, key, out=own)
+            sums.add_(torch.softmax(own, dim=-1, out=own), alpha=rows)

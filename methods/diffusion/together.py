@@ -19,7 +19,7 @@ from harness.contracts import MethodError
 from methods.diffusion.aside import Piece, in_memory
 from methods.diffusion.attention import attend, filled_up, probabilities
 from methods.diffusion.layers import Layer, Spec, canonical, select
-from methods.diffusion.many_prompts import under_mean
+from methods.diffusion.many_prompts import LARGE, Weighed, under_mean
 from methods.diffusion.maps import mean_in_order
 from methods.diffusion.places import Places, bags_of
 
@@ -94,17 +94,18 @@ class Together:
     def propagate(self, maps: Tensor, spec: Spec, times: int = 1, rows: str = "mean") -> Tensor:
         """S applied `times` times to maps (images, classes, height, width). See DiffusionFeatures.
 
-        On a CPU an image of several prompts goes by itself, under the mean of all of them where that is less work."""
+        On a CPU an image of several prompts, or of many positions, goes by itself, under the mean of all probabilities
+        where that is less work."""
         layers, counts = self._same_side(spec, maps), self._counts(rows)
-        several = maps.device.type == "cpu" and max(counts) > 1
-        if several and len(self) > 1:
+        large = maps.shape[-2] * maps.shape[-1] >= LARGE
+        alone = maps.device.type == "cpu" and (large or max(counts) > 1)
+        if alone and len(self) > 1:
             every = enumerate(torch.split(maps, 1))
             return torch.cat([self.only(number).propagate(own, spec, times, rows) for number, own in every])
         (queries, _), *_ = self._own(layers[0], rows)
         flat = filled_up(maps.flatten(2).transpose(1, 2), queries.shape[-1])
-        if several and (times > 1 or self.classes[0] > queries.shape[-1]):
-            pieces = [piece for layer in layers for piece in self._own(layer, rows)]
-            spread = under_mean(pieces, flat[0], queries.shape[-1], times)
+        if alone and (large or times > 1 or self.classes[0] > queries.shape[-1]):
+            spread = under_mean(self._weighed(layers, rows), flat[0], queries.shape[-1], times)
             return spread[:, : maps.shape[1]].T.reshape(maps.shape)
         whose = [image for image, count in enumerate(counts) for _ in range(count)]
         for _ in range(times):
@@ -180,6 +181,16 @@ class Together:
             found.append(attend(*rows_there, values[start : start + len(queries)]))
             start += len(queries)
         return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _weighed(self, layers: Sequence[Layer], rows: str) -> list[Weighed]:
+        """Queries and keys of the one image there is. The network's first self-attention comes before any prompt is
+        looked at, so it is one for all prompts, and is computed once."""
+        (count,), found = self._counts(rows), []
+        for layer in layers:
+            own, same = self._own(layer, rows), layer.index == 0
+            pieces = rows_between(own, 0, 1) if same else own
+            found += [Weighed(queries, keys, count if same else 1) for queries, keys in pieces]
+        return found
 
     def _rows(self, layer: Layer, rows: str, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Queries and keys (heads, positions, width) of the rows of one image."""

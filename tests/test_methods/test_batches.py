@@ -22,7 +22,7 @@ from harness.recipes import loading
 from harness.work.batch_reading import in_batches
 from harness.work.passes import joined_requests
 from methods.clip import Clip
-from methods.diffusion import Diffusion, aside, many_prompts, row_calls
+from methods.diffusion import Diffusion, aside, many_prompts, row_calls, together
 from methods.diffusion.prompts import Prompt
 from methods.diffusion.row_calls import UNetRow, calls_of, rows_of_a_call
 from methods.naclip import NACLIP
@@ -158,17 +158,46 @@ def _full(**_: Any) -> Any:
 def test_maps_under_the_mean_of_all_prompts_are_those_under_each(
     small_model: str, backbones: Callable[[StableSeg], Diffusion], ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A few positions at a time, too."""
-    reader = StableSeg(small_model, size=SIZE, prompt="per_class", refine="samap")
-    held = dict(backbones(reader).run([ask("a", "dog", "cat", "car")], reader.passes()))
+    """A few positions at a time, too. The first layer's queries and keys are those of every prompt, to the bit."""
+    reader = StableSeg(small_model, size=SIZE, prompt="per_class")
+    ((request, parts),) = reader.passes().items()
+    everything = {request: parts | {"self:all"}}
+    held = dict(backbones(reader).run([ask("a", "dog", "cat", "car")], everything))
     ((_, (one,)),) = held.items()
-    height, width = one.side("second")
-    maps = torch.rand(70, height, width, generator=torch.Generator().manual_seed(0))
-    found = one.propagate(maps, "second", 2)
-    mean = one.self_attention("second")
-    torch.testing.assert_close(found.flatten(1), maps.flatten(1) @ mean.T @ mean.T, rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr(many_prompts, "MEAN", 4 * height * width * 5)
-    torch.testing.assert_close(one.propagate(maps, "second", 2), found, rtol=1e-5, atol=1e-6)
+    maps = torch.rand(70, *one.side("1/1"), generator=torch.Generator().manual_seed(0))
+    for spec, given in (("second", maps[:, ::2, ::2]), ("1/1", maps)):
+        found = one.propagate(given, spec, 2)
+        mean = one.self_attention(spec)
+        torch.testing.assert_close(found.flatten(1), given.flatten(1) @ mean.T @ mean.T, rtol=1e-5, atol=1e-6)
+        with monkeypatch.context() as few:
+            few.setattr(many_prompts, "MEAN", 4 * given[0].numel() * 5)
+            torch.testing.assert_close(one.propagate(given, spec, 2), found, rtol=1e-5, atol=1e-6)
+    for kind in (0, 1):  # queries, keys
+        first, later = (torch.cat([piece[kind] for piece in one.alone.own[index]]) for index in (0, 1))
+        assert len(first) == 3 and torch.equal(first[1], first[0]) and torch.equal(first[2], first[0])
+        assert not torch.equal(later[1], later[0])
+
+
+@pytest.mark.parametrize("prompt", ["joint", "per_class"])
+def test_images_of_many_positions_have_the_same_bits_in_any_company(
+    prompt: str,
+    small_model: str,
+    backbones: Callable[[StableSeg], Diffusion],
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are refined under the mean of all probabilities, of one prompt and a few classes too."""
+    settings: dict[str, Any] = {"size": SIZE, "prompt": prompt, "class_norm": "none"}
+    readers = [StableSeg(small_model, refine=refine, **settings) for refine in ("sar", "samap")]
+    own, many = ask("own", "dog", "cat"), ask("many", "cat", "car", "traffic light", "wall clock", "dog")
+    queries = [FILLER, own, FILLER]
+    plain = in_a_batch(backbones(readers[0]), readers, queries, [1])
+    monkeypatch.setattr(together, "LARGE", 1)
+    first = in_a_batch(backbones(readers[0]), readers, queries, [1])
+    other = in_a_batch(backbones(readers[0]), readers, [many, own, FILLER], [0, 1, 2])
+    for before, scores, same in zip(plain, first, other, strict=True):
+        assert torch.equal(scores, same)
+        torch.testing.assert_close(scores, before, rtol=1e-4, atol=1e-6)
 
 
 def test_rows_of_a_call_depend_on_the_image_and_the_batch_alone() -> None:
