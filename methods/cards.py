@@ -6,7 +6,7 @@ before that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,18 @@ def check_card(card: str, refused: Mapping[str, str]) -> None:
         raise ModelError(f"The setting card is {card!r}: {' and '.join(kernels)} exclude each other; name one.")
     if card != (once := "+".join(word for word in WORDS if word in asked)):
         raise ModelError(f"The setting card is {card!r}; write it as {once!r}, so that one way to compute has one id.")
+
+
+def remarks_on(card: str) -> Sequence[str]:
+    """What is to be said where a way of a card to compute is asked of a machine that has none."""
+    import torch
+
+    if not card or torch.cuda.is_available():
+        return ()
+    return (
+        f"The setting card is {card!r}, which says how a GPU computes, and this machine has none: a CPU computes these "
+        "rows, under the id of that setting; they say nothing of its speed or rounding. Leave it out where no GPU is.",
+    )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import ModelError, Parts, Pass, ProtocolSettings, Query, Recipe, Vocabulary
 from methods import library_weights
-from methods.cards import BACKENDS, check_card, computing, words_of
+from methods.cards import BACKENDS, check_card, computing, remarks_on, words_of
 from methods.clip.passes import ClipPass
 from methods.clip.pixels import stride_of
 from methods.clip.view import AUTO, View, resolved_view, view_of
@@ -73,9 +73,9 @@ class ClipResNet:
                 stride_of(asked.window, asked.stride, PATCH)
 
     def open_models(self) -> Sequence[str]:
-        """Open the network; there is nothing to be said of it."""
+        """Open the network; what is to be said of the machine that computes it."""
         _ = self.network
-        return ()
+        return remarks_on(self.card)
 
     @cached_property
     def network(self) -> ResNetNetwork:

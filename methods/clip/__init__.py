@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import Parts, Pass, ProtocolSettings, Query, Recipe, Timing, Vocabulary
 from methods import measured
-from methods.cards import check_card, computing, words_of
+from methods.cards import check_card, computing, remarks_on, words_of
 from methods.checkpoints import here
 from methods.clip.passes import ClipPass, block_inputs, check_depth
 from methods.clip.pixels import stride_of
@@ -86,7 +86,7 @@ class Clip(OneNetwork["ClipNetwork"]):
 
     def open_models(self) -> Sequence[str]:
         """Open the network; what is to be said of it."""
-        return self.network.remarks
+        return (*self.network.remarks, *remarks_on(self.card))
 
     def opened(self) -> ClipNetwork:
         """Open it."""

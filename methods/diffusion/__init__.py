@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import ModelError, Parts, Pass, Query, Timing
 from methods import checkpoints, measured
+from methods.cards import remarks_on
 from methods.diffusion.configuration import Configuration
 from methods.diffusion.passes import STABLE_DIFFUSION, DiffusionPass, DiffusionSettings, check_choices
 
@@ -70,9 +71,10 @@ class Diffusion(DiffusionSettings):
         full = self.configuration.pixels(None) if kind == "Shapes" and self.configuration else MEASURED
         return measured.timings(kind, self.dtype, height * width / (full[0] * full[1])) if kind else ()
 
-    def open_models(self) -> None:
-        """Open the network."""
+    def open_models(self) -> Sequence[str]:
+        """Open the network; what is to be said of the machine that computes it."""
         _ = self.network
+        return remarks_on(self.card)
 
     @cached_property
     def network(self) -> Network:

@@ -69,6 +69,18 @@ def test_what_a_family_of_clip_cannot_is_refused_in_a_sentence(kind: Any, card: 
         kind(card=card).passes()
 
 
+def test_where_no_card_is_the_rows_of_one_are_told_of_at_the_start(
+    small_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for network in (Diffusion(small_model, card="tf32"), Clip("shapes", card="tf32")):
+        (said,) = network.open_models()
+        assert said.startswith("The setting card is 'tf32', which says how a GPU computes, and this machine has none: ")
+        with monkeypatch.context() as with_a_card:
+            with_a_card.setattr(torch.cuda, "is_available", lambda: True)
+            assert not [*network.open_models()]
+    assert not [*Clip("shapes").open_models()]
+
+
 @pytest.mark.parametrize(
     ("card", "wanted"),
     [("", ("highest", False, True, True)), ("tf32", ("high", True, True, True)),
