@@ -48,6 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(number)
 
 
+def pytest_unconfigure() -> None:
+    wish = Path(os.environ["TOY_INTERRUPT"])
+    for path in (wish, wish.with_suffix(".met")):
+        path.unlink(missing_ok=True)
+
+
 def pytest_report_header() -> str:
     return f"random choices: --seed {of_run()}"
 

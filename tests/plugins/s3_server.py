@@ -48,7 +48,10 @@ class Server:
         here = [f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-bucket=lab"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(PROGRAM), "mini", *here, *told, *still], env={**os.environ, **ACCESS}, stdout=log, stderr=log
+                [str(PROGRAM), "mini", *here, *told, *still],
+                env={**os.environ, **ACCESS, "TMPDIR": str(self._folder)},  # where its logs come to lie
+                stdout=log,
+                stderr=log,
             )
         while True:
             assert self._process.poll() is None, (self._folder / "log").read_text()[-2000:]
@@ -64,6 +67,9 @@ class Server:
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
+            for port in self._ports:  # it takes none of them away
+                for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                    path.unlink()
         self._process = None
 
     def heard(self, command: str, path: str) -> None:
