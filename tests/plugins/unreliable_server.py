@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,3 +91,8 @@ def plainly(handler: BaseHTTPRequestHandler, status: int, **headers: str) -> Non
     for name, value in {"Content-Length": "0", "Connection": "close", **headers}.items():
         handler.send_header(name, value)
     handler.end_headers()
+
+
+def md5(data: bytes) -> str:
+    """As it is promised."""
+    return hashlib.md5(data).hexdigest()

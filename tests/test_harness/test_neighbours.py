@@ -23,25 +23,22 @@ from careless import HABITS
 from in_process import door
 from PIL import Image as Pillow
 from torch.nn import functional
-from toy_cells import Cell, reader
+from toy_cells import DELICATE, Cell, counts, rows_of
 from toy_world import Boxes
 
 from harness.checks.method_answers import Off
 from harness.checks.method_trials import Trial, leaves_no_trace
 from harness.checks.method_world import scene
-from harness.contracts import MethodError, Recipe, Row
+from harness.contracts import Recipe, Row
 from harness.errors import LONGEST, SettingsError, bounded
 from harness.foreign import calls, heavy, interrupts, replaced
 from harness.foreign.calls import keeping_functions
 from harness.planning import plan as plans
-from harness.protocol.decision import bare, checked_answer
 from harness.recipes import loading
 from harness.work.worker import ShardWorker
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-DELICATE = Cell(Recipe.of("careless:Delicate"), "delicate")
 PLUGINS = Path(__file__).parents[1] / "plugins"
-IMAGES = Recipe.of("toy_world:Boxes", images=6)
 SAYS = {  # habit -> what its rows say; docs/neighbours.md has the same table
     "write": "ValueError: assignment destination is read-only",
     "unlock": "ValueError: cannot set WRITEABLE flag to True of this array",
@@ -123,24 +120,6 @@ SAYS = {  # habit -> what its rows say; docs/neighbours.md has the same table
 }
 
 
-def rows_of(*cells: Cell) -> dict[str, list[Row]]:
-    """The rows of every method by its name, in the order of images."""
-    plan = plans.make("toy", [Cell(cell.method, cell.method_name, benchmark=IMAGES) for cell in cells], 4)
-    names = {one.run.run_id: one.run.method_name for one in plan.runs}
-    found: dict[str, list[Row]] = {name: [] for name in names.values()}
-    worker = ShardWorker(threads=1)
-    for shard in plan.shards(99):
-        for done in worker.run(shard):
-            for row in done.rows:
-                found[names[row.run_id]].append(row)
-    return {name: sorted(rows, key=lambda row: row.image_id) for name, rows in found.items()}
-
-
-def counts(rows: list[Row]) -> list[tuple[str, str, list[int], list[int], list[int]]]:
-    parts = [(row.true.tolist(), row.predicted.tolist(), row.pixels.tolist()) for row in rows]
-    return [(row.image_id, row.status, *part) for row, part in zip(rows, parts, strict=True)]
-
-
 @pytest.fixture(scope="module")
 def alone() -> list[Row]:
     return rows_of(DELICATE)["delicate"]
@@ -163,7 +142,7 @@ def own_streams() -> Iterator[None]:
 def test_no_habit_is_left_out_and_the_page_has_them_all() -> None:
     assert set(SAYS) | {"nothing", "seeds", "child", "end"} == set(HABITS) and len(SAYS) >= 20
     page = (Path(__file__).parents[2] / "docs" / "neighbours.md").read_text(encoding="utf-8")
-    said = (*SAYS.values(), *READS.values(), *MEDDLES.values())
+    said = (*SAYS.values(), *MEDDLES.values())
     assert [words for words in said if words.removesuffix(" changed") not in page] == []
 
 
@@ -285,81 +264,6 @@ def test_a_plug_in_finds_again_what_it_set_in_its_context() -> None:
     assert (seen, mode.get()) == ([0, 0, 1], 0)
 
 
-READS = {  # what a reader does -> what its rows say
-    **dict.fromkeys(
-        ("data", "swap", "numpy", "memory", "other images", "other object", "other entry", "class"),
-        "other numbers in the features that it reads",
-    ),
-    "passes": "another pass than it was lent",
-    **dict.fromkeys(
-        ("weights", "all weights", "hook", "training", "forward", "parameter", "number", "bank"),
-        "other weights, or other hooks, in networks that others use too",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("spoils", READS)
-def test_a_reader_that_spoils_what_readers_share_fails_and_changes_nobody(spoils: str) -> None:
-    honest = Cell(Recipe.of("careless:TensorReader"), "honest")
-    spoiler = Cell(Recipe.of("careless:TensorReader", spoils=spoils), "spoiler")
-    rows, alone = rows_of(spoiler, honest), rows_of(honest)["honest"]
-    assert counts(rows["honest"]) == counts(alone) and {row.status for row in alone} == {"ok"}
-    failed = [row for row in rows["spoiler"] if row.status == "failed"]
-    assert len(failed) == 6 or (spoils == "other images" and len(failed) >= 2)
-    assert all(READS[spoils] in (row.error or "") for row in failed[-2:]), rows["spoiler"][0].error
-
-
-@pytest.mark.parametrize("spoils", ["numpy", "weights"])
-def test_a_stranger_within_one_of_ours_is_looked_at_as_closely(spoils: str) -> None:
-    honest = Cell(Recipe.of("careless:TensorReader"), "honest")
-    around = Recipe.of("methods.pamr:PAMR", method=f"careless:TensorReader(spoils={spoils})")
-    rows = rows_of(Cell(around, "around"), honest)
-    assert counts(rows["honest"]) == counts(rows_of(honest)["honest"])
-    assert {row.status for row in rows["around"]} == {"failed"}
-    assert READS[spoils] in (rows["around"][-1].error or ""), rows["around"][-1].error
-
-
-def test_a_method_that_changes_its_vocabulary_fails_and_others_are_offered_what_they_were() -> None:
-    by_name = Cell(Recipe.of("careless:ByName"), "by name")
-    rows = rows_of(Cell(Recipe.of("careless:Renames"), "renames"), by_name)
-    assert counts(rows["by name"]) == counts(rows_of(by_name)["by name"])
-    assert all("it left another vocabulary than it was lent" in (row.error or "") for row in rows["renames"])
-
-
-@pytest.mark.parametrize(
-    ("recipe", "says"),
-    [
-        (Recipe.of("careless:Renames"), "another vocabulary"),
-        (Recipe.of("careless:TensorReader", spoils="data"), "other numbers in the features"),
-        (Recipe.of("careless:TensorReader", spoils="weights"), "other weights"),
-        (Recipe.of("careless:TensorReader", spoils="number"), "other weights"),
-    ],
-)
-def test_the_gate_finds_what_was_changed_of_what_is_lent(recipe: Recipe, says: str) -> None:
-    benchmark = Boxes(3)
-    samples = [(image_id, benchmark.load(image_id).image) for image_id in benchmark.ids()]
-    trial = Trial(recipe, *scene(samples, benchmark.classes))
-    with pytest.raises(Off, match=f"it left {says}"):
-        leaves_no_trace(trial)
-
-
-def test_a_method_that_writes_to_an_earlier_image_fails_and_changes_nobody(alone: list[Row]) -> None:
-    rows = rows_of(Cell(Recipe.of("careless:Keeper"), "keeper"), DELICATE)
-    failed = [row.error or "" for row in rows["keeper"] if row.status == "failed"]
-    assert len(failed) >= 4 and all("other pixels in the image that it was lent" in error for error in failed)
-    assert counts(rows["delicate"]) == counts(alone)
-
-
-def test_an_image_that_one_turned_over_and_the_next_turned_back_was_seen_as_it_is_by_who_came_between(
-    alone: list[Row],
-) -> None:
-    turn = [Cell(Recipe.of("careless:Mirrors", which=which), f"mirrors {which}") for which in range(2)]
-    for cells in ((turn[0], DELICATE, turn[1]), (*turn, DELICATE), (DELICATE, *turn)):
-        rows = rows_of(*cells)
-        assert counts(rows["delicate"]) == counts(alone)
-        assert {row.status for which in range(2) for row in rows[f"mirrors {which}"]} == {"failed"}
-
-
 @pytest.mark.parametrize("habit", ["seeds", "nothing"])
 def test_seeding_leaves_no_trace(habit: str, alone: list[Row]) -> None:
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
@@ -367,17 +271,6 @@ def test_seeding_leaves_no_trace(habit: str, alone: list[Row]) -> None:
     assert {row.status for row in rows["careless"]} == {"ok"}
     assert counts(rows["delicate"]) == counts(alone)
     assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
-
-
-@pytest.mark.parametrize("part", ["all", "unlock"])
-def test_a_reader_that_writes_into_features_fails_and_others_read_them_made_anew(part: str) -> None:
-    honest = reader(1)
-    scribbler = Cell(Recipe.of("careless:Scribbler", part=part), "scribbler")
-    rows = rows_of(scribbler, Cell(honest.method, "honest"))
-    assert counts(rows["honest"]) == counts(rows_of(Cell(honest.method, "honest"))["honest"])
-    assert {row.status for row in rows["scribbler"]} == {"failed"}
-    says = "read-only" if part == "all" else "other numbers in the features that it reads"
-    assert all(says in (row.error or "") for row in rows["scribbler"]), rows["scribbler"][0].error
 
 
 @pytest.mark.parametrize(
@@ -424,53 +317,6 @@ def test_what_is_registered_for_the_end_does_not_change_the_exit_code(tmp_path: 
     around = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=around, check=False)
     assert done.returncode == 3 and "2 x it ended with SystemExit" in done.stderr
-
-
-@pytest.mark.parametrize("scores", [torch.ones(2, 4, 6).to_sparse(), torch.ones(2, 4, 6, device="meta")])
-def test_scores_without_plain_memory_are_refused_in_our_words(scores: torch.Tensor) -> None:
-    with pytest.raises(MethodError, match=r"the method gave a tensor (that is sparse|without memory)"):
-        checked_answer(scores, 2, (4, 6))
-
-
-class Sly:
-    """No array; it counts who asks for its shape."""
-
-    asked = 0
-
-    @property
-    def ndim(self) -> int:
-        Sly.asked += 1
-        return 3
-
-
-class SlyTensor(torch.Tensor):
-    """A tensor whose class has code of its own at every look."""
-
-    @classmethod
-    def __torch_function__(cls, *given: object, **named: object) -> object:
-        Sly.asked += 1
-        return super().__torch_function__(*given, **named)
-
-
-class SlyArray(np.ndarray):
-    """An array that says other shapes."""
-
-    @property
-    def ndim(self) -> int:  # type: ignore[override]
-        Sly.asked += 1
-        return 2
-
-
-def test_no_code_of_an_answers_own_class_runs_once_the_call_is_over() -> None:
-    Sly.asked = 0
-    numbers = np.random.rand(2, 4, 6).astype(np.float32)
-    answers = [bare(torch.from_numpy(numbers).as_subclass(SlyTensor)), bare(numbers.view(SlyArray)), bare(Sly())]
-    Sly.asked = 0
-    for answer in answers[:2]:
-        assert np.array_equal(checked_answer(answer, 2, (4, 6)).numpy(), numbers)
-    with pytest.raises(MethodError, match="the method gave a Sly; expected"):
-        checked_answer(answers[2], 2, (4, 6))
-    assert Sly.asked == 0
 
 
 def test_a_library_may_wrap_its_own_functions_and_nobody_else_may(monkeypatch: pytest.MonkeyPatch) -> None:
