@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,7 @@ def bring_missing(folder: str | None, files: Mapping[str, bytes]) -> None:
         return
     place = Path(tempfile.mkdtemp(prefix="plug-ins-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
+    _remove_after_us(place)
     for name, content in missing.items():
         parts = PurePosixPath(name).parts
         if not parts or ".." in parts or name.startswith("/"):
@@ -49,6 +51,22 @@ def bring_missing(folder: str | None, files: Mapping[str, bytes]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     loading.add_folder(place)
+
+
+def _remove_after_us(place: Path) -> None:
+    """Have a folder removed when this process is gone, however it ends: a worker is ended by a signal as a rule.
+
+    A shell that is nobody's child waits for the end of a pipe that this process holds open.
+    """
+    waits = 'exec 3<&0; (cat <&3 >/dev/null; rm -rf -- "$1") >/dev/null 2>&1 & '
+    shell = subprocess.Popen(
+        ["/bin/sh", "-c", waits, "sh", str(place)], stdin=subprocess.PIPE, cwd="/", start_new_session=True
+    )
+    shell.wait()
+    _held_open.append(shell)
+
+
+_held_open: list[subprocess.Popen[bytes]] = []
 
 
 def _loaded(home: Path) -> Iterator[Path]:

@@ -4,13 +4,17 @@ are set aside."""
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import signal
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from toy_workers import shard_of
 from two_raylets import Nodes
@@ -90,6 +94,23 @@ def test_plug_ins_beside_the_grid_travel_to_machines_that_lack_them(
     for name in ("../out.py", "/out.py"):
         with pytest.raises(ClusterError, match="is no file beside a grid"):
             carried.bring_missing(str(tmp_path), {name: b""})
+
+
+def brought_and_killed(place: str) -> int:
+    tempfile.tempdir = place
+    carried.bring_missing(place, {"carried_alone.py": b""})
+    (held,) = Path(place).glob("plug-ins-*/carried_alone.py")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return len(held.name)
+
+
+def test_what_travelled_to_a_worker_is_gone_when_the_worker_is_however_it_ends(tmp_path: Path) -> None:
+    (place := tmp_path / "temporary").mkdir()
+    worker = forked.start(tmp_path, brought_and_killed, str(place))
+    worker.join()
+    assert worker.exitcode == -signal.SIGKILL, (tmp_path / "stderr").read_text()
+    while list(place.iterdir()):
+        time.sleep(0.01)
 
 
 def exported() -> set[str]:
