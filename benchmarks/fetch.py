@@ -132,7 +132,7 @@ def grid_lines(known: Obtainable, settings: Mapping[str, Any]) -> str:
 @contextmanager
 def _bar(name: str) -> Iterator[Told]:
     """A bar on standard error while an archive comes; silent where nobody looks."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress("{task.description}", *columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(name, total=None)

@@ -12,6 +12,7 @@ import pytest
 from harness import __main__ as command
 from harness import sweep
 from harness.recipes import loading
+from results.tables.terminal import console_for_output
 
 ROOT = Path(__file__).parents[1]
 
@@ -94,6 +95,12 @@ def test_names_that_leave_no_room_stand_above_their_words(
         lines = capsys.readouterr().out.splitlines()
         assert any(line.rstrip() == "methods.controls:OneClass" for line in lines) is not beside
         assert all(len(line) <= columns for line in lines)
+
+
+def test_an_address_before_a_colon_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """rich would draw a leaf."""
+    console_for_output().print("my_data:Leaves: what its own modules say is in the id")
+    assert capsys.readouterr().out.startswith("my_data:Leaves: what")
 
 
 def listed(kind: str, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:

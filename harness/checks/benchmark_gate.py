@@ -88,7 +88,7 @@ def _draw(benchmark: Benchmark, image_ids: Iterable[str], options: argparse.Name
 
 def _bar() -> Progress:
     """A bar on standard error, so that the report can go into a file; none where nobody looks."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 

@@ -26,7 +26,8 @@ def console_for_output(quiet: bool = False) -> Console:
 
     quiet: whatever is printed on it is dropped. NO_COLOR and COLUMNS are heeded, as by all that rich draws.
     """
-    console = Console(file=sys.stdout, highlight=False, quiet=quiet)  # named, so that its encoding is seen
+    # The file is named, so that its encoding is seen. In `my_data:Leaves: ...` no leaves are meant.
+    console = Console(file=sys.stdout, highlight=False, emoji=False, quiet=quiet)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _PIPED
     return console
