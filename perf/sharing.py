@@ -3,8 +3,10 @@
 Both sides run in one process, one after the other and alternating, with the networks open before the clock starts. The
 bare loop is what a careful person would write: per batch of images the backbone's passes once, every reader on them,
 the decision at the truth's size and a confusion matrix; no rows, no protocol checks, no store. Learners are left out.
+A third side is the harness on a private Ray with one actor that has as many threads, once that is open and warm: what
+scheduling, and rows that travel, cost.
 
-    python -m perf.sharing [grid.yaml] [--rounds 3]
+    python -m perf.sharing [grid.yaml] [--rounds 3] [--write]
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +25,13 @@ import torch
 from torch.nn.functional import interpolate
 
 from harness.contracts import Query, Reader, Recipe, Vocabulary
-from harness.executors.seam import LocalExecutor
+from harness.executors.cluster import RayExecutor
+from harness.executors.seam import Executor, LocalExecutor
 from harness.grid import reading as grids
 from harness.planning import plan as plans
 from harness.planning.plan import Plan
 from harness.recipes import loading
+from perf import machine
 from results.folder.store import Store
 
 
@@ -89,29 +95,52 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("grid", nargs="?", default="grid.yaml")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help="leave perf/results/sharing.md")
     options = parser.parse_args()
     grid = grids.read_grid(options.grid)
     cells = [cell for cell in grid.cells if cell.teacher is None]
     plan = plans.make(grid.name, cells, grid.batch)
     warm = plans.make(grid.name, cells, grid.batch, limit=grid.batch)
-    bare, executor = BareLoop(plan), LocalExecutor(Recipe.of("harness.work.worker:ShardWorker", folder=grid.folder))
+    bare, worker = BareLoop(plan), Recipe.of("harness.work.worker:ShardWorker", folder=grid.folder)
+    threads = torch.get_num_threads()
+    on_ray = RayExecutor(worker, workers=1, threads=threads, gpus_per_worker=0)
+    executors: dict[str, Executor] = {"harness": LocalExecutor(worker), "on Ray": on_ray}
     image_ids = plan.runs[0].image_ids
+    with closing(on_ray):
+        for executor in executors.values():
+            list(executor.run(warm.shards()))
+        bare.run(image_ids[: grid.batch])
+        rounds = []
+        for _ in range(options.rounds):
+            taken = {"bare loop": sweep_seconds(lambda: bare.run(image_ids))}
+            taken |= {name: sweep_seconds(partial(sweep, one, plan)) for name, one in executors.items()}
+            print(", ".join(f"{name} {seconds:.2f} s" for name, seconds in taken.items()), flush=True)
+            rounds.append(taken)
+    lines = page(rounds)
+    print("\n".join(lines))
+    about = f"{len(plan.runs)} runs on {len(image_ids)} images, {threads} threads, batches of {grid.batch}"
+    if options.write:
+        machine.write("sharing", "Does sharing cost anything?", [f"`python -m perf.sharing`: {about}.", "", *lines])
 
-    def harness() -> None:
-        with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder)).writer() as writer:
-            for done in executor.run(plan.shards()):
-                writer.append(done.rows)
 
-    list(executor.run(warm.shards()))
-    bare.run(image_ids[: grid.batch])
-    ours, theirs = [], []
-    for _ in range(options.rounds):
-        theirs.append(sweep_seconds(lambda: bare.run(image_ids)))
-        ours.append(sweep_seconds(harness))
-        print(f"bare loop {theirs[-1]:.2f} s, harness {ours[-1]:.2f} s, ratio {ours[-1] / theirs[-1]:.3f}", flush=True)
-    ratio = statistics.median(ours) / statistics.median(theirs)
-    about = f"{len(plan.runs)} runs on {len(image_ids)} images, {torch.get_num_threads()} threads"
-    print(f"{about}: median ratio {ratio:.3f}")
+def sweep(executor: Executor, plan: Plan) -> None:
+    """All rows of the plan, computed and stored."""
+    with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder)).writer() as writer:
+        for done in executor.run(plan.shards()):
+            writer.append(done.rows)
+
+
+def page(rounds: Sequence[Mapping[str, float]]) -> list[str]:
+    """A table of all rounds, with the median ratio to the bare loop."""
+    base, *others = rounds[0]
+    lines = [f"| round | {' | '.join(rounds[0])} | {' | '.join(f'{one} / {base}' for one in others)} |"]
+    lines.append("|---" * (1 + len(rounds[0]) + len(others)) + "|")
+    for number, taken in enumerate(rounds, 1):
+        ratios = [f"{taken[one] / taken[base]:.3f}" for one in others]
+        seconds = [f"{one:.2f} s" for one in taken.values()]
+        lines.append(f"| {' | '.join([str(number), *seconds, *ratios])} |")
+    medians = {one: statistics.median(taken[one] / taken[base] for taken in rounds) for one in others}
+    return [*lines, "", *(f"{one}: {ratio:.3f} of the bare loop (median)." for one, ratio in medians.items())]
 
 
 if __name__ == "__main__":
