@@ -35,7 +35,7 @@ benchmarks:
 """
 
 
-def seconds_of(executor: LocalExecutor, plan: plans.Plan) -> float:
+def cpu_seconds(executor: LocalExecutor, plan: plans.Plan) -> float:
     """Processor time; RuntimeError where a row failed."""
     started = time.process_time()
     rows = [row for done in executor.run(plan.shards()) for row in done.rows]
@@ -57,8 +57,8 @@ def main() -> None:
         executor = LocalExecutor(Recipe.of("harness.work.worker:ShardWorker", folder=folder, threads=1))
         plan = plans.make(grid.name, grid.cells, grid.batch)
         alone = [plans.make(grid.name, [cell], grid.batch) for cell in grid.cells]
-        opening = seconds_of(executor, alone[0])
-        grid_seconds, cells = seconds_of(executor, plan), [seconds_of(executor, own) for own in alone]
+        opening = cpu_seconds(executor, alone[0])
+        grid_seconds, cells = cpu_seconds(executor, plan), [cpu_seconds(executor, own) for own in alone]
     opening -= cells[0]
     lines = [
         f"`python -m perf.one_by_one --size {options.size}`: {len(alone)} runs of StableSeg, one image, one thread, "

@@ -113,24 +113,24 @@ def main() -> None:
         rounds = []
         for _ in range(options.rounds):
             taken = {"bare loop": sweep_seconds(lambda: bare.run(image_ids))}
-            taken |= {name: sweep_seconds(partial(sweep, one, plan)) for name, one in executors.items()}
+            taken |= {name: sweep_seconds(partial(all_rows, one, plan)) for name, one in executors.items()}
             print(", ".join(f"{name} {seconds:.2f} s" for name, seconds in taken.items()), flush=True)
             rounds.append(taken)
-    lines = page(rounds)
+    lines = table_of(rounds)
     print("\n".join(lines))
     about = f"{len(plan.runs)} runs on {len(image_ids)} images, {threads} threads, batches of {grid.batch}"
     if options.write:
         machine.write("sharing", "Does sharing cost anything?", [f"`python -m perf.sharing`: {about}.", "", *lines])
 
 
-def sweep(executor: Executor, plan: Plan) -> None:
+def all_rows(executor: Executor, plan: Plan) -> None:
     """All rows of the plan, computed and stored."""
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder)).writer() as writer:
         for done in executor.run(plan.shards()):
             writer.append(done.rows)
 
 
-def page(rounds: Sequence[Mapping[str, float]]) -> list[str]:
+def table_of(rounds: Sequence[Mapping[str, float]]) -> list[str]:
     """A table of all rounds, with the median ratio to the bare loop."""
     base, *others = rounds[0]
     lines = [f"| round | {' | '.join(rounds[0])} | {' | '.join(f'{one} / {base}' for one in others)} |"]

@@ -34,7 +34,7 @@ WAYS = {
 }
 
 
-def measured() -> dict[str, float]:
+def starts() -> dict[str, float]:
     """All ways, one after the other, in a new folder. CalledProcessError where a command fails."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -52,8 +52,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="leave perf/results/start.md")
     options = parser.parse_args()
-    measured()
-    rounds = [measured() for _ in range(options.rounds)]
+    starts()
+    rounds = [starts() for _ in range(options.rounds)]
     lines = ["`python -m perf.start`: one image; the median of each.", "", "| command | seconds |", "|---|---|"]
     lines += [f"| {way} | {statistics.median(one[way] for one in rounds):.2f} |" for way in WAYS]
     print("\n".join(lines))
