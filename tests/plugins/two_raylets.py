@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,13 +56,15 @@ def nodes() -> Iterator[Nodes]:
     variables |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "PYTHONPATH": str(Path(__file__).parent)}
     variables |= {"RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}  # nobody would use them
     command = [sys.executable, __file__]
-    process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    try:
-        yield Nodes(process)
-    finally:
-        process.stdin.close()
-        process.wait()
+    with tempfile.TemporaryDirectory(prefix="nodes-", ignore_cleanup_errors=True) as place:
+        variables["RAY_TMPDIR"] = place  # its sessions would stay
+        process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdin is not None
+        try:
+            yield Nodes(process)
+        finally:
+            process.stdin.close()
+            process.wait()
 
 
 def _started() -> Cluster:
