@@ -6,9 +6,11 @@ and says what comes next: `python -m results.merge DIR/shards/* --into DIR`.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from harness.contracts import Labelling, Scoring
+from harness.contracts.command_line import typed
 from harness.planning.plan import Plan
 from harness.planning.shares import NextStage, Share
 from results import merge
@@ -46,6 +48,7 @@ def lacking(plan: Plan, store: Store) -> int:
 def what_comes_next(done: NextStage, share: Share, results: Path, grid: object) -> str:
     """What this job did, and what comes when all jobs have ended."""
     did = "has done its share of this stage" if done.plan.stages else "has nothing to do in this stage"
-    then = f"`python -m harness.sweep {grid} --results {results}` for the tables" if done.last else "all jobs again"
-    merging = f"`python -m results.merge {results}/shards/* --into {results}`"
+    place, file = shlex.quote(str(results)), shlex.quote(str(grid))
+    then = f"`{typed('sweep')} {file} --results {place}` for the tables" if done.last else "all jobs again"
+    merging = f"`{typed('merge')} {place}/shards/* --into {place}`"
     return f"Shard {share.number} of {share.count} {did}: {done.what}. When all have ended: {merging}, then {then}."

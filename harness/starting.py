@@ -9,6 +9,7 @@ import argparse
 import importlib.util
 import keyword
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ def begin(kind: str, name: str, folder: Path) -> list[str]:
         raise SettingsError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from None
     settings = f" --with root={example.name}" if kind == "benchmark" else ""
     role = "benchmark" if kind == "benchmark" else "method"
-    there = [] if folder.resolve() == Path.cwd() else [f"cd {folder}"]
+    there = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
     return [
         *(f"{path}" for path in texts),
         *([f"{example}/"] if kind == "benchmark" else []),

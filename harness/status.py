@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from harness.contracts.command_line import CommandLine
+from harness.contracts.command_line import CommandLine, typed
 from harness.errors import StoreError, bounded
 from harness.foreign.calls import leave
 from harness.learning.fit_progress import curve_end
@@ -73,7 +74,7 @@ def _told(where: Path | str) -> dict[str, Any]:
     if course is None and shares:
         raise StoreError(
             f"{where} is that of jobs that share a grid; name the folder of one, such as {shares[0]}, or ask for all: "
-            f"`for one in {folder}/shards/*; do python -m harness.status $one; done`."
+            f"`for one in {shlex.quote(str(folder))}/shards/*; do {typed('status')} \"$one\"; done`."
         )
     if course is None and heard.events and not damaged:
         raise StoreError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from toy_cells import FLAT, NINE
 from toy_workers import shard_of
 from virtual_pool import FakePool, images_of
 
-from harness import sweep
+from harness import sharding, sweep
 from harness.errors import HarnessError
 from harness.executors.scheduler import Scheduler
 from harness.planning import plan as plans
@@ -88,6 +89,15 @@ def merged(folder: Path) -> None:
     assert merge.main([*shards, "--into", str(folder / "runs")]) == 0
 
 
+def test_what_comes_next_can_be_typed_whatever_folders_are_called() -> None:
+    share = Share(1, 2)
+    done = next_stage(plans.make("toy", [FLAT], 4), share)
+    said = sharding.what_comes_next(done, share, Path("Tom's runs"), Path("my grid.yaml"))
+    merging, sweeping = (shlex.split(line) for line in re.findall("`(.*?)`", said))
+    assert merging[-4:] == ["merge", "Tom's runs/shards/*", "--into", "Tom's runs"]
+    assert sweeping[-4:] == ["sweep", "my grid.yaml", "--results", "Tom's runs"]
+
+
 def test_two_jobs_merged_are_one_job_byte_for_byte(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(BOXES)
     assert in_process.door("grid.yaml", "--results", "one", cwd=tmp_path).returncode == 0
@@ -96,7 +106,7 @@ def test_two_jobs_merged_are_one_job_byte_for_byte(tmp_path: Path) -> None:
         assert answer.returncode == 0, answer.stderr
         words = answer.stdout.replace("\n", " ")
         assert f"Shard {number} of 2 has done its share of this stage: scores." in words
-        assert "python -m results.merge runs/shards/* --into runs" in words
+        assert "-m harness merge runs/shards/* --into runs`" in words
         assert not (tmp_path / "runs" / "leaderboard.csv").exists()
     merged(tmp_path)
     assert leaderboard.main([str(tmp_path / "runs")]) == 0
