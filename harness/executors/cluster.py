@@ -40,7 +40,11 @@ SMALL_BYTES = 2**16  # of a message; Ray takes 100 KiB to be small
 LOOK_SECONDS = 5.0  # between looks at the size of the cluster
 GET_SECONDS = 60.0  # for what Ray says is there
 # After such an error every later call on this card fails too, in this process; which image it was is not known.
-RUINED = ("device-side assert", "illegal memory access", "misaligned address", "unspecified launch failure")
+RUINED = (
+    "device-side assert", "illegal memory access", "illegal instruction", "misaligned address",
+    "invalid program counter", "hardware stack error", "unspecified launch failure", "launch timed out",
+    "uncorrectable ECC error",
+)  # fmt: skip
 
 
 class Seat:

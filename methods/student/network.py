@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.contracts import Image, ModelError
+from harness.contracts.sending import sent
 from methods.student.crops import in_imagenet_colours, padded
 from methods.student.deeplabv2 import DeepLabV2
 
@@ -148,7 +149,7 @@ def logits(network: nn.Module, image: Image) -> Tensor:
     """(outputs, height, width), float32, of one whole image at its own size."""
     height, width = image.shape[:2]
     where = next(network.parameters()).device
-    pixels = torch.from_numpy(padded(in_imagenet_colours(image))).to(where)
+    pixels = sent(torch.from_numpy(padded(in_imagenet_colours(image))), where)
     answer: Tensor = network(pixels[None])[0, :, :height, :width]
     return answer.float()
 

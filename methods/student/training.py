@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -176,14 +177,14 @@ def train_student(
     began = time.perf_counter()
     shared, joint = _parted(course, _device(network).type == "cuda", rank, world)
     together = JoinedNetwork(network, shared) if joint else None
-    for step, batch in enumerate(_batches(course, material, start, shared), start=start):
+    for step, batch in enumerate(_batches(course, material, start, shared, _device(network)), start=start):
         with together.at_work() if together else nullcontext():
             loss = _step(network, optimiser, course, step, batch, shared, together)
         done = step + 1
         average.take(network, done)
         if rank == 0 and (done % max(1, course.steps // LINES) == 0 or done == course.steps):
-            seconds = round(time.perf_counter() - began, 2)
-            curve.add(step=done, steps=course.steps, loss=loss, rate=course.rate(step), seconds=seconds)
+            lost, seconds = float(loss), round(time.perf_counter() - began, 2)
+            curve.add(step=done, steps=course.steps, loss=lost, rate=course.rate(step), seconds=seconds)
         if rank == 0 and material.held_out and course.validate_every and _due(done, course.validate_every, course):
             with average.in_place(network):
                 curve.add(step=done, steps=course.steps, **validate(network, material))
@@ -228,19 +229,20 @@ def _step(
     batch: Sequence[list[Example]],
     shared: BatchShare,
     together: JoinedNetwork | None,
-) -> float:
-    """One update from the parts of a batch that this worker has; the mean loss a pixel over all workers."""
+) -> Tensor:
+    """One update from the parts of a batch that this worker has; the mean loss a pixel over all workers, where the
+    network is."""
     for settings in optimiser.param_groups:
         settings["lr"] = course.learning_rate * course.rate(step) * settings["share"]
     if together is None:
         tally, gradients = _group_by_group(network, optimiser, course, step, batch, shared)
     else:
         tally, gradients = _all_together(network, course, step, batch, shared, together)
-    torch._foreach_mul_(gradients, float(1.0 / tally[1].clamp(min=1.0)))
+    torch._foreach_mul_(gradients, 1.0 / tally[1].clamp(min=1.0))  # no number comes home: nobody waits for a card
     if course.clip_norm is not None:
         nn.utils.clip_grad_norm_(network.parameters(), course.clip_norm)
     optimiser.step()
-    return float(tally[0] / tally[1].clamp(min=1.0))
+    return tally[0] / tally[1].clamp(min=1.0)
 
 
 def _group_by_group(
@@ -264,7 +266,7 @@ def _group_by_group(
         given.append(flat([*gradients, *running, tally]))
     left = [torch.empty_like(one) for one in running]
     unflatten(summed(given, len(shared.parts), shared.rank, shared.world), [*gradients, *left, tally])
-    torch._foreach_mul_(left, float(1.0 / tally[2]))
+    torch._foreach_mul_(left, 1.0 / tally[2])
     torch._foreach_copy_(running, left)
     for name, one in network.named_buffers():
         if name.endswith("num_batches_tracked"):
@@ -347,9 +349,14 @@ def _mixed(where: torch.device, precision: str) -> AbstractContextManager[Any]:
     return torch.autocast("cuda", torch.bfloat16)
 
 
-def _batches(course: Course, material: Material, start: int, shared: BatchShare) -> Iterator[list[list[Example]]]:
-    """Step by step the examples of this worker's parts, read some steps ahead."""
-    with ThreadPoolExecutor(max(1, min(8, (os.cpu_count() or 2) // 2)), thread_name_prefix="lessons") as pool:
+def _batches(
+    course: Course, material: Material, start: int, shared: BatchShare, where: torch.device
+) -> Iterator[list[list[Example]]]:
+    """Step by step the examples of this worker's parts, read some steps ahead. where: the network is; a teacher that is
+    asked meanwhile is there too, and not on the first card of the machine, which is what a fresh thread would take."""
+    begin = partial(torch.cuda.set_device, where) if where.type == "cuda" else None
+    threads = max(1, min(8, (os.cpu_count() or 2) // 2))
+    with ThreadPoolExecutor(threads, thread_name_prefix="lessons", initializer=begin) as pool:
 
         def ask(step: int) -> list[list[Future[Example]]]:
             first = step * course.batch

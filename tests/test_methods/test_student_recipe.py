@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -84,7 +85,8 @@ def test_examples_are_read_some_steps_ahead_and_no_further() -> None:
     """While the network is at work on a step, those of so many further steps are made, and then no more."""
     material, ahead = Remembering(), student_training.AHEAD
     course = replace(COURSE, steps=ahead + 3)
-    steps = student_training._batches(course, material, 0, student_training._parted(course, False, 0, 1)[0])
+    shared, _ = student_training._parted(course, False, 0, 1)
+    steps = student_training._batches(course, material, 0, shared, torch.device("cpu"))
     for done in range(1, 4):
         next(steps)
         wanted, patience = (done + ahead) * COURSE.batch, 2000
@@ -93,6 +95,24 @@ def test_examples_are_read_some_steps_ahead_and_no_further() -> None:
             time.sleep(0.005)
         assert len(material.asked) == wanted
     assert len(list(steps)) == ahead and len(material.asked) == (ahead + 3) * COURSE.batch
+
+
+def test_a_teacher_that_is_asked_for_a_crop_is_on_the_card_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which card a thread computes on is its own: a fresh one takes the first."""
+    cards, asked, here = dict[int, torch.device](), list[torch.device | None](), torch.device("cuda", 3)
+
+    class Asking(Noise):
+        def crop(self, lesson: int, rng: np.random.Generator) -> tuple[Image, Truth]:
+            asked.append(cards.get(threading.get_ident()))
+            return super().crop(lesson, rng)
+
+    def set_device(device: torch.device) -> None:
+        cards[threading.get_ident()] = device
+
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    shared, _ = student_training._parted(COURSE, True, 0, 1)
+    next(student_training._batches(replace(COURSE, steps=1), Asking(), 0, shared, here))
+    assert asked == [here] * COURSE.batch and threading.get_ident() not in cards
 
 
 def test_colours_are_changed_as_by_the_plain_formula(rng: np.random.Generator) -> None:
