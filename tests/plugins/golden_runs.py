@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from in_process import as_it_was
 from our_methods import OURS
+from published import write_dino, write_sam
+from small_sam2 import write_sam2
 from tiny_resnet import write_resnet
 
 import harness
@@ -115,7 +117,21 @@ def _methods(folder: Path) -> Counts:
     resnet = {"model": str(write_resnet(folder / "resnet", 0)), "key_smoothing": True, "prompt_denoising": True}
     methods.append({"name": "ResNet", "use": "methods.openclip_resnet:MaskCLIPResNet", "with": resnet})
     methods.append({"name": "Refiners", "use": "methods.stableseg:StableSeg", "with": refined})
-    return _counted(folder, "methods", methods, [SHAPES], {})
+    return _counted(folder, "methods", methods + _with_towers(folder), [SHAPES], {})
+
+
+def _with_towers(folder: Path) -> list[dict[str, Any]]:
+    """Methods that look at a DINO and a SAM beside their CLIP, on small random ones."""
+    cut = {"model": "shapes", "resize": 64, "window": 48, "stride": 16, "dino": str(write_dino(folder / "dino", 8, 56))}
+    sam, second = {"sam": str(write_sam(folder / "sam"))}, {"sam": str(write_sam2(folder / "sam2")), "sam_version": 2}
+    regions = {"points": 2, "depth": 3, "spatial": [[1, 2]], "vote": False}
+    settings = {
+        "ProxyCLIP": cut, "Trident": cut | sam, "CorrCLIP": cut | sam | regions, "CorrCLIP 2": cut | second | regions
+    }  # fmt: skip
+    return [
+        {"name": name, "use": f"methods.{kind.lower()}:{kind}", "with": own}
+        for name, own in settings.items() for kind in [name.split()[0]]
+    ]  # fmt: skip
 
 
 def _values(settings: Mapping[str, Any]) -> dict[str, Any]:
