@@ -15,6 +15,8 @@ from harness.contracts import ModelError
 BACKENDS = {
     "flash": "FLASH_ATTENTION", "efficient": "EFFICIENT_ATTENTION", "cudnn": "CUDNN_ATTENTION", "math": "MATH",
 }  # fmt: skip
+NO_LAYOUT = "a transformer has one convolution, at its start, so the layout changes nothing"
+NOT_COMPILED = "of the transformers only CLIP's tower is compiled here"
 WORDS = ("channels_last", "tf32", *BACKENDS, "compile")
 
 

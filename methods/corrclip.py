@@ -12,6 +12,7 @@ from harness.contracts import NO_CLASS, LabelMap, MethodError, Parts, Pass, Prot
 from methods.clip.passes import block_inputs
 from methods.clip.view import AUTO, View, resolved_windows
 from methods.proxyclip import ProxyCLIP, values_on
+from methods.sam import Sam, Sam2
 from methods.sam.passes import REGIONS, SAM, RegionsPass, StoredPass
 from methods.vision.passes import SUMS
 
@@ -83,8 +84,8 @@ class CorrCLIP(ProxyCLIP):
     def regions_pass(self) -> RegionsPass | StoredPass:
         """The pass that leaves the regions."""
         if self.regions is None:
-            use = "methods.sam:Sam" if self.sam_version == 1 else "methods.sam:Sam2"
-            own = Recipe.of(use, model=self.sam, revision=self.sam_revision, dtype=self.dtype)
+            kind = Sam if self.sam_version == 1 else Sam2
+            own = self.beside(kind(self.sam, self.sam_revision, self.dtype, card=self.card_beside))
             return RegionsPass(own, self.points)
         settings = {"root": str(self.regions), "files": self.region_files, "array": self.region_array}
         return StoredPass(Recipe.of("methods.stored_regions:StoredRegions", **settings))

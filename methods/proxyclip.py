@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import Parts, Pass, Recipe, Vocabulary
 from methods.clip import ClipReader
 from methods.clip.view import AUTO, View, view_of
+from methods.one_network import OneNetwork
+from methods.vision import Vit
 from methods.vision.passes import DINO, TOKENS, VitPass
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ class ProxyCLIP(ClipReader):
     S = cosines of DINO's patches; A = rows of softmax(gamma (S - beta mean S)) over what is positive, one for all
     heads; v of CLIP's last block, enlarged bilinearly from CLIP's grid to DINO's; u = W_o(A v) on DINO's grid, without
     residual and feed-forward. Both networks see the same windows of the same resized image, each in its own colours.
-    dino, dino_revision: a ViT of the first DINO, by folder or hub id. positions holds for both tables.
+    dino, dino_revision: a ViT of the first DINO, by folder or hub id. positions holds for both tables. card_beside: how
+    a GPU computes the networks beside CLIP's, as `card` says it of that one.
     Defaults as published: short side 336, windows of 336 with stride 112 (448, 224 / 112 for Cityscapes).
     Left out: padding of what is no multiple of 56 pixels; their variants with SAM, MAE and DINOv2.
     """
@@ -37,16 +40,29 @@ class ProxyCLIP(ClipReader):
     dino_revision: str | None = None
     beta: float = 1.2
     gamma: float = 3.0
+    card_beside: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.window not in (AUTO, None) and self.stride in (AUTO, None):
             raise ValueError(f"window is {self.window} and the stride is not said; two networks need one: give both.")
 
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """As a reader's; and the setting of cards of the other networks where it is as it was."""
+        return (*super().idle, *["card_beside"] * (not self.card_beside))
+
+    def beside(self, network: OneNetwork[Any]) -> Recipe:
+        """The recipe of a network beside CLIP's, as it was written before such a network had a setting of cards."""
+        settings = {"model": network.model, "revision": network.revision, "dtype": network.dtype}
+        kind = type(network)
+        told = {"card": network.card} if network.card else {}
+        return Recipe.of(f"{kind.__module__}:{kind.__name__}", **settings, **told)
+
     @cached_property
     def dino_pass(self) -> VitPass:
         """The pass of DINO, which cuts the image as CLIP's does."""
-        own = Recipe.of("methods.vision:Vit", model=self.dino, revision=self.dino_revision, dtype=self.dtype)
+        own = self.beside(Vit(self.dino, self.dino_revision, self.dtype, card=self.card_beside))
         table = "scaled" if self.positions == "authors" else self.positions
         return VitPass(own, *view_of(self, self.published_view), table, self.multiple)
 

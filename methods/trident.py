@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.contracts import MethodError, Parts, Pass, ProtocolSettings, Recipe, Vocabulary
+from harness.contracts import MethodError, Parts, Pass, ProtocolSettings, Vocabulary
 from methods.clip.view import View, resolved_windows
 from methods.proxyclip import ProxyCLIP
+from methods.sam import Sam
 from methods.sam.passes import ATTENTION, SAM, SamPass
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Trident(ProxyCLIP):
     @cached_property
     def sam_pass(self) -> SamPass:
         """The pass of SAM, over the image as the method is given it."""
-        own = Recipe.of("methods.sam:Sam", model=self.sam, revision=self.sam_revision, dtype=self.dtype)
+        own = self.beside(Sam(self.sam, self.sam_revision, self.dtype, card=self.card_beside))
         return SamPass(own, self.halves)
 
     def resolved(self, protocol: ProtocolSettings) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import Parts, Pass, ProtocolSettings, Query, Recipe, Timing, Vocabulary
 from methods import measured
-from methods.cards import check_card, computing, remarks_on, words_of
+from methods.cards import NO_LAYOUT, computing, words_of
 from methods.checkpoints import here
 from methods.clip.passes import ClipPass, block_inputs, check_depth
 from methods.clip.pixels import stride_of
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "openai/clip-vit-base-patch16"
 PORTS = ("clean", "official")
 POSITIONS = ("library", "authors")
-REFUSED = {"channels_last": "a transformer has one convolution, at its start, so the layout changes nothing"}
 
 
 @dataclass(frozen=True)
@@ -47,21 +46,15 @@ class Clip(OneNetwork["ClipNetwork"]):
     """
 
     kind: ClassVar[str] = "clip"
+    not_of_cards: ClassVar[Mapping[str, str]] = {"channels_last": NO_LAYOUT}
 
     model: str = DEFAULT_MODEL
     port: str = "clean"
-    card: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_card(self.card, REFUSED)
         if self.port not in PORTS:
             raise ValueError(f"port is {self.port!r}; give one of {', '.join(PORTS)}.")
-
-    @property
-    def idle(self) -> tuple[str, ...]:
-        """The setting of cards where it is as it was before there was a choice."""
-        return () if self.card else ("card",)
 
     def check_passes(self, requests: Mapping[Pass, Parts]) -> None:
         """ModelError for windows or blocks that the model cannot serve, if it is on this machine."""
@@ -86,7 +79,7 @@ class Clip(OneNetwork["ClipNetwork"]):
 
     def open_models(self) -> Sequence[str]:
         """Open the network; what is to be said of it."""
-        return (*self.network.remarks, *remarks_on(self.card))
+        return (*self.network.remarks, *super().open_models())
 
     def opened(self) -> ClipNetwork:
         """Open it."""
@@ -127,7 +120,7 @@ class ClipReader(ABC):
     protocol resizes or cuts, the image as it is shown; what is written is refused there.
     positions: off the native size, the position table is resized as transformers does (`library`) or as the method's
     authors do in their code (`authors`).
-    card: how a GPU computes the tower, see methods.cards; other networks that a reader looks at have none.
+    card: how a GPU computes the tower, see methods.cards; the other networks of a reader have a setting of their own.
     """
 
     published_positions: ClassVar[str] = "scaled"

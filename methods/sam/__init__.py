@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import Features, ModelError, Parts, Pass, Query
+from methods.cards import NO_LAYOUT, NOT_COMPILED, computing
 from methods.one_network import OneNetwork
 from methods.sam.passes import SAM, SAM2, RegionsPass, SamPass
 
@@ -21,6 +22,11 @@ class Sam(OneNetwork["SamNetwork"]):
     says, else with ImageNet's numbers; each image goes alone, its long side brought to the model's own."""
 
     kind: ClassVar[str] = "sam"
+    not_of_cards: ClassVar[Mapping[str, str]] = {
+        "channels_last": NO_LAYOUT,
+        "compile": NOT_COMPILED,
+        "flash": "a SAM adds relative positions to its attention, which that kernel does not take",
+    }
 
     model: str = SAM
 
@@ -37,11 +43,14 @@ class Sam(OneNetwork["SamNetwork"]):
         from methods.sam.regions import found_regions
 
         for asked in requests:
-            if isinstance(asked, RegionsPass):
-                yield asked, [found_regions(self.network, query.image, asked) for query in queries]
-            else:
-                assert isinstance(asked, SamPass)
-                yield asked, [self.network.features(query.image, asked.halves) for query in queries]
+            found: list[Features]
+            with computing(self.card):
+                if isinstance(asked, RegionsPass):
+                    found = [found_regions(self.network, query.image, asked) for query in queries]
+                else:
+                    assert isinstance(asked, SamPass)
+                    found = [self.network.features(query.image, asked.halves) for query in queries]
+            yield asked, found
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class Sam2(OneNetwork["Sam2Network"]):
     """
 
     kind: ClassVar[str] = "sam2"
+    not_of_cards: ClassVar[Mapping[str, str]] = {"channels_last": NO_LAYOUT, "compile": NOT_COMPILED}
 
     model: str = SAM2
 
@@ -69,4 +79,6 @@ class Sam2(OneNetwork["Sam2Network"]):
         for asked in requests:
             if not isinstance(asked, RegionsPass):
                 raise ModelError(f"A SAM 2 serves regions, and {type(asked).__name__} was asked; take a SAM.")
-            yield asked, [found_regions(self.network, query.image, asked) for query in queries]
+            with computing(self.card):
+                found = [found_regions(self.network, query.image, asked) for query in queries]
+            yield asked, found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.contracts import Parts, Pass, Query
+from methods.cards import NO_LAYOUT, NOT_COMPILED, computing
 from methods.one_network import OneNetwork
 from methods.vision.passes import DINO, VitPass
 
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Vit(OneNetwork["VitNetwork"]):
     """Backbone: a ViTModel of transformers (DINO, the first). Colours are normalised as its folder says, else with
-    ImageNet's numbers; each image goes alone."""
+    ImageNet's numbers; each image goes alone. card: holds for the network, not for what readers do with it."""
 
     kind: ClassVar[str] = "vit"
+    not_of_cards: ClassVar[Mapping[str, str]] = {"channels_last": NO_LAYOUT, "compile": NOT_COMPILED}
 
     model: str = DINO
 
@@ -35,4 +37,6 @@ class Vit(OneNetwork["VitNetwork"]):
         """Every pass with one VitFeatures a query."""
         for asked, parts in requests.items():
             assert isinstance(asked, VitPass)
-            yield asked, [self.network.features(query.image, asked, parts) for query in queries]
+            with computing(self.card):
+                found = [self.network.features(query.image, asked, parts) for query in queries]
+            yield asked, found

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from toy_cells import Cell
 
-from harness.contracts import ModelError, Query, Recipe
+from harness.contracts import ModelError, Query, Recipe, Vocabulary
 from harness.planning import plan as plans
 from methods.cards import computing
 from methods.clip import Clip
@@ -18,7 +19,11 @@ from methods.diffusion import Diffusion
 from methods.learned_stableseg import LearnedStableSeg
 from methods.naclip import NACLIP
 from methods.openclip_resnet import MaskCLIPResNet
+from methods.sam import Sam, Sam2
+from methods.sam.passes import RegionsPass, SamPass
 from methods.stableseg import StableSeg
+from methods.vision import Vit
+from methods.vision.passes import VitPass
 from perf import propose_batch
 from perf.gpu_bench import proposed, rate_of
 
@@ -62,6 +67,8 @@ def test_what_cannot_be_is_refused_in_a_sentence(card: str, says: str) -> None:
         (MaskCLIPResNet, "flash", "a ResNet is read without attention: leave 'flash' out"),
         (MaskCLIPResNet, "compile", "a ResNet of open_clip is not compiled"),
         (NACLIP, "fast", "it joins tf32, flash"),
+        (Vit, "compile", "of the transformers only CLIP's tower is compiled here: leave 'compile' out"),
+        (Sam, "flash", "a SAM adds relative positions to its attention, .*: leave 'flash' out"),
     ],
 )
 def test_what_a_family_of_clip_cannot_is_refused_in_a_sentence(kind: Any, card: str, says: str) -> None:
@@ -79,6 +86,22 @@ def test_where_no_card_is_the_rows_of_one_are_told_of_at_the_start(
             with_a_card.setattr(torch.cuda, "is_available", lambda: True)
             assert not [*network.open_models()]
     assert not [*Clip("shapes").open_models()]
+
+
+@pytest.mark.parametrize("kind", [Vit, Sam, Sam2])
+def test_towers_beside_clip_compute_as_the_card_says(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Seen:
+        def features(self, image: Any, *_: Any) -> Flags:
+            return flags()
+
+    monkeypatch.setattr("methods.sam.regions.found_regions", lambda network, *_: network.features(None))
+    query, recipe = Query("a", np.zeros((8, 8, 3), np.uint8), Vocabulary((("dog",),))), Recipe.of("m:n")
+    asked = {Vit: VitPass(recipe), Sam: SamPass(recipe), Sam2: RegionsPass(recipe)}[kind]
+    for card, wanted in (("", ("highest", False, True, True)), ("tf32+math", ("high", True, False, True))):
+        backbone = kind("folder", card=card)
+        vars(backbone)["network"] = Seen()
+        assert [found for _, found in backbone.run([query], {asked: frozenset()})] == [[wanted]]
+        assert ("card" in backbone.idle) != bool(card)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +130,7 @@ def test_a_setting_of_cards_is_in_the_id_where_it_is_set() -> None:
 
 
 def test_a_tower_of_clip_has_it_in_its_ids_where_it_is_set() -> None:
-    """Networks beside it have none."""
+    """Networks beside it have one of their own."""
 
     def run(**settings: Any) -> Any:
         return plans.make("x", [Cell(Recipe.of("methods.naclip:NACLIP", model="shapes", **settings))], 2).runs[0]
@@ -118,6 +141,10 @@ def test_a_tower_of_clip_has_it_in_its_ids_where_it_is_set() -> None:
     several = CorrCLIP(card="tf32+compile", regions=None)
     told = {one.backbone.use.partition(":")[2]: one.backbone.as_dict().get("card") for one in several.passes()}
     assert told == {"Clip": "tf32+compile", "Vit": None, "Sam": None}
+    beside = CorrCLIP(card_beside="tf32+math", sam_version=2)
+    told = {one.backbone.use.partition(":")[2]: one.backbone.as_dict().get("card") for one in beside.passes()}
+    assert told == {"Clip": None, "Vit": "tf32+math", "Sam2": "tf32+math"}
+    assert "card_beside" in several.idle and "card_beside" not in beside.idle
     assert "card" in Clip().idle and "card" in MaskCLIPResNet().idle and "card" not in MaskCLIPResNet(card="tf32").idle
 
 
