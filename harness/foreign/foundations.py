@@ -27,6 +27,17 @@ _PYTHON = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 NOBODYS = {"__main__", "__mp_main__", "results"}
 
 
+def loaded(name: str) -> Any:
+    """A module that is here, wholly: None while another thread, say, is still importing it."""
+    module = sys.modules.get(name)
+    return None if half_loaded(module) else module
+
+
+def half_loaded(module: object) -> bool:
+    """Whether a module is being imported."""
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+
+
 class Foundations:
     """What this process rests on. words: what the code of each of our modules names, read once."""
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from harness.foreign.foundations import is_strangers
+from harness.foreign.foundations import is_strangers, loaded
 from harness.foreign.watch import Watched
 
 _STATUS = "/proc/self/status"  # asking os.umask would change it for a moment, for all threads
@@ -62,18 +62,18 @@ def registries() -> Iterator[Watched]:
     yield _table("the finders of modules (sys.meta_path)", sys, "meta_path", _finds_for_libraries)
     if os.path.exists(_STATUS):
         yield Watched("the permissions of new files (umask)", _umask, os.umask, _umask_told, rare=True)
-    if decimal := sys.modules.get("decimal"):
+    if decimal := loaded("decimal"):
         context = decimal.getcontext
         yield Watched("the arithmetic of decimal numbers", partial(_decimals, context), partial(_put_decimals, context),
                       _plainly("the arithmetic of decimal numbers changed"))  # fmt: skip
-    if copyreg := sys.modules.get("copyreg"):
+    if copyreg := loaded("copyreg"):
         yield _table("how objects are copied (copyreg)", copyreg, "dispatch_table", _of_its_own)
-    if socket := sys.modules.get("socket"):
+    if socket := loaded("socket"):
         yield Watched("sockets' default timeout", socket.getdefaulttimeout, socket.setdefaulttimeout, rare=True)
-    if tempfile := sys.modules.get("tempfile"):
+    if tempfile := loaded("tempfile"):
         put = partial(setattr, tempfile, "tempdir")
         yield Watched("the folder of temporary files", partial(_temporary, tempfile), put, rare=True)
-    if pillow := sys.modules.get("PIL.Image"):
+    if pillow := loaded("PIL.Image"):
         for name in ("OPEN", "ID", "DECODERS"):  # filled at first use, and by libraries for files of their own
             if isinstance(getattr(pillow, name, None), dict | list):
                 yield _table(f"PIL.Image.{name}", pillow, name, lambda _key, _value: True)

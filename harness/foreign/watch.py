@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from harness.foreign import strays, streams
+from harness.foreign.foundations import loaded
 
 Tell = Callable[[Any, Any], str]
 SIGNALS = tuple([
@@ -287,8 +288,8 @@ def _put_path(was: _Path) -> None:
 def _pillow() -> list[Watched]:
     """Settings of Pillow that decide which files can be read, where it is loaded."""
     places = (("PIL.Image", "MAX_IMAGE_PIXELS"), ("PIL.ImageFile", "LOAD_TRUNCATED_IMAGES"))
-    loaded = [(sys.modules[module], name) for module, name in places if module in sys.modules]
-    return [attribute(f"{module.__name__}.{name}", module, name) for module, name in loaded]
+    there = [(module, name) for place, name in places if (module := loaded(place)) is not None]
+    return [attribute(f"{module.__name__}.{name}", module, name) for module, name in there]
 
 
 def attribute(words: str, holder: Any, name: str, rare: bool = False) -> Watched:

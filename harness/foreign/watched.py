@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from harness.foreign.foundations import half_loaded
 from harness.foreign.registries import registries
 from harness.foreign.torch_watch import torch_things
 from harness.foreign.untouched import Untouched
@@ -25,8 +26,10 @@ def all_watched() -> tuple[Watched, ...]:
     for homes, found in _last:
         if not homes.touched()[0]:
             return found
-    homes = Untouched([sys.modules, *(vars(sys.modules[name]) for name in _HOMES if name in sys.modules)])
+    modules = [sys.modules[name] for name in _HOMES if name in sys.modules]
+    homes = Untouched([sys.modules, *map(vars, modules)])
     homes.take(homes.touched()[1])  # before anything is made: who touches one meanwhile is told the next time
+    wholly = not any(map(half_loaded, modules))  # nothing tells when another thread is done with importing one
     found = (*things(), *registries(), *torch_things())
-    _last[:] = [(homes, found)]
+    _last[:] = [(homes, found)] if wholly else []
     return found

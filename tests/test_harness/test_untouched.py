@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from PIL import ImageFile
 
 from harness.foreign import registries, untouched
 from harness.foreign.untouched import Untouched
@@ -113,3 +114,15 @@ def test_numpys_errors_and_filters_of_warnings_are_told_as_they_are_now() -> Non
         assert size() == 1 << 16 and filters() != before[2]
     np.setbufsize(before[1])
     assert (errors(), size(), filters()) == before
+
+
+def test_a_module_that_another_thread_is_importing_is_watched_once_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "PIL.ImageFile.LOAD_TRUNCATED_IMAGES"
+    with monkeypatch.context() as half:
+        half.setattr(ImageFile.__spec__, "_initializing", True, raising=False)
+        half.delattr(ImageFile, "LOAD_TRUNCATED_IMAGES")
+        assert words not in {one.words for one in all_watched()}
+        half.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False, raising=False)
+        assert words not in {one.words for one in all_watched()}, "it is not wholly there"
+        half.setattr(ImageFile.__spec__, "_initializing", False)
+        assert words in {one.words for one in all_watched()}, "nobody touched it since"
