@@ -43,11 +43,9 @@ class LatentCache:
 
     def keep(self, images: Sequence[Image], mean: Tensor, deviation: Tensor) -> None:
         """Keep the latents of images, one file each, written aside and renamed."""
+        parts = {"mean": mean.half().cpu(), "deviation": deviation.half().cpu()}  # a card is waited for once a batch
         for place, image in enumerate(images):
-            kept = {
-                "mean": mean[place].half().cpu().contiguous(),
-                "deviation": deviation[place].half().cpu().contiguous(),
-            }
+            kept = {name: one[place].clone(memory_format=torch.contiguous_format) for name, one in parts.items()}
             handle, name = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
             os.close(handle)
             save_file(kept, name)

@@ -80,7 +80,7 @@ class Network:
     def posterior(self, images: Sequence[Image]) -> Posterior:
         """The posterior of images of the network's size, from the cache when all of them are there."""
         kept = self.cache.load(images) if self.cache else None
-        found = self.encode(images) if kept is None else Posterior(*(one.to(self.device) for one in kept))
+        found = self.encode(images) if kept is None else Posterior(*(sent(one, self.device) for one in kept))
         if self.cache and kept is None:
             self.cache.keep(images, *found)
         if self.settings.latents == "float32":

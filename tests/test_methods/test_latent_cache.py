@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from harness.contracts import ModelError, Query, Recipe
 from harness.recipes import identity
 from methods.diffusion import Diffusion, DiffusionPass
+from methods.diffusion.latent_cache import LatentCache
 
 ADDRESS = "methods.diffusion:Diffusion"
 
@@ -39,6 +41,17 @@ def test_a_second_sweep_encodes_nothing_and_sees_the_same(
     for one, two, three in zip(plain, first, second, strict=True):
         assert torch.equal(one, two) and torch.equal(one, three)
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_latents_are_kept_however_a_card_lays_them_out(tmp_path: Path, rng: np.random.Generator) -> None:
+    images = [rng.integers(0, 256, (16, 24, 3)).astype(np.uint8) for _ in range(2)]
+    there = [torch.randn(2, 4, 2, 3).to(memory_format=torch.channels_last) for _ in range(2)]
+    cache = LatentCache(str(tmp_path), "maker")
+    cache.keep(images, *there)
+    found = cache.load(images)
+    assert found is not None
+    assert all(torch.equal(one.half().float(), other) for one, other in zip(there, found, strict=True))
+    assert {path.stat().st_size < 300 for path in tmp_path.iterdir()} == {True}  # no image's file holds another's
 
 
 def test_another_size_another_image_and_a_damaged_file_are_encoded_anew(
