@@ -140,8 +140,12 @@ def _values(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _strangers(folder: Path) -> Counts:
-    """A method and a benchmark whose sources are read for their ids, since they are nobody's of ours."""
-    toys = [{"name": "Toy", "use": "toy_world:ToyReader", "with": {"timestep": [1, 300]}}]
+    """Methods and a benchmark whose sources are read for their ids, since they are nobody's of ours. One of them fails
+    where it is asked about several images at once."""
+    toys = [
+        {"name": "Toy", "use": "toy_world:ToyReader", "with": {"timestep": [1, 300]}},
+        {"name": "Together", "use": "toy_batches:Together", "with": {"mood": "all"}},
+    ]
     return _counted(folder, "strangers", toys, [{"name": "Boxes", "use": "toy_world:Boxes", "with": {"images": 3}}], {})
 
 
