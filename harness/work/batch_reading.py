@@ -130,3 +130,13 @@ def _listed(found: Any) -> bool:
 def filled(shown: Mapping[int, Query], places: int, blank: Query) -> list[Query]:
     """A query a place, the blank one where nothing is shown."""
     return [shown.get(place, blank) for place in range(places)]
+
+
+def answer_at(place: int, given: Mapping[int, object], ask: Callable[[], Mapping[int, object]]) -> object:
+    """What was answered about a place, or, where nothing was, what is answered now."""
+    return (given or ask())[place]
+
+
+def bare_answer(ask: Callable[[], object]) -> object:
+    """What is answered, without a class of its own: its code runs here, where somebody looks, or never."""
+    return bare(ask())

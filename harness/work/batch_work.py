@@ -32,15 +32,22 @@ from harness.contracts import (
 )
 from harness.foreign.calls import Guard, LeftTrace, alone, left_trace
 from harness.foreign.lending import Lent, LentBatch, LentFeatures, LentImage, LentValue
-from harness.protocol.decision import bare
 from harness.protocol.offering import segmented, segments_together
 from harness.recipes.code_stamp import strange
-from harness.work.batch_reading import answers, filled, in_batches, of_one_place, segmented_together
+from harness.work.batch_reading import (
+    answer_at,
+    answers,
+    bare_answer,
+    filled,
+    in_batches,
+    of_one_place,
+    segmented_together,
+)
 from harness.work.boundaries import BoundariesThere
 from harness.work.judge import Judge, judge_of
 from harness.work.later import Later
 from harness.work.passes import served
-from harness.work.room import out_of_memory, too_large
+from harness.work.room import asked_with_room, out_of_memory, too_large
 from harness.work.rounds import Round, Sight, full, in_places
 from harness.work.scoring import TruthThere, brought_home
 from harness.work.showing import NetworkCall, Source, Sources, calls
@@ -120,9 +127,12 @@ class BatchWork:
     def _anywhere(self, needs: Mapping[Pass, Parts]) -> bool:
         """Whether all networks behind some passes say that their answer about a window is the same at any position and
         in any company. Ours are held to it by tests; of a stranger's nobody knows."""
-        networks = {request.backbone for request in needs}
-        alike = [getattr(type(self._backbone(one)), "any_company", False) and not strange(one) for one in networks]
-        return bool(alike) and all(alike)
+        try:
+            networks = {one: self._backbone(one) for one in {request.backbone for request in needs}}
+        except Exception:  # one that cannot be had tells why where it is asked
+            return False
+        alike = [getattr(type(network), "any_company", False) for network in networks.values()]
+        return bool(alike) and all(alike) and not any(map(strange, networks))
 
     def _bring_home(self) -> None:
         """What was counted on a device comes here, by one wait for all images and runs."""
@@ -153,7 +163,7 @@ class BatchWork:
         ask = partial(verb, names.value)
         foreign = strange(run.method)
         if foreign:
-            ask = partial(_bare, ask)
+            ask = partial(bare_answer, ask)
         # one may keep an earlier image, and write to it now
         everywhere = self._slots[run.run_id] if foreign and self._guard.careful else ()
         images = self._closely([one for other in everywhere for one in other.lent] or shown.lent)
@@ -200,8 +210,9 @@ class BatchWork:
             given = {}
         seconds = (time.perf_counter() - started) / len(seen)
         for place, shown in seen.items():
-            answered = partial(self._answered, run, method, one, {place: shown})
-            ask = partial(_answer_at, place, given, answered)
+            alone_there = partial(self._answered, run, method, one, {place: shown})
+            answered = partial(asked_with_room, self._places, alone_there)
+            ask = partial(answer_at, place, given, answered)
             self._judges[run.run_id, place].hear(ask, seconds, self._later)
 
     def _answered(self, run: Run, method: BatchMethod, one: Round, seen: Mapping[int, Sight]) -> dict[int, object]:
@@ -323,7 +334,8 @@ class BatchWork:
             with ExitStack() as loan:
                 for held in lent:
                     loan.enter_context(held.lent(closely))
-                judge.hear(self._ask(run, seen[position], verb, (asked, *lent)), seconds, self._later)
+                ask = self._ask(run, seen[position], verb, (asked, *lent))
+                judge.hear(partial(asked_with_room, self._places, ask), seconds, self._later)
             if any(held.damaged for held in lent):
                 return list(unread)[number + 1 :]
         if any([held.changed() for held in everything]):
@@ -381,16 +393,6 @@ class BatchWork:
         elif readers:
             for position in one.windows:
                 self._serve(readers, one.only(position))
-
-
-def _answer_at(place: int, given: Mapping[int, object], ask: Callable[[], Mapping[int, object]]) -> object:
-    """What was answered about a place, or, where nothing was, what is answered now."""
-    return (given or ask())[place]
-
-
-def _bare(ask: Callable[[], object]) -> object:
-    """What is answered, without a class of its own: its code runs here, where somebody looks, or never."""
-    return bare(ask())
 
 
 def reads(method: object, run: Run) -> TypeGuard[Asked]:

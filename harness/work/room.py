@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 from harness.contracts import MethodError
 
-_SAID = ("out of memory", "can't allocate memory", "not enough memory")  # by torch, on GPUs and on CPUs
+T = TypeVar("T")
+
+# by torch, on GPUs and on CPUs, and by the libraries of a GPU that want memory of their own
+_SAID = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -15,6 +20,16 @@ def out_of_memory(error: BaseException) -> bool:
     said = str(error).lower()
     told = isinstance(error, RuntimeError) and any(words in said for words in _SAID)
     return told or isinstance(error, MemoryError | on_gpu)
+
+
+def asked_with_room(places: int, ask: Callable[[], T]) -> T:
+    """What is asked about an image of a batch. Where memory ran out, an error of `too_large`."""
+    try:
+        return ask()
+    except Exception as error:
+        if out_of_memory(error):
+            raise too_large(error, places) from error
+        raise
 
 
 def too_large(error: Exception, places: int) -> Exception:

@@ -15,7 +15,8 @@ from harness.contracts import Image, Pass, Vocabulary
 @dataclass(frozen=True)
 class AtOnce(ToyReader):
     """As ToyReader. moods: `one` fails on image 005's place alone, `all` whenever it is asked about more than one
-    image, `scribbles` writes into what it reads, `list` answers one after the other, `lacks` leaves a place out."""
+    image, `large` needs more memory than there is for images of ten rows, `scribbles` writes into what it reads, `list`
+    answers one after the other, `lacks` leaves a place out."""
 
     mood: str = ""
 
@@ -34,6 +35,8 @@ class AtOnce(ToyReader):
         for place, vocabulary in vocabularies.items():
             if (self.mood == "all" and len(vocabularies) > 1) or (self.mood == "one" and held[place].shape[0] == 10):
                 raise RuntimeError("too many")
+            if self.mood == "large" and held[place].shape[0] == 10:
+                raise MemoryError
             answers[place] = super().read({request: held[place]}, vocabulary)
         if self.mood == "lacks":
             del answers[place]

@@ -50,6 +50,14 @@ def counted(rows: dict[str, Row]) -> dict[str, tuple[list[int], ...]]:
     }
 
 
+def test_where_memory_runs_out_while_a_batch_is_read_the_rows_of_those_it_is_too_little_for_name_the_batch() -> None:
+    rows = rows_of(at_once("large"), Cell(reader(1).method, variant="plain"))
+    lost = {image_id: row.error for image_id, row in rows["batch"].items() if row.status == "failed"}
+    said = "memory ran out on a batch of 4 (MemoryError); write `batch: 2` into the grid"
+    assert lost == dict.fromkeys(("002", "005", "008"), said)
+    assert counted(rows["batch"]).items() <= counted(rows["plain"]).items() and len(rows["batch"]) == 10
+
+
 @pytest.mark.parametrize("protocol", [ProtocolSettings(), ProtocolSettings(window=8, stride=5)])
 def test_a_batch_is_read_in_one_call_and_counts_as_one_by_one(protocol: ProtocolSettings) -> None:
     plain = Cell(reader(1).method, variant="plain", protocol=protocol)

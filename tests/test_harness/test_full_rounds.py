@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import pytest
+import toy_sizes
 from toy_cells import Cell
 
 from harness.contracts import Parts, Pass, ProtocolSettings, Query, Recipe, Row
@@ -126,3 +128,23 @@ def test_a_network_that_fails_on_a_window_costs_its_image_alone(monkeypatch: pyt
     assert {image for _, image in lost} == {"1"} and len(lost) == 2
     assert {row.error for row in lost.values()} == {"RuntimeError: cannot see it"}
     assert all(counts(row) == counts(right[key]) for key, row in rows.items() if key not in lost)
+
+
+def test_a_reader_that_asks_for_another_network_than_at_first_has_failed_rows_and_no_one_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where it asks for one that cannot be had, when its windows are about to be shown."""
+    passes, asked = toy_sizes.OwnHead.passes, Counter[str]()
+
+    def elsewhere(self: toy_sizes.OwnHead) -> Mapping[Pass, Parts]:
+        asked["times"] += 1
+        found = dict(passes(self))
+        if asked["times"] <= 2:  # the plan's and the shard's
+            return found
+        gone = Recipe.of("methods.clip:Clip", model="/nowhere")
+        return {replace(one, backbone=gone): parts for one, parts in found.items()}
+
+    monkeypatch.setattr(toy_sizes.OwnHead, "passes", elsewhere)
+    rows = rows_of([HEADS[0], FOREIGN])
+    assert {row.status for (use, _), row in rows.items() if use == FOREIGN.use} == {"failed"}
+    assert {row.status for (use, _), row in rows.items() if use == HEADS[0].use} == {"ok"}

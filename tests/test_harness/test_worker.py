@@ -132,7 +132,8 @@ def test_who_looks_at_all_objects_does_not_break_the_reading_of_images() -> None
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError(
-    "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")])
+    "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")])
 def test_where_memory_runs_out_the_rows_name_the_batch_to_write_and_nothing_is_tried_again(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
