@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import NO_CLASS, LabelMap, MethodError, Parts, Pass, ProtocolSettings, Recipe, Vocabulary
+from harness.contracts.sending import sent
 from methods.clip.passes import block_inputs
 from methods.clip.view import AUTO, View, resolved_windows
 from methods.proxyclip import ProxyCLIP, values_on
@@ -139,7 +140,7 @@ class CorrCLIP(ProxyCLIP):
         regions = features[self.regions_pass]
         if isinstance(regions, MethodError):
             raise regions
-        numbers = torch.from_numpy(regions.astype("int64")).to(own.inputs[0].device)
+        numbers = sent(torch.from_numpy(regions.astype("int64")), own.inputs[0].device)
         found = self.of_regions(own, features[self.dino_pass], numbers)
         scores = merge_windows(own.scores(found, vocabulary, self.plane_a_word), own.tiling)
         if not self.vote or not len(vocabulary):

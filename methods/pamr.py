@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.contracts import MethodError
+from harness.contracts.sending import sent
 from methods.around_reader import AroundReader, check_short_side, enlarged
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class PAMR(AroundReader):
 
     def refined(self, scores: Tensor, pixels: Tensor) -> Tensor:
         """Scores (planes, height, width) at the pixels' size, float32."""
-        pixels = pixels.to(scores.device)
+        pixels = sent(pixels, scores.device)
         size = (pixels.shape[1], pixels.shape[2])
         weights = affinities(pixels, self.dilations)
         step = max(1, SLICE // (size[0] * size[1]))

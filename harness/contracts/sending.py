@@ -6,11 +6,17 @@ copied later. From pinned memory it can: torch keeps that until the copy is over
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
-def sent(tensor: Any, device: Any) -> Any:
+def sent(tensor: T, device: Any) -> T:
     """The tensor on a device (a torch.device, or its name); itself if it is there. Nobody may write to it after."""
-    if tensor.device.type != "cpu" or str(device).partition(":")[0] != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    own: Any = tensor
+    if own.device.type == "cpu" and str(device).partition(":")[0] == "cuda":
+        own = own.pin_memory().to(device, non_blocking=True)
+    else:
+        own = own.to(device)
+    there: T = own
+    return there

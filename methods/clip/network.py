@@ -250,7 +250,7 @@ class ClipFeatures:
         """What the tower saw of every window (windows, 3, height, width), without what is no whole patch."""
         pixels = torch.from_numpy(normalised(self.image, self.tiling.size, self.network.rule))
         rows, columns = (count * self.network.patch for count in self.grid)
-        return cut_windows(pixels[None], self.tiling)[:, :, :rows, :columns].to(self.inputs[0].device)
+        return sent(cut_windows(pixels[None], self.tiling)[:, :, :rows, :columns], self.inputs[0].device)
 
     def text(self, vocabulary: Vocabulary) -> list[Tensor]:
         """Unit vectors (names, width) of every position."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import SamConfig, SamModel
 
 from harness.contracts import Image, ModelError
+from harness.contracts.sending import sent
 from methods.clip.pixels import Normalisation, normalised, whole_sides
 from methods.opened_network import BILINEAR, best_device, colours, opened_network
 from methods.sam.prompts import Encoded, Prompted
@@ -123,7 +124,7 @@ class SamNetwork(Prompted):
         """(1, 3, side, side) of the image at `size`, with a margin of zeros at the right and below."""
         seen = torch.from_numpy(normalised(image, size, self.rule))[None]
         margin = (0, self.side - size[1], 0, self.side - size[0])
-        return F.pad(seen, margin).to(self.device, self.model.dtype)
+        return sent(F.pad(seen, margin), self.device).to(self.model.dtype)
 
 
 def open_sam(model: str, revision: str | None, dtype: str) -> SamNetwork:

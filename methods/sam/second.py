@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import Sam2Config, Sam2Model
 
 from harness.contracts import Image
+from harness.contracts.sending import sent
 from methods.clip.pixels import Normalisation, normalised
 from methods.opened_network import BILINEAR, best_device, colours, opened_network
 from methods.sam.prompts import Encoded, Prompted
@@ -28,7 +29,7 @@ class Sam2Network(Prompted):
         """The image through the encoder."""
         size = self.side, self.side
         pixels = torch.from_numpy(normalised(image, size, self.rule))[None]
-        return Encoded(size, self.model.get_image_embeddings(pixels.to(self.device, self.model.dtype)))
+        return Encoded(size, self.model.get_image_embeddings(sent(pixels, self.device).to(self.model.dtype)))
 
     def enlarged(self, logits: Tensor, shown: Encoded, size: tuple[int, int]) -> Tensor:
         """Logits (masks, rows, columns) on the pixels of the image, in one step."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import ViTConfig, ViTModel
 
 from harness.contracts import Image, Parts
+from harness.contracts.sending import sent
 from methods.clip.network import WINDOWS, cut_windows
 from methods.clip.pixels import Normalisation, Tiling, normalised, target_size, tile, whole_sides
 from methods.clip.positions import position_table
@@ -64,7 +65,7 @@ class VitNetwork:
         """All tokens (batch, 1 + patches, width), class token first: behind the last norm, and what enters the last
         block."""
         embeddings = self.model.embeddings
-        patches = embeddings.patch_embeddings.projection(pixels.to(self.device, embeddings.cls_token.dtype))
+        patches = embeddings.patch_embeddings.projection(sent(pixels, self.device).to(embeddings.cls_token.dtype))
         grid = (patches.shape[2], patches.shape[3])
         first = embeddings.cls_token.expand(len(pixels), -1, -1)
         hidden = torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1)
