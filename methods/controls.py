@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
 
-from harness.contracts import Image, LabelMap, MethodError, Scores, Vocabulary
+from harness.contracts import Image, LabelMap, MethodError, Scores, Timing, Vocabulary
+from methods import measured
 from methods.stableseg import StableSeg
 
 
@@ -16,6 +18,11 @@ class OneClass:
     """The same class everywhere. position: in the vocabulary offered for the image, from 0, or back from -1."""
 
     position: int = 0
+
+    @property
+    def timings(self) -> Sequence[Timing]:
+        """What an image took."""
+        return measured.timings("OneClass", "int32")
 
     def segment(self, image: Image, vocabulary: Vocabulary) -> LabelMap:
         """Label map (height, width). With fewer classes than the position asks for: the last one (or the first)."""
@@ -37,6 +44,12 @@ class RandomLabels:
     def __post_init__(self) -> None:
         if self.side < 0:
             raise MethodError(f"The side of random labels is {self.side}; it is 0 (pixels) or a number of cells.")
+
+    @property
+    def timings(self) -> Sequence[Timing]:
+        """What an image took; nothing of grids that were not measured."""
+        kinds = {0: ("RandomLabels of pixels", "int16"), 24: ("RandomLabels", "float32")}
+        return measured.timings(*kinds[self.side]) if self.side in kinds else ()
 
     def segment(self, image: Image, vocabulary: Vocabulary) -> LabelMap | Scores:
         """Scores (classes, side, side), float32, in 0..1; or a label map (height, width)."""

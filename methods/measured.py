@@ -1,6 +1,7 @@
-"""The name of a network's kind flows in; what it took where it was measured flows out, from the table beside this file.
+"""The kind of a network, or of a method without one, flows in; what it took where it was measured flows out.
 
-`python -m perf.pass_times` measures the lines of a CPU anew; those of a card are printed by `python -m perf.gpu`.
+The numbers are in the table beside this file: `python -m perf.pass_times` measures the lines of a CPU anew; those of a
+card are printed by `python -m perf.gpu`.
 """
 
 from __future__ import annotations

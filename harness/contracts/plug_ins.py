@@ -125,7 +125,7 @@ class Finisher(Reader, Protocol):
 
 
 class Timing(NamedTuple):
-    """What a network took where it was measured.
+    """What a network, or a method that reads none, took where it was measured.
 
     device: `CPU`, for the seconds of one core, or the name of a card. a_pass: seconds of one pass of one image; a_row:
     what every run that reads it adds for an image, from its scores to its counts.
@@ -142,8 +142,9 @@ class Backbone(Protocol):
 
     run yields every requested pass once, with one Features per query, in the order of the queries. What goes through
     the network together is the queries of one pass, always all of them, so that no float depends on other passes. A
-    network that was measured may have `timings`, a Timing for each device: `--plan` estimates time by them as long as
-    nothing is stored that tells it better.
+    network that was measured may have `timings`, a Timing for each device, and so may a method that reads none:
+    `--plan` estimates time by them as long as nothing is stored that tells it better. Where a pass has a `window`, its
+    images may be cut into several, and the estimate is a lower bound.
     """
 
     def run(

@@ -12,7 +12,7 @@ from rich.table import Table
 from harness.contracts import Labelling, ProtocolSettings
 from harness.errors import several
 from harness.planning import steps_report
-from harness.planning.estimating import Timings, estimate
+from harness.planning.estimating import Lacks, Timings, estimate
 from harness.planning.plan import Plan, PlannedRun
 from harness.protocol.rules import WORDED
 from harness.recipes.complaints import show
@@ -22,8 +22,11 @@ SHOWN = 5  # images that are named
 
 
 def as_dict(plan: Plan, timings: Timings, workers: int) -> dict[str, object]:
-    """The plan for programs; seconds are null where a method was timed nowhere, GPU hours where no card was."""
+    """The plan for programs; seconds, and GPU hours, are null where they leave something out: then they are at least
+    so many, as far as any is known."""
     cost, told = plan.cost, estimate(plan, timings)
+    seconds = None if told.seconds is None else told.seconds / workers
+    hours = dict(told.gpu_hours) or None
     return {
         "name": plan.name,
         "batch": plan.batch,
@@ -41,9 +44,12 @@ def as_dict(plan: Plan, timings: Timings, workers: int) -> dict[str, object]:
             use: [*plan.unstamped.get(use, ()), *plan.uncounted.get(use, ())]
             for use in dict.fromkeys((*plan.unstamped, *plan.uncounted))
         },
-        "estimated_seconds": None if told.seconds is None else told.seconds / workers,
+        "estimated_seconds": None if told.lacks else seconds,
+        "estimated_seconds_at_least": seconds,
+        "estimate_lacks": asdict(told.lacks),
         "estimated_from": told.source,
-        "gpu_hours": dict(told.gpu_hours) or None,
+        "gpu_hours": None if told.gpu_lacks else hours,
+        "gpu_hours_at_least": hours,
         "workers": workers,
     }
 
@@ -136,17 +142,28 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
 
 
 def _time(plan: Plan, timings: Timings, workers: int) -> list[str]:
-    """How long it will take, and where that is known from."""
+    """How long it will take, or at least will, and where that is known from."""
     told = estimate(plan, timings)
     if told.seconds is None:
-        lines = [f"Estimated time: unknown; nothing stored or measured tells of {', '.join(told.unknown)}."]
+        lines = [f"Estimated time: unknown; nothing stored or measured tells of {', '.join(told.lacks.unknown)}."]
     else:
         crowd = f"{workers} worker{'s' * (workers != 1)}"
-        lines = [f"Estimated time: {clock(told.seconds / workers)} with {crowd}, from {told.source}."]
+        clauses = [f"{clock(told.seconds / workers)} with {crowd}, from {told.source}", *_lacking(told.lacks)]
+        lines = [f"Estimated time: {'at least ' * bool(told.lacks)}{'; '.join(clauses)}."]
     if plan.cost.passes:
-        hours = [f"{number:.1f} on {card}" for card, number in told.gpu_hours.items()]
-        lines.append(f"GPU hours: {'; '.join(hours) or 'not measured'}.")
+        bound = "at least " * bool(told.gpu_lacks)
+        hours = [f"{bound}{number:.1f} on {card}" for card, number in told.gpu_hours.items()]
+        lines.append(f"GPU hours: {'; '.join([*hours, *_lacking(told.gpu_lacks)]) if hours else 'not measured'}.")
     return lines
+
+
+def _lacking(lacks: Lacks) -> list[str]:
+    """What a number leaves out, a clause each."""
+    clauses = [f"not measured: {', '.join(lacks.unknown)}"] if lacks.unknown else []
+    clauses += [f"with the fewest windows that an image can have: {', '.join(lacks.cut)}"] if lacks.cut else []
+    left = [several(lacks.fits, "fit")] if lacks.fits else []
+    left += [f"{several(lacks.waiting, 'run')} whose protocol is chosen first"] if lacks.waiting else []
+    return [*clauses, *([f"not counted: {' and '.join(left)}"] if left else [])]
 
 
 def _unanswered(plan: Plan) -> list[str]:

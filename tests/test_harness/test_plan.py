@@ -1,10 +1,13 @@
 """Plans over the toy world: what is shared, what is stored, and that no batch depends on company."""
 
 import random
+from dataclasses import replace
+from itertools import product
+from typing import Any
 
 import pytest
 from toy_cells import FLAT, NINE, Cell, Taught, reader
-from toy_world import ToyBackbone
+from toy_world import Flat, ToyBackbone, ToyPass
 
 from harness.contracts import (
     Gathering,
@@ -21,7 +24,10 @@ from harness.planning import plan as plans
 from harness.planning import steps_report
 from harness.planning.plan import Plan, Shelf
 from harness.planning.report import as_dict, plan_summary
+from harness.planning.windows import fewest_windows, most_windows
+from harness.protocol.views import tiling
 from methods.clip import Clip
+from methods.controls import OneClass, RandomLabels
 from methods.diffusion import Diffusion
 from methods.student.size import weights_bytes
 
@@ -211,12 +217,59 @@ def test_before_anything_is_stored_time_is_estimated_from_measured_passes(monkey
     assert both["estimated_from"] == "stored timings and measured passes, a core a worker"
 
 
-def test_what_was_timed_nowhere_is_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_known_is_a_lower_bound_that_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine runs of ten images on 30 passes, beside a method that was timed nowhere: its time is in no number."""
     unknown = "Estimated time: unknown; nothing stored or measured tells of {}."
     assert unknown.format("m") in plan_summary(plan_of(NINE), {}, 1)
-    monkeypatch.setattr(ToyBackbone, "timings", (Timing("CPU", 2.0, 0.5), Timing("H100", 9.0, 0.0)), raising=False)
-    said = plan_summary(plan_of([FLAT, *NINE]), {}, 1)
-    assert unknown.format("flat") in said and "GPU hours: not measured." in said
+    nothing = as_dict(plan_of(NINE), {}, 1)
+    assert nothing["estimated_seconds_at_least"] is None and nothing["estimated_from"] is None
+    timings = (Timing("CPU", 2.0, 0.5), Timing("H100", 240.0, 0.0))
+    monkeypatch.setattr(ToyBackbone, "timings", timings, raising=False)
+    plan = plan_of([FLAT, *NINE])
+    said, told = plan_summary(plan, {}, 3), as_dict(plan, {}, 3)
+    source = "3 workers, from measured passes, a core a worker"
+    assert said[-2:] == [
+        f"Estimated time: at least 0:00:35 with {source}; not measured: flat.", "GPU hours: not measured.",
+    ]  # fmt: skip
+    assert told["estimated_seconds"] is None and told["estimated_seconds_at_least"] == pytest.approx(35)
+    assert told["estimate_lacks"] == {"unknown": ("flat",), "cut": (), "fits": 0, "waiting": 0}
+    monkeypatch.setattr(Flat, "timings", (Timing("CPU", 0.0, 0.3),), raising=False)
+    assert plan_summary(plan, {}, 3)[-2:] == [f"Estimated time: 0:00:36 with {source}.", "GPU hours: 2.0 on H100."]
+    assert as_dict(plan, {}, 3)["estimated_seconds"] == pytest.approx(36), "a control needs no network, and no card"
+
+
+def test_windows_count_as_few_as_can_be_and_then_the_time_is_at_least_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten images through one pass: 4 windows where a square is cut, whatever the size, and 6 where all have one."""
+    monkeypatch.setattr(ToyBackbone, "timings", (Timing("CPU", 30.0, 0.0), Timing("H100", 360.0, 0.0)), raising=False)
+
+    def said(**rules: Any) -> list[str]:
+        return plan_summary(plan_of([replace(reader(1), protocol=ProtocolSettings(**rules))]), {}, 1)[-2:]
+
+    source = "with 1 worker, from measured passes, a core a worker"
+    few = "with the fewest windows that an image can have: m"
+    assert said(resize="short", size=336, window=224, stride=112) == [
+        f"Estimated time: at least 0:20:00 {source}; {few}.", f"GPU hours: at least 4.0 on H100; {few}.",
+    ]  # fmt: skip
+    assert said(resize="stretch", size=(336, 448), window=224, stride=112) == [
+        f"Estimated time: 0:30:00 {source}.", "GPU hours: 6.0 on H100.",
+    ]  # fmt: skip
+    assert said(window=224, stride=112)[0] == f"Estimated time: at least 0:05:00 {source}; {few}."
+    tagger = Recipe.of("methods.clip_tagger:ClipTagger", model="shapes")
+    predicted = said(vocabulary="predicted", tagger=tagger)[0]
+    assert predicted == f"Estimated time: at least 0:05:00 {source}; not measured: ClipTagger."
+    monkeypatch.setattr(ToyPass, "window", 224, raising=False)
+    assert said()[0] == f"Estimated time: at least 0:05:00 {source}; {few}.", "a method that cuts by itself"
+
+
+@pytest.mark.parametrize("rules", [
+    {"resize": "short", "size": 20}, {"resize": "short", "size": 20, "longest": 25}, {"resize": "none"},
+    {"resize": "short", "size": 20, "longest": 13}, {"resize": "long", "size": 20}, {"resize": "stretch", "size": 20},
+    {"resize": "box", "size": (12, 30)}, {"resize": "box", "size": (19, 20)}, {"window": 0, "stride": 0},
+])  # fmt: skip
+def test_the_fewest_and_the_most_windows_are_those_of_some_image(rules: dict[str, Any]) -> None:
+    settings = ProtocolSettings(**{"window": 8, "stride": 5, **rules})
+    found = {len(tiling(size, settings).boxes) for size in product((*range(1, 41), 400), repeat=2)}
+    assert min(found) == fewest_windows(settings) and most_windows(settings) in (None, max(found))
 
 
 def test_networks_of_ours_know_what_they_took() -> None:
@@ -227,3 +280,10 @@ def test_networks_of_ours_know_what_they_took() -> None:
     assert not Diffusion(dtype="bfloat16").timings and not Diffusion("some/model").timings
     assert 0 < Diffusion("shapes").timings[0].a_pass < 0.5
     assert 0 < Clip("shapes").timings[0].a_pass < Clip().timings[0].a_pass and not Clip("openai/another").timings
+
+
+def test_controls_know_what_they_took() -> None:
+    for control in (OneClass(), RandomLabels(), RandomLabels(side=0)):
+        ((device, a_pass, a_row),) = control.timings
+        assert device == "CPU" and a_pass == 0 and 0 < a_row < 0.1, control
+    assert not RandomLabels(side=7).timings
