@@ -7,6 +7,7 @@ the folder as it is uses its own; whether that is what was planned is asked wher
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import subprocess
 import sys
@@ -56,12 +57,13 @@ def bring_missing(folder: str | None, files: Mapping[str, bytes]) -> None:
 def _remove_after_us(place: Path) -> None:
     """Have a folder removed when this process is gone, however it ends: a worker is ended by a signal as a rule.
 
-    A shell that is nobody's child waits for the end of a pipe that this process holds open.
+    A shell that is nobody's child waits for the end of a pipe that this process holds open, and, since somebody may
+    have closed that here, for the end of this process.
     """
-    waits = 'exec 3<&0; (cat <&3 >/dev/null; rm -rf -- "$1") >/dev/null 2>&1 & '
-    shell = subprocess.Popen(
-        ["/bin/sh", "-c", waits, "sh", str(place)], stdin=subprocess.PIPE, cwd="/", start_new_session=True
-    )
+    gone = "cat <&3 >/dev/null; while kill -0 $2; do sleep 1; done"
+    waits = f'exec 3<&0; ({gone}; rm -rf -- "$1") >/dev/null 2>&1 & '
+    words = ["/bin/sh", "-c", waits, "sh", str(place), str(os.getpid())]
+    shell = subprocess.Popen(words, stdin=subprocess.PIPE, cwd="/", start_new_session=True)
     shell.wait()
     _held_open.append(shell)
 

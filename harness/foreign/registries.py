@@ -18,7 +18,8 @@ from harness.foreign.watch import Watched
 
 _STATUS = "/proc/self/status"  # asking os.umask would change it for a moment, for all threads
 _BEGIN = 256  # bytes in which the line stands
-_open: dict[int, int] = {}  # process -> the descriptor of its status: to open it takes twenty times as long as to read
+# process -> the descriptor of its status, and of which file: to open it takes twenty times as long as to read it
+_open: dict[int, tuple[int, tuple[int, int]]] = {}
 
 
 class _Growing:
@@ -120,15 +121,21 @@ def _put_argv(was: tuple[list[str], tuple[str, ...]]) -> None:
 def _umask() -> int:
     """Read from what stays open, unless somebody closed it or opened something else in its place. -1: nobody tells."""
     with suppress(OSError, KeyError):
-        if (found := _umask_in(_open[os.getpid()])) >= 0:
+        status, file = _open[os.getpid()]
+        if _file(status) == file and (found := _umask_in(status)) >= 0:
             return found
     _open.clear()
     status = os.open(_STATUS, os.O_RDONLY | os.O_CLOEXEC)
     if (found := _umask_in(status)) >= 0:
-        _open[os.getpid()] = status
+        _open[os.getpid()] = status, _file(status)
     else:
         os.close(status)
     return found
+
+
+def _file(status: int) -> tuple[int, int]:
+    told = os.fstat(status)
+    return told.st_dev, told.st_ino
 
 
 def _umask_in(status: int) -> int:

@@ -22,6 +22,7 @@ from harness.foreign.watch import Trace
 _GONE = object()
 _PATCHES = {("inspect", "getfile", "torch.package.package_importer")}  # (module, function, who puts another one there)
 _MADE = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
+_KINDS = ("dtype", "layout", "memory_format")  # of numbers and tensors, by which torch is asked for them
 _FILLED = (dict, list, set, np.ndarray)
 _VERBS = (FunctionType, staticmethod, classmethod, property)
 Whose: TypeAlias = Literal["ours", "theirs", "a library's"]
@@ -264,7 +265,7 @@ def _counts(place: Any, whose: Whose, name: str, value: Any) -> bool:
     """Whether a name is looked at. What a stranger's module keeps besides its functions and classes is its own."""
     if whose == "theirs" and not isinstance(place, type):
         return isinstance(value, FunctionType | BuiltinFunctionType | type)
-    return is_function(value) or (whose != "a library's" and name[:2] != "__")
+    return is_function(value) or type(value).__name__ in _KINDS or (whose != "a library's" and name[:2] != "__")
 
 
 def _bare(value: Any) -> Any:

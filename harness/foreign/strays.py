@@ -23,7 +23,7 @@ PATIENCE = 0.05  # seconds that a thread has to end by itself once its call is o
 _LIBRARIES = tuple({str(Path(sysconfig.get_path(name))) for name in ("purelib", "platlib")})
 _known: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 _awaited: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # they had their time to end
-_tables = Untouched((threading._active, threading._limbo))  # type: ignore[attr-defined]  # what `enumerate` tells of
+_tables: list[tuple[tuple[Any, Any], Untouched]] = [((None, None), Untouched(()))]
 _left: dict[threading.Thread, str] = {}  # those that were asked to end, with who began them
 
 
@@ -39,16 +39,27 @@ def adopt() -> None:
 
 def look_for_strays() -> tuple[threading.Thread, ...]:
     """The strays; nothing, at once, where no thread began."""
-    touched, now = _tables.touched()
+    tables = _tables_now()
+    touched, now = tables.touched()
     if not touched:
         return ()
     new = [one for one in threading.enumerate() if one not in _known]
     if not new:
-        _tables.take(now)
+        tables.take(now)
         return ()
     found = [one for one in new if _stray(one)]
     _known.update(one for one in new if one not in found)
     return tuple(found)
+
+
+def _tables_now() -> Untouched:
+    """Those that `enumerate` tells of, though somebody put others in their place."""
+    now: tuple[Any, Any] = (threading._active, threading._limbo)  # type: ignore[attr-defined]
+    (were, known), *_ = _tables
+    if were[0] is not now[0] or were[1] is not now[1]:
+        known = Untouched(now)
+        _tables[0] = now, known
+    return known
 
 
 def end(was: Sequence[threading.Thread]) -> None:

@@ -5,12 +5,13 @@ torch is taken from the loaded modules, never imported: where nothing has loaded
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from harness.foreign.watch import Watched, attribute
 
@@ -25,6 +26,7 @@ FLAGS = {
     ),
 }  # fmt: skip
 ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
+_Tables: TypeAlias = tuple[tuple[Any, dict[Any, Any]], ...]  # that are bound, each with what it holds
 _ended: list[Any] = []  # guards against an inference mode that was entered and never left
 
 
@@ -52,7 +54,7 @@ def torch_things() -> tuple[Watched, ...]:
                 torch.set_float32_matmul_precision, fresh=("highest",)),
         Watched("torch's automatic casts", partial(_casts, torch), partial(_put_casts, torch),
                 lambda before, now: "torch's automatic casts (autocast) changed"),
-        _hooks_of_all(_hook_tables(torch)),
+        _hooks_of_all(torch),
         attribute("torch.utils.deterministic.fill_uninitialized_memory", torch.utils.deterministic,
                   "fill_uninitialized_memory", rare=True),
     ]  # fmt: skip
@@ -106,27 +108,31 @@ def _put_casts(torch: Any, was: tuple[Any, ...]) -> None:
     torch.set_autocast_cache_enabled(was[1])
 
 
-def _hook_tables(torch: Any) -> tuple[tuple[str, dict[Any, Any]], ...]:
-    """The tables of hooks that all modules have in common, found by how torch names them."""
-    held = vars(torch.nn.modules.module).items()
-    return tuple([(name, table) for name, table in held if name.startswith("_global_") and isinstance(table, dict)])
+def _hooks_of_all(torch: Any) -> Watched:
+    """The tables of hooks that all modules have in common, by torch's names: which are bound, and what they hold."""
+    module = torch.nn.modules.module
+    found = [name for name, held in vars(module).items() if name.startswith("_global_") and isinstance(held, dict)]
+    bound = operator.attrgetter(found[0], *found)  # one name alone would give no tuple
+    last: list[tuple[tuple[Any, ...], _Tables]] = [((), ())]  # tables that were all empty, as they mostly are
 
+    def look() -> _Tables:
+        tables, (known, empty) = bound(module)[1:], last[0]
+        if any(tables):
+            return tuple([(table, dict(table)) for table in tables])
+        if len(known) != len(tables) or not all(map(operator.is_, known, tables)):
+            empty = tuple([(table, {}) for table in tables])
+            last[0] = tables, empty
+        return empty
 
-def _hooks_of_all(tables: tuple[tuple[str, dict[Any, Any]], ...]) -> Watched:
-    """What these tables hold, each in turn; nothing where all are empty, as they mostly are."""
-    every = [table for _, table in tables]
-    none = tuple([dict[Any, Any]() for _ in tables])
-
-    def look() -> tuple[dict[Any, Any], ...]:
-        return tuple([dict(table) for table in every]) if any(every) else none
-
-    def put(was: tuple[dict[Any, Any], ...]) -> None:
-        for table, held in zip(every, was, strict=True):
+    def put(was: _Tables) -> None:
+        for name, (table, held) in zip(found, was, strict=True):
+            setattr(module, name, table)
             table.clear()
             table.update(held)
 
     def told(before: Any, now: Any) -> str:
-        changed = [name for (name, _), was, held in zip(tables, before, now, strict=True) if was != held]
+        pairs = zip(found, before, now, strict=True)
+        changed = [name for name, was, held in pairs if was[0] is not held[0] or was[1] != held[1]]
         kinds = ", ".join(name.removeprefix("_global_").replace("_", " ") for name in changed)
         return f"hooks of all torch modules ({kinds})"
 

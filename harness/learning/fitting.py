@@ -62,7 +62,7 @@ def _fit(job: FitJob, first: bool) -> None:
     finally:
         carded = first and left_behind.take_card(folder)
     if first:
-        left_behind.check(folder, carded)
+        left_behind.check(folder, carded, told)
         content = left_behind.on_a_card(told, time.time() - began)
         (folder / "unfinished" / TOLD).write_text(content, encoding="utf-8")
 

@@ -39,8 +39,9 @@ def take_card(folder: Path) -> bool:
     return there
 
 
-def check(folder: Path, carded: bool) -> None:
-    """ModelError for files whose digests no card can hold. carded: it had written a card itself."""
+def check(folder: Path, carded: bool, told: object) -> None:
+    """ModelError for files whose digests no card can hold. carded: it had written a card itself. told: what it
+    returned, which stands on the card, and may be all that it learned."""
     if carded:
         raise ModelError(f"it wrote {CARD}, which only a sweep may write; give the file another name")
     for path in sorted(folder.rglob("*")):
@@ -51,7 +52,7 @@ def check(folder: Path, carded: bool) -> None:
             raise ModelError(f"it left the link {name}, behind which anything may change; write files")
         if name.endswith(HALF_WRITTEN):
             raise ModelError(f"it left {name}: what ends in {HALF_WRITTEN} counts as half written; name it otherwise")
-    if name := _all_there_is(folder):
+    if not told and (name := _all_there_is(folder)):
         raise ModelError(
             f"all that it left is {name}, and {KEPT[0]}/ is thrown away once it has learned; write what it has learned "
             "beside that folder"

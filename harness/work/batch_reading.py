@@ -94,7 +94,8 @@ def read_together(
         kind = type(found).__name__
         raise MethodError(f"its `read_batch` gave a {kind}; it has to give a mapping from every place asked to scores")
     if missing := [place for place in vocabularies if place not in found]:
-        raise MethodError(f"its `read_batch` gave no scores for place {missing[0]}, one of {len(vocabularies)} asked")
+        asked = f"{len(missing)} of the {len(vocabularies)} places that it was asked about"
+        raise MethodError(f"its `read_batch` gave no scores for {asked}")
     return found
 
 

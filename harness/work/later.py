@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -19,6 +21,7 @@ class Later:
     def __init__(self, elsewhere: Elsewhere) -> None:
         self.elsewhere = elsewhere
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="count", initializer=strays.adopt)
+        self._pool.submit(_compute_alone).result()
 
     def submit(self, task: Callable[[], T]) -> Future[T]:
         """Do this after all that was given before."""
@@ -36,6 +39,17 @@ class Later:
     def _done(self, task: Callable[[], T]) -> T:
         with self.elsewhere.at_work():
             return task()
+
+
+def _compute_alone() -> None:
+    """This thread is given no others for its sums. Together with those of the thread that feeds a network they would be
+    more than there are cores, and then OpenMP's threads fall asleep after every operation, the network's too."""
+    torch = sys.modules.get("torch")
+    if torch is not None and (threads := torch.get_num_threads()) > 1:
+        torch.set_num_threads(1)
+        others = threading.Thread(target=torch.set_num_threads, args=(threads,))  # for those that begin later
+        others.start()
+        others.join()
 
 
 def _fill_up() -> None:

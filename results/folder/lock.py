@@ -57,10 +57,10 @@ class Lock:
         )
 
     def release(self) -> None:
-        """Give the lock back, if it is still ours."""
+        """Give the lock back, if it is still ours. Where nothing can be written any more it stays, a dead process's."""
         self._over.set()
         self._beating.join()
-        with _guard(self._folder):
+        with suppress(OSError, StoreError), _guard(self._folder):
             if _owner(self._path) == self._mine:
                 self._path.unlink()
 

@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -167,6 +168,8 @@ HABITS: dict[str, Callable[[Any], Any]] = {
     "rounding": lambda image: ctypes.CDLL(None).fesetround(0x400),
     "forward hook": hook("register_module_forward_hook"),
     "pre hook": hook("register_module_forward_pre_hook"),
+    "hook table": swap(torch.nn.modules.module, "_global_forward_hooks", OrderedDict({1: lambda *of: of[-1] * 0})),
+    "name of a dtype": swap(torch, "float32", torch.float16),
     "interpolate": swap(functional, "interpolate", lambda input, size, **how: torch.zeros(*input.shape[:2], *size)),
     "attention replaced": swap(functional, "scaled_dot_product_attention", None),
     "tensor method": swap(torch.Tensor, "softmax", lambda self, dim: self * 0),

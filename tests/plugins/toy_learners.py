@@ -255,6 +255,7 @@ class Untidy(Colours):
         elif self.word == "nothing":
             left.unlink()
             (folder / "sums.json").unlink()
+            told.clear()
         elif self.word == "curve":
             lines = ['{"step": 1, "steps": 2, "loss": null}', "3", '{"loss": 0.5}', "{", '{"loss": "small"}']
             (folder / "curve.jsonl").write_text("\n".join(lines))

@@ -9,6 +9,8 @@ import pytest
 from in_process import door
 from toy_chain import cards
 
+from harness.contracts import ModelError
+from harness.learning import left_behind
 from results import verify
 
 GRID = """
@@ -59,3 +61,11 @@ def test_odd_lines_of_a_curve_and_odd_names_do_no_harm(tmp_path: Path, capsys: p
     (card,) = cards(tmp_path).values()
     assert card["learner_tells"]["found"] is False and json.dumps(card)
     assert verify.main([str(tmp_path / "runs")]) == 0, capsys.readouterr().out
+
+
+def test_what_stands_on_the_card_may_be_all_that_was_learned(tmp_path: Path) -> None:
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "sums.json").write_text("[]")
+    left_behind.check(tmp_path, False, {"first": 1})
+    with pytest.raises(ModelError, match=r"all that it left is unfinished/sums\.json"):
+        left_behind.check(tmp_path, False, {})

@@ -59,6 +59,8 @@ SAYS = {  # habit -> what its rows say; docs/neighbours.md has the same table
     "rounding": "floats' rounding changed",
     "forward hook": "hooks of all torch modules (forward hooks)",
     "pre hook": "hooks of all torch modules (forward pre hooks)",
+    "hook table": "hooks of all torch modules (forward hooks)",
+    "name of a dtype": "torch.float32 replaced",
     "interpolate": "torch.nn.functional.interpolate replaced",
     "attention replaced": "torch.nn.functional.scaled_dot_product_attention replaced",
     "tensor method": "torch.Tensor.softmax replaced",

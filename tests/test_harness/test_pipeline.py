@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 import toy_world
 from toy_cells import Cell
 
@@ -287,3 +288,19 @@ def test_other_threads_rest_until_a_network_is_asked_again_and_never_for_long(mo
     elsewhere.rest()  # nobody says that it is over
     later.submit(lambda: None).result(PATIENCE)
     later.close()
+
+
+def test_who_counts_computes_alone_and_nobody_else_does() -> None:
+    """What a thread sets for itself in torch holds for all that begin after it."""
+    found, was = list[int](), torch.get_num_threads()
+    torch.set_num_threads(3)
+    later = Later(Elsewhere())
+    try:
+        assert later.submit(torch.get_num_threads).result() == 1
+        new = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        new.start()
+        new.join()
+        assert [*found, torch.get_num_threads()] == [3, 3]
+    finally:
+        later.close()
+        torch.set_num_threads(was)

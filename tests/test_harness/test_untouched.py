@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 import torch
 from PIL import ImageFile
 
-from harness.foreign import registries, untouched
+from harness.foreign import registries, strays, untouched
 from harness.foreign.untouched import Untouched
 from harness.foreign.watched import all_watched
 
@@ -78,15 +80,16 @@ def test_where_python_keeps_no_versions_all_counts_as_touched(monkeypatch: pytes
     assert [*both.touched()[0]] == [0, 1]
 
 
-def test_permissions_of_new_files_are_read_whoever_closes_descriptors() -> None:
+def test_permissions_of_new_files_are_read_whoever_closes_descriptors(tmp_path: Path) -> None:
     was = os.umask(0o027)
     try:
         assert registries._umask() == 0o027
-        (status,) = registries._open.values()
+        ((status, _),) = registries._open.values()
         os.close(status)
         assert registries._umask() == 0o027
-        (status,) = registries._open.values()
-        with open(os.devnull) as other:
+        ((status, _),) = registries._open.values()
+        (tmp_path / "status").write_bytes(b"\nUmask:\t0027\n")
+        with open(tmp_path / "status") as other:
             os.dup2(other.fileno(), status)
         os.umask(0o077)
         assert registries._umask() == 0o077 and registries._umask() == 0o077
@@ -100,7 +103,7 @@ def test_all_that_is_watched_is_made_anew_where_its_modules_are_touched(monkeypa
     assert all_watched() is found, "nobody touched anything"
     monkeypatch.setattr(torch.nn.modules.module, "_global_forward_hooks", OrderedDict(new=print))
     hooks = {one.words: one for one in all_watched()}["hooks of all modules"]
-    assert any("new" in table for table in hooks.look()), "a new table is looked at"
+    assert any("new" in held for _, held in hooks.look()), "a new table is looked at"
 
 
 def test_numpys_errors_and_filters_of_warnings_are_told_as_they_are_now() -> None:
@@ -126,3 +129,18 @@ def test_a_module_that_another_thread_is_importing_is_watched_once_it_is_there(m
         assert words not in {one.words for one in all_watched()}, "it is not wholly there"
         half.setattr(ImageFile.__spec__, "_initializing", False)
         assert words in {one.words for one in all_watched()}, "nobody touched it since"
+
+
+def test_a_thread_that_is_told_of_by_another_table_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    strays.settle_strays()
+    assert strays.look_for_strays() == ()
+    monkeypatch.setattr(threading, "_active", dict(vars(threading)["_active"]))
+    assert strays.look_for_strays() == ()
+    over = threading.Event()
+    late = threading.Thread(target=over.wait)
+    late.start()
+    try:
+        assert strays.look_for_strays() == (late,)
+    finally:
+        over.set()
+        late.join()

@@ -79,6 +79,16 @@ def test_the_living_are_never_followed(tmp_path: Path, owner: dict[str, Any]) ->
     assert owner_of(tmp_path) == owner
 
 
+def test_a_lock_that_cannot_be_taken_away_stays_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(30, "Read-only file system")
+
+    held = lock.acquire(tmp_path)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    held.release()
+    assert owner_of(tmp_path)["pid"] == os.getpid()
+
+
 def test_an_owner_touches_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "BEAT", 0.01)
     held, path = lock.acquire(tmp_path), tmp_path / "LOCK"
