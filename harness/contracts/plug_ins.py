@@ -101,9 +101,10 @@ class BatchReader(Reader, Protocol):
     """A reader that reads what passes left of a whole batch at once: on a GPU many images cost little more than one.
 
     features: of every pass all that its backbone gave, by place of the batch (a backbone of ours gives a sequence that
-    has verbs of its own). vocabularies: by place, of the images asked about. What it answers about one must not depend
-    on which others are asked about, or on what they are offered, and it draws no random numbers. A class that inherits
-    the batch form and writes a `read` of its own, or lies in another package, is asked by `read`.
+    has verbs of its own). vocabularies: by place, of the images asked about; where the protocol cuts, a place is a
+    window's, and several may be of one image. What it answers about one must not depend on which others are asked
+    about, or on what they are offered, and it draws no random numbers. A class that inherits the batch form and writes
+    a `read` of its own, or lies in another package, is asked by `read`.
     """
 
     def read_batch(
