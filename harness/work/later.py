@@ -43,9 +43,10 @@ class Later:
 
 def _compute_alone() -> None:
     """This thread is given no others for its sums. Together with those of the thread that feeds a network they would be
-    more than there are cores, and then OpenMP's threads fall asleep after every operation, the network's too."""
+    more than there are cores, and then OpenMP's threads fall asleep after every operation, the network's too. Where the
+    network is on a card nobody else needs them."""
     torch = sys.modules.get("torch")
-    if torch is not None and (threads := torch.get_num_threads()) > 1:
+    if torch is not None and not torch.cuda.is_available() and (threads := torch.get_num_threads()) > 1:
         torch.set_num_threads(1)
         others = threading.Thread(target=torch.set_num_threads, args=(threads,))  # for those that begin later
         others.start()

@@ -290,13 +290,17 @@ def test_other_threads_rest_until_a_network_is_asked_again_and_never_for_long(mo
     later.close()
 
 
-def test_who_counts_computes_alone_and_nobody_else_does() -> None:
+@pytest.mark.parametrize(("card", "threads"), [(False, 1), (True, 3)])
+def test_who_counts_computes_alone_beside_a_network_on_the_cpu_and_nobody_else_does(
+    card: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a thread sets for itself in torch holds for all that begin after it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: card)
     found, was = list[int](), torch.get_num_threads()
     torch.set_num_threads(3)
     later = Later(Elsewhere())
     try:
-        assert later.submit(torch.get_num_threads).result() == 1
+        assert later.submit(torch.get_num_threads).result() == threads
         new = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
         new.start()
         new.join()
