@@ -15,7 +15,7 @@ from rich.text import Text
 
 from harness import catalogue, completion
 from harness.errors import nearest
-from harness.foreign.calls import leave
+from harness.foreign.company import leave
 from results.tables.terminal import console_for_output
 
 

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from harness.contracts.command_line import CommandLine, typed
 from harness.errors import StoreError, bounded
-from harness.foreign.calls import leave
+from harness.foreign.company import leave
 from harness.learning.fit_progress import curve_end
 from harness.planning.report import clock
 from results.command_line import results_folder

@@ -20,7 +20,8 @@ from harness.executors import placement, ray_surroundings
 from harness.executors.seam import Executor, LocalExecutor
 from harness.fits import Fits
 from harness.foreign import interrupts
-from harness.foreign.calls import keeping_functions, leave
+from harness.foreign.calls import keeping_functions
+from harness.foreign.company import leave
 from harness.grid import reading as grids
 from harness.installation import around
 from harness.planning import plan as plans

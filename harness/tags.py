@@ -21,7 +21,8 @@ from harness.contracts import MethodError, ProtocolSettings, Recipe, Sample
 from harness.contracts.command_line import CommandLine
 from harness.errors import GridError, HarnessError, in_words, nearest
 from harness.foreign import interrupts
-from harness.foreign.calls import Guard, leave
+from harness.foreign.calls import Guard
+from harness.foreign.company import leave
 from harness.foreign.lending import Lent, LentImage
 from harness.grid import reading
 from harness.grid.reading import Cell

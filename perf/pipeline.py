@@ -169,9 +169,9 @@ def main() -> None:
         print(pipeline_page())
         return
     if options.ours:
-        from harness.foreign import calls, foundations
+        from harness.foreign import company, foundations
 
-        calls.OURS = foundations.OURS = (*foundations.OURS, "perf")
+        company.OURS = foundations.OURS = (*foundations.OURS, "perf")
     if options.here:
         print(rate_line(options.images, options.batch))
         return

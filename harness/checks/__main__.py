@@ -13,7 +13,7 @@ from harness.checks import benchmark_gate, method_gate
 from harness.contracts.command_line import CommandLine
 from harness.errors import HarnessError
 from harness.foreign import interrupts
-from harness.foreign.calls import leave
+from harness.foreign.company import leave
 from harness.recipes import loading
 from results.door import door
 from results.pictures.samples import sheet_of_samples

@@ -31,7 +31,7 @@ from harness.checks.module_watch import left_behind, open_lazily, watched
 from harness.checks.planning_trial import seen_by_planning
 from harness.contracts import Parts, Pass, Query, Recipe, Vocabulary
 from harness.errors import HarnessError, ModelError, in_words, message
-from harness.foreign.calls import CURE
+from harness.foreign.complaints import CURE
 
 PLANNING_LIMIT = 120  # seconds
 

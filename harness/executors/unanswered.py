@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from harness.errors import ClusterError
-from harness.foreign.calls import UNANSWERED, unanswered
+from harness.foreign.company import UNANSWERED, unanswered
 
 T = TypeVar("T")
 SECONDS = 20.0  # that an answer may take

@@ -11,71 +11,28 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from harness.errors import MethodError, bounded, in_words
 from harness.foreign import chance, interrupts, python_names, strays
+from harness.foreign.company import alone, first_turn, is_strange
+from harness.foreign.complaints import left_trace, warn
 from harness.foreign.contexts import in_own_context
-from harness.foreign.foundations import OURS
+from harness.foreign.elsewhere import Elsewhere
 from harness.foreign.lending import Lent
 from harness.foreign.opened import Marks, hush, listen
 from harness.foreign.replaced import Functions
 from harness.foreign.shared import CLAUSE, Shared
-from harness.foreign.turns import Turns
-from harness.foreign.variables import STAYS
 from harness.foreign.watch import Trace, Watched, differing
 from harness.foreign.watched import all_watched
 
 T = TypeVar("T")
-REST = 0.02  # seconds that other threads wait at most while what a network left is read
-SHOWN = 4  # clauses of one sentence
-UNANSWERED = "unanswered"  # the name of threads that may wait for ever, see harness.executors.unanswered
-CURE = "it is put back; work on copies, put back what you change, or say `process: own` in the grid"
 _functions = Functions()  # one a process: it costs a tenth of a second to find them all
-_said: set[str] = set()  # warnings, each once a process
 _imports: dict[str, list[Trace]] = {}  # module -> what importing it left, which happens once a process
-_met: set[str] = set()  # plug-ins of others that had their turn in this process
 _opened: dict[str, dict[str, None]] = {}  # by plug-in of others: files that it opened for reading, in order
 _depth = threading.local()  # calls of this thread that a guard looks after
-
-
-class LeftTrace(MethodError):
-    """A plug-in left the process, or what it was lent, other than it was."""
-
-
-@dataclass
-class Elsewhere:
-    """What other threads of this process do meanwhile: `at_work` is around each of their turns, `lock` keeps all of
-    them out; calls counts those of plug-ins."""
-
-    lock: Turns = field(default_factory=Turns)
-    calls: int = 0
-    traces: int = 0  # times that a plug-in left something: what was read or counted meanwhile may be wrong
-    blamed: bool = False  # one of its calls, or one here, left something: from now on they must not overlap
-    _rested: threading.Event = field(default_factory=threading.Event)
-    _until: float = 0.0
-
-    def rest(self) -> None:
-        """For a moment no turn begins: who feeds a network has Python for itself until it waits for that again."""
-        self._until = time.monotonic() + REST
-        self._rested.clear()
-
-    def go_on(self) -> None:
-        """Turns begin again."""
-        self._rested.set()
-
-    @contextmanager
-    def at_work(self, call: bool = False) -> Iterator[None]:
-        """A turn of another thread. call: it calls a plug-in."""
-        if (left := self._until - time.monotonic()) > 0:
-            self._rested.wait(left)
-        with self.lock.shared():
-            self.calls += call
-            yield
 
 
 @dataclass(frozen=True)
@@ -145,7 +102,7 @@ class Guard:
         """
         outcome = self.ask(who, words, function, lent, opening, within, then)
         if outcome.left:
-            raise LeftTrace(_sentence(outcome.left, outcome.error)) from outcome.error
+            raise left_trace(outcome.left, outcome.error) from outcome.error
         if outcome.error is not None:
             raise outcome.error
         answer: T = outcome.answer
@@ -166,8 +123,7 @@ class Guard:
             return self._asked(who, words, function, lent, opening, then, strange=False)
         if alone():
             _functions.settle()  # the first of them: until now nobody had compared functions
-        if who not in _met:
-            _met.add(who)
+        if first_turn(who):
             _functions.meet(who)
         _functions.variables.begins(who)
         try:
@@ -229,7 +185,7 @@ class Guard:
         if self._own:
             self._theirs = [*self._theirs, *(trace for trace in left if trace not in self._theirs)]
         elif left:
-            raise LeftTrace(_sentence([f"{trace.clause} when it was imported" for trace in left], None))
+            raise left_trace([f"{trace.clause} when it was imported" for trace in left])
 
     def rare_traces(self) -> list[str]:
         """Look at what is dear to look at, and put it back; what was not as it was, in clauses."""
@@ -266,7 +222,7 @@ class Guard:
         if opening:
             forgiven = [trace.clause for trace in found if trace.gentle]
             found = [trace for trace in found if not trace.gentle]
-            _warn(who, forgiven)
+            warn(who, forgiven)
         self.found, clauses = found, [trace.clause for trace in found]
         if clauses and self._elsewhere.calls != self._clean:
             self._elsewhere.blamed = True
@@ -313,32 +269,6 @@ class Guard:
 _mend = python_names.mend
 
 
-def is_strange(use: str) -> bool:
-    """Whether a plug-in is none of ours, whose code our tests hold: it is looked at more closely."""
-    return use.partition(".")[0] not in OURS
-
-
-def alone() -> bool:
-    """Whether no plug-in of others had a turn in this process, be it only that it was imported."""
-    return not _met
-
-
-def leave(code: int) -> NoReturn:
-    """End this process with this code, once all is done. Where a plug-in of others had its turn, what it registered for
-    the end (`atexit`) and threads that it left have no say in it; nor has anything where a question is open."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-    if _met or unanswered():
-        os._exit(code)
-    sys.exit(code)
-
-
-def unanswered() -> bool:
-    """Whether a thread waits for what may never come."""
-    return any(one.name == UNANSWERED for one in threading.enumerate())
-
-
 def take_opened() -> dict[str, list[str]]:
     """By address, the files that plug-ins of others opened for reading since the last time, in order."""
     return {who: [*_opened.pop(who)] for who in list(_opened)}
@@ -348,11 +278,6 @@ def _overheard(who: str, before: Marks | None, marks: Marks) -> None:
     hush(before, marks)
     if marks:
         _opened.setdefault(who, {}).update(dict.fromkeys(marks))
-
-
-def left_trace(clauses: Sequence[str]) -> LeftTrace:
-    """What a plug-in's rows say of what it left."""
-    return LeftTrace(_sentence(clauses, None))
 
 
 def _calls() -> int:
@@ -404,18 +329,3 @@ def looked_after(who: str, function: Callable[[], T], imports: str | None = None
 def _quietly(put_back: Callable[[], object]) -> None:
     with suppress(Exception):  # what cannot be put back was told all the same
         put_back()
-
-
-def _sentence(clauses: Sequence[str], error: Exception | None) -> str:
-    shown = "; ".join(clauses[:SHOWN]) + (f"; and {len(clauses) - SHOWN} more" if len(clauses) > SHOWN else "")
-    begin = f"{in_words(error)}; and it left" if error is not None else "it left"
-    cure = CURE.removeprefix("it is put back; ") if STAYS in shown else CURE
-    return f"{begin} {bounded(shown)}: {cure}"
-
-
-def _warn(who: str, clauses: Sequence[str]) -> None:
-    """One line a plug-in and process on stderr; of our own plug-ins none: what their libraries do is no news."""
-    if not clauses or who in _said or not is_strange(who):
-        return
-    _said.add(who)
-    print(f"{bounded(who)}: when it was opened, {bounded('; '.join(clauses))}; this was put back", file=sys.stderr)

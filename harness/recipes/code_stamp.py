@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.contracts import Recipe
 from harness.errors import AddressError
-from harness.foreign.calls import is_strange
+from harness.foreign.company import is_strange
 from harness.recipes import house
 from harness.recipes.settings import address, parameters
 from harness.recipes.surroundings import distributions, is_ours, is_settled, reached, source_file

@@ -10,7 +10,7 @@ from typing import Any
 from harness.contracts import ModelError, Recipe, Traits
 from harness.contracts.facts import digest
 from harness.errors import AddressError
-from harness.foreign.calls import is_strange
+from harness.foreign.company import is_strange
 from harness.recipes import house, loading
 from harness.recipes.code_stamp import classes_named, code_of
 from harness.recipes.named_files import files_named, files_not_counted, spelled

@@ -21,7 +21,8 @@ from harness.contracts import ModelError, Parts, Pass, Reader, Recipe
 from harness.contracts.artefact import damage, digests_on_card
 from harness.errors import AddressError, HarnessError, SettingsError, bounded, in_words, nearest
 from harness.foreign import interrupts
-from harness.foreign.calls import is_strange, looked_after
+from harness.foreign.calls import looked_after
+from harness.foreign.company import is_strange
 from harness.recipes.code_stamp import classes_named, strange
 from harness.recipes.settings import address, construct, settings_of
 from harness.recipes.surroundings import HOME, PACKAGES

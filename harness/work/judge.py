@@ -39,7 +39,7 @@ from harness.contracts import (
 )
 from harness.errors import in_words, of_host
 from harness.foreign import interrupts
-from harness.foreign.calls import alone
+from harness.foreign.company import alone
 from harness.protocol.decision import (
     NOT_FINITE,
     all_finite,

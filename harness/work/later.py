@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from harness.foreign import strays
-from harness.foreign.calls import Elsewhere
+from harness.foreign.elsewhere import Elsewhere
 
 T = TypeVar("T")
 

@@ -18,7 +18,9 @@ from typing import Any
 
 from harness.contracts import Batch, Origin, Sample
 from harness.foreign import chance, interrupts, strays
-from harness.foreign.calls import Elsewhere, Guard, LeftTrace
+from harness.foreign.calls import Guard
+from harness.foreign.complaints import LeftTrace
+from harness.foreign.elsewhere import Elsewhere
 from harness.recipes.origins import DataSource
 from harness.work.slots import Load, Place
 

@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 from harness.contracts import Asked, Batch, BatchDone, Method, Recipe, Row, Rows, Run, Shard
 from harness.errors import in_words
-from harness.foreign.calls import Elsewhere, Guard
+from harness.foreign.calls import Guard
+from harness.foreign.elsewhere import Elsewhere
 from harness.protocol.offering import tagged
 from harness.recipes import loading
 from harness.recipes.code_stamp import strange

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from harness.foreign import calls, variables
+from harness.foreign import company, variables
 from harness.foreign.calls import Guard
 from harness.foreign.held import hanging
 from harness.foreign.replaced import Functions
@@ -300,14 +300,14 @@ def test_where_ours_are_alone_what_a_call_left_is_found_with_the_batch(monkeypat
         torch.set_default_dtype(torch.float64)
 
     for met, with_the_call in ((set(), ()), ({"theirs:One"}, ("torch's default dtype at torch.float64",))):
-        monkeypatch.setattr(calls, "_met", met)
+        monkeypatch.setattr(company, "_met", met)
         guard = Guard()
         guard.settle()
         assert guard.ask("methods.ours:One", (), careless).left == with_the_call
         left = guard.rare_traces()
         assert left == ([] if with_the_call else ["torch's default dtype at torch.float64"])
         assert torch.get_default_dtype() == torch.float32
-    monkeypatch.setattr(calls, "_met", set())
+    monkeypatch.setattr(company, "_met", set())
     guard = Guard(careful=True)  # as where the batch is done again
     guard.settle()
     assert "torch's default dtype at torch.float64" in guard.ask("methods.ours:One", (), careless).left

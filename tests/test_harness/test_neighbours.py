@@ -31,7 +31,7 @@ from harness.checks.method_trials import Trial, leaves_no_trace
 from harness.checks.method_world import scene
 from harness.contracts import Recipe, Row
 from harness.errors import LONGEST, SettingsError, bounded
-from harness.foreign import calls, heavy, interrupts, replaced
+from harness.foreign import calls, complaints, heavy, interrupts, replaced
 from harness.foreign.calls import keeping_functions
 from harness.planning import plan as plans
 from harness.recipes import loading
@@ -151,7 +151,7 @@ def test_no_habit_is_left_out_and_the_page_has_them_all() -> None:
 def test_what_opening_changes_in_surroundings_is_put_back_with_one_line(
     alone: list[Row], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls._said.clear()
+    complaints._said.clear()
     careless = Cell(Recipe.of("careless:Careless", habit="environment", opening=True), "careless")
     rows = rows_of(careless, DELICATE)
     assert {row.status for row in rows["careless"]} == {"ok"} and "CARELESS" not in os.environ

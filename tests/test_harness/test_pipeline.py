@@ -16,8 +16,8 @@ import toy_world
 from toy_cells import Cell
 
 from harness.contracts import Parts, Pass, Query, Recipe, Row, Sample, Vocabulary
-from harness.foreign import calls
-from harness.foreign.calls import Elsewhere
+from harness.foreign import strays
+from harness.foreign.elsewhere import Elsewhere
 from harness.foreign.turns import Turns
 from harness.planning import plan as plans
 from harness.work import reading
@@ -268,7 +268,7 @@ def test_what_is_left_to_a_thread_is_done_in_order_and_its_thread_is_nobodys_str
 
     busy = later.submit(holds)
     begun.wait(PATIENCE)
-    assert calls.strays.look_for_strays() == ()
+    assert strays.look_for_strays() == ()
     hold.set()
     busy.result(PATIENCE)
     later.close()
@@ -278,13 +278,13 @@ def test_what_is_left_to_a_thread_is_done_in_order_and_its_thread_is_nobodys_str
 def test_other_threads_rest_until_a_network_is_asked_again_and_never_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere, begun = Elsewhere(), threading.Event()
     later = Later(elsewhere)
-    monkeypatch.setattr(calls, "REST", PATIENCE)
+    monkeypatch.setattr("harness.foreign.elsewhere.REST", PATIENCE)
     elsewhere.rest()
     counted = later.submit(begun.set)
     assert not begun.wait(0.05), "it takes Python from who reads what a network left"
     elsewhere.go_on()
     counted.result(PATIENCE / 2)
-    monkeypatch.setattr(calls, "REST", 0.01)
+    monkeypatch.setattr("harness.foreign.elsewhere.REST", 0.01)
     elsewhere.rest()  # nobody says that it is over
     later.submit(lambda: None).result(PATIENCE)
     later.close()

@@ -11,7 +11,7 @@ from torch.nn import functional
 from toy_cells import Cell
 
 from harness.contracts import Recipe, Row
-from harness.foreign import calls
+from harness.foreign import calls, company
 from harness.foreign.replaced import Functions
 from harness.planning import plan as plans
 from harness.work.worker import ShardWorker
@@ -68,13 +68,13 @@ def test_the_first_stranger_of_a_process_changes_nobody(
 ) -> None:
     (tmp_path / "spoiling_reader.py").write_text(READER.format(at_import=at_import, at_read=at_read))
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(calls, "_met", set())
+    monkeypatch.setattr(company, "_met", set())
     monkeypatch.setattr(calls, "_functions", Functions())
     around = Recipe.of("methods.pamr:PAMR", method="spoiling_reader:Spoiler(model=shapes)", iterations=1)
     before = functional.interpolate
     try:
         alone = rows_of(HONEST)["honest"]
-        assert calls.alone()
+        assert company.alone()
         rows = rows_of(Cell(around, "around", benchmark=SHAPES), HONEST)
         assert functional.interpolate is before and torch.get_default_dtype() == torch.float32
     finally:

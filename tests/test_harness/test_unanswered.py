@@ -15,7 +15,7 @@ from harness.errors import ClusterError
 from harness.executors import cluster
 from harness.executors.placement import Place
 from harness.executors.unanswered import Question, in_time
-from harness.foreign import calls
+from harness.foreign import company
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def link() -> Iterator[threading.Event]:
     yield held
     held.set()
     for thread in threading.enumerate():
-        if thread.name == calls.UNANSWERED:
+        if thread.name == company.UNANSWERED:
             thread.join()
 
 
@@ -41,7 +41,7 @@ def test_the_answer_before_stands_until_another_one_comes(link: threading.Event)
     question = Question(nodes, seconds=0.1)
     assert [question.latest() for _ in range(4)] == [0, 0, 0, 0] and asked == [0, 1], "one question at a time"
     link.set()
-    (thread,) = [one for one in threading.enumerate() if one.name == calls.UNANSWERED]
+    (thread,) = [one for one in threading.enumerate() if one.name == company.UNANSWERED]
     thread.join()
     assert question.latest() == 1 and question.latest() == 2
 
@@ -91,7 +91,7 @@ def test_an_end_waits_for_no_open_question(link: threading.Event, monkeypatch: p
     in_time(link.wait, seconds=0.1)
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
-    monkeypatch.setattr(calls, "_met", set())
+    monkeypatch.setattr(company, "_met", set())
     with pytest.raises(SystemExit):  # the real one does not come back
-        calls.leave(3)
+        company.leave(3)
     assert codes == [3]
