@@ -84,15 +84,10 @@ class Desk:
     signed: set[str] = field(default_factory=set)
     said: set[str] = field(default_factory=set)
 
-    def work(
-        self, plan: Plan, shard_batches: int | None, planned_again: bool = True
-    ) -> Iterator[tuple[BatchDone, Rows]]:
-        """Do the plan; every batch done, with those of its rows that count for the tables, as they come.
-
-        planned_again: another plan follows, which does what came too early in this one.
-        """
-        if planned_again:
-            self.fits.waiting.update(one.artefact_id for one in plan.fits_to_do if plan.comes_too_early(one))
+    def work(self, plan: Plan, shard_batches: int | None) -> Iterator[tuple[BatchDone, Rows]]:
+        """Do the plan, but what comes too early in it; every batch done, with those of its rows that count for the
+        tables, as they come."""
+        self.fits.waiting.update(one.artefact_id for one in plan.too_early)
         for stage in plan.stages:
             ready = self._ready(stage)
             planned = {one.run.run_id: one for group in ready.groups for one in group}

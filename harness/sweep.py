@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -125,8 +125,7 @@ def _swept(options: argparse.Namespace, grid: grids.Grid, store: Store, pulse: P
     board = leaderboard.build_board(store, partial=options.partial)
     files = leaderboard.write_board(board, store.folder)
     print_leaderboard(board, console)
-    for line in changes.changes(before, board):
-        console.print(line, highlight=False, markup=False)
+    _say(changes.changes(before, board), console)
     report = [] if options.no_report else [_report(store, options.partial)]
     console.print(*(f"\n{path}" for path in (*files, *report)), sep="", highlight=False, soft_wrap=True)
     return _verdict(plan, store, board.disputes)
@@ -138,6 +137,7 @@ def _share_done(
 ) -> int:  # fmt: skip
     """One job's share of the next stage is done; the exit code. Tables are made of what all jobs did."""
     share = shares.next_stage(plan, options.shard)
+    _say(plan_report.learns_later(share.later), console)
     _do(share.plan, store, writer, held, options, grid, pulse, console)
     writer.flush()
     console.print(
@@ -172,13 +172,17 @@ def _do(
     stages.set_changed_aside(store, writer, plan)
     _record(store, plan, grid, options)
     timings = overview.seconds_per_image(store, held)
-    for line in plan_report.plan_summary(plan, timings, _workers(options, grid)):
-        console.print(line, highlight=False, markup=False)
+    _say(plan_report.plan_summary(plan, timings, _workers(options, grid)), console)
     if plan.stages:
         cost = asdict(plan.cost)
         what = {"name": plan.name, "runs": len(plan.runs), "images": plan.images_missing, **cost}
         pulse.start({**what, "by": lock.myself()})
         _run(plan, store, writer, options, grid, console)
+
+
+def _say(lines: Iterable[str], console: Console) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
 
 
 def _may_change(plan: Plan) -> bool:
@@ -200,7 +204,7 @@ def _plan_again(plan: Plan, options: argparse.Namespace, grid: grids.Grid, store
     again = _plan(options, grid, store, held, tried)
     fits = [{fit.artefact_id for fit in one.fits} for one in (plan, again)]
     ready = [one.artefact_id for one in again.fits_to_do if not again.comes_too_early(one)]
-    waited = any(one.artefact_id in ready for one in plan.fits_to_do if plan.comes_too_early(one))
+    waited = any(one.artefact_id in ready for one in plan.too_early)
     stands = fits[0] == fits[1] and len(again.waiting) == len(plan.waiting) and not waited
     return plan if stands and not (_relearns(plan) and again.changed) else again
 
@@ -211,12 +215,14 @@ def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) 
     store = Store.open(place, create=False) if place else None
     held = store.held() if store else None
     plan, timings = _plan(options, grid, store, held), overview.seconds_per_image(store, held) if store and held else {}
-    plan = shares.next_stage(plan, options.shard).plan if options.shard else plan
+    share = shares.next_stage(plan, options.shard) if options.shard else None
+    plan = share.plan if share else plan
     if options.json:
         told = plan_report.as_dict(plan, timings, _workers(options, grid))
         print(json.dumps({**told, "stored_under_an_earlier_identity": _of_before(store, held)}, indent=2))
     else:
         plan_report.show_plan(plan, timings, _workers(options, grid), console)
+        _say(plan_report.learns_later(share.later if share else ()), console)
         _tell_of_before(store, held, console)
     return DONE
 
@@ -279,7 +285,7 @@ def _run(
         fits = Fits(store, executor, console, grid.folder, around())
         elsewhere = not options.local and bool(options.address or grid.cluster.address)
         desk = stages.Desk(store, writer, executor, console, fits, plan.data, elsewhere)
-        for done, rows in desk.work(plan, grid.cluster.shard_batches, planned_again=not options.shard):
+        for done, rows in desk.work(plan, grid.cluster.shard_batches):
             scores.add(rows)
             progress.update(done)
 

@@ -38,6 +38,8 @@ from results.tables.leaderboard import benchmark_labels
 _IDENTITY = ("identity", "harness", "tagger", "method", "backbones", "benchmark", "protocol", "classes")
 NOT_REPRODUCED = 3
 _HELD = 500_000  # rows that are compared at a time
+_NOT_ALIKE = "the runs are not reproducible, or something that changes pixels is missing in their ids"
+_LEARNED_ANEW = "what a method had learned was learned anew in one of them, and rows of before do not count any more"
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def _refuse_contradictions(
     said = []
     if wrong:
         said.append(f"{_count(wrong)} have different counts")
+    counted = tuple(wrong)
     if changed:
         why = same_data.why_differing(_forms(stores, pl.concat(changed)), [store.folder for store in stores])
         said.append(f"{_count(changed)} rest on different data ({why})")
@@ -119,11 +122,8 @@ def _refuse_contradictions(
         wrong.append(_named(stores, files))
         said.append(f"{len(files)} artefacts' files or label maps differ")
     if said:
-        raise Contradiction(
-            f"{' and '.join(said)} in these folders: the runs are not reproducible, or something that changes pixels "
-            "is missing in their ids; nothing was merged",
-            pl.concat(wrong),
-        )
+        why = _LEARNED_ANEW if counted and _of_several_artefacts(stores, pl.concat(counted)) else _NOT_ALIKE
+        raise Contradiction(f"{' and '.join(said)} in these folders: {why}; nothing was merged", pl.concat(wrong))
 
 
 def _refuse_disagreements(stores: Sequence[Store], recipes: Mapping[str, dict[str, object]]) -> None:
@@ -136,6 +136,13 @@ def _refuse_disagreements(stores: Sequence[Store], recipes: Mapping[str, dict[st
 def _count(frames: Sequence[pl.DataFrame]) -> str:
     images = pl.concat(frames)
     return f"{images.height} images of {images['run_id'].n_unique()} runs"
+
+
+def _of_several_artefacts(stores: Sequence[Store], images: pl.DataFrame) -> bool:
+    """Whether all of some rows were computed with several versions of what was learned."""
+    rows = pl.concat(store.rows(images["run_id"].unique().to_list()).select(*KEY, "artefact") for store in stores)
+    found = rows.join(images, on=KEY, how="semi").group_by(KEY).agg(pl.col("artefact").drop_nulls().n_unique())
+    return bool((found["artefact"] > 1).all())
 
 
 def _forms(stores: Sequence[Store], images: pl.DataFrame) -> set[tuple[str, str]]:

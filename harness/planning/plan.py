@@ -106,6 +106,11 @@ class Plan:
         """What the backbones have to do for the missing rows."""
         return sum((_cost(group) for group in self.groups), Cost())
 
+    @property
+    def too_early(self) -> tuple[PlannedFit, ...]:
+        """The fits of this plan that the next one does."""
+        return tuple(fit for fit in self.fits_to_do if self.comes_too_early(fit))
+
     def comes_too_early(self, fit: PlannedFit) -> bool:
         """Whether a fit would learn from stored label maps of what is itself learned anew: of other bytes they do not
         count, as only the next plan knows."""

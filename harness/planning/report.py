@@ -13,7 +13,7 @@ from harness.contracts import Labelling, ProtocolSettings
 from harness.errors import several
 from harness.planning import steps_report
 from harness.planning.estimating import Lacks, Timings, estimate
-from harness.planning.plan import Plan, PlannedRun
+from harness.planning.plan import Plan, PlannedFit, PlannedRun
 from harness.protocol.rules import WORDED
 from harness.recipes.complaints import show
 
@@ -119,7 +119,7 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
         lines.append(
             f"{several(len(plan.fits), 'fit')}, {done} of them stored, {len(plan.fits_to_do)} to do (in no estimate)."
         )
-        lines += _of_chains(plan)
+        lines += [*_of_chains(plan), *learns_later(plan.too_early)]
     if cost.passes:
         lines.append(
             f"Backbones: {cost.passes} passes and {cost.encodings} image encodings; without sharing it would be "
@@ -195,6 +195,12 @@ def _of_both(plan: Plan) -> list[str]:
                     f"which wins where both are best: scores will find the class {rest}."
                 ] = None
     return list(told)
+
+
+def learns_later(fits: Sequence[PlannedFit]) -> list[str]:
+    """Who does not learn from label maps that are stored, since they may not count any more; a sentence, if any."""
+    teachers = ", ".join(dict.fromkeys(fit.labels.fit.named for fit in fits if fit.labels.fit))
+    return [f"{', '.join(fit.named for fit in fits)} waits for what {teachers} learns anew."] if fits else []
 
 
 def _of_chains(plan: Plan) -> list[str]:

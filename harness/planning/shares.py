@@ -15,7 +15,7 @@ from harness.contracts import Gathering
 from harness.errors import HarnessError
 from harness.planning import batches
 from harness.planning.plan import Plan, Stage
-from harness.planning.planned import PlannedRun
+from harness.planning.planned import PlannedFit, PlannedRun
 
 MOST = 10_000
 
@@ -49,24 +49,32 @@ class Share:
 
 @dataclass(frozen=True)
 class NextStage:
-    """What one job does now. plan: with that alone in its stages. what: in words; last: nothing comes after it."""
+    """What one job does now. plan: with that alone in its stages. what: in words; last: nothing comes after it.
+
+    later: what learns in a later stage, although all its lessons are stored: its teacher learns anew in this one.
+    """
 
     plan: Plan
     what: str
     last: bool
+    later: tuple[PlannedFit, ...] = ()
 
 
 def next_stage(plan: Plan, share: Share) -> NextStage:
     """A job's share of the first stage that is not done."""
     stages = [stage for stage in plan.stages if stage.groups or stage.fits]
+    early = frozenset(fit.artefact_id for fit in plan.too_early)
     shared = _first_for_all(stages)
     if not stages:
         return NextStage(replace(plan, stages=()), "all is done", not plan.waiting)
     if shared:
-        learned = sorted({fit.method_name for stage in stages[:shared] for fit in stage.fits})
-        alone = tuple(stages[:shared]) if share.number == 1 else ()
-        what = f"what {', '.join(learned)} learn" if learned else "what is gathered for learners"
-        return NextStage(replace(plan, stages=alone), f"{what}, which the first job does alone", False)
+        ready = tuple(_without(stage, early) for stage in stages[:shared])
+        learned = sorted({fit.method_name for stage in ready for fit in stage.fits})
+        alone = ready if share.number == 1 else ()
+        learn = "learns" if len(learned) == 1 else "learn"
+        what = f"what {', '.join(learned)} {learn}" if learned else "what is gathered for learners"
+        later = tuple(fit for stage in stages[:shared] for fit in stage.fits if fit.artefact_id in early)
+        return NextStage(replace(plan, stages=alone), f"{what}, which the first job does alone", False, later)
     images: dict[tuple[str, ...], frozenset[str]] = {}
     groups = [_own(group, share, plan.batch, images) for group in stages[0].groups]
     kinds = sorted({one.run.purpose.kind for one in _members(stages[0]) if _is_shared(one)}, reverse=True)
@@ -74,6 +82,19 @@ def next_stage(plan: Plan, share: Share) -> NextStage:
     own = tuple(group for group in groups if group)
     last = len(stages) == 1 and not stages[0].fits and not plan.waiting and not any(one.trials for one in plan.runs)
     return NextStage(replace(plan, stages=(Stage(own),) if own else ()), what, last)
+
+
+def _without(stage: Stage, early: frozenset[str]) -> Stage:
+    """A stage without some fits, and without what is gathered for them or rests on them."""
+    groups = [tuple(one for one in group if early.isdisjoint(_behind(one))) for group in stage.groups]
+    fits = tuple(fit for fit in stage.fits if early.isdisjoint(fit.chain_ids))
+    return Stage(tuple(filter(None, groups)), fits)
+
+
+def _behind(planned: PlannedRun) -> tuple[str, ...]:
+    """The artefacts that a run needs, or is gathered for."""
+    fit = planned.serves or planned.fit
+    return fit.chain_ids if fit else ()
 
 
 def _first_for_all(stages: Sequence[Stage]) -> int:

@@ -260,3 +260,46 @@ def test_label_maps_that_change_while_others_learn_end_the_fits_that_read_them(t
     (other,) = {"First", "Second"} - set(cards(tmp_path))
     assert f"{other} cannot be fitted, and what needs it is left out: " in answer.stderr
     assert "was changed while a sweep learns from it: its bytes are not those that lay there before" in answer.stderr
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_of_several_jobs_too_no_learner_rests_on_what_its_teacher_learns_anew(
+    other: bool, whole: Path, tmp_path: Path
+) -> None:
+    """Nothing is left for all jobs but an image that failed, so that the first one could learn both at once."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    rows = Store(tmp_path / "runs").rows()
+    rest = lose(tmp_path, "val-001", learners=("First", "Second"))
+    failed = rows.join(rest, on=rest.columns[:2], how="anti").with_columns(
+        pl.col("true", "predicted", "pixels").list.head(0), status=pl.lit("failed"), error=pl.lit("torn")
+    )
+    rewrite(tmp_path, pl.concat([rest, failed]))
+    if other:
+        (tmp_path / "mood").touch()
+    assert "Second waits for what First learns anew." in swept(tmp_path, "--plan", "--shard", "1/2").stdout
+    place = "runs"
+    for turn in range(9):
+        for number in (1, 2):
+            said = " ".join(swept(tmp_path, "--results", place, "--shard", f"{number}/2").stdout.split())
+            assert ("Second waits for what First learns anew." in said) == (turn == 0)
+        shards = sorted(map(str, (tmp_path / place / "shards").iterdir()))
+        if " --into runs-anew`" in said and place == "runs":
+            answer = call(merge.main, *shards, "--into", place, cwd=tmp_path)
+            assert answer.returncode == 3 and "what a method had learned was learned anew" in answer.stderr
+            answer = door("grid.yaml", "--shard", "1/2", cwd=tmp_path)
+            assert answer.returncode == 2 and "and go on with `--results runs-anew`" in answer.stderr, answer.stderr
+            place = "runs-anew"
+        answer = call(merge.main, *shards, "--into", place, cwd=tmp_path)
+        assert answer.returncode == 0, answer
+        if "for the tables" in said:
+            break
+    swept(tmp_path, "--results", place)
+    jobs = [Store(one / "shards" / "1-of-2") for one in (tmp_path / "runs", tmp_path / "runs-anew")]
+    begun = [event["method"] for job in jobs for event in job.events() if event["event"] == "fit begun"]
+    assert begun == ["First", "Second"] and verify.main([str(tmp_path / place)]) == 0
+    (alone := tmp_path / "alone").mkdir()
+    if other:
+        (alone / "mood").touch()
+        swept(alone)
+    expected = tables(alone if other else whole)
+    assert [(tmp_path / place / name).read_bytes() for name in ("leaderboard.csv", "matrix.csv")] == list(expected)

@@ -135,7 +135,7 @@ def test_with_learners_every_job_does_one_stage_and_goes_on_after_the_merge(tmp_
             break
     stages = [one.split("stage: ")[1].split(". When")[0] for one in said if "Shard 2 of 2" in one]
     assert stages[0] == "scores and label maps to learn from"
-    assert stages[1] == "what Plus learn, which the first job does alone"
+    assert stages[1] == "what Plus learns, which the first job does alone"
     assert stages[-1] == "scores" and len(stages) <= 8
     assert toy_chain.door(folder) == 0
     assert toy_chain.tables(folder) == toy_chain.tables(whole)
@@ -160,7 +160,7 @@ def test_what_a_teacher_cannot_label_holds_up_no_fit_of_the_first_job(allowed: f
         merged(folder)
         if "for the tables" in told or "Plus cannot be fitted" in told:
             break
-    assert "what Plus learn, which the first job does alone" in told
+    assert "what Plus learns, which the first job does alone" in told
     assert ("Plus cannot be fitted" in told) == (not allowed) and ("for the tables" in told) == bool(allowed)
     assert toy_chain.door(folder) == (0 if allowed else 3)
     assert toy_chain.tables(folder) == toy_chain.tables(whole)
