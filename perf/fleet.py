@@ -16,9 +16,10 @@ from rich.console import Console
 
 from harness import stages
 from harness.contracts import Batch, BatchDone, Origin, Recipe, Row, Rows, Run, Shard
-from harness.executors.cluster import RayPool, packed
 from harness.executors.placement import Place
+from harness.executors.ray_pool import RayPool
 from harness.executors.scheduler import Scheduler
+from harness.executors.seat import packed
 from harness.fits import Fits
 from harness.learning import fitting
 from harness.learning.fitting import Ended, FitJob

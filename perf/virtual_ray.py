@@ -1,4 +1,4 @@
-"""Actors in virtual time in place of Ray's: what executors.cluster calls flows in, answers and losses flow out.
+"""Actors in virtual time in place of Ray's: what executors.ray_pool calls flows in, answers and losses flow out.
 
 The driver is the real one; what it does with an answer takes as much virtual time as it is said to take, and while it
 waits, the clock jumps to the next thing that happens. So nothing depends on how fast or busy this machine is.
@@ -114,7 +114,7 @@ class VirtualActor:
 
 
 class VirtualRay:
-    """Stands for the module `ray` where executors.cluster.RayPool is given it.
+    """Stands for the module `ray` where executors.ray_pool.RayPool is given it.
 
     workers: how many fit. answer: the message for a batch under a shard. losses: how many of all workers are lost in an
     hour, as a share.

@@ -23,7 +23,7 @@ SPEAKS_TORCH = {  # where tensors become counts or masks, and where processes ar
 }  # fmt: skip
 SPEAKS_RAY = {
     "harness/executors/cluster.py", "harness/executors/cluster_reach.py", "harness/executors/cluster_fit.py",
-    "harness/executors/cluster_metrics.py",
+    "harness/executors/cluster_metrics.py", "harness/executors/ray_errors.py", "harness/executors/seat.py",
 }  # fmt: skip
 # sweep_options, stages, sharding, mirroring and fits are the door's back rooms, catalogue that of `list`;
 # segmenting, running and starting are doors for Python, tags is one of its own
@@ -170,7 +170,7 @@ def has_a_telling_name(path: str, _text: str) -> bool:
     return stem not in VAGUE and (stem == "__init__" or stem not in sys.stdlib_module_names)
 
 
-OWN_PICKLE = {"harness/executors/cluster.py"}  # what our own workers answer, over Ray, whose transport is pickle anyway
+OWN_PICKLE = {"harness/executors/seat.py"}  # what our own workers answer, over Ray, whose transport is pickle anyway
 
 
 def nothing_dangerous(path: str, text: str) -> bool:

@@ -22,7 +22,7 @@ from toy_workers import shard_of
 
 from harness.contracts import BatchDone, Recipe, Shard
 from harness.errors import ClusterError
-from harness.executors import cluster, cluster_reach, suspects
+from harness.executors import cluster_reach, ray_errors, suspects
 from harness.executors import ray_surroundings as surroundings
 from harness.executors.cluster import RayExecutor
 from harness.executors.seam import LocalExecutor
@@ -284,8 +284,8 @@ def test_errors_of_ray_have_a_kind() -> None:
         "init": rays.RuntimeEnvSetupError("no env"), "fatal": rays.LocalRayletDiedError("raylet"),
         "error": rays.RayTaskError("step", "trace", ValueError("odd")),
     }  # fmt: skip
-    assert {kind: cluster.classify(error)[0] for kind, error in kinds.items()} == {kind: kind for kind in kinds}
-    assert cluster.classify(kinds["error"])[1] == "ValueError: odd"
+    assert {kind: ray_errors.classify(error)[0] for kind, error in kinds.items()} == {kind: kind for kind in kinds}
+    assert ray_errors.classify(kinds["error"])[1] == "ValueError: odd"
 
 
 @pytest.mark.parametrize(("preempted", "kind"), [(False, "node"), (True, "preempted")])
@@ -299,4 +299,4 @@ def test_an_actor_that_died_with_its_node_is_no_suspect(preempted: bool, kind: s
     death = told.NodeDeathInfo(reason=reason)
     context = told.ActorDiedErrorContext(actor_id=bytes(16), error_message=said, node_death_info=death)
     error = rays.ActorDiedError(context)
-    assert cluster.classify(error)[0] == kind and kind in suspects.BLAMELESS
+    assert ray_errors.classify(error)[0] == kind and kind in suspects.BLAMELESS

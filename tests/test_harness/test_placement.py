@@ -9,8 +9,8 @@ import pytest
 from harness.contracts import Recipe
 from harness.errors import ClusterError
 from harness.executors import cluster_reach, placement
-from harness.executors.cluster import RayPool
 from harness.executors.placement import Place, choose_place
+from harness.executors.ray_pool import RayPool
 
 GIB = float(2**30)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.contracts import BatchDone, Row, Rows
-from harness.executors.cluster import SMALL_BYTES, packed, unpacked
+from harness.executors.seat import SMALL_BYTES, packed, unpacked
 
 
 def some(rng: np.random.Generator, count: int) -> list[Row]:

@@ -10,7 +10,7 @@ import pytest
 from toy_workers import shard_of
 
 from harness.contracts import Batch, BatchDone, Shard
-from harness.executors import scheduler
+from harness.executors import ahead, scheduler
 from perf.fleet import Fleet, Messages
 from perf.virtual_ray import Pace, VirtualRay
 
@@ -81,8 +81,8 @@ def test_without_copies_everybody_waits_for_a_slow_worker(seed: int, monkeypatch
 
 def test_with_four_batches_ahead_until_the_end_others_wait(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first test can fail."""
-    monkeypatch.setattr(scheduler, "AHEAD", 4)
-    monkeypatch.setattr(scheduler, "NEAR", 0)
+    monkeypatch.setattr(ahead, "AHEAD", 4)
+    monkeypatch.setattr(ahead, "NEAR", 0)
     monkeypatch.setattr(scheduler.Scheduler, "_copy", lambda self, number: None)
     tails = [sail_through(fleet_of({}, seed + turn), shards_of(17 + turn, 4))[1] for turn in range(10)]
     assert max(tails) > 2

@@ -12,7 +12,7 @@ import pytest
 
 from harness.contracts import Recipe
 from harness.errors import ClusterError
-from harness.executors import cluster
+from harness.executors import ray_pool
 from harness.executors.placement import Place
 from harness.executors.unanswered import Question, in_time
 from harness.foreign import company
@@ -64,9 +64,9 @@ def test_a_pool_whose_ray_does_not_answer_has_the_places_that_it_knew(
                 link.wait(60.0)
             return [{"Alive": True, "NodeID": "one", "Resources": {"CPU": 4.0, "memory": 2.0**40}}]
 
-    monkeypatch.setattr(cluster, "Question", partial(Question, seconds=0.1))
-    monkeypatch.setattr(cluster, "LOOK_SECONDS", -1.0)
-    pool = cluster.RayPool(Recipe.of("toy_workers:Shortly"), Place(cpus=1, gpus=0, threads=1), None, library=Ray())
+    monkeypatch.setattr(ray_pool, "Question", partial(Question, seconds=0.1))
+    monkeypatch.setattr(ray_pool, "LOOK_SECONDS", -1.0)
+    pool = ray_pool.RayPool(Recipe.of("toy_workers:Shortly"), Place(cpus=1, gpus=0, threads=1), None, library=Ray())
     known = pool.capacity()
     assert known > 0 and [pool.capacity() for _ in range(3)] == [known] * 3 and asked == [0, 1]
 
