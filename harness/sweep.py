@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -176,7 +177,8 @@ def _do(
     if plan.stages:
         cost = asdict(plan.cost)
         what = {"name": plan.name, "runs": len(plan.runs), "images": plan.images_missing, **cost}
-        pulse.start({**what, "by": lock.myself()})
+        beside = os.path.relpath(grid.folder, store.folder.absolute())  # so that receipts find plug-ins of plain files
+        pulse.start({**what, "beside": beside, "by": lock.myself()})
         _run(plan, store, writer, options, grid, console)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -31,6 +33,48 @@ def grid_text(store: Store, recipe: RunRecipe) -> str:
     }
     note = f"# The teacher {unknown!r} has no recipe in this folder: add it under `methods:`.\n" if unknown else ""
     return _NOTE + note + yaml.safe_dump(grid, sort_keys=False, allow_unicode=True, width=120)
+
+
+def beside_plug_ins(store: Store, recipe: RunRecipe) -> str | None:
+    """Where the grid of a run has to lie, seen from here, so that its plug-ins in plain files are found: beside these.
+
+    Here, where there are none, or as a sweep into this folder said. None where nobody knows.
+    """
+    here = os.getcwd()
+    told = [one for event in store.events() if isinstance(one := event.get("beside"), str)]
+    said = [os.path.normpath(os.path.join(store.folder.absolute(), one)) for one in reversed(told)]
+    tops = {use.partition(":")[0].partition(".")[0] for use in _uses(yaml.safe_load(grid_text(store, recipe)))}
+    places = dict.fromkeys((here, *said))
+    plain = {top for top in tops if (lies := _found(top)) is None or lies in places}
+    for place in places:
+        if all(_lies(top, place) for top in plain):
+            seen = os.path.relpath(place)
+            return os.path.join(os.curdir, seen) if seen.startswith("-") else seen
+    return None
+
+
+def _found(module: str) -> str | None:
+    """The folder in which Python finds a module; None where it does not."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    inner = [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin else [])]
+    return os.path.dirname(os.path.abspath(inner[0])) if inner else ""
+
+
+def _uses(content: Any) -> list[str]:
+    """Every address below a key `use` of a grid."""
+    inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    own = [content["use"]] if isinstance(content, dict) and isinstance(content.get("use"), str) else []
+    return own + [use for one in inner for use in _uses(one)]
+
+
+def _lies(module: str, place: str) -> bool:
+    """Whether a module lies in a folder, as a file or as a package."""
+    return os.path.isfile(os.path.join(place, f"{module}.py")) or os.path.isdir(os.path.join(place, module))
 
 
 def _choices(recipe: RunRecipe) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from results.folder import artefacts
 from results.folder.proof import read_json
 from results.folder.recipes import RunRecipe, recipe_path
 from results.folder.store import Store
-from results.tables import cards, matrices, significance_words
+from results.tables import again, cards, matrices, significance_words
 from results.tables.evidence import Evidence
 from results.tables.leaderboard import Entry
 from results.tables.matrices import Matrix, TableCell
@@ -65,9 +65,12 @@ def commands(evidence: Evidence, run_id: str, where: Path | str) -> list[str]:
     """What to type to get the number again, in a folder of its own. where: the folder, or the URL, as it was given."""
     place, entry = shlex.quote(str(where)), evidence.entry(run_id)
     limit = f" --limit {entry.images + entry.failed}" if entry.missing else ""
+    found = again.beside_plug_ins(evidence.store, evidence.recipes[run_id])
+    grid = shlex.quote("again.yaml" if found is None else str(Path(found, "again.yaml")))
     return [
-        f"{typed('explain')} {run_id} --results {place} --grid again.yaml",
-        f"{typed('sweep')} again.yaml --results again{limit}",
+        f"{typed('explain')} {run_id} --results {place} --grid {grid}",
+        f"{typed('sweep')} {grid} --results again{limit}",
+        *(["(not all plug-ins of this run are found here: again.yaml belongs beside them)"] if found is None else []),
     ]
 
 

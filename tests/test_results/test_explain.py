@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -145,6 +146,52 @@ def test_the_lines_of_a_receipt_can_be_copied_as_they_stand(tmp_path: Path, monk
         .select("run_id", "image_id", "pixels")
         .equals(Store(folder).rows().select("run_id", "image_id", "pixels"))
     )
+
+
+PLUG_IN = """
+from dataclasses import dataclass
+import numpy as np
+
+@dataclass(frozen=True)
+class Guess:
+    def segment(self, image, vocabulary):
+        return np.zeros(image.shape[:2], np.int16)
+"""
+
+
+def test_the_lines_of_a_receipt_find_plug_ins_of_plain_files_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (grids := tmp_path / "Tom's grids").mkdir()
+    (grids / "guesses_of_tom.py").write_text(PLUG_IN)
+    (grids / "grid.yaml").write_text(
+        "name: g\nmethods:\n- {name: Guess, use: 'guesses_of_tom:Guess'}\n"
+        "benchmarks:\n- {name: S, use: 'benchmarks.shapes:Shapes', with: {images: 2}}\n"
+    )
+    assert door("Tom's grids/grid.yaml", "--results", "r", cwd=tmp_path).returncode == 0
+    (run_id,) = json.loads((tmp_path / "r" / "grid.json").read_text())["runs"]
+    for stands in (tmp_path, tmp_path / "elsewhere", grids / "inner", grids):
+        stands.mkdir(exist_ok=True)
+        monkeypatch.delitem(sys.modules, "guesses_of_tom", raising=False)
+        said = call(explain.main, run_id, "--results", os.path.relpath(tmp_path / "r", stands), cwd=stands).stdout
+        lines = [shlex.split(line) for line in said.partition("\nAgain")[2].splitlines()]
+        assert len(lines) == 2 and lines[0][-1] == lines[1][4] == os.path.relpath(grids / "again.yaml", stands)
+        assert call(command.main, *lines[0][3:], cwd=stands).returncode == 0
+        again = call(command.main, *lines[1][3:], "--local", cwd=stands)
+        assert again.returncode == 0 and len(Store(stands / "again").rows()) == 2, again
+
+
+def test_a_receipt_says_where_plug_ins_are_not_found(tmp_path: Path) -> None:
+    (tmp_path / "lost_guess.py").write_text(PLUG_IN)
+    (tmp_path / "grid.yaml").write_text(
+        "name: g\nmethods:\n- {name: Guess, use: 'lost_guess:Guess'}\n"
+        "benchmarks:\n- {name: S, use: 'benchmarks.shapes:Shapes', with: {images: 2}}\n"
+    )
+    assert door("grid.yaml", cwd=tmp_path).returncode == 0
+    (tmp_path / "lost_guess.py").unlink()
+    (run_id,) = json.loads((tmp_path / "runs" / "grid.json").read_text())["runs"]
+    said = call(explain.main, run_id, cwd=tmp_path).stdout
+    assert said.endswith("(not all plug-ins of this run are found here: again.yaml belongs beside them)\n")
 
 
 def test_a_run_that_learned_shows_its_card_and_its_grid_names_its_teachers(
