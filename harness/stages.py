@@ -50,15 +50,18 @@ def shelf(store: Store, held: Held) -> Shelf:
 
 
 def set_changed_aside(store: Store, writer: Writer, plan: Plan) -> None:
-    """Move what rests on data that changed since out of the way, and remember the files that were read again."""
-    if plan.changed:
-        writer.set_aside({planned.run.run_id: planned.changed for planned in plan.changed})
-        store.event({"event": "changed", "images": {one.run.run_id: sorted(one.changed) for one in plan.changed}})
+    """Move what rests on data that changed since out of the way, and remember the files that were read again.
+
+    Rows go last, and what is remembered of files: by these who was interrupted knows the next time what has changed.
+    """
     for planned in plan.changed:
         keepsakes.forget(store.folder, planned.run.run_id, planned.record["benchmark"], planned.changed)
     for fit in plan.fits:
         if fit.outdated:
             artefacts.set_artefact_aside(store.folder, fit.artefact_id)
+    if plan.changed:
+        writer.set_aside({planned.run.run_id: planned.changed for planned in plan.changed})
+        store.event({"event": "changed", "images": {one.run.run_id: sorted(one.changed) for one in plan.changed}})
     for data in plan.data.values():
         if data.renewed:
             origins.remember(store.folder, data.key, data.renewed.values())

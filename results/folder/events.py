@@ -26,10 +26,19 @@ class Told:
 
 def tell(path: Path, contents: Sequence[Mapping[str, object]]) -> None:
     """Append what happened, with the time (UTC), in one piece. StoreError when the disk refuses."""
+    append(path, lines_now(contents))
+
+
+def lines_now(contents: Sequence[Mapping[str, object]]) -> str:
+    """The lines of what happened, with the time (UTC)."""
+    time = now()
+    return lines_of([{"time": time, **content} for content in contents])
+
+
+def append(path: Path, lines: str) -> None:
+    """Append lines in one piece; those that are there already count once. StoreError when the disk refuses."""
     if path.exists() and not path.is_file():
         raise StoreError(f"{path} is no file; {_CURE}")
-    time = now()
-    lines = lines_of([{"time": time, **content} for content in contents])
     try:
         with path.open("ab+") as file:
             # A crash may have cut the last line short; it stays alone.

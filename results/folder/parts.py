@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -43,16 +44,37 @@ def is_proven(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
-def write_part(rows: Path, frame: pl.DataFrame, ordered: bool = False, since: int | None = None) -> Path:
-    """Write a frame as one part, whole or not at all. ordered: it is by KEY. since: when its rows were written, in
-    nanoseconds, if not now. StoreError when the disk refuses."""
-    packed = io.BytesIO()
+class Part(NamedTuple):
+    """A part as it is to lie on the disk."""
+
+    name: str
+    content: bytes
+
+
+def part_of(frame: pl.DataFrame, ordered: bool = False, since: int | None = None) -> Part:
+    """A frame as a part. ordered: it is by KEY. since: when its rows were written, in nanoseconds, if not now."""
+    file = io.BytesIO()
     frame = frame if ordered else frame.sort(KEY)
-    frame.write_parquet(packed, compression="zstd", compression_level=_LEVEL)
-    content = packed.getvalue()
-    path = rows / f"{since or time.time_ns():020d}-{bytes_digest(content)}.parquet"
-    write_whole(path, lambda file: file.write(content))
+    frame.write_parquet(file, compression="zstd", compression_level=_LEVEL)
+    content = file.getvalue()
+    return Part(f"{since or time.time_ns():020d}-{bytes_digest(content)}.parquet", content)
+
+
+def put(rows: Path, part: Part) -> Path:
+    """Write a part, whole or not at all; once more is the same. StoreError when the disk refuses."""
+    path = rows / part.name
+    write_whole(path, lambda file: file.write(part.content))
     return path
+
+
+def write_part(rows: Path, frame: pl.DataFrame, ordered: bool = False, since: int | None = None) -> Path:
+    """`put` of what is `part_of`."""
+    return put(rows, part_of(frame, ordered, since))
+
+
+def written_at(path: Path) -> int | None:
+    """When the rows of a part were written, in nanoseconds, as its name says; None where it carries no digest."""
+    return int(path.name[:20]) if is_proven(path) else None
 
 
 def read_part(path: Path, columns: Sequence[str] = tuple(SCHEMA), believed: bool = False) -> pl.DataFrame:
@@ -132,8 +154,7 @@ def _join(rows: Path, paths: Sequence[Path]) -> int:
     parts = [read_part(path).with_columns(part=pl.lit(number, pl.UInt32)) for number, path in enumerate(paths)]
     frame = pl.concat(parts).drop("index").with_row_index("index")
     lost = defeated(frame, str(rows.parent))["index"].to_list()
-    last = _NAME.fullmatch(paths[-1].name)
-    since = int(last[0][:20]) if last else None  # what was written after all of these stays so
+    since = written_at(paths[-1])  # what was written after all of these stays so
     new = write_part(rows, frame.filter(~pl.col("index").is_in(lost)).drop("index", "part"), since=since)
     for path in paths:
         if path != new:

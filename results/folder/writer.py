@@ -13,10 +13,10 @@ import polars as pl
 
 from harness.contracts import Origin, Row, Rows
 from harness.errors import StoreError
-from results.folder import events, lock, origins, parts
-from results.folder.arrivals import checked_together, stacked
+from results.folder import lock, origins, parts
 from results.folder.durable import remove_leftovers
-from results.folder.rows import KEY, SCHEMA, by_key, checked, frame_of
+from results.folder.load import Load
+from results.folder.rows import KEY, SCHEMA, checked
 
 _SHORTEST = 0.1  # seconds between two looks at the clock
 _TOGETHER = 4096  # rows that are checked together
@@ -36,13 +36,8 @@ class Writer:
         # Absolute, since the clock may strike while a foreign method is in another working directory.
         self._folder, self._rows = folder.absolute(), folder.absolute() / "rows"
         self._max_rows, self._max_seconds, self._may_write = max_rows, max_seconds, may_write
-        self._arrived: list[tuple[Rows, Mapping[str, object] | None]] = []  # unchecked, with their events
-        self._unchecked = 0  # rows among them
-        self._waiting: list[Rows] = []
-        self._number = 0  # of rows that wait
+        self._load = Load()
         self._refused: StoreError | None = None
-        self._untold: list[Mapping[str, object]] = []
-        self._origins: dict[str, list[str]] = {}  # as lines
         self._turn = threading.RLock()  # the clock's thread and its owner write in turns
         self._closing = threading.Event()
         self._trouble: StoreError | None = None
@@ -50,18 +45,22 @@ class Writer:
 
     def __enter__(self) -> Writer:
         self._lock = lock.acquire(self._folder)
-        for folder in (self._folder, self._rows, self._folder / "recipes"):
-            remove_leftovers(folder)
-        self._flushed = time.monotonic()
-        self._clock = threading.Thread(target=self._watch, name="results-writer", daemon=True)
-        self._clock.start()
+        try:
+            for folder in (self._folder, self._rows, self._folder / "recipes", self._folder / "outdated"):
+                remove_leftovers(folder)
+            self._flushed = time.monotonic()
+            self._clock = threading.Thread(target=self._watch, name="results-writer", daemon=True)
+            self._clock.start()
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.set()
         try:
+            self._closing.set()
             self._write_out()
             if error is None:
                 self._say_refused()
@@ -82,18 +81,20 @@ class Writer:
                 self.flush()  # once more, and this time it is heard
             self._say_refused()
             columns = rows if isinstance(rows, Rows) and len(rows) else checked(rows)
-            self._arrived.append((columns.bare(), event))
-            self._unchecked += len(columns)
-            if self._number + self._unchecked >= self._max_rows or self._overdue():
+            load = self._load
+            load.arrived.append((columns.bare(), event))
+            load.unchecked += len(columns)
+            if load.number + load.unchecked >= self._max_rows or self._overdue():
                 self.flush()
-            elif self._unchecked >= _TOGETHER:
+            elif load.unchecked >= _TOGETHER:
                 self._settle()
                 self._say_refused()
 
     def remember(self, key: str, found: Iterable[Origin]) -> None:
         """Take over where images of a benchmark came from: it is on the disk before rows that are appended later."""
+        lines = [origins.line_of(one) for one in found]
         with self._turn:
-            self._origins.setdefault(key, []).extend(map(origins.line_of, found))
+            self._load.origins.setdefault(key, []).extend(lines)
 
     def flush(self) -> None:
         """Write what is waiting as one part, then tell of it; what cannot be written keeps waiting.
@@ -105,25 +106,9 @@ class Writer:
             self._say_refused()
 
     def _settle(self) -> None:
-        """Check what arrived, together; where that fails each for itself: the first malformed row is to be told."""
-        arrived = self._arrived
-        parts = [rows for rows, _ in arrived if len(rows)]
-        whole = checked_together(parts) if parts else None
-        if parts and whole is None:
-            arrived = [one for one in arrived if self._is_right(one[0])]
-        good = [checked(rows) for rows, _ in arrived if len(rows)] if whole is None else [whole]
-        self._waiting += good
-        self._number += sum(map(len, good))
-        self._untold += [event for _, event in arrived if event is not None]
-        self._arrived, self._unchecked = [], 0
-
-    def _is_right(self, rows: Rows) -> bool:
-        try:
-            checked(rows)
-        except StoreError as error:
-            self._refused = self._refused or error
-            return False
-        return True
+        settled, refused = self._load.settled()
+        self._refused = self._refused or refused
+        self._load = settled
 
     def _say_refused(self) -> None:
         """StoreError for malformed rows that were left out, once."""
@@ -133,19 +118,22 @@ class Writer:
 
     def _write_out(self) -> None:
         with self._turn:
+            self._send()  # what an earlier try left
             self._settle()
-            if self._waiting or self._untold or self._origins:
-                self._check()
-            for key in list(self._origins):
-                origins.append_lines(self._folder, key, self._origins[key])
-                del self._origins[key]
-            if self._waiting:
-                self.write(frame_of(by_key(_joined(self._waiting))), ordered=True)
-                self._waiting, self._number = [], 0
-            if self._untold:
-                events.tell(self._folder / "events.jsonl", self._untold)
-                self._untold = []
+            if self._load:
+                self._load = Load(before=self._load)
+            self._send()
             self._flushed = time.monotonic()
+
+    def _send(self) -> None:
+        """Write what is on its way to the disk."""
+        leaving = self._load.before
+        if leaving is not None:
+            self._check()
+            leaving.leave(self._folder)
+            self._load.before = None
+            if leaving.rows:
+                self._count_part()
 
     def set_aside(self, changed: Mapping[str, Mapping[str, str]]) -> None:
         """Move good rows whose data changed to `outdated/`: run id -> image id -> digest now; "" is none, so all go."""
@@ -160,19 +148,23 @@ class Writer:
                 if not frame["gone"].any():
                     continue
                 outdated.mkdir(exist_ok=True)
-                parts.write_part(outdated, frame.filter("gone").select(*SCHEMA))
+                since = parts.written_at(path)  # under the same names, where this was interrupted and is done again
+                parts.write_part(outdated, frame.filter("gone").select(*SCHEMA), since=since)
                 if (rest := frame.filter(~pl.col("gone")).select(*SCHEMA)).height:
-                    parts.write_part(self._rows, rest)
+                    parts.write_part(self._rows, rest, since=since)
                 path.unlink()
 
-    def write(self, frame: pl.DataFrame, ordered: bool = False) -> None:
+    def write(self, frame: pl.DataFrame) -> None:
         """Write a frame of rows as one part, at once; every so many parts small ones are joined."""
         with self._turn:
             self._check()
-            parts.write_part(self._rows, frame, ordered)
-            self._parts += 1
-            if self._parts % parts.MANY == 0:
-                self._join()
+            parts.write_part(self._rows, frame)
+            self._count_part()
+
+    def _count_part(self) -> None:
+        self._parts += 1
+        if self._parts % parts.MANY == 0:
+            self._join()
 
     def _join(self) -> None:
         """Fewer parts, if that can be: who reads them next is told what is wrong with them."""
@@ -185,8 +177,7 @@ class Writer:
         self._may_write()
 
     def _overdue(self) -> bool:
-        waits = self._arrived or self._waiting or self._untold or self._origins
-        return bool(waits) and time.monotonic() - self._flushed >= self._max_seconds
+        return bool(self._load or self._load.before) and time.monotonic() - self._flushed >= self._max_seconds
 
     def _watch(self) -> None:
         """Flush by the clock; what goes wrong is raised when the owner comes next."""
@@ -198,10 +189,3 @@ class Writer:
                     except StoreError as error:
                         self._trouble = error
                         self._flushed = time.monotonic()
-
-
-def _joined(waiting: list[Rows]) -> Rows:
-    """Checked rows in one."""
-    rows = stacked(waiting)
-    assert rows is not None
-    return rows
