@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from harness.recipes.origins import DataSource
 from results import merge
 from results.folder import origins, parts
 from results.folder.store import Store
+from results.folder.writer import Writer
 
 GRID = """
 name: data
@@ -321,7 +322,10 @@ batch: 2
 """
 
 
-def test_what_was_learned_from_images_that_changed_is_learned_and_scored_again(tmp_path: Path) -> None:
+def test_what_was_learned_from_images_that_changed_is_learned_and_scored_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the sweep that sets it aside is interrupted as soon as the rows are gone."""
     root, train = toy_folder.write(tmp_path / "val"), toy_folder.write(tmp_path / "train", images=3, first=100)
     (tmp_path / "grid.yaml").write_text(LEARNED.replace("VAL", str(root)).replace("TRAIN", str(train)))
     swept(tmp_path)
@@ -334,6 +338,15 @@ def test_what_was_learned_from_images_that_changed_is_learned_and_scored_again(t
         ("label", 1, "1 images changed since"), ("fit", 1, "taught by images that changed since"),
         ("score", 0, "stored"), ("score", 5, "taught by images that changed since"),
     ]  # fmt: skip
+    set_aside = Writer.set_aside
+
+    def interrupted(self: Writer, changed: Mapping[str, Mapping[str, str]]) -> None:
+        set_aside(self, changed)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "set_aside", interrupted)
+        swept(tmp_path, code=130)
     swept(tmp_path)
     assert "1 of them stored" in swept(tmp_path, "--plan")
     (card,) = (tmp_path / "runs" / "artefacts").glob("*/card.json")

@@ -69,9 +69,9 @@ def sweep(folder: Path, taken: list[int]) -> None:
         taken.append(-1)
 
 
-def in_parts(folder: Path) -> Counter[tuple[str, str]]:
+def in_parts(folder: Path, where: str = "rows") -> Counter[tuple[str, str]]:
     """How often every row is on the disk, before anything that collapses doubles."""
-    frames = [pl.read_parquet(path) for path in sorted((folder / "rows").glob("*.parquet"))]
+    frames = [pl.read_parquet(path) for path in sorted((folder / where).glob("*.parquet"))]
     return Counter(key for frame in frames for key in frame.select("run_id", "image_id").iter_rows())
 
 
@@ -110,3 +110,23 @@ def test_every_row_is_stored_once_wherever_a_sweep_is_interrupted(
         lines = (folder / "origins" / "key.jsonl").read_text().split("\n")
         assert {json.loads(line)[0] for line in lines if line} == {image for _, image in again}
     assert at > 100, "nearly nothing was traced"
+
+
+def test_rows_are_set_aside_once_wherever_that_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    at, over, changed = 0, False, {"a": {"0-0": "f" * 32, "1-1": "f" * 32}}
+    while not over:
+        at += 1
+        folder = tmp_path / str(at)
+        Store.open(folder)
+        sweep(folder, [])
+        with suppress(KeyboardInterrupt), Store(folder).writer() as opened, interrupted(at):
+            opened.set_aside(changed)
+            over = True
+        (folder / "LOCK").unlink(missing_ok=True)
+        assert len(in_parts(folder)) in (4, 5, 6), f"line {at}: rows are lost"
+        with Store(folder).writer() as opened:
+            opened.set_aside(changed)
+        assert in_parts(folder) == Counter({("a", one): 1 for one in ("0-1", "1-0", "2-0", "2-1")}), f"line {at}"
+        assert in_parts(folder, "outdated") == Counter({("a", "0-0"): 1, ("a", "1-1"): 1}), f"line {at}"
+    assert at > 20, "nearly nothing was traced"
