@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -10,8 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from http.client import HTTPConnection
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,9 @@ class Server:
                 connection.request("GET", "/")
                 if connection.getresponse().status < 500:
                     return
-            except OSError:
-                time.sleep(0.05)
+            except (OSError, HTTPException):
+                pass
+            time.sleep(0.05)
 
     def end(self) -> None:
         if self._process is not None:
@@ -77,11 +79,14 @@ class Server:
 
 
 def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
+    """Ports that are free, and that no system gives to who asks for any: nobody takes them before the server does."""
+    found = list[int]()
+    while len(found) < count:
+        with socket.socket() as held, suppress(OSError):
+            port = 10_000 + secrets.randbelow(20_000)
+            held.bind(("127.0.0.1", port))
+            found += [port] if port not in found else []
+    return found
 
 
 def _line_to(server: Server) -> type[BaseHTTPRequestHandler]:
@@ -109,7 +114,7 @@ def _line_to(server: Server) -> type[BaseHTTPRequestHandler]:
                 connection.request(self.command, self.path, body, dict(self.headers))
                 answer = connection.getresponse()
                 content = answer.read()
-            except OSError:  # it was ended
+            except (OSError, HTTPException):  # it was ended
                 return
             self.send_response(answer.status)
             for name, value in answer.getheaders():

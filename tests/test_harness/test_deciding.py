@@ -100,7 +100,8 @@ def test_label_maps_are_those_of_the_plain_way_in_float64(
     found = decided_positions([scores], _whole(SIZE), offered(6, rules), SIZE, rules)
     wanted, margin = plain_positions(scores.double(), SIZE, rules), _margin(scores.double(), rules)
     assert torch.equal(found[margin > 1e-5].long(), wanted[margin > 1e-5])
-    assert (margin > 1e-5).float().mean() > 0.9  # two classes that are largest at one corner are alike around it
+    # Two classes that are largest at one corner are alike around it; one place may be close by itself.
+    assert shape == (1, 1) or (margin > 1e-5).float().mean() > 0.9
 
 
 def _margin(scores: torch.Tensor, rules: ProtocolSettings) -> torch.Tensor:

@@ -63,7 +63,7 @@ def meet(given: dict[str, Any]) -> None:
     """Say that one is here, and wait for the other, for which a fit that comes after it would wait in vain."""
     here, other = given["job"].folder, given["job"].learner
     Path(here).touch()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not Path(other).exists():
         assert time.monotonic() < deadline, "nobody fits beside this one"
         time.sleep(0.02)

@@ -27,7 +27,7 @@ from harness.work.scoring import TruthThere
 from harness.work.worker import ShardWorker
 
 HERE = __name__
-PATIENCE = 30.0  # seconds; nobody waits so long but where a test fails
+PATIENCE = 300.0  # seconds; nobody waits so long but where a test fails
 MET: dict[str, Any] = {}
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +15,8 @@ from harness.executors import ray_pool
 from harness.executors.placement import Place
 from harness.executors.unanswered import Question, in_time
 from harness.foreign import company
+
+PATIENCE = 300.0  # seconds; nobody waits so long but where a test fails
 
 
 @pytest.fixture
@@ -30,26 +31,31 @@ def link() -> Iterator[threading.Event]:
 
 
 def test_the_answer_before_stands_until_another_one_comes(link: threading.Event) -> None:
-    asked: list[int] = []
+    asked, cut = list[int](), threading.Event()
 
     def nodes() -> int:
         asked.append(len(asked))
         if len(asked) == 2:
+            cut.set()
             link.wait()
         return asked[-1]
 
-    question = Question(nodes, seconds=0.1)
-    assert [question.latest() for _ in range(4)] == [0, 0, 0, 0] and asked == [0, 1], "one question at a time"
+    question = Question(nodes, PATIENCE)
+    assert question.latest() == 0
+    question._seconds = 0.1
+    assert [question.latest() for _ in range(3)] == [0, 0, 0]
+    assert cut.wait(PATIENCE) and asked == [0, 1], "one question at a time"
     link.set()
     (thread,) = [one for one in threading.enumerate() if one.name == company.UNANSWERED]
     thread.join()
+    question._seconds = PATIENCE
     assert question.latest() == 1 and question.latest() == 2
 
 
 def test_a_pool_whose_ray_does_not_answer_has_the_places_that_it_knew(
     link: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    asked, cut, questions = list[int](), threading.Event(), list[Question[Any]]()
 
     class Ray:
         def remote(self, kind: type) -> Ray:
@@ -61,14 +67,21 @@ def test_a_pool_whose_ray_does_not_answer_has_the_places_that_it_knew(
         def nodes(self) -> list[dict[str, Any]]:
             asked.append(len(asked))
             if len(asked) > 1:
-                link.wait(60.0)
+                cut.set()
+                link.wait()
             return [{"Alive": True, "NodeID": "one", "Resources": {"CPU": 4.0, "memory": 2.0**40}}]
 
-    monkeypatch.setattr(ray_pool, "Question", partial(Question, seconds=0.1))
+    def question(ask: Callable[[], Any]) -> Question[Any]:
+        questions.append(Question(ask, PATIENCE))
+        return questions[-1]
+
+    monkeypatch.setattr(ray_pool, "Question", question)
     monkeypatch.setattr(ray_pool, "LOOK_SECONDS", -1.0)
     pool = ray_pool.RayPool(Recipe.of("toy_workers:Shortly"), Place(cpus=1, gpus=0, threads=1), None, library=Ray())
     known = pool.capacity()
-    assert known > 0 and [pool.capacity() for _ in range(3)] == [known] * 3 and asked == [0, 1]
+    questions[0]._seconds = 0.1
+    assert known > 0 and [pool.capacity() for _ in range(3)] == [known] * 3
+    assert cut.wait(PATIENCE) and asked == [0, 1]
 
 
 def test_what_was_never_answered_is_a_sentence_and_what_was_refused_is_raised(link: threading.Event) -> None:
