@@ -107,7 +107,7 @@ def test_sams_last_block_is_read_as_transformers_computes_it(
     whole = shares.reshape(3, 8, 8, 8, 8)[:, :rows, :columns, :rows, :columns]
     for own, theirs in zip(piece.attention(), whole, strict=True):
         np.testing.assert_allclose(own.numpy(), theirs.reshape(rows * columns, -1).numpy(), rtol=0, atol=1e-6)
-        assert own.sum(dim=-1).max() < 1
+        assert own.sum(dim=-1).min() < 0.5, "nothing goes to the margin"  # of some patches; others give it all but none
 
 
 def test_halves_are_seen_one_by_one(tmp_path: Path, rng: np.random.Generator) -> None:
