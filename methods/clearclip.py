@@ -11,7 +11,7 @@ from methods.clip.view import View
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import ClipFeatures, Projected
+    from methods.clip.features import ClipFeatures, Projected
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,6 @@ class ClearCLIP(ClipReader):
 
 def query_query(block: Projected) -> Tensor:
     """Tokens mix with those that ask alike."""
-    from methods.clip.network import attend_by_head
+    from methods.clip.features import attend_by_head
 
     return attend_by_head(block.queries, block.queries, block.values)

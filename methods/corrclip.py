@@ -20,7 +20,7 @@ from methods.vision.passes import SUMS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import ClipFeatures
+    from methods.clip.features import ClipFeatures
     from methods.vision.network import VitFeatures
 
 GAMMA = 4.0  # times a cosine, under the softmax

@@ -14,7 +14,7 @@ from methods.clip.view import View
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import ClipFeatures, Projected
+    from methods.clip.features import ClipFeatures, Projected
 
 
 @dataclass(frozen=True)

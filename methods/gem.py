@@ -12,7 +12,7 @@ from methods.clip.view import View
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import ClipFeatures, Projected
+    from methods.clip.features import ClipFeatures, Projected
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def self_self(block: Projected, iterations: int, inverse_temperature: float | No
     """Mean over q, k and v of their self-self attentions, applied to the values."""
     from torch.nn.functional import normalize
 
-    from methods.clip.network import attend_by_head
+    from methods.clip.features import attend_by_head
 
     scale = block.keys.shape[-1] ** -0.5
     factor = block.norm * scale if inverse_temperature is None else inverse_temperature

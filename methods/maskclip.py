@@ -11,7 +11,7 @@ from methods.clip import Clip, ClipReader
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import ClipFeatures, Projected
+    from methods.clip.features import ClipFeatures, Projected
 
 FORMS = ("published", "value")
 NORMS = ("channel", "position")

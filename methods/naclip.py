@@ -12,7 +12,7 @@ from methods.clip.view import View
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import ClipFeatures, Projected
+    from methods.clip.features import ClipFeatures, Projected
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class NACLIP(ClipReader):
 
 def neighbourly(block: Projected, std: float) -> Tensor:
     """Key-key attention with the Gaussian added before the softmax."""
-    from methods.clip.network import attend_by_head
+    from methods.clip.features import attend_by_head
 
     return attend_by_head(block.keys, block.keys, block.values, bias=gaussian(block, std))
 

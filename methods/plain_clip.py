@@ -10,7 +10,7 @@ from methods.clip import ClipReader
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import ClipFeatures, Projected
+    from methods.clip.features import ClipFeatures, Projected
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,6 @@ class CLIP(ClipReader):
 
 def query_key(block: Projected) -> Tensor:
     """The attention CLIP was trained with."""
-    from methods.clip.network import attend_by_head
+    from methods.clip.features import attend_by_head
 
     return attend_by_head(block.queries, block.keys, block.values)

@@ -17,7 +17,7 @@ from methods.vision.passes import DINO, TOKENS, VitPass
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import ClipFeatures
+    from methods.clip.features import ClipFeatures
     from methods.vision.network import VitFeatures
 
 

@@ -12,7 +12,7 @@ from methods.naclip import NACLIP, gaussian
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import ClipFeatures, Projected
+    from methods.clip.features import ClipFeatures, Projected
 
 LOGIT_SCALE = 40.0
 REFINED = (10, (8, 16))  # PAMR's iterations and dilations

@@ -11,7 +11,7 @@ from methods.clip.view import View
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import Attention, ClipFeatures, Projected
+    from methods.clip.features import Attention, ClipFeatures, Projected
 
 CLASS_SHARE = 0.3  # of the class token, added to every patch
 NEIGHBOURS = 30  # of a token
@@ -80,7 +80,7 @@ class SCCLIP(ClipReader):
         """The attention of each branch."""
 
         def mix(block: Projected) -> Tensor:
-            from methods.clip.network import attend_by_head
+            from methods.clip.features import attend_by_head
 
             return (sharp[:, None] @ block.values + attend_by_head(block.keys, block.keys, block.values)) / 2
 

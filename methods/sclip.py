@@ -11,7 +11,7 @@ from methods.clip.view import View
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import ClipFeatures, Projected
+    from methods.clip.features import ClipFeatures, Projected
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SCLIP(ClipReader):
 
 def correlative(block: Projected) -> Tensor:
     """Query-query plus key-key attention."""
-    from methods.clip.network import attend_by_head
+    from methods.clip.features import attend_by_head
 
     return attend_by_head(block.queries, block.queries, block.values) + attend_by_head(
         block.keys, block.keys, block.values

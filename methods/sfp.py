@@ -10,7 +10,7 @@ from methods.scclip import SCCLIP
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import Attention, ClipFeatures, Projected
+    from methods.clip.features import Attention, ClipFeatures, Projected
 
 STARE = 1.5  # the authors' 0.3 * 5
 MOST = 10  # tokens that are mended
@@ -48,7 +48,7 @@ class SFP(SCCLIP):
         """The attention of each branch."""
 
         def mix(block: Projected) -> Tensor:
-            from methods.clip.network import attend_by_head
+            from methods.clip.features import attend_by_head
 
             own = sharp[:, None] @ block.values
             for one in (block.keys, block.queries):

@@ -16,7 +16,7 @@ from methods.sam.passes import ATTENTION, SAM, SamPass
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import ClipFeatures
+    from methods.clip.features import ClipFeatures
     from methods.clip.pixels import Tiling
     from methods.sam.network import SamFeatures, SamPiece
     from methods.vision.network import VitFeatures

@@ -1,7 +1,7 @@
 """Settings flow in; the CLIP pass, the backbone that serves it and the ground plan of its readers flow out, no torch.
 
 The tower runs once an image up to the input of its last block; every method of the family then finishes that block in
-its own way (see `methods.clip.network.ClipFeatures`).
+its own way (see `methods.clip.features.ClipFeatures`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from methods.one_network import OneNetwork
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from methods.clip.network import ClipFeatures, ClipNetwork
+    from methods.clip.features import ClipFeatures
+    from methods.clip.network import ClipNetwork
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch16"
 PORTS = ("clean", "official")
@@ -83,7 +84,7 @@ class Clip(OneNetwork["ClipNetwork"]):
 
     def opened(self) -> ClipNetwork:
         """Open it."""
-        from methods.clip.network import open_network
+        from methods.clip.opening import open_network
 
         compiled = "compile" in words_of(self.card)
         return open_network(self.model, self.revision, dtype=self.dtype, port=self.port, compiled=compiled)
@@ -191,7 +192,8 @@ class ClipReader(ABC):
     ) -> Mapping[int, Tensor]:
         """The same by place of a batch: embeddings of all windows that went through the tower together, where nothing
         but them and the words makes the scores. Products with the words are each image's own."""
-        from methods.clip.network import ClipBatch, merge_windows
+        from methods.clip.batch import ClipBatch
+        from methods.clip.network import merge_windows
 
         held = features[self.clip_pass]
         if not isinstance(held, ClipBatch) or not self.by_embeddings:

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from harness.contracts import BACKGROUND, IGNORED, Image, Lessons, MethodError, ModelError, Truth, Vocabulary
 from methods.student import network as networks
+from methods.student.course import Course
 from methods.student.crops import Crops, unsure
 from methods.student.network import Shape
+from methods.student.progress import resumed_from
 from methods.student.settings import StudentSettings
-from methods.student.training import Course, resumed_from, train_student
+from methods.student.training import train_student
 from methods.student.views import ONE_VIEW, Views
 from methods.student.workers import THREADS
 

@@ -6,143 +6,30 @@ its last checkpoint to the same bits, and the number of workers changes no bit e
 
 from __future__ import annotations
 
-import io
 import itertools
-import json
-import os
-import pickle
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.contracts import Image, Truth
-from harness.contracts.checkpoint import read_checkpoint, write_checkpoint
 from harness.contracts.sending import sent
 from methods.student.averaging import RunningAverage
-from methods.student.crops import in_imagenet_colours, unsure
+from methods.student.course import Course, Example, Material, examples_ahead
+from methods.student.crops import unsure
 from methods.student.network import logits, parameter_groups
+from methods.student.progress import Curve, Resumed, checkpoint_in, save_checkpoint
 from methods.student.synchronised import BatchShare, JoinedNetwork
 from methods.student.workers import flat, summed, unflatten
 
 CHECKPOINTS = 10  # of one training
 LINES = 50  # of the loss curve
-POLY_POWER = 0.9
-AHEAD = 4  # steps whose examples are read while the network is at work: a slow image or two holds nobody up
 IGNORE = -100  # of a mask, while the network is at work on it
-WARMUP_START = 1e-6  # share of the rate in the first step, as SegFormer's configurations have it
-
-Example: TypeAlias = "tuple[NDArray[np.float32], Truth]"  # pixels (3, height, width) and mask (height, width)
-
-
-@dataclass(frozen=True)
-class Course:
-    """How a network is trained. group: images whose statistics are taken together; a step adds up its batch's groups.
-
-    decay: `poly` ((1 - s/S)^0.9) or `cosine`, from the rate down to `floor` times it. encoder_rate: factor on the rate
-    of the encoder. validate_every: steps between looks at the held-out lessons, 0 for never. The last five: see
-    methods.student.settings.
-    """
-
-    steps: int
-    batch: int
-    group: int
-    optimiser: str
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-    encoder_rate: float
-    decay: str
-    floor: float
-    validate_every: int
-    precision: str
-    seed: int
-    clip_norm: float | None = None
-    warmup: int = 0
-    ema: float = 0.0
-    checkpoint_every: int | None = None
-    part: int | None = None
-
-    def rate(self, step: int) -> float:
-        """Share of the learning rate at a step."""
-        left = 1.0 - step / self.steps
-        shape = left**POLY_POWER if self.decay == "poly" else 0.5 * (1.0 + float(np.cos(np.pi * (1.0 - left))))
-        rate = self.floor + (1.0 - self.floor) * shape
-        if step < self.warmup:
-            rate *= 1.0 - (1.0 - step / self.warmup) * (1.0 - WARMUP_START)
-        return rate
-
-
-class Material(Protocol):
-    """What is taught: `count` lessons, drawn as changed crops, and held-out ones as they are."""
-
-    @property
-    def count(self) -> int: ...
-
-    @property
-    def held_out(self) -> Sequence[int]: ...
-
-    def crop(self, lesson: int, rng: np.random.Generator) -> tuple[Image, Truth]: ...
-
-    def whole(self, lesson: int) -> tuple[Image, Truth]: ...
-
-
-@dataclass
-class Curve:
-    """What is recorded of a training: JSON lines of step, loss, learning rate, validation."""
-
-    path: Path
-    lines: list[dict[str, Any]] = field(default_factory=list)
-
-    def go_back_to(self, step: int) -> None:
-        """Drop what was recorded after a step, by a training that was killed."""
-        if self.path.exists():
-            found = [_parsed(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
-            self.lines = [line for line in found if line.get("step", step + 1) <= step]
-        _replace(self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode())
-
-    def add(self, **line: Any) -> None:
-        """One more line, at once in the file."""
-        self.lines.append(line)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """How far a training has come: steps done and the state after them. broken: why it begins anew, in a clause."""
-
-    step: int = 0
-    state: Mapping[str, Any] = field(default_factory=dict)
-    broken: str = ""
-
-
-def resumed_from(folder: Path, steps: int) -> Resumed:
-    """What the checkpoint of a training of so many steps says; nothing is reached without one, or with a broken one."""
-    path = _checkpoint(folder)
-    try:
-        content = read_checkpoint(path)
-        if content is None:
-            return Resumed()
-        held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        if not 0 < held["step"] <= steps:
-            raise ValueError(f"{path} is at step {held['step']} of {steps}")
-        return Resumed(int(held["step"]), held)
-    except ValueError as problem:
-        return Resumed(broken=str(problem))
-    except (pickle.UnpicklingError, KeyError, TypeError, RuntimeError) as problem:
-        return Resumed(broken=f"{path} holds no state of a training ({type(problem).__name__})")
 
 
 def train_student(
@@ -170,14 +57,14 @@ def train_student(
         average.load(since.state.get("average", {}))
     curve = Curve(folder / "curve.jsonl")
     if rank == 0:
-        _checkpoint(folder).parent.mkdir(parents=True, exist_ok=True)
+        checkpoint_in(folder).parent.mkdir(parents=True, exist_ok=True)
         curve.go_back_to(start)
     if rank == 0 and since.broken:
         curve.add(step=0, steps=course.steps, notice=f"begins anew, because its checkpoint {since.broken}")
     began = time.perf_counter()
     shared, joint = _parted(course, _device(network).type == "cuda", rank, world)
     together = JoinedNetwork(network, shared) if joint else None
-    for step, batch in enumerate(_batches(course, material, start, shared, _device(network)), start=start):
+    for step, batch in enumerate(examples_ahead(course, material, start, shared, _device(network)), start=start):
         with together.at_work() if together else nullcontext():
             loss = _step(network, optimiser, course, step, batch, shared, together)
         done = step + 1
@@ -189,7 +76,7 @@ def train_student(
             with average.in_place(network):
                 curve.add(step=done, steps=course.steps, **validate(network, material))
         if rank == 0 and _due(done, course.checkpoint_every or max(1, course.steps // CHECKPOINTS), course):
-            _save(_checkpoint(folder), network, optimiser, average, done)
+            save_checkpoint(checkpoint_in(folder), network, optimiser, average, done)
     average.give(network)
     return curve.lines
 
@@ -349,38 +236,6 @@ def _mixed(where: torch.device, precision: str) -> AbstractContextManager[Any]:
     return torch.autocast("cuda", torch.bfloat16)
 
 
-def _batches(
-    course: Course, material: Material, start: int, shared: BatchShare, where: torch.device
-) -> Iterator[list[list[Example]]]:
-    """Step by step the examples of this worker's parts, read some steps ahead. where: the network is; a teacher that is
-    asked meanwhile is there too, and not on the first card of the machine, which is what a fresh thread would take."""
-    begin = partial(torch.cuda.set_device, where) if where.type == "cuda" else None
-    threads = max(1, min(8, (os.cpu_count() or 2) // 2))
-    with ThreadPoolExecutor(threads, thread_name_prefix="lessons", initializer=begin) as pool:
-
-        def ask(step: int) -> list[list[Future[Example]]]:
-            first = step * course.batch
-            return [[pool.submit(_example, course, material, first + place) for place in part] for part in shared.mine]
-
-        try:
-            coming = deque(ask(step) for step in range(start, min(start + AHEAD, course.steps)))
-            for step in range(start, course.steps):
-                now = coming.popleft()
-                if step + AHEAD < course.steps:
-                    coming.append(ask(step + AHEAD))
-                yield [[future.result() for future in part] for part in now]
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _example(course: Course, material: Material, draw: int) -> Example:
-    """The draw-th example since the beginning: lessons come in a fresh order each time all have been seen."""
-    round_number, place = divmod(draw, material.count)
-    order = np.random.default_rng([course.seed, 1, round_number]).permutation(material.count)
-    image, mask = material.crop(int(order[place]), np.random.default_rng([course.seed, 2, draw]))
-    return in_imagenet_colours(image), mask
-
-
 def _number(seed: int, step: int, group: int) -> int:
     return int(np.random.default_rng([seed, 3, step, group]).integers(2**62))
 
@@ -390,34 +245,6 @@ def _optimiser(network: nn.Module, course: Course) -> torch.optim.Optimizer:
     if course.optimiser == "sgd":
         return torch.optim.SGD(parts, momentum=course.momentum, weight_decay=course.weight_decay, fused=True)
     return torch.optim.AdamW(parts, betas=(course.momentum, 0.999), weight_decay=course.weight_decay, fused=True)
-
-
-def _checkpoint(folder: Path) -> Path:
-    return folder / "unfinished" / "checkpoint.pt"
-
-
-def _save(
-    checkpoint: Path, network: nn.Module, optimiser: torch.optim.Optimizer, average: RunningAverage, step: int
-) -> None:
-    content = io.BytesIO()
-    states = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "average": average.held}
-    torch.save({"step": step, **states}, content)
-    write_checkpoint(checkpoint, content.getvalue())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    waiting = path.with_suffix(".new")
-    waiting.write_bytes(content)
-    os.replace(waiting, path)
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    """A line of a curve; an empty one when it was cut short."""
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _device(network: nn.Module) -> torch.device:

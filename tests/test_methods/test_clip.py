@@ -21,7 +21,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from harness.contracts import Image, ModelError, Query, Reader, Recipe, Vocabulary
 from methods.clip import Clip, ClipPass, block_inputs
-from methods.clip.network import ClipFeatures
+from methods.clip.features import ClipFeatures
 from methods.clip.pixels import Normalisation, target_size, tile
 from methods.maskclip import MaskCLIP
 

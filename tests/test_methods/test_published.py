@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.contracts import Vocabulary
 from methods.clearclip import ClearCLIP
 from methods.clip import ClipReader
-from methods.clip.network import ClipFeatures
+from methods.clip.features import ClipFeatures
 from methods.clip.text import TextBank
 from methods.daam import DAAM
 from methods.diffusion.attention import Wanted, layers_of, reading

@@ -24,9 +24,11 @@ from harness.contracts import IGNORED, Image, MethodError, Recipe, Truth, Vocabu
 from harness.recipes import identity
 from methods.student import ShapesStudent, Student, crops
 from methods.student import training as student_training
+from methods.student.course import AHEAD, Course, drawn_example, examples_ahead
 from methods.student.crops import Crops, Sides
 from methods.student.fit import _Cache as Lectures
-from methods.student.training import Course, resumed_from, train_student
+from methods.student.progress import resumed_from
+from methods.student.training import train_student
 from results.folder.keepsakes import label_map_path
 
 COURSE = Course(
@@ -83,10 +85,10 @@ class Remembering(Noise):
 
 def test_examples_are_read_some_steps_ahead_and_no_further() -> None:
     """While the network is at work on a step, those of so many further steps are made, and then no more."""
-    material, ahead = Remembering(), student_training.AHEAD
+    material, ahead = Remembering(), AHEAD
     course = replace(COURSE, steps=ahead + 3)
     shared, _ = student_training._parted(course, False, 0, 1)
-    steps = student_training._batches(course, material, 0, shared, torch.device("cpu"))
+    steps = examples_ahead(course, material, 0, shared, torch.device("cpu"))
     for done in range(1, 4):
         next(steps)
         wanted, patience = (done + ahead) * COURSE.batch, time.monotonic() + 300
@@ -110,7 +112,7 @@ def test_a_teacher_that_is_asked_for_a_crop_is_on_the_card_of_the_training(monke
 
     monkeypatch.setattr(torch.cuda, "set_device", set_device)
     shared, _ = student_training._parted(COURSE, True, 0, 1)
-    next(student_training._batches(replace(COURSE, steps=1), Asking(), 0, shared, here))
+    next(examples_ahead(replace(COURSE, steps=1), Asking(), 0, shared, here))
     assert asked == [here] * COURSE.batch and threading.get_ident() not in cards
 
 
@@ -180,14 +182,14 @@ def test_the_running_average_is_what_is_kept(tmp_path: Path, monkeypatch: pytest
 def test_an_average_goes_on_from_the_checkpoint_that_an_interval_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    course, saved, real = replace(COURSE, steps=5, ema=0.9, checkpoint_every=2), [], student_training._save
+    course, saved, real = replace(COURSE, steps=5, ema=0.9, checkpoint_every=2), [], student_training.save_checkpoint
 
     def save(*given: Any) -> None:
         saved.append(given[-1])
         if given[-1] < 5:
             real(*given)
 
-    monkeypatch.setattr(student_training, "_save", save)
+    monkeypatch.setattr(student_training, "save_checkpoint", save)
     whole = trained(course, tmp_path)
     assert saved == [2, 4, 5]
     again = trained(course, tmp_path, since=resumed_from(tmp_path, 5))
@@ -198,7 +200,7 @@ def test_an_average_goes_on_from_the_checkpoint_that_an_interval_asked_for(
 def test_statistics_are_taken_over_a_group_and_by_default_over_the_whole_batch(group: int, tmp_path: Path) -> None:
     """Over the whole batch: what synchronised batch normalisation has of one image on each of four GPUs."""
     found = trained(replace(COURSE, steps=1, group=group, learning_rate=0.0), tmp_path)
-    pixels = np.stack([student_training._example(COURSE, Noise(), draw)[0] for draw in range(4)]).astype(np.float64)
+    pixels = np.stack([drawn_example(COURSE, Noise(), draw)[0] for draw in range(4)]).astype(np.float64)
     groups = pixels.reshape(-1, group, *pixels.shape[1:])
     variance = groups.var(axis=(1, 3, 4), ddof=1).mean(axis=0)
     assert found["norm.running_var"] == pytest.approx(0.9 + 0.1 * variance, abs=1e-6)
