@@ -171,7 +171,8 @@ class Desk:
         if data is not None and (said := data.unseen(done.origins)):
             self._tell([said])
         if data is not None and (news := data.news(done.origins)):
-            self.writer.remember(data.key, news)
+            every = len(news) == len(done.origins)
+            self.writer.remember(data.key, done.origin_lines if every else [origin.line() for origin in news])
 
     def _tell(self, notices: Sequence[str]) -> None:
         """Show what workers have to say, once however many of them say it."""

@@ -94,6 +94,7 @@ class VirtualActor:
         return VirtualCall(self, 0.0, 0.0, lambda: None)  # nobody waits for it
 
     def _call(self, seconds: float, value: Callable[[], Any], work: bool = True) -> VirtualCall:
+        began = time.thread_time()
         begun = max(self.free, self.world.monotonic())
         call = VirtualCall(self, begun, begun + seconds, value, error=self.dead, ready=self.dead is not None)
         if self.dead is None:
@@ -102,6 +103,7 @@ class VirtualActor:
             self.world.expect(call.ended, call)
             if work:
                 self.world.worked.append(call)
+        self.world.own_seconds += time.thread_time() - began
         return call
 
     def die(self, error: Exception, now: float) -> None:

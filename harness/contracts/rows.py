@@ -236,12 +236,15 @@ class _Texts:
 
 def _from_bytes(texts: Any, sizes: Sequence[tuple[str, int]], content: bytes, *sparse: Any) -> Rows:
     """Rows as they were, their arrays read-only."""
-    columns: dict[str, Any] = dict(zip(SPARSE_COLUMNS, sparse, strict=True))
+    rows = object.__new__(Rows)  # a frozen dataclass sets its fields one by one, which takes as long as all the rest
+    columns: dict[str, Any] = rows.__dict__
+    columns.update(zip(TEXT_COLUMNS, texts, strict=True))
+    columns.update(zip(SPARSE_COLUMNS, sparse, strict=True))
     start = 0
     for name, size in sizes:
         columns[name] = np.frombuffer(content, COLUMNS[name], size, start)
         start += columns[name].nbytes
-    return Rows(*texts, **columns)
+    return rows
 
 
 def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -169,4 +169,6 @@ def _joined(parts: list[BatchDone]) -> BatchDone:
     origins = {one.image_id: one for part in parts for one in part.origins}
     spent = {name: sum(getattr(part, name) for part in parts) for name in ("encodings", "passes", "seconds")}
     spent["card"] = next((part.card for part in parts if part.card), "")
-    return replace(parts[0], rows=rows, pictures=tuple(pictures.values()), origins=tuple(origins.values()), **spent)
+    return replace(
+        parts[0], rows=rows, pictures=tuple(pictures.values()), origins=tuple(origins.values()), lines=(), **spent
+    )

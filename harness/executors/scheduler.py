@@ -254,7 +254,7 @@ class Scheduler:
             place = Whereabouts.of(worker.about)
             aside = self._hosts.did(place, done.rows)
             following = next(iter(lease.pending), None)
-            done = replace(self._tried(number, place, lease, done), worker=number, host=place.host, following=following)
+            done = self._tried(number, place, lease, done).done_by(number, place.host, following)
             self._work.did(done)
             other = self._crew.members.get(self._copies.answered(key, number, worker.about, done) or 0)
             if other is not None and other.lease is not None:

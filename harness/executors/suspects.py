@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.contracts import Batch, BatchDone, Recipe, Row, Rows, Run, Shard
 from harness.executors.hosts import Failed
@@ -91,7 +92,7 @@ class Suspects:
             self._back += 1
             self._waiting.setdefault(piece.group, deque()).append((self._back, piece))
             self.batches += len(piece.shard.batches)
-        self._done: Counter[str] = Counter()  # rows by run
+        self._done: dict[tuple[str, ...], NDArray[np.int64]] = {}  # rows by run, of all runs that came together
         self._given_up: Counter[str] = Counter()  # images by run
         self._victims: defaultdict[tuple[Recipe, str], set[str]] = defaultdict(set)  # runs by benchmark and image
         self.stopped: set[str] = set()
@@ -170,7 +171,12 @@ class Suspects:
     def did(self, done: BatchDone) -> None:
         """Take note of rows that came."""
         runs = done.rows.runs
-        self._done.update(dict(zip(runs, np.bincount(done.rows.run, minlength=len(runs)).tolist(), strict=True)))
+        counts = np.bincount(done.rows.run, minlength=len(runs))
+        self._done[runs] = counts + self._done[runs] if runs in self._done else counts
+
+    def _rows_of(self, run_id: str) -> int:
+        """How many came of a run."""
+        return sum(int(counts[runs.index(run_id)]) for runs, counts in self._done.items() if run_id in runs)
 
     def lost(
         self, piece: Piece, pending: Sequence[Batch], kind: str, nothing_else: bool, card: tuple[str, str] = ("", "")
@@ -206,7 +212,7 @@ class Suspects:
         victims.add(run.run_id)
         self._given_up[run.run_id] += 1
         images = self._given_up[run.run_id]
-        if images >= STOP_ALWAYS or (images >= STOP_AFTER and images > self._done[run.run_id]):
+        if images >= STOP_ALWAYS or (images >= STOP_AFTER and images > self._rows_of(run.run_id)):
             self.stopped.add(run.run_id)
             waiting = sorted((pair for pieces in self._waiting.values() for pair in pieces), key=lambda pair: pair[0])
             everything = [*self._alone, *self._suspected, *(piece for _, piece in waiting)]

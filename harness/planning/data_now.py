@@ -67,11 +67,12 @@ class DataNow:
 
         A machine with a copy of its own has other inodes: if the same pixels came of it, what is known stays.
         """
-        known, origins = self.known, list(origins)
-        self._used.update([origin.image_id for origin in origins])
-        found = [one for one in origins if (held := known.get(one.image_id)) is None or _is_news(one, held)]
-        known.update([(origin.image_id, origin) for origin in found])
-        return found
+        known, of_now = self.known, {origin.image_id: origin for origin in origins}
+        self._used.update(of_now)
+        if not known.keys().isdisjoint(of_now):
+            of_now = {i: one for i, one in of_now.items() if (held := known.get(i)) is None or _is_news(one, held)}
+        known.update(of_now)
+        return list(of_now.values())
 
     def seen(self, image_ids: Sequence[str], most: int) -> Traits:
         """A few of these images, from first to last, each with its digest as it is now; none that code alone makes."""

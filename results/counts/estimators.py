@@ -22,7 +22,7 @@ from results.folder.rows import COUNTS
 
 Counts = NDArray[np.int64]
 NO_CLASS = WIDE_IGNORED  # as a predicted class
-_WAITING = 2**18  # overlaps whose sums may wait
+_WAITING = 2**16  # overlaps whose sums may wait: arrays of them fit into the cache, and their memory is used again
 _COLUMNS = 256  # of an image whose classes are spread out
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 
 from harness.contracts import Mark, Origin
@@ -32,17 +31,17 @@ def said(folder: Path) -> Iterator[Origin]:
 
 def remember(folder: Path, key: str, origins: Iterable[Origin]) -> None:
     """Append origins. StoreError when the disk refuses."""
-    append_lines(folder, key, map(line_of, origins))
+    append_lines(folder, key, [origin.line() for origin in origins])
 
 
 def append_lines(folder: Path, key: str, lines: Iterable[str]) -> None:
-    """Append origins as `line_of` gives them. StoreError when the disk refuses."""
+    """Append the lines of origins. StoreError when the disk refuses."""
     path = _path(folder, key)
     try:
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as file:
-            # A line that a crash cut short stays alone.
-            file.write("".join(lines).encode())
+            # Each behind the end of another one, so that one which a crash cut short stays alone.
+            file.write("".join([f"\n{line}" for line in lines]).encode())
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror}); free or mend the disk") from None
 
@@ -65,18 +64,6 @@ def _lines(path: Path) -> list[Origin]:
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror}); mend the disk, or delete it") from None
     return [origin for origin in map(_origin, lines) if origin is not None]
-
-
-def line_of(origin: Origin) -> str:
-    """An origin as JSON, behind the end of another line; written out, since that takes a fifth of the time and there is
-    one for every image."""
-    files = ", ".join([_of_mark(mark) for mark in origin.files])
-    image_id, sample, readers, image = map(_quoted, (origin.image_id, origin.sample, origin.readers, origin.image))
-    return f"\n[{image_id}, {sample}, [{files}], {readers}, {image}]"
-
-
-def _of_mark(mark: Mark) -> str:
-    return f"[{_quoted(mark.path)}, {mark.size:d}, {mark.changed:d}, {mark.touched:d}, {mark.inode:d}]"
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import polars as pl
 
-from harness.contracts import Origin, Row, Rows
+from harness.contracts import Row, Rows
 from harness.errors import StoreError
-from results.folder import lock, origins, parts
+from results.folder import lock, parts
 from results.folder.durable import remove_leftovers
 from results.folder.load import Load
 from results.folder.rows import KEY, SCHEMA, checked
@@ -90,9 +90,9 @@ class Writer:
                 self._settle()
                 self._say_refused()
 
-    def remember(self, key: str, found: Iterable[Origin]) -> None:
-        """Take over where images of a benchmark came from: it is on the disk before rows that are appended later."""
-        lines = [origins.line_of(one) for one in found]
+    def remember(self, key: str, lines: Sequence[str]) -> None:
+        """Take over where images of a benchmark came from, as lines of origins: that is on the disk before rows that
+        are appended later."""
         with self._turn:
             self._load.origins.setdefault(key, []).extend(lines)
 

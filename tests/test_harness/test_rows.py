@@ -8,7 +8,7 @@ from dataclasses import astuple, replace
 import numpy as np
 import pytest
 
-from harness.contracts import BatchDone, Row, Rows
+from harness.contracts import BatchDone, Mark, Origin, Row, Rows
 from harness.executors.seat import SMALL_BYTES, packed, unpacked
 
 
@@ -56,11 +56,16 @@ def test_parts_join_and_rows_are_chosen_by_number_and_by_mask(rng: np.random.Gen
 @pytest.mark.parametrize("count", [0, 5, 9000])
 def test_what_travels_arrives_whether_it_is_small_or_large(rng: np.random.Generator, count: int) -> None:
     rows = some(rng, count)
-    done = BatchDone("s", 1, Rows.of(rows), notices=("said",))
+    origins = Origin("ü", "0" * 32, (Mark("b", 1, 2),)), Origin("b", "1" * 32, ())
+    done = BatchDone("s", 1, Rows.of(rows), origins=origins, notices=("said",))
     message = packed(done)
     assert (len(pickle.dumps(done, 5)) > SMALL_BYTES) is (count == 9000)
     arrived = unpacked(message)
     assert told(arrived.rows) == told(rows) and arrived.notices == ("said",)
+    assert arrived.origins == origins and all(type(one) is Origin for one in arrived.origins)
+    again = unpacked(packed(arrived)).done_by(3, "there", None)  # through a process of its own
+    assert again.lines == done.origin_lines == tuple([one.line() for one in origins])
+    assert (again.worker, again.host, again.following, told(again.rows)) == (3, "there", None, told(rows))
 
 
 @pytest.mark.parametrize(

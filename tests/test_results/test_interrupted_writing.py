@@ -61,7 +61,7 @@ def sweep(folder: Path, taken: list[int]) -> None:
         for number in range(3):
             rows = [row for row in batch(number) if row.image_id not in there]
             if rows:
-                opened.remember("key", [Origin(row.image_id, str(row.sample), ()) for row in rows])
+                opened.remember("key", [Origin(row.image_id, str(row.sample), ()).line() for row in rows])
                 opened.append(rows, {"event": "batch", "number": number})
                 taken.append(number)
             if number == 1:

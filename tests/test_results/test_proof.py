@@ -19,7 +19,7 @@ from harness.contracts import Mark, Origin, Picture, Row
 from harness.contracts.facts import digest
 from harness.errors import StoreError
 from results import verify
-from results.folder import artefacts, events, keepsakes, origins, parts, proof
+from results.folder import artefacts, events, keepsakes, parts, proof
 from results.folder.bounds import BOUNDARIES
 from results.folder.rows import SCHEMA, Contradiction
 from results.folder.store import Store
@@ -42,7 +42,7 @@ def test_a_line_that_is_put_together_is_what_json_says(content: dict[str, Any]) 
 def test_an_origin_that_is_put_together_is_what_json_says() -> None:
     marks = (Mark('/ü/\\"1.jpg', 2**40, 3, 4, 5), Mark("b", -1, 0))
     for origin in (Origin("ü\n", "0" * 32, marks, "numpy 2", "1"), Origin("", "", ()), Origin("a", "b", marks[:1])):
-        assert origins.line_of(origin) == "\n" + json.dumps(origin)
+        assert origin.line() == json.dumps(origin)
 
 
 def part(store: Store, number: int = 0) -> Path:
