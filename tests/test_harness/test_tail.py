@@ -16,6 +16,7 @@ from perf.virtual_ray import Pace, VirtualRay
 
 WORKERS = 8
 LONGEST = 1.2  # seconds of a batch, of a worker that is well
+SHORTEST = 0.8
 
 
 def shards_of(count: int, batches: int) -> list[Shard]:
@@ -31,7 +32,7 @@ def fleet_of(
     """Workers whose batches take about a second. slow: by number, how many times longer."""
 
     def seconds(_: Shard, chance: random.Random, worker: int) -> float:
-        return chance.uniform(0.8, LONGEST) * slow.get(worker, 1.0)
+        return chance.uniform(SHORTEST, LONGEST) * slow.get(worker, 1.0)
 
     return Fleet(VirtualRay(WORKERS, Pace(seconds, start=3.0), Messages(4, spoils), seed))
 
@@ -51,25 +52,38 @@ def assert_once(done: list[BatchDone], shards: list[Shard]) -> None:
     assert keys == Counter(wanted)
 
 
+def assert_short(tails: list[float], seed: int) -> None:
+    """Nobody waits longer than for what one worker is at and for what it was sent; as a rule for much less."""
+    assert max(tails) <= 2 * LONGEST and sum(tails) / len(tails) <= 1.1 * LONGEST, f"{tails}, seeds from {seed} on"
+
+
 @pytest.mark.parametrize("batches", [1, 4, 9])
-def test_workers_alike_end_within_a_batch_and_a_half_of_each_other(seed: int, batches: int) -> None:
+def test_workers_alike_end_within_two_batches_of_each_other_and_as_a_rule_within_one(seed: int, batches: int) -> None:
+    tails = list[float]()
     for turn in range(10):
         fleet, shards = fleet_of({}, seed + turn), shards_of(72 // batches + turn, batches)
         done, tail = sail_through(fleet, shards)
         assert_once(done, shards)
-        assert tail <= 1.5 * LONGEST, f"seed {seed + turn}"
+        tails.append(tail)
+    assert_short(tails, seed)
 
 
 @pytest.mark.parametrize("times", [3.0, 10.0, 100.0])
 def test_a_slow_worker_costs_the_end_no_more(seed: int, times: float) -> None:
-    """What it is at is done by another one; nothing is stored twice, and nobody waits for it."""
+    """What it is at is done by another one; nothing is stored twice, and nobody waits for it.
+
+    But for what is expected to take no longer than a second try: of one that is three times as slow it can take
+    3 * (LONGEST - SHORTEST) more than expected, which makes two batches.
+    """
+    tails = list[float]()
     for turn in range(10):
         fleet, shards = fleet_of({1 + turn % WORKERS: times}, seed + turn), shards_of(20, 4)
         done, _ = sail_through(fleet, shards)
         assert_once(done, shards)
         others = [call for call in fleet.world.worked if call.actor.number != 1 + turn % WORKERS]
         idle = min(max(c.ended for c in others if c.actor.number == n) for n in {c.actor.number for c in others})
-        assert fleet.world.now - idle <= 1.5 * LONGEST, f"seed {seed + turn}"
+        tails.append(fleet.world.now - idle)
+    assert_short(tails, seed)
 
 
 def test_without_copies_everybody_waits_for_a_slow_worker(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +99,7 @@ def test_with_four_batches_ahead_until_the_end_others_wait(seed: int, monkeypatc
     monkeypatch.setattr(ahead, "NEAR", 0)
     monkeypatch.setattr(scheduler.Scheduler, "_copy", lambda self, number: None)
     tails = [sail_through(fleet_of({}, seed + turn), shards_of(17 + turn, 4))[1] for turn in range(10)]
-    assert max(tails) > 2
+    assert max(tails) > 2 * LONGEST and sum(tails) / len(tails) > 1.1 * LONGEST
 
 
 def test_a_second_answer_that_differs_is_a_warning_that_names_both_machines_and_is_not_stored() -> None:
