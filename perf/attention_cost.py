@@ -30,6 +30,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,7 +76,7 @@ class Bench:
         self.latents = torch.randn(batch, 4, 64, 64).to(device, dtype)
         self.states = torch.randn(1, TOKENS, WIDTH).to(device, dtype)
         self.network = self._network(str(dtype).removeprefix("torch."))
-        self.vocabulary = Vocabulary(tuple((f"class {place}",) for place in range(classes)))
+        self.vocabulary = Vocabulary(tuple((f"class {place}",) for place in range(classes)), everywhere=True)
 
     def run(self, way: str) -> None:
         """One forward of the batch with everything that the way wants of it."""
@@ -98,8 +99,8 @@ class Bench:
         ]
         queries = [Query(str(image), torch.zeros(1, 1, 3).byte().numpy(), self.vocabulary) for image in range(batch)]
         contents = [self.network.latent] * batch
-        wanted = self.network.wanted(parts)
-        for features in self.network.forward(self.latents, TIMESTEP, rows, wanted, queries, contents):
+        wanted, asked = self.network.wanted(parts), replace(request, timestep=TIMESTEP)
+        for features in self.network.forward(self.latents, asked, rows, wanted, queries, contents):
             method.read({request: features}, self.vocabulary)
 
     def _published(self) -> None:

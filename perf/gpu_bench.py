@@ -114,7 +114,7 @@ class Asked:
 
     def __init__(self, network: Network, images: int, refines: Sequence[str] = ("sar",)) -> None:
         lots = np.random.default_rng(0)
-        words = Vocabulary(tuple([(name,) for name in NAMES]))
+        words = Vocabulary(tuple([(name,) for name in NAMES]), everywhere=True)
         shape = (*network.size, 3)
         self.network, self.images = network, images
         self.queries = [
@@ -143,7 +143,7 @@ class Asked:
         rows = [self.network.rows(place, query, request) for place, query in enumerate(self.queries)]
         side = [self.network.latent] * self.images
         wanted = self.network.wanted(parts)
-        self._read(request, self.network.forward(latents, request.timestep, rows, wanted, self.queries, side))
+        self._read(request, self.network.forward(latents, request, rows, wanted, self.queries, side))
 
     @torch.no_grad()
     def alone(self) -> None:

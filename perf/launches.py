@@ -65,10 +65,11 @@ def launches_of(
     rows: int | None = None,
     own: Sequence[int] = (),
     calls: list[int] | None = None,
+    images: int = IMAGES,
 ) -> Launches:
     """What a card is asked while a batch of 16 images is done, all classes offered, or so many that are each image's
     own, their words known already. kind: `diffusion` or `clip`. rows: of a UNet call. calls: takes the rows of every
-    UNet call."""
+    UNet call. images: how many there are, fillers in all other places."""
     found = Launches()
     with pretend_gpu(found), torch.no_grad():
         network: Any = thin_models.stable_diffusion("cuda", rows) if kind == "diffusion" else thin_models.clip("cuda")
@@ -77,7 +78,7 @@ def launches_of(
         if calls is not None:
             network.unet.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
         found.clear()
-        rows_of(OpenNetwork(network), readers, classes, own=own)
+        rows_of(OpenNetwork(network), readers, classes, own=own, count=images)
     return found
 
 
@@ -110,10 +111,12 @@ def rows_of(
     classes: int,
     images: Sequence[Image] | None = None,
     own: Sequence[int] = (),
+    count: int = IMAGES,
 ) -> None:
-    """One batch done, from images to rows. own: how many classes are in each image, if those alone are offered."""
+    """One batch done, from images to rows. own: how many classes are in each image, if those alone are offered. count:
+    of images, where none are given."""
     names = thin_models.names(classes)
-    given = [query.image for query in thin_models.queries(IMAGES, [classes] * IMAGES)] if images is None else images
+    given = [query.image for query in thin_models.queries(count, [classes] * count)] if images is None else images
     samples = {f"image {number}": image for number, image in enumerate(given)}
     held = dict(zip(samples, own or [classes] * len(given), strict=True))
 
@@ -125,7 +128,8 @@ def rows_of(
     recipe = Recipe.of("methods.stableseg:StableSeg")
     rules = ProtocolSettings(vocabulary="present") if own else RULES
     runs = [Run(f"run {number}", "m", "", recipe, "b", recipe, rules, names) for number in range(len(readers))]
-    places = [place[0] for place in read_places([(names, rules)], load, Batch(0, tuple(samples)))]
+    there = (*samples, *[None] * (IMAGES - len(samples)))
+    places = [place[0] for place in read_places([(names, rules)], load, Batch(0, there))]
     guard = Guard()
     guard.settle()
     slots = {run.run_id: places for run in runs}

@@ -124,6 +124,8 @@ class Vocabulary:
     templates: sentences with one `{}` into which a name is put.
     background: the position of the background, when the protocol offers it as a class like any other.
     context: the positions of context words, each of which stands for the background.
+    everywhere: whether every image is offered these, since the protocol offers all classes; not where an image happens
+    to hold them all. A network may lay out its calls for it.
     """
 
     names: tuple[tuple[str, ...], ...]
@@ -131,6 +133,7 @@ class Vocabulary:
     templates: tuple[str, ...] = ("a photo of a {}",)
     background: int | None = None
     context: tuple[int, ...] = ()
+    everywhere: bool = False
 
     def __len__(self) -> int:
         return len(self.names)

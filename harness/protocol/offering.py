@@ -127,6 +127,7 @@ def offer(numbers: Iterable[int], names: Words, settings: ProtocolSettings) -> O
         templates=settings.templates,
         background=len(offered) if settings.background == "class" else None,
         context=tuple(range(len(offered), len(offered) + len(around))) if settings.background in WORDED else (),
+        everywhere=settings.vocabulary == "all",
     )
     return Offer(vocabulary, (*offered, *[BACKGROUND] * len(around)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -75,7 +76,7 @@ class Network:
             wanted = self.wanted(parts)
             rows = [self.rows(place, query, request) for place, query in enumerate(queries)]
             latents = self.noisy(posterior, queries, request)
-            yield request, self.forward(latents, request.timestep, rows, wanted, queries, contents)
+            yield request, self.forward(latents, request, rows, wanted, queries, contents)
 
     def posterior(self, images: Sequence[Image]) -> Posterior:
         """The posterior of images of the network's size, from the cache when all of them are there."""
@@ -128,7 +129,7 @@ class Network:
     def forward(
         self,
         latents: Tensor,
-        timestep: int,
+        request: DiffusionPass,
         rows: Sequence[Sequence[UNetRow]],
         wanted: Wanted,
         queries: Sequence[Query],
@@ -136,18 +137,30 @@ class Network:
     ) -> DiffusionBatch:
         """All rows, by image, through the UNet, a fixed number a call (a call that is not full has copies)."""
         places = [self.text.places(tuple([row.prompt for row in own])) for own in rows]
-        sizes = [
-            self.settings.rows or rows_of_a_call(len(rows), len(own), not query.vocabulary.others, self.device.type)
-            for own, query in zip(rows, queries, strict=True)
-        ]
-        calls = calls_of(rows, sizes) if wanted.projections else []
+        calls = calls_of(rows, self._sizes(rows, queries, request)) if wanted.projections else []
         kept = Kept(places, calls, wanted)
         for call in calls:
             states = torch.cat([self.text.states(row.prompt.text) for row in call.rows])
             kept.begin(call)
             with computing(self.settings.card), reading(self.unet, wanted, kept.take):
-                self.unet(_of_rows(latents, call.rows), self.told(timestep), encoder_hidden_states=states)
+                self.unet(_of_rows(latents, call.rows), self.told(request.timestep), encoder_hidden_states=states)
         return kept.batch(self.layers, self.latent, contents, [query.image for query in queries])
+
+    def _sizes(self, rows: Sequence[Sequence[UNetRow]], queries: Sequence[Query], request: DiffusionPass) -> list[int]:
+        """How many rows the call of every image has. Wrong names may take another number of prompts than the right ones
+        do, image by image: calls are as large as for those. A filler, which nobody reads, goes with the others."""
+        if self.settings.rows:
+            return [self.settings.rows] * len(rows)
+        counts = [len(own) for own in rows]
+        if request.whose_names == "others":
+            right = replace(request, whose_names="own")
+            counts = [len(self.text.prompts(query, right)) for query in queries]
+        found = [
+            rows_of_a_call(len(rows), count, query.vocabulary.everywhere, self.device.type)
+            for count, query in zip(counts, queries, strict=True)
+        ]
+        asked = [size for size, query in zip(found, queries, strict=True) if query.image_id] or found
+        return [size if query.image_id else asked[0] for size, query in zip(found, queries, strict=True)]
 
     def told(self, timestep: int) -> Tensor:
         """A timestep as the UNet is told it, sent to the device once."""

@@ -1,6 +1,6 @@
 """The UNet rows of a batch flow in; the calls in which they go through the network, each of a fixed shape, flow out.
 
-How many rows the call of an image has depends on the batch's size and on the image alone: never on its neighbours.
+How many rows a call has depends on the batch's size and on what the protocol offers: never on an image or neighbours.
 """
 
 from __future__ import annotations
@@ -34,15 +34,14 @@ class UNetCall(NamedTuple):
         return self.rows[: len(self.rows) - self.copies]
 
 
-def rows_of_a_call(images: int, prompts: int, whole: bool, device: str) -> int:
-    """As many as there are images; on a card as many as every image would have, if this one is offered every class
-    (whole).
+def rows_of_a_call(images: int, prompts: int, everywhere: bool, device: str) -> int:
+    """As many as there are images; on a card as many as all of them have, where every image is offered the same
+    (everywhere), in so many prompts.
 
-    Then the batch's others, offered the same, have as many prompts, and calls are full. Where each image is offered its
-    own, most have one prompt, and calls as large as the few others would need were filled with copies: so prompts of
-    all images go one after the other, whosever they are, through calls of one size.
+    Where each image is offered its own, most have one prompt, and calls as large as the few others would need were
+    filled with copies: so prompts of all images go one after the other, whosever they are, through calls of one size.
     """
-    most = SIDE_BY_SIDE.get(device, ON_A_CARD) if whole else 1
+    most = SIDE_BY_SIDE.get(device, ON_A_CARD) if everywhere else 1
     calls = max(1, -(-prompts // most))
     return images * max(1, -(-prompts // calls))
 

@@ -22,6 +22,7 @@ from harness.recipes import loading
 from harness.work.batch_reading import in_batches
 from harness.work.passes import joined_requests
 from methods.clip import Clip
+from methods.controls import WrongPrompt
 from methods.diffusion import Diffusion, aside, many_prompts, row_calls, together
 from methods.diffusion.prompts import Prompt
 from methods.diffusion.row_calls import UNetRow, calls_of, rows_of_a_call
@@ -29,7 +30,7 @@ from methods.naclip import NACLIP
 from methods.resclip import ResCLIP
 from methods.sclip import SCLIP
 from methods.stableseg import StableSeg
-from perf.launches import IMAGES, clip_heads, diffusion_readers, launches_of
+from perf.launches import IMAGES, clip_heads, diffusion_readers, launches_of, mixes
 
 Ask = Callable[..., Query]
 SIZE = (32, 48)
@@ -100,12 +101,13 @@ def as_on_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_prompts_side_by_side_leave_an_image_the_same_bits_in_any_company(
     settings: dict[str, Any], small_model: str, backbones: Callable[[StableSeg], Diffusion], ask: Ask
 ) -> None:
-    """Of five prompts, three, two in a call; beside fillers, images that are offered as much, and others."""
+    """Of five prompts, three, two in a call; beside fillers, images that are offered as much, and others. An image that
+    is offered every class, while others are not, has no call of a size of its own."""
     reader = StableSeg(small_model, size=SIZE, prompt="per_class", **settings)
-    names = ("dog", "cat", "car", "tree", "sky")
-    own, alike, filler = (
-        replace(one, vocabulary=replace(one.vocabulary, others=others))
-        for one, others in ((ask("own", *names, size=(60, 30)), ()), (ask("alike", *names), ()), (FILLER, (("cat",),)))
+    names, filler = ("dog", "cat", "car", "tree", "sky"), FILLER
+    own, alike = (
+        replace(one, vocabulary=replace(one.vocabulary, others=(), everywhere=True))
+        for one in (ask("own", *names, size=(60, 30)), ask("alike", *names))
     )
     part, backbone, rows = ask("part", *names[:4]), backbones(reader), list[int]()
     counting = backbone.network.unet.conv_in.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
@@ -113,9 +115,12 @@ def test_prompts_side_by_side_leave_an_image_the_same_bits_in_any_company(
         in_a_batch(backbone, [reader], company, range(3))[0]
         for company in ([filler, own, filler], [alike, own, alike], [part, own, filler])
     ]
-    counting.remove()
-    assert rows == [3, 6, 6, 6, 6, 3, 3, 6]
+    assert rows == [6, 6, 6, 6, 6, 3, 3, 6]
     assert all(torch.equal(first, other) for other in others)
+    holds = replace(own, vocabulary=replace(own.vocabulary, everywhere=False))
+    beside, among = (in_a_batch(backbone, [reader], (one, holds, one), range(3))[0] for one in (filler, part))
+    counting.remove()
+    assert rows[8:] == [3] * (3 + 5) and torch.equal(beside, among)
     company = (part, own, filler)
     held = dict(backbone.run(company, reader.passes()))
     batch = reader.read_batch(held, {place: one.vocabulary for place, one in enumerate(company)})
@@ -200,7 +205,7 @@ def test_images_of_many_positions_have_the_same_bits_in_any_company(
         torch.testing.assert_close(scores, before, rtol=1e-4, atol=1e-6)
 
 
-def test_rows_of_a_call_depend_on_the_image_and_the_batch_alone() -> None:
+def test_rows_of_a_call_depend_on_the_batch_and_on_what_is_offered_everywhere() -> None:
     assert rows_of_a_call(16, 7, True, "cuda") == 7 * 16 and rows_of_a_call(16, 7, False, "cuda") == 16
     assert rows_of_a_call(16, 7, True, "cpu") == 16 and rows_of_a_call(4, 1, True, "cuda") == 4
     assert rows_of_a_call(2, 43, True, "cuda") == 2 * 15  # three calls of at most sixteen prompts an image, evenly
@@ -299,6 +304,37 @@ def test_a_card_is_asked_little_for_six_heads_of_clip() -> None:
     assert few.numbers == many.numbers
     assert few.operations.total() <= 150 * IMAGES
     assert few.uploads.total() <= 1 + IMAGES and few.waits.total() <= 2 and not few.held
+
+
+@pytest.mark.parametrize(("mix", "rows"), [("all 150 in one, 20 in the others", 22), ("60 in each", 48)])
+def test_where_each_image_is_offered_its_own_every_call_of_a_card_is_as_large_as_the_batch(mix: str, rows: int) -> None:
+    calls = list[int]()
+    found = launches_of("diffusion", diffusion_readers(1), 150, own=mixes()[mix], calls=calls)
+    assert set(calls) == {IMAGES} and len(calls) == -(-rows // IMAGES)
+    assert found.waits.total() == 1 and not found.held
+
+
+def test_fillers_go_with_the_images_that_are_offered_every_class() -> None:
+    calls = list[int]()
+    launches_of("diffusion", diffusion_readers(1), 150, calls=calls, images=10)
+    assert calls == [7 * IMAGES]
+
+
+def test_wrong_names_that_take_more_prompts_than_the_right_ones_have_calls_of_their_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(row_calls.SIDE_BY_SIDE, "cpu", 16)
+    network, rows = thin_models.stable_diffusion("cpu"), list[int]()
+    network.unet.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    names = tuple([(" ".join(f"word{n}" for n in range(words)),) for words in (60, 9, 20, 49)])  # two fill a prompt
+    words = Vocabulary(names, everywhere=True)
+    offered = [replace(query, vocabulary=words) for query in thin_models.queries(6, [1] * 6)]
+    reader = WrongPrompt("shapes")
+    (request,) = reader.passes()
+    counts = [len(network.text.prompts(query, request)) for query in offered]
+    right = len(network.text.prompts(offered[0], replace(request, whose_names="own")))
+    list(network.serve(offered, reader.passes()))
+    assert max(counts) > right == 2 and set(rows) == {6 * right} and len(rows) == -(-sum(counts) // (6 * right))
 
 
 def test_reading_asks_a_card_to_wait_for_nothing() -> None:
