@@ -142,6 +142,7 @@ def test_run_lengths_come_back(data: st.DataObject) -> None:
     np.testing.assert_array_equal(decode_rle(trees.runs_as_text(runs), height, width), mask)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**8), max_size=30))
 def test_run_lengths_as_text_come_back(runs: list[int]) -> None:
     assert runs_of_text(trees.runs_as_text(runs)) == runs

@@ -131,15 +131,16 @@ def test_p_and_interval_say_the_same_and_a_separated_run_never_leads(rng: np.ran
         assert all(one.difference >= 0 for one in pairs)
 
 
-def test_two_runs_are_judged_as_by_a_paired_t_test(rng: np.random.Generator, few_draws: None) -> None:
+def test_two_runs_are_judged_as_by_a_paired_t_test(rng: np.random.Generator) -> None:
+    """By 10,000 resamples p strays by 0.005, and the width by 1 %: what is allowed is more than six times that."""
     for gap in (0.0, 0.01, 0.02, 0.04):
         effects = normal(rng, [0.0, gap], images=400)
         held = with_the_best(effects, 3).comparisons[0]
         gained = effects.values * np.sqrt(400 * 399) + effects.score
         plain = stats.ttest_rel(gained[:, 1], gained[:, 0])
-        assert held.p == pytest.approx(plain.pvalue, abs=0.05)
+        assert held.p == pytest.approx(plain.pvalue, abs=0.035)
         ends = plain.confidence_interval()
-        assert held.high - held.low == pytest.approx(ends.high - ends.low, rel=0.12)
+        assert held.high - held.low == pytest.approx(ends.high - ends.low, rel=0.07)
 
 
 @pytest.mark.parametrize(("runs", "images", "classes"), [(23, 2000, 150), (57, 200, 4), (15, 20, 4), (300, 100, 10)])
@@ -148,7 +149,7 @@ def test_many_runs_can_still_be_separated(
 ) -> None:
     """Where p stood above alpha for every pair before: the sizes of ADE20K and Shapes, few images, very many runs."""
     monkeypatch.setattr(resampling, "_MOST_DIFFERENCES", 0)  # as few resamples as there ever are
-    means = [0.856, *np.linspace(0.8, 0.223, runs - 1)]
+    means = [0.9, *np.linspace(0.8, 0.223, runs - 1)]  # among 20 images chance strays by 0.016
     found = groups(normal(rng, means, images, 0.05))
     assert found[0].run_ids[0] == "r0" and found[0].enough
     assert f"r{runs - 1}" not in found[0].run_ids and len(found) > 1
@@ -186,22 +187,23 @@ def test_errors_stay_at_alpha_and_gains_are_found(rng: np.random.Generator, few_
             wrong += bool(worse & good)
             found.append(len(worse - good))
         assert wrong <= chance.ppf(1 - 1e-6)
-    assert np.mean(found) > 2
+    assert np.mean(found) > 3.8
 
 
 def test_intervals_cover_with_even_and_with_rare_classes(rng: np.random.Generator) -> None:
-    for skewed, least in ((False, 0.88), (True, 0.85)):
+    chance = stats.binom(360, 0.95)
+    for skewed in (False, True):
         held = []
         for _ in range(3):
             world = SimulatedWorld.of(rng, 10, skewed)
             truth = world.truth(rng, 10_000)
-            for _ in range(60):
+            for _ in range(120):
                 inside, union, labelled = world.draw(rng, 60, [0.0])
                 effects = image_effects.of_arrays(inside, union, labelled)
                 low, high = interval(effects, "0") or (1.0, 0.0)
                 assert low <= effects.score[0] <= high
                 held.append(low <= truth[union[0].any(axis=0)].mean() <= high)
-        assert np.mean(held) >= least
+        assert chance.ppf(1e-7) <= sum(held) <= chance.ppf(1 - 1e-7)  # neither too narrow nor too wide
 
 
 def overlap_row(run_id: str, image_id: str, *overlap: tuple[int, int, int]) -> Row:
