@@ -144,9 +144,9 @@ def test_a_model_card_has_a_line_a_run_and_what_it_rests_on(toys: Store, evidenc
     told = call(export.main, toys.folder, "--to", "model-card", "--method", "Seg", "--out", tmp_path, cwd=tmp_path)
     assert told.returncode == 0, told.stderr
     text = (tmp_path / "model_card.md").read_text()
-    lines = [line for line in csv.DictReader(leaderboard_csv(evidence.board).splitlines()) if line["method"] == "Seg"]
+    entries = [entry for entry in evidence.board.entries if entry.method == "Seg"]
     rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| Seg")]
-    assert [row[3] for row in rows] == [f"{float(line['miou']):.1f}" for line in lines] and len(rows) == 8
+    assert [row[3] for row in rows] == [f"{100 * (entry.miou or 0):.1f}" for entry in entries] and len(rows) == 8
     assert "each compared with the best over the same" in text and "Protocol of Toys: " in text
     whole = call(export.main, toys.folder, "--to", "model-card", "--out", tmp_path, cwd=tmp_path)
     assert whole.returncode == 0 and "<img" not in (tmp_path / "model_card.md").read_text()

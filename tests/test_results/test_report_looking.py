@@ -124,7 +124,7 @@ def test_every_panel_says_the_class_and_its_score_under_the_pointer(
         browser.until(f"{WORDS} === JSON.stringify({json.dumps(words)})")  # at first those of the place before stand
         for says, (_, iou) in zip(browser.value(TAGS)[2:], expected, strict=True):
             assert float(NUMBER.findall(says)[-1]) == pytest.approx(iou, abs=0.051)
-    browser.mouse("Moved", *place(browser, 1, 0.5, 0.5))
+    browser.mouse("Moved", *place(browser, 1, 15.5 / width, 9.5 / height))  # within a pixel, not between two
     for key in "++":  # under the pointer, so what is there stays
         before = browser.value(TAGS)
         browser.press(key)
