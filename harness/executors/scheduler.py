@@ -31,7 +31,7 @@ TICK = 1.0  # seconds between looks at the clock
 SHORTEST = 0.05  # seconds between such looks, at least
 # Rounds of the garbage collector while others compute: of what the driver makes, little is garbage that it must find,
 # and every full round looks at all images of all plans.
-ROUNDS = (20_000, 10, 10)
+ROUNDS = (100_000, 10, 10)
 LOSSES, LOSSES_EACH = 8, 4  # workers that may be lost in a row without progress: in all, and per worker
 
 
