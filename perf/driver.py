@@ -73,7 +73,7 @@ def rows(folder: Path, runs: int = 10) -> str:
     """Messages of workers through the driver."""
     from perf.driver_parts import OVERLAPS, drive
 
-    count, seconds = drive(folder, batches=2000, batch=BATCH, runs=runs)
+    count, seconds = drive(folder, batches=4000, batch=BATCH, runs=runs)
     return (
         f"| a row at the driver, {count:,} of them in batches of {BATCH} images x {runs} runs, "
         f"{OVERLAPS} overlaps each | "

@@ -3,9 +3,10 @@
     python -m perf.simulation [--workers 128 512 ...] [--batches 200] [--losses 0.01] [--rate 150] [--write]
 
 The plan, the scheduler, the pool that speaks to Ray, the packing of messages, the store and all between them are the
-real ones. How much processor time they take a batch is measured first, with a driver that is infinitely fast, on a
-quarter of the work (or said by --message, where this machine has other things to do); then a driver that takes so long
-drives all of it in virtual time. Ray itself takes --call microseconds more a message, and a round of its waiting --wait
+real ones. How much processor time they take a batch is measured first on a quarter of the work, twice: with a driver
+that is infinitely fast, then with one that is as late as the first says, which finds as many answers at once as it will
+(or it is said by --message, where this machine has other things to do). Then a driver that takes so long drives all of
+it in virtual time. Ray itself takes --call microseconds more a message, and a round of its waiting --wait
 and --front for every call that is open, as `python -m perf.ray_calls` measures them. Workers are as fast as --rate says
 and have their networks open; data sets have as many images as --batches for every worker take.
 """
@@ -105,7 +106,7 @@ def simulate(workers: int, options: argparse.Namespace) -> Found:
         return len(shard.batches[0].slots) / options.rate * chance.uniform(1 - JITTER, 1 + JITTER)
 
     def driven(batches: int, message: float) -> Sailed:
-        plan = planned(batches)
+        plan = planned(batches, options.batch)
         wait, front = (one / 2e6 if message else 0.0 for one in (options.wait, options.front))  # a round waits twice
         pace = Pace(seconds, START, message, wait, front)
         world = VirtualRay(workers, pace, Messages(), options.seed, options.losses)
@@ -119,8 +120,8 @@ def simulate(workers: int, options: argparse.Namespace) -> Found:
 
     batches = options.batches * workers
     taken = options.message / 1e6
-    if not taken:
-        used = driven(batches // 4, 0.0).used
+    for _ in range(2 if not taken else 0):
+        used = driven(batches // 4, taken and taken + options.call / 1e6).used
         begun, ended = len(used) // 10, _last(len(used), workers)
         taken = (used[ended] - used[begun]) / (ended - begun)
     return _found(workers, driven(batches, taken + options.call / 1e6), 1e6 * taken)
@@ -147,6 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="+", default=WORKERS)
     parser.add_argument("--batches", type=int, default=200, help="for each worker")
+    parser.add_argument("--batch", type=int, default=16, help="images of a batch")
     parser.add_argument("--losses", type=float, default=0.01, help="share of the workers that is lost in an hour")
     parser.add_argument("--rate", type=float, default=150, help="images a second of a worker")
     parser.add_argument("--call", type=float, default=24, help="microseconds of the driver that Ray takes a call")
@@ -170,7 +172,7 @@ def main() -> None:
         command = [sys.executable, "-m", "perf.simulation", "--here", "--workers", str(workers)]
         command += ["--batches", str(batches), "--losses", str(options.losses), "--rate", str(options.rate)]
         command += ["--call", str(options.call), "--wait", str(options.wait), "--front", str(options.front)]
-        command += ["--seed", str(options.seed), "--message", str(options.message)]
+        command += ["--seed", str(options.seed), "--message", str(options.message), "--batch", str(options.batch)]
         lines.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
         print(lines[-1], flush=True)
     if options.write:

@@ -179,7 +179,11 @@ class Rows(Sequence[Row]):
 
     def computed_on(self, card: str) -> Rows:
         """The same rows, which say that this kind of card computed them; an empty text says nothing."""
-        return replace(self, cards=(card,), card=np.zeros(len(self), np.int32)) if card else self
+        if not card:
+            return self
+        rows = object.__new__(Rows)  # of every batch: see _from_bytes
+        rows.__dict__.update(self.__dict__, cards=(card,), card=np.zeros(len(self), np.int32))
+        return rows
 
     def key(self, number: int) -> tuple[str, str]:
         """Run and image of a row."""

@@ -38,16 +38,17 @@ class Hand:
     spawned: float
     ready: bool = False
     heard: bool = False  # it has done a batch
-    about: Mapping[str, Any] = field(default_factory=dict)  # where it is
+    about: Mapping[str, Any] = field(default_factory=dict)  # where it is, once it has said so
+    place: Whereabouts | None = None
     group: tuple[str, ...] = ()
     pace: float | None = None  # seconds that its last batches of this group took
     ahead: int = 1  # batches that it may be asked for
     lease: HeldLease | None = None
 
-    @property
-    def place(self) -> Whereabouts | None:
-        """Where it is, once it has said so."""
-        return Whereabouts.of(self.about) if self.ready else None
+    def is_there(self, about: Mapping[str, Any]) -> Whereabouts:
+        """It has started, and said where."""
+        self.ready, self.about, self.place = True, about, Whereabouts.of(about)
+        return self.place
 
     def told(self) -> dict[str, object]:
         """What is told of one that is lost: where it was, and at what."""

@@ -221,9 +221,9 @@ class Scheduler:
         if isinstance(event, Lost):
             yield from self._lose(event)
         elif isinstance(event, Ready):
-            worker.ready, worker.about, self._failed_starts = True, event.about, 0
+            place, self._failed_starts = worker.is_there(event.about), 0
             self._tell({"event": "worker_ready", "worker": event.worker, **event.about})
-            aside = self._hosts.holding(Whereabouts.of(event.about))
+            aside = self._hosts.holding(place)
             if aside is None:
                 self._crew.idle[event.worker] = None
             elif aside.only_card:
@@ -251,7 +251,7 @@ class Scheduler:
         self._ahead.answered(number, worker, self._usual)
         if lease.pending.pop(done.index, None):
             self._barren = 0
-            place = Whereabouts.of(worker.about)
+            place = worker.place or Whereabouts.of(worker.about)
             aside = self._hosts.did(place, done.rows)
             following = next(iter(lease.pending), None)
             done = self._tried(number, place, lease, done).done_by(number, place.host, following)
