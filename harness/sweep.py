@@ -224,6 +224,8 @@ def _show_plan(options: argparse.Namespace, grid: grids.Grid, console: Console) 
         print(json.dumps({**told, "stored_under_an_earlier_identity": _of_before(store, held)}, indent=2))
     else:
         plan_report.show_plan(plan, timings, _workers(options, grid), console)
+        if options.local or not (options.address or grid.cluster.address):
+            _say(plan_report.said_of_this_machine(plan), console)
         _say(plan_report.learns_later(share.later if share else ()), console)
         _tell_of_before(store, held, console)
     return DONE

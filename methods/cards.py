@@ -6,8 +6,10 @@ before that.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from glob import glob
 from typing import Any
 
 from harness.contracts import ModelError
@@ -17,6 +19,7 @@ BACKENDS = {
 }  # fmt: skip
 NO_LAYOUT = "a transformer has one convolution, at its start, so the layout changes nothing"
 NOT_COMPILED = "of the transformers only CLIP's tower is compiled here"
+_DEVICES = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")  # of CUDA, of ROCm, of Linux within Windows
 WORDS = ("channels_last", "tf32", *BACKENDS, "compile")
 
 
@@ -43,8 +46,16 @@ def remarks_on(card: str) -> Sequence[str]:
     """What is to be said where a way of a card to compute is asked of a machine that has none."""
     import torch
 
-    if not card or torch.cuda.is_available():
-        return ()
+    return _without_card(card) if card and not torch.cuda.is_available() else ()
+
+
+def remarks_here(card: str) -> Sequence[str]:
+    """The same while planning, without torch: only where nothing here can be a GPU."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+    return _without_card(card) if card and (hidden or not any(map(glob, _DEVICES))) else ()
+
+
+def _without_card(card: str) -> tuple[str, ...]:
     return (
         f"The setting card is {card!r}, which says how a GPU computes, and this machine has none: a CPU computes these "
         "rows, under the id of that setting; they say nothing of its speed or rounding. Leave it out where no GPU is.",

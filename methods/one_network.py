@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Generic, TypeVar
 
-from methods.cards import check_card, remarks_on
+from methods.cards import check_card, remarks_here, remarks_on
 from methods.checkpoints import model_fingerprint, model_to_fetch
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -46,6 +46,10 @@ class OneNetwork(ABC, Generic[Network]):
     def models_to_fetch(self) -> Sequence[str]:
         """The model, if it is not on this machine."""
         return model_to_fetch(self.model, self.kind, self.revision)
+
+    def remarks_here(self) -> Sequence[str]:
+        """What is to be said where this machine, which plans, computes too."""
+        return remarks_here(self.card)
 
     def open_models(self) -> Sequence[str]:
         """Open the network; what is to be said of the machine that computes it."""

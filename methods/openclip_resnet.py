@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import ModelError, Parts, Pass, ProtocolSettings, Query, Recipe, Vocabulary
 from methods import library_weights
-from methods.cards import BACKENDS, check_card, computing, remarks_on, words_of
+from methods.cards import BACKENDS, check_card, computing, remarks_here, remarks_on, words_of
 from methods.clip.passes import ClipPass
 from methods.clip.pixels import stride_of
 from methods.clip.view import AUTO, View, resolved_view, view_of
@@ -71,6 +71,10 @@ class ClipResNet:
         for asked in requests:
             if isinstance(asked, ClipPass) and asked.window is not None:
                 stride_of(asked.window, asked.stride, PATCH)
+
+    def remarks_here(self) -> Sequence[str]:
+        """What is to be said where this machine, which plans, computes too."""
+        return remarks_here(self.card)
 
     def open_models(self) -> Sequence[str]:
         """Open the network; what is to be said of the machine that computes it."""

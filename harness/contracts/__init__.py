@@ -24,6 +24,8 @@ while images were loaded; a benchmark that reads in another way, or keeps many f
 Optional methods are for plug-ins that hold models, or look at the protocol (methods, backbones, taggers):
 
 - `models_to_fetch()`: asked while planning; the models, in words, that are not on this machine and would be fetched.
+- `remarks_here()`: asked while planning; what people should know where the machine that plans computes too, a sentence
+  each: the plan tells of it where no cluster is asked for.
 - `unanswered(image_ids)`: of a method or a tagger that answers for some images alone, asked while planning; those of
   the images that it has nothing for. The plan tells of them; they become failed rows.
 - `check_passes(requests)`: of a backbone, asked while planning with the passes and parts that a method reads of it.

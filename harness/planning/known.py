@@ -72,7 +72,7 @@ class KnownMethod:
     """A method, its facts, the passes it reads, the facts of their backbones, and what it needs that is not here.
 
     recipe: with the settings that the protocol decided. planned: what of its facts and of its backbones' a worker must
-    find too.
+    find too. remarks: what is to be said where this machine computes it.
     """
 
     recipe: Recipe
@@ -82,16 +82,19 @@ class KnownMethod:
     backbones: list[dict[str, Any]]
     to_fetch: tuple[str, ...]
     planned: Planned
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class KnownNetwork:
-    """A backbone or a tagger, its facts, what a worker must find of them too, and what it needs that is not here."""
+    """A backbone or a tagger, its facts, what a worker must find of them too, what it needs that is not here, and what
+    is to be said of it where this machine computes it."""
 
     built: Any
     facts: dict[str, Any]
     to_fetch: tuple[str, ...]
     planned: Planned
+    remarks: tuple[str, ...]
 
 
 class Known:
@@ -117,10 +120,13 @@ class Known:
             networks = self._each(backbones)
             for backbone in backbones:
                 self._check(backbone, passes)
-            to_fetch = tuple(model for network in networks for model in network.to_fetch) + _to_fetch(built)
+            to_fetch = tuple(model for network in networks for model in network.to_fetch)
+            to_fetch += _told_by(built, "models_to_fetch")
             facts = self._facts(recipe, built)
             planned = _planned(recipe, facts) + tuple(one for network in networks for one in network.planned)
-            return KnownMethod(recipe, built, facts, passes, [network.facts for network in networks], to_fetch, planned)
+            remarks = tuple(said for network in networks for said in network.remarks) + _told_by(built, "remarks_here")
+            of_networks = [network.facts for network in networks]
+            return KnownMethod(recipe, built, facts, passes, of_networks, to_fetch, planned, remarks)
         except ModelError as error:
             told = (f"{cell.method_name}: {sentence}" for sentence in str(error).splitlines())
             raise ModelError("\n".join(told)) from error
@@ -152,11 +158,6 @@ class Known:
             return None if recipe is None else self._network(recipe)
         except ModelError as error:
             raise ModelError(f"the tagger: {error}") from error
-
-    def tagger_to_fetch(self, recipe: Recipe | None) -> tuple[str, ...]:
-        """What a protocol's tagger needs that is not here."""
-        tagger = self.tagger(recipe)
-        return () if tagger is None else tagger.to_fetch
 
     def unanswered(self, method: KnownMethod, tagger: Recipe | None, images: Sequence[str]) -> dict[str, Sequence[str]]:
         """The images that the `method`, or the `tagger`, has nothing for, where one can tell."""
@@ -212,7 +213,8 @@ class Known:
         if recipe not in self._networks:
             built = loading.build(recipe)
             facts = self._facts(recipe, built)
-            self._networks[recipe] = KnownNetwork(built, facts, _to_fetch(built), _planned(recipe, facts))
+            to_fetch, remarks = _told_by(built, "models_to_fetch"), _told_by(built, "remarks_here")
+            self._networks[recipe] = KnownNetwork(built, facts, to_fetch, _planned(recipe, facts), remarks)
         return self._networks[recipe]
 
     def _facts(self, recipe: Recipe, built: Any) -> dict[str, Any]:
@@ -228,10 +230,10 @@ def _planned(recipe: Recipe, facts: Mapping[str, Any]) -> Planned:
     return ((recipe, identity.traits(facts)),)
 
 
-def _to_fetch(built: Any) -> tuple[str, ...]:
-    """The models, in words, that a plug-in needs and that are not on this machine, where it can tell."""
-    ask = getattr(built, "models_to_fetch", None)
-    return loading.ask(built, "models_to_fetch()", lambda: tuple(map(str, ask()))) if callable(ask) else ()
+def _told_by(built: Any, what: str) -> tuple[str, ...]:
+    """What a plug-in answers in words to `models_to_fetch`, or `remarks_here`, where it can tell."""
+    ask = getattr(built, what, None)
+    return loading.ask(built, f"{what}()", lambda: tuple(map(str, ask()))) if callable(ask) else ()
 
 
 def _told(ask: Callable[..., Any], images: Sequence[str]) -> tuple[str, ...]:

@@ -27,14 +27,15 @@ class TrainImages(NamedTuple):
 class PlannedRun:
     """A run with its images, those of them that lack a good row or a wanted label map, and the passes it reads.
 
-    keep: the images whose label maps are wanted. fit: what has to be learned first. serves: of a run that gathers,
-    the fit that it is for. changed: of the images whose stored rows rest on data that changed since, the digest as it
-    is now (see DataNow); relearned: how many of them were computed with an artefact of other bytes than the one that
-    is there. to_fetch: the models, in words, that it needs and that are not on this machine. train_overlap: the share
-    of its images that may be among those that its method learned from. asked: whether it is to be done. trials: the
-    runs on the train split of which the best says its protocol; waits: they are not done, so that nobody knows it
-    yet. unanswered: the images that its `method` or its `tagger` has nothing for. resolved: the settings of its
-    method that the protocol decided, since it resizes or cuts. boundaries: whether those of classes are counted.
+    keep: the images whose label maps are wanted. fit: what has to be learned first. serves: of a run that gathers, the
+    fit that it is for. changed: of the images whose stored rows rest on data that changed since, the digest as it is
+    now (see DataNow); relearned: how many of them were computed with an artefact of other bytes than the one that is
+    there. to_fetch: the models, in words, that it needs and that are not on this machine. remarks: what is to be said
+    where this machine does it. train_overlap: the share of its images that may be among those that its method learned
+    from. asked: whether it is to be done. trials: the runs on the train split of which the best says its protocol;
+    waits: they are not done, so that nobody knows it yet. unanswered: the images that its `method` or its `tagger` has
+    nothing for. resolved: the settings of its method that the protocol decided, since it resizes or cuts. boundaries:
+    whether those of classes are counted.
     """
 
     run: Run
@@ -50,6 +51,7 @@ class PlannedRun:
     changed: Mapping[str, str] = field(default_factory=dict, repr=False)
     relearned: int = 0
     to_fetch: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     unanswered: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     train_overlap: float = 0.0
     asked: bool = True

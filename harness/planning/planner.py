@@ -166,10 +166,12 @@ class Planner:
         bounds = self._boundaries and isinstance(run.purpose, Scoring)
         missing = self._with_uncounted(run, self._with_unseen(run, lacking, keep), every if bounds else frozenset())
         to_fetch = () if fit is not None and fit.stored and not method.passes else method.to_fetch  # a fit's alone
+        tagger = self._known.tagger(run.protocol.tagger)
         return PlannedRun(
             run, wanted, self._alike.setdefault(missing, missing), failed_before=failed, passes=method.passes,
             keep=keep, stored=len(wanted) - len(lacking), record=record, fit=fit, changed=changed,
-            relearned=len(relearned), to_fetch=to_fetch + self._known.tagger_to_fetch(run.protocol.tagger),
+            relearned=len(relearned), to_fetch=to_fetch + (tagger.to_fetch if tagger else ()),
+            remarks=method.remarks + (tagger.remarks if tagger else ()),
             unanswered=self._known.unanswered(method, run.protocol.tagger, wanted),
             train_overlap=getattr(cell, "train_overlap", 0.0), resolved=_resolved(cell, method.recipe),
             boundaries=bounds,

@@ -59,6 +59,11 @@ def to_fetch(plan: Plan) -> list[str]:
     return list(dict.fromkeys(model for planned in plan.work for model in planned.to_fetch))
 
 
+def said_of_this_machine(plan: Plan) -> list[str]:
+    """What is to be said where the machine that plans does what is missing, each once."""
+    return list(dict.fromkeys(said for planned in plan.work for said in planned.remarks))
+
+
 def show_plan(plan: Plan, timings: Timings, workers: int, console: Console) -> None:
     """The plan for people."""
     table = Table(title=f"Plan of {plan.name}", title_justify="left", box=None, pad_edge=False)

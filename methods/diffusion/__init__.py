@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.contracts import ModelError, Parts, Pass, Query, Timing
 from methods import checkpoints, measured
-from methods.cards import remarks_on
+from methods.cards import remarks_here, remarks_on
 from methods.diffusion.configuration import Configuration
 from methods.diffusion.passes import STABLE_DIFFUSION, DiffusionPass, DiffusionSettings, check_choices
 
@@ -70,6 +70,10 @@ class Diffusion(DiffusionSettings):
             kind = "Shapes" if self.model == "shapes" else SHAPES_OF_1 if self.configuration.of_version_1 else None
         full = self.configuration.pixels(None) if kind == "Shapes" and self.configuration else MEASURED
         return measured.timings(kind, self.dtype, height * width / (full[0] * full[1])) if kind else ()
+
+    def remarks_here(self) -> Sequence[str]:
+        """What is to be said where this machine, which plans, computes too."""
+        return remarks_here(self.card)
 
     def open_models(self) -> Sequence[str]:
         """Open the network; what is to be said of the machine that computes it."""

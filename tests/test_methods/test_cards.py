@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from in_process import door
 from toy_cells import Cell
 
 from harness.contracts import ModelError, Query, Recipe, Vocabulary
 from harness.planning import plan as plans
+from methods import cards
 from methods.cards import computing
 from methods.clip import Clip
 from methods.corrclip import CorrCLIP
@@ -86,6 +89,35 @@ def test_where_no_card_is_the_rows_of_one_are_told_of_at_the_start(
             with_a_card.setattr(torch.cuda, "is_available", lambda: True)
             assert not [*network.open_models()]
     assert not [*Clip("shapes").open_models()]
+
+
+CARDS = """
+name: cards
+methods:
+  - {name: MaskCLIP, use: "methods.maskclip:MaskCLIP", with: {model: shapes, card: tf32}}
+benchmarks:
+  - {name: Shapes, use: "benchmarks.shapes:Shapes", with: {images: 4}}
+"""
+
+
+def test_a_plan_tells_of_a_setting_of_cards_where_this_machine_computes_and_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "grid.yaml").write_text(CARDS)
+    monkeypatch.setattr(cards, "_DEVICES", (str(tmp_path / "nvidia[0-9]"),))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+
+    def says(*words: str) -> int:
+        answer = door("grid.yaml", "--plan", *words, cwd=tmp_path)
+        assert answer.returncode == 0, answer
+        return answer.stdout.count("and this machine has none")
+
+    assert says() == 1 and says("--set", "methods.MaskCLIP.with.card=''") == 0
+    assert says("--address", "10.0.0.1:6379") == 0, "another machine computes"
+    (tmp_path / "nvidia0").touch()
+    assert says() == 0
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert says() == 1
 
 
 @pytest.mark.parametrize("kind", [Vit, Sam, Sam2])
