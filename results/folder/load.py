@@ -15,7 +15,7 @@ from harness.contracts import Rows
 from harness.errors import StoreError
 from results.folder import events, origins, parts
 from results.folder.arrivals import checked_together, stacked
-from results.folder.rows import by_key, checked, frame_of
+from results.folder.rows import checked, frame_by_key
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Load:
             origins.append_lines(folder, key, self.origins[key])  # the last line of an image stands, and equal ones too
             del self.origins[key]
         if self.rows and self.part is None:
-            self.part = parts.part_of(frame_of(by_key(_joined(self.rows))), ordered=True)
+            self.part = parts.part_of(frame_by_key(_joined(self.rows)), ordered=True)
         if self.part is not None:
             parts.put(folder / "rows", self.part)
         if self.events:

@@ -224,10 +224,13 @@ def _codes(true: NDArray[Any], predicted: NDArray[Any], kind: type[np.integer[An
     return codes
 
 
-def by_key(rows: Rows) -> Rows:
-    """Rows ordered by run and image, as a frame sorts them; those of one run and image stay as they came."""
+def frame_by_key(rows: Rows) -> pl.DataFrame:
+    """`frame_of` rows ordered by run and image, as a frame sorts them; those of one run and image stay as they came.
+
+    The frame is ordered and not the columns: their overlaps would go to fresh memory once more.
+    """
     order = np.lexsort([_ranks(texts)[places] for texts, places in ((rows.images, rows.image), (rows.runs, rows.run))])
-    return rows.only(order)
+    return frame_of(rows)[pl.Series(order, dtype=pl.UInt32)]
 
 
 def _ranks(texts: Sequence[str]) -> NDArray[np.uint32]:

@@ -19,7 +19,7 @@ from harness.errors import StoreError
 from results.folder import parts
 from results.folder.arrivals import checked_together
 from results.folder.bounds import BOUNDARIES
-from results.folder.rows import COUNTS, KEY, SCHEMA, by_key, checked, frame_of
+from results.folder.rows import COUNTS, KEY, SCHEMA, checked, frame_by_key, frame_of
 from results.folder.store import Store
 from results.tables import leaderboard
 
@@ -59,10 +59,10 @@ def test_a_part_has_the_bytes_of_one_that_was_made_row_by_row(rng: np.random.Gen
     assert made.equals(plain) and made.schema == plain.schema
     whole, end_to_end = parts.write_part(tmp_path, plain), Rows.joined([Rows.of(rows[:7]), Rows.of(rows[7:])])
     assert parts.write_part(tmp_path, frame_of(end_to_end)).read_bytes() == whole.read_bytes()
-    ordered = parts.write_part(tmp_path, frame_of(by_key(end_to_end)), ordered=True)
+    ordered = parts.write_part(tmp_path, frame_by_key(end_to_end), ordered=True)
     assert ordered.read_bytes() == whole.read_bytes()
     held = checked_together([Rows.of(rows[:7]), Rows.of(rows[7:9]), Rows.of(rows[9:])])
-    assert held is not None and parts.write_part(tmp_path, frame_of(by_key(held))).read_bytes() == whole.read_bytes()
+    assert held is not None and parts.write_part(tmp_path, frame_by_key(held)).read_bytes() == whole.read_bytes()
     all_counted = Rows.of(row for row in rows if row.pixels.size)
     assert frame_of(all_counted).equals(as_a_list_a_row(list(all_counted)))
 
