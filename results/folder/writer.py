@@ -48,6 +48,8 @@ class Writer:
         try:
             for folder in (self._folder, self._rows, self._folder / "recipes", self._folder / "outdated"):
                 remove_leftovers(folder)
+            with suppress(StoreError):  # who reads the parts is told what is wrong with them
+                parts.finish_joins(self._rows)
             self._flushed = time.monotonic()
             self._clock = threading.Thread(target=self._watch, name="results-writer", daemon=True)
             self._clock.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pytest
 
 from harness.contracts import Origin, Row
 from results.folder import durable, events, load, origins, parts, writer
+from results.folder.rows import frame_of
 from results.folder.store import Store
 
 WRITING = {str(one.__file__) for one in (writer, load, parts, durable, events, origins)}
@@ -112,14 +114,41 @@ def test_every_row_is_stored_once_wherever_a_sweep_is_interrupted(
     assert at > 100, "nearly nothing was traced"
 
 
-def test_rows_are_set_aside_once_wherever_that_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_join_that_was_interrupted_anywhere_is_finished_by_who_writes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("os.fsync", lambda _: None)
-    at, over, changed = 0, False, {"a": {"0-0": "f" * 32, "1-1": "f" * 32}}
+    monkeypatch.setattr(parts, "MANY", 3)
+    whole, at, over, unfinished = tmp_path / "whole", 0, False, 0
+    for number in range(3):
+        with Store.open(whole).writer() as opened:
+            opened.write(frame_of(batch(number)))
+            monkeypatch.setattr(opened, "_join", lambda: None)
+    before = in_parts(whole)
     while not over:
         at += 1
         folder = tmp_path / str(at)
-        Store.open(folder)
-        sweep(folder, [])
+        shutil.copytree(whole, folder)
+        with suppress(KeyboardInterrupt), interrupted(at):
+            parts.join(folder / "rows")
+            over = True
+        assert in_parts(folder).keys() == before.keys(), f"line {at}: rows are lost"
+        unfinished += in_parts(folder) != before
+        with Store(folder).writer():
+            pass
+        assert in_parts(folder) == before, f"line {at}: rows are there twice"
+    assert len(parts.listed(folder / "rows")) == 1 and unfinished > 2
+
+
+def test_rows_are_set_aside_once_wherever_that_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    at, over, changed = 0, False, {"a": {"0-0": "f" * 32, "1-1": "f" * 32}}
+    Store.open(whole := tmp_path / "whole")
+    sweep(whole, [])
+    while not over:
+        at += 1
+        folder = tmp_path / str(at)
+        shutil.copytree(whole, folder)
         with suppress(KeyboardInterrupt), Store(folder).writer() as opened, interrupted(at):
             opened.set_aside(changed)
             over = True
