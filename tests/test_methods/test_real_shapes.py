@@ -129,6 +129,13 @@ def halved(maps: Tensor) -> Tensor:
     return maps.reshape(len(maps), 32, 2, 32, 2).mean(dim=(2, 4)).flatten(1).T
 
 
+def widest_gap(values: Tensor) -> float:
+    """Where rounding puts no value on another side; about a half."""
+    ordered = values[(values > 0.4) & (values < 0.6)].sort().values
+    place = int(ordered.diff().argmax())
+    return float(ordered[place : place + 2].mean())
+
+
 def doubled(columns: Tensor) -> Tensor:
     return F.interpolate(columns.T.reshape(1, -1, 32, 32), size=(64, 64), mode="bilinear", align_corners=False)[0]
 
@@ -172,8 +179,9 @@ def test_maps_and_refinements_of_a_joint_prompt(network: Network, plain: SimpleN
     scales = all_scales(seen.attention)
     same("multiscale", scales @ columns)
     inner = minmax(halved(joined))
-    kept = boxes((inner > 0.5).T.reshape(3, 32, 32)).flatten(1).T
-    same("box", doubled(minmax(small @ (small @ (inner * kept)))).flatten(1).T)
+    edge = widest_gap(inner)
+    kept = boxes((inner > edge).T.reshape(3, 32, 32)).flatten(1).T
+    same(f"box(threshold={edge})", doubled(minmax(small @ (small @ (inner * kept)))).flatten(1).T)
     links = large / large.amax(dim=0)
     links = torch.clamp(links + 0.015 * torch.log10(math.e * links), min=0.0)
     links /= links.sum(dim=1, keepdim=True)

@@ -108,7 +108,10 @@ def test_sar_and_samap(features: DiffusionFeatures, maps: Tensor) -> None:
     assert agree(refiner("apply(resolution=5, power=2)").refine(maps, features), shaped(squared @ flat(maps)))
 
 
-def test_box(features: DiffusionFeatures, maps: Tensor) -> None:
+def test_box(features: DiffusionFeatures) -> None:
+    """On maps of which no cell is so near the threshold that rounding decides."""
+    drawn = (torch.rand(4, *LATENT) for _ in range(100))
+    maps = next(one for one in drawn if float((minmax(flat(shrunk(one))) - 0.7).abs().min()) > 1e-5)
     small = shaped(minmax(flat(shrunk(maps))), 6, 10)
     inside = torch.zeros_like(small)
     for plane, cells in zip(inside, small, strict=True):
@@ -219,7 +222,8 @@ def test_what_all_refiners_keep(key: str, features: DiffusionFeatures, maps: Ten
     assert found.shape == maps.shape
     assert torch.isfinite(found).all()
     turned = chosen.refine(maps.flip(0), features)
-    torch.testing.assert_close(turned.flip(0), found, rtol=1e-4, atol=1e-6)
+    enlarged = 5e-5 if key == "box" else 1e-6  # what is scaled to 0..1 at the end is flat before: so is its rounding
+    torch.testing.assert_close(turned.flip(0), found, rtol=1e-4, atol=enlarged)
     flat_maps = chosen.refine(torch.full_like(maps, 0.25), features)
     assert torch.isfinite(flat_maps).all()
     if key in ("none", "sar", "samap", "apply", "power", "two_level", "multiscale"):
