@@ -44,8 +44,8 @@ Make = Callable[[np.random.Generator], np.ndarray]
 CASES: dict[str, tuple[Make, float, float]] = {  # features, the largest error, the least correlation
     "places": (lambda lots: places(3.0), 0.03, 0.999),
     "fine places": (lambda lots: places(1.0), 0.03, 0.999),
-    "line": (lambda lots: np.sort(lots.random((500, 1)) * 30), 0.15, 0.997),
-    "smooth image": (make_smooth, 0.15, 0.99),
+    "line": (lambda lots: np.sort(lots.random((500, 1)) * 30), 0.2, 0.997),
+    "smooth image": (make_smooth, 0.2, 0.99),
     "noise": (make_noisy, 0.25, 0.98),
 }
 
@@ -54,8 +54,9 @@ CASES: dict[str, tuple[Make, float, float]] = {  # features, the largest error, 
 def test_normalised_sums_are_near_those_over_all_pairs(case: str, lots: np.random.Generator) -> None:
     """Relative error of the spread of values (their mean taken off, so that a filter that only averages fails).
 
-    Measured over 25 drawings: 0.02 on places, up to 0.08 on lines (single random values are hardest to place), 0.07 on
-    smooth images, 0.15 on noise, where of two neighbours of a corner 0.7 are lacking and what would pass is lost.
+    Measured over some hundred drawings, half of them and one in a hundred: 0.02 on places, 0.06 and 0.09 on lines
+    (single random values are hardest to place), 0.05 and 0.09 on smooth images, and 0.02 more for each ten times fewer;
+    0.146 on noise, never above 0.17, where of two neighbours of a corner 0.7 are lacking and what would pass is lost.
     """
     make, most, least = CASES[case]
     features = make(lots)
