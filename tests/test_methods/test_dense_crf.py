@@ -104,7 +104,7 @@ def test_the_whole_is_near_the_explicit_one(lots: np.random.Generator) -> None:
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.sum(dim=0), torch.ones(14, 19))
     off, moved = np.abs(found.numpy() - expected), np.abs(shares - expected)
-    assert off.max() < 0.03  # 0.007 to 0.012 over five drawings
+    assert off.max() < 0.05  # 0.0095 in half of 500 drawings, 0.016 in one of a hundred, 0.021 in one
     assert off.mean() < 0.2 * moved.mean()
 
 
