@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 FLAT = 1e-6  # a map whose range is at most this share of its largest value is constant but for rounding
@@ -20,5 +21,6 @@ def stretched(maps: Any, over: int | tuple[int, ...] = (1, 2), between: tuple[An
     extremes that become 0 and 1, where they are not these maps' own but those of the whole that they are a part of.
     """
     low, high = between or extremes(maps, over)
-    flat = high - low <= FLAT * high.abs().maximum(low.abs())
-    return ((maps - low) / (high - low).masked_fill(flat, 1.0)).masked_fill(flat, 0.0)
+    span = high - low
+    flat = span <= FLAT * high.maximum(-low)  # the larger of the two without signs, since one is above the other
+    return (maps - low) / span.masked_fill(flat, math.inf)

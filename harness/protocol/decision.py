@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from harness.contracts import BACKGROUND, NO_CLASS, WIDE_IGNORED, MethodError, ProtocolSettings, Scores, WideTruth
 from harness.protocol.offering import Offer
-from harness.protocol.planes import Answer, Best, Planes, tallied
+from harness.protocol.planes import Answer, Best, Planes, lowest, tallied
 from harness.protocol.rules import SCALED, scale_of
 from harness.protocol.views import Cut, Window
 
@@ -189,15 +189,18 @@ def _decided(planes: Planes, size: tuple[int, int], settings: ProtocolSettings, 
         small = _too_small(where, planes.positions, classes, settings.area_thd)
         if planes.device.type != "cpu" or bool(small.any()):  # to look costs a wait elsewhere, as much as to decide
             best, where = _best_of(planes, size, settings, classes, small)
-    if settings.background in SCALED:
-        where = (where - BELOW).mul_(_is_class(best, settings)).add_(BELOW)  # a CPU's `where` is five times as slow
-    return where
+    if best is None:
+        return where
+    if planes.device.type != "cpu":
+        return where.where(_is_class(best, settings), BELOW)
+    return (where - BELOW).mul_(_is_class(best, settings)).add_(BELOW)  # a CPU's `where` is five times as slow
 
 
 def _best_of(
     planes: Planes, size: tuple[int, int], settings: ProtocolSettings, classes: int, without: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The best scaled score of every pixel and its position, the first of equals, but the background before all.
+) -> tuple[Tensor | None, Tensor]:
+    """The best scaled score of every pixel, where somebody asks, and its position, the first of equals, but the
+    background before all.
 
     classes: how many positions are classes; those behind them are the background's. without: by position, whether it is
     given nothing; what it is worth stays in a softmax's denominator.
@@ -206,22 +209,31 @@ def _best_of(
 
     scale = scale_of(settings)
     found = Best(size, planes.positions, planes.device)
-    total = found.scores.clone() if scale == "softmax" else found.scores  # logarithm of the denominator
-    behind = found.scores.clone() if planes.positions > classes else found.scores  # the background's best
+    shares, around = scale == "softmax", planes.positions > classes
+    total = lowest(size, planes.device) if shares else None  # logarithm of the denominator
+    behind = lowest(size, planes.device) if around else None  # the background's best
     for start, rows, part, words in planes.stripes(size, minmax=scale == "minmax"):
-        if scale == "softmax":
-            total[rows] = torch.logaddexp(total[rows], (settings.logit_scale * words).logsumexp(dim=0))
+        if shares:
+            total = _joined(total, rows, (settings.logit_scale * words).logsumexp(dim=0), torch.logaddexp)
         if start + len(part) > classes:
-            behind[rows] = behind[rows].maximum(part[max(classes - start, 0) :].amax(dim=0))
+            behind = _joined(behind, rows, part[max(classes - start, 0) :].amax(dim=0), torch.maximum)
         if without is not None:
             part = part.masked_fill(without[start : start + len(part), None, None], -torch.inf)
         found.take(rows, part, start)
-    best, where = found.scores, found.where
-    if planes.positions > classes:
-        where = torch.where(behind == best, classes, where)
-    if scale == "softmax":
-        best = (settings.logit_scale * best - total).exp()
-    return best, where
+    where = found.where
+    if behind is not None:
+        where = torch.where(behind == found.scores, classes, where)
+    if settings.background not in SCALED:
+        return None, where
+    return found.scores if total is None else (settings.logit_scale * found.scores - total).exp(), where
+
+
+def _joined(whole: Tensor | None, rows: slice, part: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """A canvas with some rows joined with a part; the part itself where there is none yet."""
+    if whole is None:
+        return part
+    whole[rows] = join(whole[rows], part)
+    return whole
 
 
 def _too_small(where: Tensor, positions: int, classes: int, share: float) -> Tensor:

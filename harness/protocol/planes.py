@@ -53,9 +53,10 @@ class Planes:
 
         self._pieces, self._cut, self._ends = pieces, cut, (0, *accumulate(planes))
         self.device = torch.device("cpu") if isinstance(pieces[0], np.ndarray) else pieces[0].device
-        self._count = torch.zeros(cut.size if len(pieces) > 1 else (0, 0), dtype=torch.float32, device=self.device)
-        for box in cut.boxes if len(pieces) > 1 else ():
-            _place(self._count, box).add_(1)
+        if len(pieces) > 1:
+            self._count = torch.zeros(cut.size, dtype=torch.float32, device=self.device)
+            for box in cut.boxes:
+                _place(self._count, box).add_(1)
 
     @property
     def positions(self) -> int:
@@ -221,11 +222,25 @@ class Best:
         import torch
 
         self._there, self._nobody = device.type != "cpu", nobody
-        self.scores = torch.full(size, least, dtype=torch.float32, device=device)
-        self._where = torch.full(size, nobody, dtype=torch.int64, device=device) if self._there else None
+        self._fresh = self._there and math.isinf(least)  # where the first planes are all there is to choose from
+        self._scores: Tensor | None = None
+        self._top: Tensor | None = None
+        if not self._fresh:
+            self._scores = torch.full(size, least, dtype=torch.float32, device=device)
+            self._where = torch.full(size, nobody, dtype=torch.int64, device=device) if self._there else None
+        if self._there:
+            return
         # On a CPU a position is told by its distance from the end, as a float: of such a CPU chooses ten times as fast.
         self._from_end = torch.full(size, positions - nobody, dtype=torch.float32, device="cpu")
         self._distances = torch.arange(positions, 0, -1, dtype=torch.float32, device="cpu")[:, None, None]
+
+    @property
+    def scores(self) -> Tensor:
+        """The best of all, once there are some."""
+        if self._scores is None:
+            assert self._top is not None
+            self._scores = self._top.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
+        return self._scores
 
     @property
     def where(self) -> Tensor:
@@ -240,6 +255,8 @@ class Best:
         """The planes (planes, rows, width) of positions from `start` on; on a CPU they are written to."""
         import torch
 
+        if self._fresh:
+            return self._begin(*part.max(dim=0), start)
         best = self.scores[rows]
         if self._where is not None:
             top, index = part.max(dim=0)
@@ -252,6 +269,22 @@ class Best:
         found = part.eq_(top).mul_(self._distances[start : start + len(part)]).amax(dim=0)
         torch.maximum(before, top, out=best)
         torch.lerp(found, where, before.eq_(best), out=where)  # which is 0 or 1: the one, or the other
+
+    def _begin(self, top: Tensor, index: Tensor, start: int) -> None:
+        """The first planes, all rows of them, where there is no score yet: as `take` with the least there is, asked of
+        a card in half as many steps."""
+        known = top == top  # not what has overflowed
+        self._top = top
+        found = index + start if start else index
+        self._where = found.where(known, self._nobody) if self._nobody else found.mul_(known)
+        self._fresh = False
+
+
+def lowest(size: tuple[int, int], device: Device) -> Tensor | None:
+    """What all scores are above, to be joined with some rows at a time; nothing where all rows come at once."""
+    import torch
+
+    return torch.full(size, -math.inf, dtype=torch.float32, device=device) if device.type == "cpu" else None
 
 
 def tallied(numbers: Tensor, places: int) -> Tensor:

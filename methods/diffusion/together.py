@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,23 @@ from methods.diffusion.places import Places, bags_of
 
 Value = TypeVar("Value")
 Pieces: TypeAlias = "list[tuple[Piece, Piece]]"  # queries and keys, each (rows, heads, positions, width), in order
+AT_ONCE = 2**30  # bytes of a card's probabilities, when they are formed: of 16 heads of 64 x 64 positions
 MODES = {"mean": "mean", "sum": "sum", "max": "max", "last": "sum"}  # of a name's tokens: how a bag of them is joined
+
+
+class Bags(NamedTuple):
+    """Which columns belong to every class, one after the other, where each class's begin, and (images, classes)."""
+
+    flat: Tensor
+    starts: Tensor
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, bags: Tensor) -> Bags:
+        """Bags (images, classes, tokens) of one length."""
+        images, classes, tokens = bags.shape
+        starts = torch.arange(0, bags.numel(), tokens, dtype=bags.dtype, device=bags.device)
+        return cls(bags.flatten(), starts, (images, classes))
 
 
 @dataclass(eq=False)
@@ -88,7 +104,7 @@ class Together:
             raise MethodError(f"Heads cannot be joined by {heads!r}; it is `mean`, `max` or `each`.")
         chosen, last = select(spec, self.layers), tokens == "last"
         width = max((kept.shape[-2] for one in (self.cross, self.heads) for kept in one.values()), default=0)
-        bags = self.once(("bags", last), lambda: bags_of(self.places, width, last))
+        bags = self.once(("bags", last), lambda: Bags.of(bags_of(self.places, width, last)))
         return [(self.layers[index], self._class_map(index, bags, tokens, heads)) for index in chosen]
 
     def propagate(self, maps: Tensor, spec: Spec, times: int = 1, rows: str = "mean") -> Tensor:
@@ -122,10 +138,11 @@ class Together:
         """S of the image of that number itself, (positions, positions). See DiffusionFeatures."""
         layers, total, count = self._same_side(spec), None, 0
         for queries, keys in ((queries, keys) for layer in layers for queries, keys in self._rows(layer, rows, number)):
-            for head in range(len(queries)) if heads is None else heads:
-                part = probabilities(queries[head : head + 1], keys[head : head + 1])[0]
-                total = part if total is None else total.add_(part)
-                count += 1
+            for own in _slices(queries, heads):
+                part = probabilities(queries[own], keys[own])
+                summed = part[0] if len(part) == 1 else part.sum(dim=0)
+                total = summed if total is None else total.add_(summed)
+                count += len(part)
         if total is None:
             raise MethodError(f"No heads were chosen of the self-attention of the layers {canonical(spec)!r}.")
         return total.div_(count)
@@ -151,7 +168,7 @@ class Together:
         )
         return maps[..., :height, :width]
 
-    def _class_map(self, index: int, bags: Tensor, tokens: str, heads: str) -> Tensor:
+    def _class_map(self, index: int, bags: Bags, tokens: str, heads: str) -> Tensor:
         side, most = self.layers[index].resolution, max(self.classes)
         device = self.places[0].columns.device
         if not most:
@@ -235,10 +252,19 @@ def rows_between(pieces: Pieces, start: int, stop: int) -> Pieces:
     return found
 
 
-def _joined(table: Tensor, bags: Tensor, mode: str) -> Tensor:
+def _slices(queries: Tensor, heads: Sequence[int] | None) -> list[slice]:
+    """Which heads' probabilities exist at once: one, or on a card, where each costs launches, as many as fit."""
+    if heads is not None:
+        return [slice(head, head + 1) for head in heads]
+    count, positions, _ = queries.shape
+    step = 1 if queries.device.type == "cpu" else max(1, AT_ONCE // (4 * positions**2))
+    return [slice(start, start + step) for start in range(0, count, step)]
+
+
+def _joined(table: Tensor, bags: Bags, mode: str) -> Tensor:
     """(rows, columns, positions) -> (images, classes, positions): every class's bag of columns, one after the other."""
-    found = F.embedding_bag(bags.flatten(0, 1), table.flatten(0, 1), mode=mode, padding_idx=0)
-    return found.view(*bags.shape[:2], -1)
+    found = F.embedding_bag(bags.flat, table.flatten(0, 1), bags.starts, mode=mode, padding_idx=0)
+    return found.view(*bags.shape, -1)
 
 
 def _by_image(rows: Tensor, counts: Sequence[int]) -> Tensor:

@@ -7,13 +7,17 @@ region takes the mean of C over its positions, or (take=majority) 1 for the clas
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.contracts import Parts
+from harness.contracts.sending import sent
 from methods.diffusion.layers import own_part
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from methods.diffusion.features import DiffusionFeatures
@@ -34,20 +38,18 @@ class Vote:
         return frozenset({own_part(self.resolution, self.rows)})
 
     def refine(self, maps: Tensor, features: DiffusionFeatures) -> Tensor:
-        import torch
-
         from methods.diffusion.maps import resized
 
         side = features.side(self.resolution)
         inner = resized(maps, side).flatten(1)
         attention = features.self_attention(self.resolution, self.rows)
-        region = merged(attention, anchor_positions(side, self.anchors), self.threshold, self.merges).argmax(dim=0)
-        member = torch.nn.functional.one_hot(region).to(inner.dtype)  # (positions, regions)
+        rows = merged(attention, anchor_positions(side, self.anchors), self.threshold, self.merges)
+        member = memberships(rows.argmax(dim=0), len(rows)).to(inner.dtype)  # (positions, regions)
         if self.take == "majority":
-            inner = torch.nn.functional.one_hot(inner.argmax(dim=0), len(inner)).to(inner.dtype).T
+            inner = memberships(inner.argmax(dim=0), len(inner)).to(inner.dtype).T
         share = (inner @ member) / member.sum(dim=0).clamp(min=1.0)
         if self.take == "majority":
-            share = torch.nn.functional.one_hot(share.argmax(dim=0), len(share)).to(inner.dtype).T
+            share = memberships(share.argmax(dim=0), len(share)).to(inner.dtype).T
         return resized((share @ member.T).reshape(len(maps), *side), (maps.shape[1], maps.shape[2]))
 
 
@@ -64,20 +66,50 @@ def merged(attention: Tensor, anchors: list[int], threshold: float, merges: int)
     what is near to each other is joined, in order, again and again."""
     import torch
 
-    near = distances(attention[anchors], attention) < threshold
+    first = attention.index_select(0, sent(torch.tensor(anchors, dtype=torch.int64, device="cpu"), attention.device))
+    near = distances(first, attention) < threshold
     proposals = (near.to(attention.dtype) @ attention) / near.sum(dim=1, keepdim=True).clamp(min=1)
     for _ in range(merges):
         close = distances(proposals, proposals) < threshold
-        close.fill_diagonal_(True)
-        free = torch.ones(len(proposals), dtype=torch.bool, device=attention.device)
-        joined = []
-        for place in range(len(proposals)):
-            if free[place]:
-                members = close[place] & free
-                joined.append(proposals[members].mean(dim=0))
-                free &= ~members
-        proposals = torch.stack(joined)
+        proposals = joined_rows(proposals, groups_of(close.cpu().numpy()))  # one wait for a card, in place of one a row
     return proposals
+
+
+def groups_of(close: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """Which rows are joined: in order, every one that is free with all free ones that are close to it."""
+    import numpy as np
+
+    free, groups = np.ones(len(close), bool), []
+    for place, near in enumerate(close):
+        if free[place]:
+            near = near & free
+            near[place] = True
+            groups.append(np.flatnonzero(near))
+            free &= ~near
+    return groups
+
+
+def joined_rows(proposals: Tensor, groups: Sequence[NDArray[np.int64]]) -> Tensor:
+    """The mean row of every group; on a card by one product."""
+    import numpy as np
+    import torch
+
+    if proposals.device.type == "cpu":
+        return torch.stack([proposals[torch.from_numpy(one)].mean(dim=0) for one in groups])
+    shares = np.zeros((len(groups), len(proposals)), np.float32)
+    for number, one in enumerate(groups):
+        shares[number, one] = 1 / len(one)
+    return sent(torch.from_numpy(shares), proposals.device).to(proposals.dtype) @ proposals
+
+
+def memberships(region: Tensor, count: int) -> Tensor:
+    """(positions, regions), 1 where a position is of a region; nobody waits for a card to say how many regions have
+    positions."""
+    import torch
+
+    if region.device.type == "cpu":
+        return torch.nn.functional.one_hot(region, count)
+    return region[:, None] == torch.arange(count, device=region.device)
 
 
 def distances(first: Tensor, second: Tensor) -> Tensor:

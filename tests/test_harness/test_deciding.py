@@ -258,6 +258,25 @@ def test_on_a_gpu_all_is_decided_and_counted_there_and_comes_home_at_once(rule: 
     assert [float(one[0]) for one in home[3:5]] == [float(scores[0].min()), float(scores[0].max())]
 
 
+@pytest.mark.parametrize("step", [1, 2, 5])
+@pytest.mark.parametrize("nobody", [(-np.inf, 0), (0.0, -1)])
+def test_what_has_overflowed_is_not_the_best_on_a_gpu(
+    nobody: tuple[float, int], step: int, rng: np.random.Generator
+) -> None:
+    scores = rng.standard_normal((5, 4, 6)).astype(np.float32)
+    scores[1, 0], scores[:, 1], scores[:, 2, :3], scores[4, 3] = np.nan, np.nan, -np.inf, np.inf
+    least, where = np.full((4, 6), nobody[0], np.float32), np.full((4, 6), nobody[1])
+    with pretend_gpu():
+        found = planes.Best((4, 6), 5, torch.device("cuda"), *nobody)
+        for start in range(0, 5, step):
+            found.take(slice(0, 4), torch.from_numpy(scores[start : start + step]).to("cuda"), start)
+            top = scores[start : start + step].max(axis=0)  # which is not a number where one of them is not
+            where = np.where(top > least, start + scores[start : start + step].argmax(axis=0), where)
+            least = np.fmax(least, top)
+        assert np.array_equal(found.where.cpu().numpy(), where)
+        assert np.array_equal(found.scores.cpu().numpy(), least)
+
+
 def _dense(counts: scoring.Overlaps) -> np.ndarray:
     found = np.zeros((8, 8), np.int64)
     found[counts.true, np.minimum(counts.predicted, 7)] = counts.pixels

@@ -40,11 +40,11 @@ KINDS: dict[str, list[dict[str, Any]]] = {
         {"refine": "none"}, {}, {"refine": "samap"}, {"refine": "box"}, {"refine": "two_level"}, {"refine": "vote"},
         {"prompt_self": "first"}, {"map_norm": "sum", "class_norm": "softmax"},
         {"layers": "4-12", "layer_weights": "1/4:.5, 1/2:.5", "norm_order": "norm_first", "map_size": "1/2"},
-        {"subtoken_agg": "last", "head_agg": "max"},
+        {"subtoken_agg": "last", "head_agg": "max"}, {"refine": "multiscale(power=2)"},
     ],
     "single": [
         {"prompt": "per_class"}, {"prompt": "per_class", "refine": "samap"},
-        {"prompt": "per_class", "prompt_self": "first"},
+        {"prompt": "per_class", "prompt_self": "first"}, {"prompt": "per_class", "refine": "multiscale"},
     ],
     "padded": [{"resize": "pad"}],
     "draws": [{"noise_draws": 2, "refine": "samap"}],
@@ -346,6 +346,27 @@ def test_reading_asks_a_card_to_wait_for_nothing() -> None:
         found.clear()
         reader.read_batch({request: batch}, {place: query.vocabulary for place, query in enumerate(queries)})
     assert not found.waits and not found.uploads and found.operations
+
+
+@pytest.mark.parametrize(("refine", "waits"), [("vote", 3 * IMAGES), ("multiscale", 0), ("iterate", 0), ("spread", 0)])
+def test_refiners_that_form_attention_wait_for_a_card_a_few_times_an_image_at_most(refine: str, waits: int) -> None:
+    """And what they send there they send without waiting; other than the last bits, they find what they find here."""
+    found = launches_of("diffusion", [StableSeg("shapes", refine=refine)], 20)
+    assert found.waits.total() == 1 + waits
+    assert found.operations.total() <= (300 if refine == "spread" else 180) * IMAGES
+
+
+@pytest.mark.parametrize("refine", ["vote", "vote(take=majority)", "multiscale", "iterate", "spread"])
+def test_refiners_find_on_a_card_what_they_find_here(refine: str) -> None:
+    reader, queries = StableSeg("shapes", refine=refine, class_norm="none"), thin_models.queries(3, [2, 5, 30])
+    words = {place: query.vocabulary for place, query in enumerate(queries)}
+    scores = []
+    for device in ("cpu", "cuda"):
+        with pretend_gpu(), torch.no_grad():
+            held = dict(thin_models.stable_diffusion(device).serve(queries, reader.passes()))
+            scores.append({place: one.cpu() for place, one in reader.read_batch(held, words).items()})
+    for place, here in scores[0].items():
+        torch.testing.assert_close(scores[1][place], here, rtol=1e-4, atol=1e-5)
 
 
 def test_what_a_card_is_asked_is_counted() -> None:
