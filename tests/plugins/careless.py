@@ -123,7 +123,7 @@ def thread(image: Any) -> None:
     """Sets the default dtype while others are at work."""
 
     def later() -> None:
-        time.sleep(0.3)
+        time.sleep(3.0)  # by then it was seen, and asked to end
         torch.set_default_dtype(torch.float64)
 
     threading.Thread(target=later, name="later", daemon=True).start()

@@ -21,11 +21,11 @@ def seconds(_shard: Shard, chance: random.Random, _worker: int) -> float:
     return chance.uniform(0.9, 1.1)
 
 
-@pytest.mark.parametrize("losses", [0.0, 120.0])
+@pytest.mark.parametrize("losses", [0.0, 240.0])
 def test_workers_are_busy_and_every_row_is_stored_once_whoever_is_lost(
     seed: int, tmp_path: Path, losses: float
 ) -> None:
-    """losses: every worker is lost twice a minute, which is twelve thousand times what is promised."""
+    """losses: every worker is lost four times a minute, 24,000 times what is promised."""
     plan = plans.make("fleet", runs_on_images(3, 8 * 40 * 4), 4)
     world = VirtualRay(8, Pace(seconds, start=0.1, message=0.002), Messages(), seed, losses)
     rounds = gc.get_threshold()
