@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from harness.contracts import expanded
-from harness.contracts.command_line import CommandLine
+from harness.contracts.command_line import CommandLine, typed
 from harness.errors import AddressError, SettingsError
 from results.door import door
 
@@ -86,9 +86,9 @@ def begin(kind: str, name: str, folder: Path) -> list[str]:
         *([f"{example}/"] if kind == "benchmark" else []),
         "",
         *there,
-        f"stableseg check {role} {module}:{cls}{settings}",
+        f"{typed('check')} {role} {module}:{cls}{settings}",
         f"python -m pytest test_{module}.py",
-        f"stableseg sweep {module}.yaml --local",
+        f"{typed('sweep')} {module}.yaml --local",
     ]
 
 

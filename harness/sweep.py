@@ -16,7 +16,7 @@ from rich.console import Console
 
 from harness import mirroring, sharding, stages
 from harness.contracts import Recipe
-from harness.errors import HarnessError
+from harness.errors import HarnessError, several
 from harness.executors import placement, ray_surroundings
 from harness.executors.seam import Executor, LocalExecutor
 from harness.fits import Fits
@@ -149,7 +149,7 @@ def _share_done(
     )
     if not (lacking := sharding.lacking(share.plan, store)):
         return DONE
-    print(f"{lacking} results of this share failed or are missing; the same command tries them again.", file=sys.stderr)
+    print(_to_try_again(lacking, "result of this share"), file=sys.stderr)
     return INCOMPLETE
 
 
@@ -358,10 +358,11 @@ def _verdict(plan: Plan, store: Store, disputes: Sequence[str]) -> int:
     print(*outdated, sep="\n", end="\n" * bool(outdated), file=sys.stderr)
     if not lacking:
         return INCOMPLETE if disputes or outdated else DONE
-    print(f"{lacking} image results failed or are missing; the same command tries them again.", file=sys.stderr)
+    print(_to_try_again(lacking, "image result"), file=sys.stderr)
     for planned in plan.waiting:
         holes, name = sum(bool(one.missing) for one in planned.trials), planned.run.method_name
-        why = f"its protocol cannot be chosen, since {holes} runs on the train split have holes"
+        runs = f"{several(holes, 'run')} on the train split {'has' if holes == 1 else 'have'} holes"
+        why = f"its protocol cannot be chosen, since {runs}"
         print(f"  {name} on {planned.run.benchmark_name}: {why}", file=sys.stderr)
     tried = {one.run.run_id for planned in plan.waiting for one in planned.trials}
     errors = overview.errors(store, [*(planned.run.run_id for planned in asked), *tried])
@@ -369,8 +370,15 @@ def _verdict(plan: Plan, store: Store, disputes: Sequence[str]) -> int:
         print(f"  {count} x {error}", file=sys.stderr)
     if more := errors[ERRORS_SHOWN:]:
         rows = sum(count for _, count in more)
-        print(f"  and {len(more)} more reasons, of {rows} image results; the report lists all.", file=sys.stderr)
+        told = f"{several(len(more), 'more reason')}, of {several(rows, 'image result')}"
+        print(f"  and {told}; the report lists all.", file=sys.stderr)
     return INCOMPLETE
+
+
+def _to_try_again(number: int, what: str) -> str:
+    are, them = ("is", "it") if number == 1 else ("are", "them")
+    noun, _, of = what.partition(" of ")
+    return f"{several(number, noun)}{of and f' of {of}'} failed or {are} missing; the same command tries {them} again."
 
 
 def _lacking(planned: PlannedRun, stored: Mapping[str, str]) -> int:

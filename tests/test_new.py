@@ -13,6 +13,7 @@ from in_process import as_it_was, call, door
 
 from harness import __main__ as command
 from harness import starting
+from harness.contracts.command_line import typed
 from harness.errors import HarnessError
 
 WANTED = {  # kind -> what its grid ranks
@@ -27,6 +28,7 @@ def test_what_is_written_runs_as_it_stands(kind: str, tmp_path: Path) -> None:
     written = call(command.main, "new", kind, "WideEyes", cwd=tmp_path)
     assert written.returncode == 0, written.stderr
     assert "python -m pytest test_wide_eyes.py" in written.stdout
+    assert f"{typed('sweep')} wide_eyes.yaml --local" in written.stdout.splitlines()  # as this call was typed
     with as_it_was(tmp_path):
         sys.path.insert(0, str(tmp_path))
         promised = runpy.run_path("test_wide_eyes.py")

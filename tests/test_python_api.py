@@ -132,6 +132,9 @@ def test_the_leaderboard_is_leaderboard_csv_with_settings_beside_variant(toys: R
     assert frame.columns[-5:] == ["timestep", "part", "refine", "fails_on", "position"]  # as the grid has them
     assert frame["miou"].to_list() == [float(line["miou"]) for line in lines]
     assert frame.schema["timestep"] == pl.Int64 and frame.schema["variant"] == pl.String
+    names = ["run_id", "method", "variant", "benchmark"]
+    assert frame.join(toys.classes, on=names, how="semi").height == frame.height  # also where there is no variant
+    assert "" in frame["variant"]
     flat = frame.row(by_predicate=pl.col("method") == "Flat", named=True)
     assert flat["position"] == 1 and flat["timestep"] is None
     pivot = frame.drop_nulls("timestep").pivot(on="timestep", index="refine", values="miou")

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from harness.contracts import Labelling, Parts, Pass, Planned, Recipe, Run
+from harness.errors import several
 
 
 def most(share: float, of: int) -> int:
@@ -83,23 +84,25 @@ class PlannedRun:
             return "its protocol is chosen first, on the train split"
         if self.stored == len(self.image_ids):
             number, bounds = len(self.missing), self.boundaries
-            wanted = f"label maps or boundaries of {number} images" if bounds else f"{number} label maps"
-            return f"stored, but {wanted} are wanted"
+            maps = f"{several(number, 'label map')} {'is' if number == 1 else 'are'}"
+            what = f"label maps or boundaries of {several(number, 'image')} are" if bounds else maps
+            return f"stored, but {what} wanted"
         fit = self.fit or self.serves
         if fit is not None and fit.outdated:
             return "taught by images that changed since"
         if len(self.missing) == len(self.changed):
             return self._changes
         if len(self.missing) == len(self.image_ids) and not self.changed:
-            return "not stored" if not self.failed_before else f"{self.failed_before} images failed before"
+            return "not stored" if not self.failed_before else f"{several(self.failed_before, 'image')} failed before"
         failed = f", {self.failed_before} of them failed before" if self.failed_before else ""
         changed = f", {self._changes}" if self.changed else ""
         return f"{len(self.missing)} of {len(self.image_ids)} images missing{failed}{changed}"
 
     @property
     def _changes(self) -> str:
-        data, others = len(self.changed) - self.relearned, "images are of an artefact of other bytes"
-        told = (f"{data} images changed since" if data else "", f"{self.relearned} {others}" if self.relearned else "")
+        data, anew = len(self.changed) - self.relearned, self.relearned
+        others = f"{several(anew, 'image')} {'is' if anew == 1 else 'are'} of an artefact of other bytes"
+        told = (f"{several(data, 'image')} changed since" if data else "", others if anew else "")
         return ", ".join(filter(None, told))
 
 

@@ -111,14 +111,16 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     cost = plan.cost
     stored = sum(not planned.missing for planned in plan.runs)
     unasked = sum(not planned.asked for planned in plan.runs)
-    lines = [f"{several(len(plan.runs), 'run')}, {stored} of them stored; {plan.images_missing} image results to do."]
+    to_do = several(plan.images_missing, "image result")
+    lines = [f"{several(len(plan.runs), 'run')}, {stored} of them stored; {to_do} to do."]
     if unasked:
-        lines.append(f"{unasked} runs are not asked for, and stand in the table as they are stored.")
+        said = "run is not asked for, and stands" if unasked == 1 else "runs are not asked for, and stand"
+        lines.append(f"{unasked} {said} in the table as stored.")
     relearned = sum(planned.relearned for planned in plan.changed)
     if relearned:
-        lines.append(f"{relearned} stored image results are of an artefact of other bytes, and do not count.")
+        lines.append(_not_counting(relearned, "is of", "are of", "an artefact of other bytes"))
     if changed := sum(len(planned.changed) for planned in plan.changed) - relearned:
-        lines.append(f"{changed} stored image results rest on data that changed since, and do not count.")
+        lines.append(_not_counting(changed, "rests on", "rest on", "data that changed since"))
     if plan.fits:
         done = sum(fit.stored for fit in plan.fits)
         lines.append(
@@ -126,10 +128,9 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
         )
         lines += [*_of_chains(plan), *learns_later(plan.too_early)]
     if cost.passes:
-        lines.append(
-            f"Backbones: {cost.passes} passes and {cost.encodings} image encodings; without sharing it would be "
-            f"{cost.passes_unshared} passes and {cost.encodings_unshared} encodings."
-        )
+        shared = f"{_passes(cost.passes)} and {several(cost.encodings, 'image encoding')}"
+        alone = f"{_passes(cost.passes_unshared)} and {several(cost.encodings_unshared, 'encoding')}"
+        lines.append(f"Backbones: {shared}; without sharing it would be {alone}.")
         if any(planned.run.protocol.window and planned.passes for planned in plan.work):
             lines.append("Some images are cut into windows, as many as their sizes ask for: they count once here.")
     lines += _yields(plan)
@@ -144,6 +145,16 @@ def plan_summary(plan: Plan, timings: Timings, workers: int) -> list[str]:
     lines += [_not_in_id(use, clauses) for use, clauses in plan.unstamped.items()]
     lines += [_not_counted(use, clause) for use, clauses in plan.uncounted.items() for clause in clauses]
     return lines + _time(plan, timings, workers) if plan.images_missing else lines
+
+
+def _passes(number: int) -> str:
+    return f"{number} pass{'es' * (number != 1)}"
+
+
+def _not_counting(number: int, is_: str, are: str, what: str) -> str:
+    """Why stored results do not count."""
+    verbs = (is_, "does") if number == 1 else (are, "do")
+    return f"{several(number, 'stored image result')} {verbs[0]} {what}, and {verbs[1]} not count."
 
 
 def _time(plan: Plan, timings: Timings, workers: int) -> list[str]:
@@ -177,7 +188,7 @@ def _unanswered(plan: Plan) -> list[str]:
     for run, found in ((planned.run, planned.unanswered) for planned in plan.runs):
         for kind, images in found.items():
             who = "The tagger" if kind == "tagger" else f"{run.method_name} {run.variant}".strip()
-            these = f"{len(images)} images of {run.benchmark_name}"
+            these = f"{several(len(images), 'image')} of {run.benchmark_name}"
             shown = f"{', '.join(images[:SHOWN])}{' ...' * (len(images) > SHOWN)}"
             told[f"{who} has nothing for {these}, which will fail: {shown}."] = None
     return list(told)
@@ -218,7 +229,8 @@ def _of_chains(plan: Plan) -> list[str]:
         through = f", {passes} passes of backbones that are in no other number" if passes else ""
         trained.append(f"teachers are asked about {asked} images or crops of them meanwhile{through}")
     masks = sum(len(one.to_do) for one in plan.work if isinstance(one.run.purpose, Labelling))
-    kept = [f"{masks} label maps are kept as PNGs, packed from a byte a pixel (two above 254 classes)"] if masks else []
+    maps = "label map is kept as a PNG" if masks == 1 else "label maps are kept as PNGs"
+    kept = [f"{masks} {maps}, packed from a byte a pixel (two above 254 classes)"] if masks else []
     kept += [f"what is gathered takes {decimal(held)} of the disk at most"] if held else []
     artefacts = [fit.artefact_bytes for fit in plan.fits_to_do if fit.artefact_bytes]
     part = f" of the {len(plan.fits_to_do)}" * (len(artefacts) < len(plan.fits_to_do))

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.contracts import IGNORED, MOST_CLASSES, WIDE_IGNORED, DataError, Sample, widened
 from harness.contracts.facts import digest
-from harness.errors import HarnessError, bounded, in_words
+from harness.errors import HarnessError, bounded, in_words, several
 from harness.foreign import interrupts
 
 T = TypeVar("T")
@@ -162,7 +162,7 @@ def _about_words(words: Collection[Any]) -> Iterator[str]:
             yield f"holds {fault}: {_shown(found)}"
     doubled = [word for word, count in Counter(words).items() if count > 1]
     if doubled:
-        yield f"holds {len(doubled)} texts more than once: {_shown(doubled)}"
+        yield f"holds {several(len(doubled), 'text')} more than once: {_shown(doubled)}"
 
 
 def _is_unwritable(word: str) -> bool:

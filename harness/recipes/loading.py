@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from difflib import get_close_matches
-from os.path import isfile  # unlike Path.is_file it raises nothing, whatever the name
+from os.path import isfile, normpath  # unlike Path.is_file it raises nothing, whatever the name
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, Literal, TypeVar, cast
@@ -210,7 +210,9 @@ def check_beside(use: str, folder: str | Path) -> None:
     first = _place(top) if beside else None
     if top in PACKAGES or not beside or first in [path.resolve() for path in (*beside, Path(folder, top))]:
         return
-    raise AddressError(f"{use!r} leads to {first or 'a built-in module'}, not to {beside[0]}; rename the latter")
+    raise AddressError(
+        f"{use!r} leads to {first or 'a built-in module'}, not to {normpath(beside[0])}; rename the latter"
+    )
 
 
 def refuse_foreign_packages(names: Sequence[str] = PACKAGES) -> None:
@@ -261,7 +263,9 @@ def _import(name: str, use: str) -> ModuleType:
             return looked_after(use, lambda: importlib.import_module(name), imports=name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
-            raise AddressError(f"{use!r}: there is no module {name!r}{_nearest_module(name)}") from None
+            meant = name.removesuffix(".py")
+            nearest_one = f"; did you mean {use.replace('.py:', ':')!r}?" if meant != name else _nearest_module(name)
+            raise AddressError(f"{use!r}: there is no module {name!r}{nearest_one}") from None
         raise AddressError(f"{use!r}: importing {name!r} failed: {in_words(error)}") from error
     except BaseException as raised:
         foreign = interrupts.foreign(raised)

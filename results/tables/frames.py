@@ -100,4 +100,5 @@ def _read(text: str) -> pl.DataFrame:
     """A table of ours as a frame; of a column without a letter all numbers are numbers."""
     head = text.partition("\n")[0].split(",")
     texts = {name: pl.String() for name in _TEXTS if name in head}
-    return pl.read_csv(io.StringIO(text), infer_schema_length=None, schema_overrides=texts)
+    frame = pl.read_csv(io.StringIO(text), infer_schema_length=None, schema_overrides=texts)
+    return frame.with_columns(pl.col(name).fill_null("") for name in _NAMES if name in frame.columns)  # no variant: ""

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from harness.errors import several
 from results.tables import significance_words
 from results.tables.ranking import Entry, Leaderboard, place_of
 
@@ -134,4 +135,5 @@ def _about_holes(holes: Sequence[Entry], partial: bool) -> str:
     failed, missing = sum(e.failed for e in holes), sum(e.missing for e in holes)
     runs = "1 run has" if len(holes) == 1 else f"{len(holes)} runs have"
     ranked = "ranked all the same (partial)" if partial else "not ranked; --partial ranks them"
-    return f"{runs} holes ({failed} images failed, {missing} missing) and {'is' if len(holes) == 1 else 'are'} {ranked}"
+    are = "is" if len(holes) == 1 else "are"
+    return f"{runs} holes ({several(failed, 'image')} failed, {missing} missing) and {are} {ranked}"

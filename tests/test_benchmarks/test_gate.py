@@ -205,7 +205,7 @@ def test_a_strangers_benchmark(capsys: pytest.CaptureFixture[str], monkeypatch: 
         assert says in text
     code, text = gate(capsys, "strange:Strange", "--with", "ids_given=[f, b, f]", "classes=[cat, cat]")
     assert code == 1
-    for says in ("ids() holds 1 texts more than once: 'f'", "classes holds 1 texts more than once: 'cat'"):
+    for says in ("ids() holds 1 text more than once: 'f'", "classes holds 1 text more than once: 'cat'"):
         assert says in text
     code, text = gate(capsys, "strange:Strange", "--with", "ids_given=[g, f]")
     assert code == 0 and "note ids() is not sorted" in text and "One size (height x width): 3 x 4" in text

@@ -304,7 +304,7 @@ def test_a_merge_of_other_runs_on_different_data_says_what_its_table_will_not_co
     assert merged(tmp_path, "one", "two") == 0
     assert "Toys: 1 images were not the same for all of 2 runs (000): files were changed" in capsys.readouterr().err
     (tmp_path / "grid.yaml").write_text(whole)
-    assert "1 image results to do" in swept(tmp_path, "--results", "all")
+    assert "1 image result to do" in swept(tmp_path, "--results", "all")
     assert scores(tmp_path, "all") == of_a_fresh_folder(tmp_path)
 
 
@@ -335,7 +335,7 @@ def test_what_was_learned_from_images_that_changed_is_learned_and_scored_again(
     shutil.copyfile(other / "images" / "200.png", train / "images" / "101.png")
     plan = json.loads(door("grid.yaml", "--plan", "--json", cwd=tmp_path).stdout)
     assert [(step["step"], step["missing"], step["why"]) for step in plan["steps"]] == [
-        ("label", 1, "1 images changed since"), ("fit", 1, "taught by images that changed since"),
+        ("label", 1, "1 image changed since"), ("fit", 1, "taught by images that changed since"),
         ("score", 0, "stored"), ("score", 5, "taught by images that changed since"),
     ]  # fmt: skip
     set_aside = Writer.set_aside

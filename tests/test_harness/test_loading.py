@@ -237,6 +237,7 @@ def test_an_object_that_cannot_be_built_says_why(use: str, settings: Any, error:
         ("a:b:c", "is not an address"),
         ("harness.contract:Recipe", "no module 'harness.contract'; did you mean 'harness.contracts'?"),
         ("harnes.contrats:Recipe", "did you mean 'harness.contracts'?"),
+        ("contracts.py:Recipe", "there is no module 'contracts.py'; did you mean 'contracts:Recipe'?"),
         ("qqqqzzzz:X", "there is no module 'qqqqzzzz'"),
         ("harness.contracts:Recipee", "has no class 'Recipee'; did you mean 'Recipe'?"),
         ("harness.contracts:BACKGROUND", "not a class but of type int"),

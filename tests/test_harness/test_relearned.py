@@ -233,7 +233,7 @@ def test_rows_of_before_and_rows_of_another_artefact_are_told(
     assert f"Run {run_id} has rows of 2 artefacts" in board.stdout + board.stderr
     plan = json.loads(swept(tmp_path, "--plan", "--json").stdout)
     (score,) = [step for step in plan["steps"] if step["id"] == run_id]
-    assert score["missing"] == 1 and score["why"] == "1 images are of an artefact of other bytes"
+    assert score["missing"] == 1 and score["why"] == "1 image is of an artefact of other bytes"
     swept(tmp_path)
     assert tables(tmp_path) == tables(whole) and verify.main([str(tmp_path / "runs")]) == 0
 

@@ -331,6 +331,6 @@ def test_the_table_fits_the_terminal_and_tells_of_holes(tmp_path: Path, width: i
     assert max(map(len, printed.splitlines())) <= width
     assert "30.75" in printed
     assert "2/4" in printed
-    assert "1 run has holes (1 images failed, 1 missing) and is not" in printed.replace("\n", " ")
+    assert "1 run has holes (1 image failed, 1 missing) and is not" in printed.replace("\n", " ")
     if width >= 80:
         assert "timestep=1 refine=samap" in printed
