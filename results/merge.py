@@ -68,13 +68,13 @@ def merge(sources: Sequence[Store], target: Store) -> Brought:
     with Store.open(target.folder).writer() as writer:
         cargo.bring_files(beside, target.folder)
         origins.bring_origins([store.folder for store in sources], target.folder)
+        for run_id, content in recipes.items():  # before rows: where this is interrupted, none is without its recipe
+            target.write_recipe(run_id, content)
         for run_ids in groups:
             new = _new_rows(stores, run_ids)
             if new.height:
                 writer.write(new)
             rows += new.height
-        for run_id, content in recipes.items():
-            target.write_recipe(run_id, content)
         if table:
             target.set_table(table.name, table.run_ids, table.tables, left_out=table.left_out)
         folders, files = [str(s.folder) for s in sources], len(beside.copies)

@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from results.folder.called import told_of_names
 from results.folder.recipes import RunRecipe
 from results.folder.rows import Contradiction
 from results.folder.store import Store
+from results.folder.writer import Writer
 from results.merge import Brought, main, merge
 from results.tables.leaderboard import build_board, leaderboard_csv
 
@@ -146,6 +148,25 @@ def test_the_union_is_there_and_ok_beats_failed(tmp_path: Path) -> None:
     two = filled(tmp_path / "b", {("r1", "0"): ("ok", 1.0), ("r2", "0"): ("ok", 1.0)})
     assert merge([one, two], Store(tmp_path / "c")) == Brought(3, 0)
     assert Store.open(tmp_path / "c", create=False).stored() == {"r1": {"0": "ok", "1": "ok"}, "r2": {"0": "ok"}}
+
+
+def test_a_merge_that_is_interrupted_leaves_no_row_without_its_recipe_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [filled(tmp_path / name, {(name, "0"): ("ok", 1.0)}) for name in ("r1", "r2")]
+    write = Writer.write
+
+    def interrupted(self: Writer, frame: pl.DataFrame) -> None:
+        write(self, frame)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Writer, "write", interrupted)
+        merge(sources, Store(tmp_path / "into"))
+    into = Store(tmp_path / "into")
+    assert into.stored() and into.stored().keys() <= into.recipes().keys()
+    merge(sources, into)
+    assert into.stored() == {"r1": {"0": "ok"}, "r2": {"0": "ok"}} and into.recipes().keys() == {"r1", "r2"}
 
 
 def test_other_counts_for_the_same_key_are_named_and_nothing_is_written(tmp_path: Path) -> None:
