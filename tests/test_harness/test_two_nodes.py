@@ -142,12 +142,13 @@ def test_a_node_where_everything_fails_is_set_aside_and_the_other_does_it_all(ra
     worker = Recipe.of("toy_workers:Lacking", folder=PLUGINS, place=str(tmp_path / "first"))
     with RayExecutor(worker, address=ray_nodes.address, on_event=events.append) as executor:
         done = list(executor.run(SHARDS))
+        (lost,) = [event for event in events if event["event"] == "worker_lost"]
+        at_work = int(lost.get("batch") is not None)  # when it was set aside
         assert exported() == {
             "image_results 108", "image_results_left 0", "batches 27", "workers 1", "workers_lost aside 1",
-            "batches_lost 0",
+            f"batches_lost {at_work}",
         }  # fmt: skip
     assert counts(done) == here(SHARDS)
     (aside,) = [event for event in events if event["event"] == "host_set_aside"]
     assert aside["node"] == (tmp_path / "first").read_text()
-    (lost,) = [event for event in events if event["event"] == "worker_lost"]
     assert (lost["kind"], lost["node"]) == ("aside", aside["node"])
