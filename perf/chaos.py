@@ -18,9 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "plugins"))
 
-import chaos
 import pretend_hosts
-from chaos import BATCH, KINDS, METHODS, PACE, Chaos, Cost, Happened, Left
+from chaos import KINDS, Chaos, Happened
+from chaos_lab import BATCH, METHODS, PACE, lab_of
+from chaos_record import Cost, Left, by_one_process, costs
 
 from perf import machine
 
@@ -76,16 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     place, start = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp")), time.time()
     about = f"`python -m perf.chaos --events {options.events} --seed {options.seed}`"
     print(f"{about}, folder {place}", flush=True)
-    with chaos.lab_of(place, HOSTS, options.events * IMAGES_AN_EVENT) as lab:
-        expected = chaos.by_one_process(lab)
+    with lab_of(place, HOSTS, options.events * IMAGES_AN_EVENT) as lab:
+        expected = by_one_process(lab)
         tell = functools.partial(print, flush=True)
         happened = Chaos(lab, options.seed, tell)
         kinds = [KINDS[number % len(KINDS)] for number in range(options.events)]
         happened.run(happened.rng.sample(kinds, len(kinds)))
-        costs, tracebacks = chaos.costs(happened), lab.said("driver").count("Traceback")
-        again, took = sum(cost.again for _, cost in costs), time.time() - start
+        paid, tracebacks = costs(happened), lab.said("driver").count("Traceback")
+        again, took = sum(cost.again for _, cost in paid), time.time() - start
         good, told = how_it_ended(Left.of(lab.runs), expected, tracebacks, again, took)
-    machine.write("chaos", "A sweep over several hosts, and what happened to it", record_of(about, costs, start, told))
+    machine.write("chaos", "A sweep over several hosts, and what happened to it", record_of(about, paid, start, told))
     print(told)
     if good:
         shutil.rmtree(place)

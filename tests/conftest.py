@@ -72,8 +72,8 @@ def _shares_ray(file: Path) -> bool:
 # What takes longest comes first, after the shared Ray, so that no process is left alone with it at the end.
 DEAREST = (
     "test_chaos", "test_cluster", "test_method_gate", "test_numbers", "test_devices", "test_neighbours", "test_data",
-    "test_method_docs", "test_real_shapes", "test_student", "test_house_versions", "test_door", "test_wide",
-    "test_diffusion", "test_sweep",
+    "test_method_docs", "test_real_shapes", "test_student_fits", "test_student", "test_house_versions", "test_door",
+    "test_wide", "test_diffusion", "test_sweep",
 )  # fmt: skip
 
 

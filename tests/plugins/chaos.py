@@ -1,60 +1,25 @@
-"""Pretended hosts and a seed flow in; a sweep by the commands of docs/cluster.md is hit by events meanwhile, and what
-it left, what each event cost and how long nothing went on flow out.
-
-Who computes writes down what (`toy_paced`): so what was computed twice, and when, is known whatever the sweep says.
-"""
+"""A lab and a seed flow in; its sweep is hit by events meanwhile, and started again whenever it has ended."""
 
 from __future__ import annotations
 
 import random
-import re
-import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
-import polars as pl
 import pretend_hosts
 import psutil
-from in_process import PLUGINS, ROOT, door
+from chaos_lab import BATCH, METHODS, PACE, Lab
 from pretend_hosts import Host
 
-from results.folder.store import Store
-
-PAGE = ROOT / "docs" / "cluster.md"
-METHODS, BATCH = 2, 4
-PACE = 25  # hundredths of a second an image and method
-GRID = """name: chaos
-methods:
-  - {{name: Halves, use: toy_paced:Paced, with: {{wrong: 2}}}}
-  - {{name: Thirds, use: toy_paced:Paced, with: {{wrong: 3}}}}
-benchmarks:
-  - {{name: Numbers, use: toy_paced:Numbered, with: {{images: {images}}}}}
-batch: {batch}
-cluster: {{stall_seconds: 900}}
-"""  # the last images wait for the end of all events, and are no hung worker
-SMALL = "--object-store-memory=80000000"  # what a small machine adds to `ray start`
-HAS_RAY = shutil.which("ray", path=str(Path(sys.executable).parent)) is not None
-RAY = "" if HAS_RAY else 'ray() { python -m ray.scripts.scripts "$@"; }; '  # an environment without commands
 PATIENCE = 900.0  # seconds in which something has to go on
 HUNG = 420.0  # seconds after which a driver without which nobody computes is killed, and that is said
 UNASKED = 20  # ends of the driver by itself
-SAME = ("run_id", "image_id")
-
-
-def by_hand() -> tuple[str, str, str]:
-    """The commands of the page: of the head, of every other host, and of the sweep."""
-    text = PAGE.read_text("utf-8")
-    block = next(b for b in re.findall(r"^```bash\n(.*?)^```$", text, flags=re.M | re.S) if "ray start --head" in b)
-    head, other, sweep = (line.partition("  #")[0].strip() for line in block.splitlines() if not line.startswith("#"))
-    return head, other, sweep
 
 
 @dataclass
@@ -65,65 +30,6 @@ class Happened:
     at: float
     detail: str
     ended: list[str] = field(default_factory=list)
-
-
-class Lab:
-    """The hosts, the cluster on them, and the driver. The first host is the head. variables: for all there."""
-
-    def __init__(self, place: Path, hosts: Sequence[Host], images: int, variables: Mapping[str, str]) -> None:
-        self.place, self.hosts, self.images, self._variables = place, list(hosts), images, variables
-        self.head, self.guest = hosts[0], hosts[-1]
-        self.driver: subprocess.Popen[bytes] | None = None
-        self.at = self.head  # where the driver is
-        self.runs, self.pace = place / "runs", place / "pace"
-        (place / "computed").mkdir()
-        (place / "grid.yaml").write_text(GRID.format(images=images, batch=BATCH))
-        self.head_line, self.other_line, self.sweep_line = by_hand()
-
-    def switch_on(self, host: Host) -> None:
-        """A host starts, and does what the page tells it to."""
-        host.start()
-        if host is self.head:
-            said = self._run(host, f"{self.head_line} {SMALL} --include-dashboard=false")
-            assert said.wait() == 0, self.said(host)
-        else:
-            line = self.other_line.replace("HEAD", self.head.name)
-            self._run(host, line.replace("--block", f"--block --num-cpus=1 {SMALL}"))
-
-    def drive(self, host: Host) -> None:
-        """The sweep is started, for the first time or again."""
-        line = self.sweep_line.replace("/shared/runs", str(self.runs)) + " --no-report --quiet"
-        address = "auto" if host is self.head else f"{self.head.name}:6379"
-        self.at = host
-        self.driver = self._run(host, "exec " + line.replace("--address auto", f"--address {address}"), "driver")
-
-    def end_driver(self, number: int) -> int:
-        """A signal for the driver; its exit code."""
-        assert self.driver is not None
-        with suppress(psutil.NoSuchProcess, ValueError):
-            (sweep,) = psutil.Process(self.driver.pid).children()
-            sweep.send_signal(number)
-        return self.driver.wait()
-
-    def said(self, host: Host | str) -> str:
-        """What a host's commands, or the driver, have said."""
-        return (self.place / f"log-{host if isinstance(host, str) else host.name}").read_text("utf-8", "replace")
-
-    def computed(self) -> list[tuple[float, str, str]]:
-        """When, by which process, which result; in the order of time."""
-        found = []
-        for path in (self.place / "computed").iterdir():
-            for line in path.read_text().splitlines():
-                when, what = line.split(" ", 1)
-                found.append((float(when), path.name, what))
-        return sorted(found)
-
-    def _run(self, host: Host, line: str, log: str | None = None) -> subprocess.Popen[bytes]:
-        home = self.place / f"home-{host.name}"
-        home.mkdir(exist_ok=True)
-        variables = {"HOME": str(home), "TOY_PACE": str(self.pace), "PYTHONPATH": str(PLUGINS), **self._variables}
-        out = self.place / f"log-{log or host.name}"
-        return host.run("bash", "-c", f"{RAY}cd {self.place} && {line}", out=out, **variables)
 
 
 class Chaos:
@@ -338,73 +244,3 @@ KINDS = (
     "shared memory full", "driver killed", "driver killed and moved", "driver asked to end and moved",
     "host joins or leaves", "head killed",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Left:
-    """What a sweep leaves."""
-
-    leaderboard: bytes
-    rows: pl.DataFrame
-
-    @classmethod
-    def of(cls, folder: Path) -> Left:
-        """The table as it is, and the rows in order, without how long each took."""
-        rows = Store(folder).rows().drop("seconds").sort(SAME)
-        return cls((folder / "leaderboard.csv").read_bytes(), rows)
-
-
-def by_one_process(lab: Lab) -> Left:
-    """The same grid by `--local`."""
-    answer = door("grid.yaml", "--local", "--quiet", "--results", "local", cwd=lab.place)
-    assert answer.returncode == 0, answer.stderr
-    return Left.of(lab.place / "local")
-
-
-@contextmanager
-def lab_of(place: Path, names: Sequence[str], images: int, **variables: str) -> Iterator[Lab]:
-    """A lab whose hosts are switched off."""
-    with pretend_hosts.hosts(place, names) as hosts:
-        yield Lab(place, hosts, images, variables)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What an event cost until the next one. again: image results computed once more; still: the longest time, in
-    seconds, in which nobody computed; back: how long after it a new process computed, where it ended one."""
-
-    again: int
-    still: float
-    back: float | None
-
-
-ENDS_A_PROCESS = ("worker killed", "raylet killed", "host killed", "link cut for long", "head killed")
-
-
-def costs(chaos: Chaos) -> list[tuple[Happened, Cost]]:
-    """Of every event, by what was written down."""
-    computed, events = chaos.lab.computed(), chaos.events
-    bounds = [*(event.at for event in events[1:]), float("inf")]
-    seen: set[str] = set()
-    found = []
-    for event, bound in zip(events, bounds, strict=True):
-        seen |= {what for when, _, what in computed if when < event.at}
-        within = [(when, what) for when, _, what in computed if event.at <= when < bound]
-        again = 0
-        for _, what in within:
-            again += what in seen
-            seen.add(what)
-        times = [event.at, *(when for when, _ in within), *([bound] if bound < float("inf") else [])]
-        still = max((b - a for a, b in pairwise(times)), default=0.0)
-        found.append((event, Cost(again, still, _back(event, computed))))
-    return found
-
-
-def _back(event: Happened, computed: Sequence[tuple[float, str, str]]) -> float | None:
-    """When somebody who was not there before computed, on the same host where it is one host that was hit."""
-    if not event.kind.startswith(("driver", *ENDS_A_PROCESS)):
-        return None
-    before = {who for when, who, _ in computed if when < event.at} if event.kind != "host killed" else set()
-    host = "" if event.kind.startswith(("driver", "head")) else event.detail.split()[0].rstrip(",")
-    later = (when for when, who, _ in computed if when > event.at and who not in before and who.startswith(host))
-    return next((when - event.at for when in later), None)

@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import trees
@@ -32,7 +32,19 @@ CITY_KEY = "lindau_000000_000294"
 CITY_MASK = Path(f"gtFine/val/lindau/{CITY_KEY}_gtFine_labelIds.png")
 PIX, PIX_MASK = Path("data/UECFoodPIXCOMPLETE"), Path("data/UECFoodPIXCOMPLETE/test/mask/12.png")
 SEG_MASK = Path("FoodSeg103/Images/ann_dir/test/00000000.png")
+BLACK = Image.new("RGB", (52, 37))
 Damage = Callable[[Path], object]
+
+
+class Case(NamedTuple):
+    """A line of the tables of malformed inputs. image_id: None where ids() already says it."""
+
+    name: str
+    tree: Callable[[Path, np.random.Generator], Any]
+    damage: Damage
+    image_id: str | None
+    kind: str
+    says: str
 
 
 def voc(root: Path, rng: np.random.Generator) -> PascalVOC:

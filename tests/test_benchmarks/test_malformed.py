@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from malformed_cases import CASES, Case
+from damages import Case
+from malformed_pascal import PASCAL
+from malformed_scenes import SCENES
 from PIL import Image
 
 from benchmarks.ade20k import ADE20K
@@ -24,6 +26,8 @@ from benchmarks.pascal_context_full import PascalContextFull
 from benchmarks.pascal_voc import PascalVOC
 from benchmarks.pictures import Blob, decode
 from harness.contracts import DataError
+
+CASES = (*PASCAL, *SCENES)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

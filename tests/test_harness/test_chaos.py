@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import chaos
 import pretend_hosts
 import pytest
-from chaos import Chaos, Left
+from chaos import Chaos
+from chaos_lab import by_hand, lab_of
+from chaos_record import Left, by_one_process
 
 # From the fourth on the driver is not on the head, whose death would take it along: it has to see it.
 FIVE = ("host joins or leaves", "worker killed", "link cut", "driver asked to end and moved", "head killed")
@@ -19,8 +20,8 @@ def test_a_sweep_over_hosts_that_five_events_hit_ends_in_the_same_bytes(seed: in
     """Among them: the driver goes on elsewhere, and the head node dies and is started again."""
     if reason := pretend_hosts.forbidden():
         pytest.skip(reason)
-    with chaos.lab_of(tmp_path, ("north", "east", "south"), images=160, **SOON) as lab:
-        expected = chaos.by_one_process(lab)
+    with lab_of(tmp_path, ("north", "east", "south"), images=160, **SOON) as lab:
+        expected = by_one_process(lab)
         happened = Chaos(lab, seed, longest=5.0)
         happened.run(FIVE)
         found, said = Left.of(lab.runs), lab.said("driver")
@@ -32,6 +33,6 @@ def test_a_sweep_over_hosts_that_five_events_hit_ends_in_the_same_bytes(seed: in
 
 
 def test_the_page_tells_how_a_cluster_is_started_by_hand() -> None:
-    head, other, sweep = chaos.by_hand()
+    head, other, sweep = by_hand()
     assert head.startswith("ray start --head --port=6379") and other.startswith("until ray start --address=HEAD:6379")
     assert "--address auto" in sweep and sweep.endswith("/shared/runs")
