@@ -24,6 +24,7 @@ MAPPINGS = (dict, OrderedDict, defaultdict)
 _FILLED = (list, set)
 _MADE = 1 << 9  # the flag of classes that are made while Python runs
 TABLES = ("_parameters", "_buffers", "_modules")
+SMALL = 1 << 16  # bytes of an array that are kept and not weighed: faster, and exact
 _WORDS = 1 << 20  # numbers of 8 bytes that are weighed at a time on a GPU
 _weights: dict[Any, Any] = {}  # of every device
 
@@ -101,15 +102,16 @@ def _inside_module(module: Any, tables: list[Any]) -> list[Any]:
 
 
 def digests(things: Sequence[Any]) -> list[Any]:
-    """A number for the bytes of every array or tensor, None where it has none; one wait a device."""
+    """A number for the bytes of every array or tensor, of a small one these bytes, None where it has none; one wait a
+    device."""
     found: list[Any] = []
     waiting: dict[Any, list[tuple[int, Any]]] = {}
     for place, thing in enumerate(things):
         try:
-            number = zlib.crc32(_flat(thing)) if isinstance(thing, np.ndarray) else _of_tensor(thing)
+            number = _of_array(thing) if isinstance(thing, np.ndarray) else _of_tensor(thing)
         except Exception:  # an array of objects, a tensor without memory of its own (sparse, meta)
             number = None
-        if number is not None and not isinstance(number, int):
+        if not (number is None or isinstance(number, int | bytes)):
             waiting.setdefault(number.device, []).append((place, number))
         found.append(number)
     for pairs in waiting.values():
@@ -119,19 +121,26 @@ def digests(things: Sequence[Any]) -> list[Any]:
     return found
 
 
-def _flat(array: np.ndarray[Any, Any]) -> Any:
+def _of_array(array: np.ndarray[Any, Any]) -> int | bytes:
     if array.dtype.hasobject:
         raise TypeError("its bytes are addresses")
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    if array.nbytes <= SMALL:
+        return _bytes_of(array)
+    flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return zlib.crc32(flat)
+
+
+_bytes_of = np.ndarray.tobytes  # whatever class of its own an array has
 
 
 def _of_tensor(tensor: Any) -> Any:
-    """On the CPU a number; elsewhere a tensor of it on the device: a sum in which every place has its own odd weight,
-    so that a changed, moved or swapped entry changes it."""
+    """On the CPU a number, or its bytes; elsewhere a tensor of it on the device: a sum in which every place has its own
+    odd weight, so that a changed, moved or swapped entry changes it."""
     torch = sys.modules["torch"]
     if tensor.device.type == "cpu":
         with suppress(TypeError, ValueError):  # a kind that numpy lacks, entries that do not lie in a row
-            return zlib.crc32(tensor.detach().numpy())
+            array = tensor.detach().numpy()
+            return _bytes_of(array) if array.nbytes <= SMALL else zlib.crc32(array)
     flat = tensor.detach().reshape(-1)
     flat = (torch.view_as_real(flat) if flat.is_complex() else flat).reshape(-1).view(torch.uint8)
     if flat.device.type == "cpu":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import operator
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -15,13 +14,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from harness.foreign.foundations import OURS, Foundations, is_function, strangers
+from harness.foreign.made import MADE, Made
 from harness.foreign.untouched import Untouched
 from harness.foreign.variables import Variables
 from harness.foreign.watch import Trace
 
 _GONE = object()
 _PATCHES = {("inspect", "getfile", "torch.package.package_importer")}  # (module, function, who puts another one there)
-_MADE = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
 _KINDS = ("dtype", "layout", "memory_format")  # of numbers and tensors, by which torch is asked for them
 _FILLED = (dict, list, set, np.ndarray)
 _VERBS = (FunctionType, staticmethod, classmethod, property)
@@ -55,7 +54,7 @@ class _Known:
         functions = tuple([one for one in bare if isinstance(one, FunctionType)])
         constants = [(name, held[name]) for name in names if whose == "ours" and name.isupper()]
         filled = tuple([(name, one, one.copy()) for name, one in constants if type(one) in _FILLED])
-        return cls(place, whose, names, values, size, functions, tuple([*map(_MADE, functions)]), filled)
+        return cls(place, whose, names, values, size, functions, tuple([*map(MADE, functions)]), filled)
 
     @property
     def stays(self) -> bool:
@@ -68,7 +67,7 @@ class _Known:
             return False
         if not all(map(operator.is_, map(now.get, self.names), self.values)):
             return False
-        made = tuple([*map(_MADE, self.functions)])
+        made = tuple([*map(MADE, self.functions)])
         return made == self.made and all(_alike(one, was) for _, one, was in self.filled)
 
     def traces(self, name: str) -> Iterator[Trace]:
@@ -80,7 +79,7 @@ class _Known:
             put_back, put_on = partial(_set, self.place, key, was), partial(_set, self.place, key, held)
             yield Trace(f"{name}.{key} replaced", put_back, put_on)
         for function, made in zip(self.functions, self.made, strict=True):
-            if (now := _MADE(function)) != made:
+            if (now := MADE(function)) != made:
                 words = f"the code or defaults of {function.__module__}.{function.__qualname__} replaced"
                 yield Trace(words, partial(_make, function, made), partial(_make, function, now))
         for key, one, was in self.filled:
@@ -129,9 +128,7 @@ class _Glance:
         self._values: list[tuple[Any, ...]] = []
         self._sizes: list[int | None] = []
         self._untouched = Untouched(())
-        self._functions: list[FunctionType] = []
-        self._made: list[tuple[Any, ...]] = []
-        self._hang: list[Any] = []
+        self._made = Made()
         self._filled: list[tuple[Any, Any]] = []
         self._modules: dict[str, Any] = {}
 
@@ -147,10 +144,7 @@ class _Glance:
         both._sizes = self._sizes + [one.size for one in named]
         both._untouched = Untouched(both._places)
         functions = [function for one in known.values() for function in one.functions]
-        made = [made for one in known.values() for made in one.made]
-        both._functions, both._made = self._functions + functions, self._made + made
-        as_made = [*map(_MADE, functions)] == made
-        both._hang = self._hang + (_hanging(functions) if as_made else [_GONE])  # then each is asked
+        both._made = self._made.and_also(functions, [made for one in known.values() for made in one.made])
         both._filled = self._filled + [(held, was) for one in known.values() for _, held, was in one.filled]
         staying = ((name, one.place) for name, one in known.items() if one.stays)
         both._modules = self._modules | {name: place for name, place in staying if sys.modules.get(name) is place}
@@ -158,7 +152,7 @@ class _Glance:
 
     def same(self) -> bool:
         """Whether all of it is as it was."""
-        same = self._names_same() and self._functions_same()
+        same = self._names_same() and self._made.same()
         same = same and all([_alike(held, was) for held, was in self._filled])
         return same and all(map(operator.is_, map(sys.modules.get, self._modules), self._modules.values()))
 
@@ -177,16 +171,6 @@ class _Glance:
         same = same and all(size in (None, len(place)) for size, place in zip(sizes, places, strict=True))
         if same:
             self._untouched.take(now)
-        return same
-
-    def _functions_same(self) -> bool:
-        """By all that hangs on them first: asking each for its code and defaults is ten times as dear, and is told to
-        every audit hook."""
-        if (hang := _hanging(self._functions)) == self._hang:
-            return True
-        same = [*map(_MADE, self._functions)] == self._made
-        if same:  # only a text, an attribute or annotations came or went
-            self._hang = hang
         return same
 
 
@@ -296,11 +280,6 @@ def _make(function: FunctionType, made: tuple[Any, ...]) -> None:
 def _nothing_of(_held: object) -> tuple[Any, ...]:
     """What is looked at of a class that has no name to look at, but a number of entries."""
     return ()
-
-
-def _hanging(functions: Sequence[FunctionType]) -> list[Any]:
-    """Code, defaults, texts, attributes and all else that functions hold, in one row."""
-    return gc.get_referents(*functions)
 
 
 def _alike(one: Any, other: Any) -> bool:

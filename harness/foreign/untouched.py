@@ -6,27 +6,27 @@ holds what it held. Where this Python keeps none, each counts as touched, and is
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import operator
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import MappingProxyType
 from typing import Any
 
-_PLACE = 3 * ctypes.sizeof(ctypes.c_ssize_t)  # behind the count of references, the type and the number of entries
+from harness.foreign.words import WORD, Words, as_numbers
+
+_PLACE = 3 * WORD  # behind the count of references, the type and the number of entries
 _LAST = (3, 13)  # Python after it keeps no versions
-_value: Callable[[Any], int] = operator.attrgetter("value")
 
 
-def _cell(held: dict[Any, Any]) -> Any:
-    """Where the version of a dictionary stands."""
-    return ctypes.c_uint64.from_address(id(held) + _PLACE)
+def versions(held: Iterable[dict[Any, Any]]) -> Callable[[], bytes]:
+    """What tells the versions of dictionaries, where they are kept. Who asks holds the dictionaries."""
+    return Words(id(one) + _PLACE for one in held).now
 
 
 def _are_kept() -> bool:
     """Whether this Python gives a dictionary another version at every kind of change, and at no look."""
-    if sys.implementation.name != "cpython" or sys.version_info[:2] > _LAST or dict.__basicsize__ < 2 * _PLACE:
+    known = sys.implementation.name == "cpython" and sys.version_info[:2] <= _LAST and sys.maxsize > 1 << 32
+    if not known or dict.__basicsize__ < 2 * _PLACE:
         return False
     held = {str(number): object() for number in range(9)}
     changes: list[Callable[[], object]] = [
@@ -34,14 +34,14 @@ def _are_kept() -> bool:
         lambda: held.pop("2"), held.popitem, lambda: held.update({"3": 1}), lambda: held.setdefault("more", 1),
         held.clear,
     ]  # fmt: skip
-    cell, found = _cell(held), set[int]()
+    version, found = versions([held]), set[bytes]()
     for change in changes:
-        before = int(cell.value)
+        before = version()
         _ = dict(held), held.get("0"), [*held.items()]
-        if cell.value != before:
+        if version() != before:
             return False
         change()
-        found |= {before, int(cell.value)}
+        found |= {before, version()}
     return len(found) == len(changes) + 1
 
 
@@ -53,21 +53,22 @@ class Untouched:
 
     def __init__(self, held: Iterable[Any]) -> None:
         self._held = [_behind(one) for one in held]  # they have to live as long as their versions are read
-        self._cells = [_cell(one) for one in self._held] if KEPT else []
-        self._were: list[int | None] = [None] * len(self._held)
+        self._now = versions(self._held) if KEPT else bytes
+        self._were: bytes | None = None
 
-    def touched(self) -> tuple[Sequence[int], list[int]]:
+    def touched(self) -> tuple[Sequence[int], bytes]:
         """The numbers of those that were touched since they were last in order, and what makes them that: `take`."""
-        now = [*map(_value, self._cells)]
-        if not KEPT:
+        now = self._now()
+        if not KEPT or self._were is None:
             return range(len(self._held)), now
         if now == self._were:
             return (), now
-        return [number for number, pair in enumerate(zip(now, self._were, strict=True)) if pair[0] != pair[1]], now
+        pairs = zip(as_numbers(now), as_numbers(self._were), strict=True)
+        return [number for number, (one, other) in enumerate(pairs) if one != other], now
 
-    def take(self, now: Sequence[int]) -> None:
+    def take(self, now: bytes) -> None:
         """All are in order as they were when they were looked at."""
-        self._were = [*now]
+        self._were = now
 
 
 def _behind(held: Any) -> dict[Any, Any]:

@@ -15,12 +15,13 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from harness.foreign import company, variables
 from harness.foreign.calls import Guard
-from harness.foreign.held import hanging
+from harness.foreign.held import SMALL, digests, hanging
 from harness.foreign.replaced import Functions
 from harness.foreign.still import Still
 from harness.recipes.settings import construct
@@ -335,3 +336,24 @@ def test_a_container_that_another_thread_fills_is_looked_at_all_the_same() -> No
     finally:
         over.set()
         filling.join()
+
+
+class Shy(np.ndarray[Any, Any]):
+    """A class of numbers whose own verbs are not to be asked."""
+
+    def tobytes(self, *_order: Any) -> bytes:  # type: ignore[override]
+        raise AssertionError("its code runs where nobody looks after it")
+
+
+@pytest.mark.parametrize("bytes_", [64, SMALL, SMALL + 8])
+def test_any_byte_of_a_small_or_large_array_or_tensor_changes_its_digest(bytes_: int) -> None:
+    array = np.arange(bytes_, dtype=np.uint8)
+    things = [array, array.view(Shy), array.reshape(2, -1).T, torch.from_numpy(array), torch.from_numpy(array)[::2]]
+    assert isinstance(digests([array])[0], bytes) == (bytes_ <= SMALL)
+    for place in (0, bytes_ - 2):
+        before = digests(things)
+        assert None not in before and digests(things) == before
+        array[place] += 1
+        assert all(now != was for now, was in zip(digests(things), before, strict=True))
+        array[place] -= 1
+        assert digests(things) == before

@@ -8,14 +8,14 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import numpy as np
 import pytest
 import torch
 from PIL import ImageFile
 
-from harness.foreign import registries, strays, untouched
+from harness.foreign import made, registries, strays, untouched
 from harness.foreign.untouched import Untouched
 from harness.foreign.watched import all_watched
 
@@ -78,6 +78,56 @@ def test_where_python_keeps_no_versions_all_counts_as_touched(monkeypatch: pytes
     _, _, both = looked_at()
     both.take(both.touched()[1])
     assert [*both.touched()[0]] == [0, 1]
+
+
+REMADE: dict[str, Callable[[FunctionType, FunctionType], object]] = {
+    "code": lambda function, other: setattr(function, "__code__", other.__code__),
+    "defaults": lambda function, other: setattr(function, "__defaults__", other.__defaults__),
+    "none": lambda function, other: setattr(function, "__defaults__", None),
+    "named defaults": lambda function, other: setattr(function, "__kwdefaults__", other.__kwdefaults__),
+}
+
+
+def functions_of(number: int) -> list[FunctionType]:
+    space: dict[str, FunctionType] = {}
+    for name in range(number):
+        exec(f"def one{name}(held=({name}, 'x'), *, named=({name}, 'y')):\n    return {name}", space)
+    return [space[f"one{name}"] for name in range(number)]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("number", [2, 7])
+@pytest.mark.parametrize("change", REMADE)
+def test_other_code_or_defaults_of_a_function_are_told(
+    change: str, number: int, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shown:  # as where this Python does not say where they lie
+        monkeypatch.setattr(made, "PLACES", ())
+    functions = functions_of(number)
+    parts = [functions[:1], functions[1:]]
+    known = made.Made()
+    for part in parts:
+        known = known.and_also(part, [*map(made.MADE, part)])
+    functions[0].__doc__, functions[0].anything = "another text", 1  # type: ignore[attr-defined]
+    assert known.same()
+    functions[-1].__defaults__ = tuple([(number - 1, "x")])
+    assert known.same(), "an equal one does the same"
+    was = made.MADE(functions[-1])
+    REMADE[change](functions[-1], functions[0])
+    assert not known.same() and not known.same()
+    functions[-1].__code__, functions[-1].__defaults__, functions[-1].__kwdefaults__ = was
+    assert known.same()
+    assert not made.Made(functions[:1], [made.MADE(functions[1])]).same(), "it was another from the first"
+
+
+def test_defaults_that_lie_where_equal_ones_lay_are_told() -> None:
+    (function,) = functions_of(1)
+    known = made.Made([function], [made.MADE(function)])
+    function.__defaults__ = tuple([(0, "x")])
+    assert known.same()
+    function.__defaults__ = None  # nobody but who looks holds them: what comes next would lie in their place
+    function.__defaults__ = tuple([(1, "x")])
+    assert not known.same()
 
 
 def test_permissions_of_new_files_are_read_whoever_closes_descriptors(tmp_path: Path) -> None:
