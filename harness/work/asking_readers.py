@@ -11,12 +11,13 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TypeAlias
 
-from harness.contracts import Asked, BatchReader, Gathering, Parts, Pass, Run
+from harness.contracts import Asked, BatchReader, Finisher, Gathering, Parts, Pass, Run
 from harness.foreign.company import alone
 from harness.foreign.complaints import LeftTrace, left_trace
 from harness.foreign.lending import LentBatch, LentFeatures, LentValue
 from harness.recipes.code_stamp import strange
 from harness.work.batch_reading import answers, in_batches, of_one_place
+from harness.work.later import Together
 from harness.work.room import asked_with_room
 from harness.work.rounds import Round
 from harness.work.showing import Source, Sources
@@ -28,6 +29,15 @@ Left: TypeAlias = dict[Source, tuple[LentBatch, float]]  # features of every pos
 
 def read_round(sitting: Sitting, who: Waiting, sources: Sources, left: Left, one: Round) -> Sequence[int] | None:
     """Let a reader read; where it wrote into what it reads, the positions that it has not come to, else None."""
+    if isinstance(who[1], Finisher):  # it is shown the image at the end
+        sitting.show()
+    with sitting.counted_together() as later:
+        return _read(sitting, who, sources, left, one, later)
+
+
+def _read(
+    sitting: Sitting, who: Waiting, sources: Sources, left: Left, one: Round, later: Together | None
+) -> Sequence[int] | None:
     run, reader, needs = who
     seen, closely = sitting.seen(run, one), strange(run.method)
     everything = [held for features, _ in left.values() for held in features] if closely else []
@@ -35,7 +45,7 @@ def read_round(sitting: Sitting, who: Waiting, sources: Sources, left: Left, one
         held.remember()
     asked = LentValue(needs, "pass")
     if in_batches(reader) and not isinstance(run.purpose, Gathering):
-        unread = _read_together(sitting, run, reader, asked, sources, left, one)
+        unread = _read_together(sitting, run, reader, asked, sources, left, one, later)
     else:
         unread = dict.fromkeys(sources, reader)
     for number, (position, form) in enumerate(unread.items()):
@@ -48,7 +58,7 @@ def read_round(sitting: Sitting, who: Waiting, sources: Sources, left: Left, one
             for held in lent:
                 loan.enter_context(held.lent(closely))
             ask = sitting.ask(run, seen[position], verb, (asked, *lent))
-            judge.hear(partial(asked_with_room, sitting.places, ask), seconds, sitting.later)
+            judge.hear(partial(asked_with_room, sitting.places, ask), seconds, later)
         if any(held.damaged for held in lent):
             return list(unread)[number + 1 :]
     if any([held.changed() for held in everything]):
@@ -58,7 +68,8 @@ def read_round(sitting: Sitting, who: Waiting, sources: Sources, left: Left, one
 
 
 def _read_together(
-    sitting: Sitting, run: Run, reader: BatchReader, asked: LentValue, sources: Sources, left: Left, one: Round
+    sitting: Sitting, run: Run, reader: BatchReader, asked: LentValue, sources: Sources, left: Left, one: Round,
+    later: Together | None,
 ) -> dict[int, Asked]:
     """Let a reader read all windows that come from the same passes at once. By position of those that it gave no
     answer for, how it is asked about that one alone."""
@@ -85,7 +96,7 @@ def _read_together(
                 unread[position] = of_one_place(reader, batches, position)
             else:
                 judge = sitting.judge(run, one, position)
-                judge.hear(partial(judge.question(given[position], {}), words), seconds, sitting.later)
+                judge.hear(partial(judge.question(given[position], {}), words), seconds, later)
     return unread
 
 

@@ -109,7 +109,7 @@ class BatchWork:
             for run, method in self._methods:
                 if not reads(method, run):
                     segment_round(self._sitting, run, cast(Method, method), one)
-                    self._sitting.look_at_images(run.method)
+                    self._sitting.turn_is_over(run.method)
             self._serve(in_place, one)
         for one in full([self._sitting.slots[run_id] for run_id in anywhere]):
             self._serve([who for who in asked if who[0].run_id in anywhere], one)
@@ -151,7 +151,7 @@ class BatchWork:
                     for run_id in [run_id for run_id in waiting if needed[run_id] <= left.keys()]:
                         who = waiting.pop(run_id)
                         unread = read_round(self._sitting, who, sources[run_id], left, one)
-                        self._sitting.look_at_images(who[0].method)
+                        self._sitting.turn_is_over(who[0].method)
                         if unread is not None:
                             return self._anew(who, unread, list(waiting.values()), one)
                     _forget(left, {source for run_id in waiting for source in needed[run_id]})
@@ -202,7 +202,7 @@ class BatchWork:
         for request, features in answers:
             if self._sitting.guard.shared is not None:
                 self._sitting.guard.shared.ripen(recipe)
-            self._sitting.look_at_images(recipe)
+            self._sitting.turn_is_over(recipe)
             self.passes += places
             left = LentBatch(features, apart, trusted=alone())
             given.append(request)
@@ -210,8 +210,10 @@ class BatchWork:
             started = time.perf_counter()
 
     def _alone_after(self, ask: Callable[..., Any], works: Callable[[], bool], verb: Callable[[], Any]) -> Any:
-        """Ask a network. Other threads count and read ahead while it works (not where it has given all and only says
-        so), and rest while its answer is looked after and read."""
+        """Ask a network, which is shown images, but where it has given all and only says so. Other threads count and
+        read ahead while it works, and rest while its answer is looked after and read."""
+        if works():
+            self._sitting.show()
         if (later := self._sitting.later) is None:
             return ask(function=verb)
         if works():

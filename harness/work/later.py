@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from harness.foreign import strays
-from harness.foreign.elsewhere import Elsewhere
+from harness.foreign.elsewhere import REST, Elsewhere
 
 T = TypeVar("T")
 
@@ -39,6 +41,40 @@ class Later:
     def _done(self, task: Callable[[], T]) -> T:
         with self.elsewhere.at_work():
             return task()
+
+
+class Together:
+    """Tasks that come one by one while other threads rest: they are given to the one that does them all at once, when
+    the last is there or that rest is over. To wake it for each would take Python from who reads."""
+
+    def __init__(self, later: Later) -> None:
+        self._later, self._until = later, time.monotonic() + REST
+        self._waiting: list[Callable[[], None]] = []
+        self._begun: list[Future[None]] = []
+
+    def submit(self, task: Callable[[], None]) -> Together:
+        """Do this after all that was given before; `result` waits for it."""
+        self._waiting.append(task)
+        if time.monotonic() >= self._until:
+            self.begin()
+        return self
+
+    def begin(self) -> None:
+        """Nothing more comes."""
+        tasks, self._waiting = self._waiting, []
+        if tasks:
+            self._begun.append(self._later.submit(partial(_one_after_another, tasks)))
+
+    def result(self) -> None:
+        """Wait until all is done, and raise what it raised."""
+        self.begin()
+        for one in self._begun:
+            one.result()
+
+
+def _one_after_another(tasks: Iterable[Callable[[], None]]) -> None:
+    for task in tasks:
+        task()
 
 
 def _compute_alone() -> None:

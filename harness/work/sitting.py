@@ -1,11 +1,12 @@
 """One batch, as its runs are shown it, flows in; what all who are asked about it share flows out: judges, images.
 
-Images are compared where a stranger's turn is over, and when the batch is done.
+Images are compared before anybody is shown them who comes after a stranger, and when the batch is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +16,7 @@ from harness.foreign.lending import Lent, LentImage, LentValue
 from harness.recipes.code_stamp import strange
 from harness.work.batch_reading import bare_answer
 from harness.work.judge import Judge
-from harness.work.later import Later
+from harness.work.later import Later, Together
 from harness.work.rounds import Round, Sight
 from harness.work.slots import Slot
 
@@ -25,7 +26,7 @@ class Sitting:
     """slots: by run, the places of the batch as its protocol has them. judges: by run and place. blank: the query of a
     place that holds no image. later: who counts what was answered, if that is not to be done at once.
 
-    spoiled: a stranger wrote to an image that others were shown too.
+    unsure: a stranger had a turn since the images were compared. spoiled: one wrote to an image that others were shown.
     """
 
     guard: Guard
@@ -33,6 +34,7 @@ class Sitting:
     judges: Mapping[tuple[str, int], Judge]
     blank: Query
     later: Later | None = None
+    unsure: bool = False
     spoiled: bool = False
 
     @property
@@ -54,6 +56,16 @@ class Sitting:
             if run_id == run.run_id:
                 judge.fail(error)
 
+    @contextmanager
+    def counted_together(self) -> Iterator[Together | None]:
+        """What is answered meanwhile is counted by who counts, if anybody does, who is not told of each by itself."""
+        together = None if self.later is None else Together(self.later)
+        try:
+            yield together
+        finally:
+            if together is not None:
+                together.begin()
+
     def ask(
         self, run: Run, shown: Sight, verb: Callable[[Vocabulary], object], lent: Sequence[Lent] = ()
     ) -> Callable[[], object]:
@@ -70,12 +82,18 @@ class Sitting:
         return partial(self.guard.call, run.method.use, words, ask, (*images, names, *lent), within=foreign)
 
     def closely(self, images: Sequence[LentImage]) -> Sequence[LentImage]:
-        """The images that are compared after a call: where a stranger's turn is over, and when a batch is done, all of
-        them are compared, and only a batch that is done again asks which call writes to them."""
+        """The images that are compared after a call: before somebody else is shown them, and when a batch is done, all
+        of them are compared, and only a batch that is done again asks which call writes to them."""
         return images if self.guard.careful else ()
 
-    def look_at_images(self, whose: Recipe) -> None:
-        """The turn of a plug-in is over: who comes next is to see the images as they are, and to answer for himself."""
-        if strange(whose) and not self.guard.careful:
+    def turn_is_over(self, whose: Recipe) -> None:
+        """A stranger may have written to images that it was shown, or held."""
+        self.unsure |= strange(whose) and not self.guard.careful
+
+    def show(self) -> None:
+        """Somebody is about to be shown images: he is to see them as they are, and to answer for himself. Who reads
+        features alone needs no look before, which are compared by themselves."""
+        if self.unsure:
             lent = {id(one): one for slots in self.slots.values() for slot in slots for one in slot.lent}
             self.spoiled |= any([one.written() for one in lent.values()])
+            self.unsure = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from toy_world import Boxes, ToyPass, ToyReader
+from toy_world import Boxes, ToyBackbone, ToyPass, ToyReader
 
 from harness.contracts import Features, Parts, Pass, Query, Recipe, Vocabulary
 
@@ -166,3 +167,36 @@ class Scribbler(ToyReader):
         else:
             left *= 0
         return np.zeros((len(vocabulary), 4, 6))
+
+
+HELD: list[torch.Tensor] = []  # images that a network was shown last, for whoever gets at them
+TURNED: Counter[int] = Counter()  # images of those, by the pass that was read meanwhile
+
+
+@dataclass(frozen=True)
+class Leaking(ToyBackbone):
+    """Its images can be had by others, while it is about to leave its next pass."""
+
+    def run(self, queries: Sequence[Query], requests: Mapping[Pass, Parts]) -> Iterator[tuple[Pass, Sequence[Any]]]:
+        HELD[:] = [torch.from_numpy(one.image) for one in queries]
+        TURNED.clear()
+        yield from super().run(queries, requests)
+
+
+@dataclass(frozen=True)
+class Sees(ToyReader):
+    """Reads what that network left."""
+
+    def passes(self) -> Mapping[Pass, Parts]:
+        return {ToyPass(Recipe.of("careless_readers:Leaking"), self.timestep): frozenset({self.part})}
+
+
+@dataclass(frozen=True)
+class Turns(Sees):
+    """Turns one image after the other over where it lies: those of two passes leave all as they were."""
+
+    def read(self, features: Mapping[Pass, Features], vocabulary: Vocabulary) -> Any:
+        held = HELD[TURNED[self.timestep]]
+        TURNED[self.timestep] += 1
+        held.copy_(held.flip(0, 1))
+        return super().read(features, vocabulary)

@@ -101,6 +101,15 @@ def test_an_image_that_one_turned_over_and_the_next_turned_back_was_seen_as_it_i
         assert {row.status for which in range(2) for row in rows[f"mirrors {which}"]} == {"failed"}
 
 
+def test_images_that_a_reader_turned_over_are_as_they_are_when_the_network_leaves_its_next_pass() -> None:
+    honest = Cell(Recipe.of("careless_readers:Sees", timestep=300), "honest")
+    turn = [Cell(Recipe.of("careless_readers:Turns", timestep=time), f"turns {time}") for time in (1, 300)]
+    rows = rows_of(turn[0], honest, turn[1])
+    assert counts(rows["honest"]) == counts(rows_of(honest)["honest"])
+    for row in (*rows["turns 1"], *rows["turns 300"]):
+        assert row.status == "failed" and "other pixels in the image that it was lent" in (row.error or "")
+
+
 @pytest.mark.parametrize("part", ["all", "unlock"])
 def test_a_reader_that_writes_into_features_fails_and_others_read_them_made_anew(part: str) -> None:
     honest = reader(1)

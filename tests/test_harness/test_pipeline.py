@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +23,7 @@ from harness.foreign.turns import Turns
 from harness.planning import plan as plans
 from harness.work import reading
 from harness.work.judge import Judge
-from harness.work.later import Later, one_behind
+from harness.work.later import Later, Together, one_behind
 from harness.work.scoring import TruthThere
 from harness.work.worker import ShardWorker
 
@@ -287,6 +288,33 @@ def test_other_threads_rest_until_a_network_is_asked_again_and_never_for_long(mo
     monkeypatch.setattr("harness.foreign.elsewhere.REST", 0.01)
     elsewhere.rest()  # nobody says that it is over
     later.submit(lambda: None).result(PATIENCE)
+    later.close()
+
+
+def test_what_one_reader_answers_is_counted_at_its_end_or_when_others_rest_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done, later = list[int](), Later(Elsewhere())
+    monkeypatch.setattr("harness.work.later.REST", PATIENCE)
+    answered = Together(later)
+    for number in range(3):
+        assert answered.submit(partial(done.append, number)) is answered
+    later.submit(int).result(PATIENCE)
+    assert done == [], "it wakes who counts for every image"
+    answered.begin()
+    later.submit(int).result(PATIENCE)
+    assert done == [0, 1, 2]
+    answered.submit(partial(done.append, 3))
+    answered.result()  # who waits for one begins it
+    monkeypatch.setattr("harness.work.later.REST", 0.0)
+    slow = Together(later)
+    slow.submit(partial(done.append, 4))
+    later.submit(int).result(PATIENCE)
+    assert done == [0, 1, 2, 3, 4], "it holds what a slow reader answered"
+    slow.submit(partial(int, "none"))
+    slow.submit(partial(done.append, 5))
+    with pytest.raises(ValueError, match="none"):
+        slow.result()
     later.close()
 
 
