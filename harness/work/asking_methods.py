@@ -24,7 +24,7 @@ def segment_round(sitting: Sitting, run: Run, method: Method, one: Round) -> Non
     whole = getattr(type(method), "whole_image", False) is True
     if whole and one.number > 0:
         return
-    sitting.show()
+    sitting.begins(run.method, shown=True)
     if run.purpose.learned is None and segments_together(method):
         return _together(sitting, run, method, one)
     for place, shown in sitting.seen(run, one).items():

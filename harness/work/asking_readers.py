@@ -29,8 +29,7 @@ Left: TypeAlias = dict[Source, tuple[LentBatch, float]]  # features of every pos
 
 def read_round(sitting: Sitting, who: Waiting, sources: Sources, left: Left, one: Round) -> Sequence[int] | None:
     """Let a reader read; where it wrote into what it reads, the positions that it has not come to, else None."""
-    if isinstance(who[1], Finisher):  # it is shown the image at the end
-        sitting.show()
+    sitting.begins(who[0].method, shown=isinstance(who[1], Finisher))  # who finishes is shown the image at the end
     with sitting.counted_together() as later:
         return _read(sitting, who, sources, left, one, later)
 

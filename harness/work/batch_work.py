@@ -83,8 +83,14 @@ class BatchWork:
 
     @property
     def spoiled(self) -> bool:
-        """Whether a stranger wrote to an image that others were shown too."""
+        """Whether somebody wrote to an image, as far as it was looked for."""
         return self._sitting.spoiled
+
+    def look_at_images(self) -> None:
+        """Look whether somebody wrote to an image since the last look; it is put back. Not where every call was looked
+        at, and nobody counts meanwhile."""
+        if self._sitting.later is not None:
+            self._sitting.compare()
 
     def rows(self, again: bool = False) -> tuple[Row, ...]:
         """Of every run for every image of the batch, run by run in the order of the slots; who counts is waited for.
@@ -109,7 +115,6 @@ class BatchWork:
             for run, method in self._methods:
                 if not reads(method, run):
                     segment_round(self._sitting, run, cast(Method, method), one)
-                    self._sitting.turn_is_over(run.method)
             self._serve(in_place, one)
         for one in full([self._sitting.slots[run_id] for run_id in anywhere]):
             self._serve([who for who in asked if who[0].run_id in anywhere], one)
@@ -151,7 +156,6 @@ class BatchWork:
                     for run_id in [run_id for run_id in waiting if needed[run_id] <= left.keys()]:
                         who = waiting.pop(run_id)
                         unread = read_round(self._sitting, who, sources[run_id], left, one)
-                        self._sitting.turn_is_over(who[0].method)
                         if unread is not None:
                             return self._anew(who, unread, list(waiting.values()), one)
                     _forget(left, {source for run_id in waiting for source in needed[run_id]})
@@ -191,7 +195,7 @@ class BatchWork:
         given = list[Pass]()
         words = repr(recipe), str(one.number)
         asked_of = partial(self._sitting.guard.call, recipe.use, words, lent=lent)
-        ask = partial(self._alone_after, asked_of, lambda: len(given) < len(wanted))
+        ask = partial(self._alone_after, recipe, asked_of, lambda: len(given) < len(wanted))
         started = time.perf_counter()
         network = self._backbone(recipe)
         if self._sitting.guard.shared is not None:
@@ -202,18 +206,18 @@ class BatchWork:
         for request, features in answers:
             if self._sitting.guard.shared is not None:
                 self._sitting.guard.shared.ripen(recipe)
-            self._sitting.turn_is_over(recipe)
             self.passes += places
             left = LentBatch(features, apart, trusted=alone())
             given.append(request)
             yield ours.get(request, request), left, time.perf_counter() - started
             started = time.perf_counter()
 
-    def _alone_after(self, ask: Callable[..., Any], works: Callable[[], bool], verb: Callable[[], Any]) -> Any:
+    def _alone_after(
+        self, recipe: Recipe, ask: Callable[..., Any], works: Callable[[], bool], verb: Callable[[], Any]
+    ) -> Any:
         """Ask a network, which is shown images, but where it has given all and only says so. Other threads count and
         read ahead while it works, and rest while its answer is looked after and read."""
-        if works():
-            self._sitting.show()
+        self._sitting.begins(recipe, shown=works())
         if (later := self._sitting.later) is None:
             return ask(function=verb)
         if works():

@@ -34,9 +34,14 @@ def served(
     recipe: Recipe, network: Backbone, queries: Sequence[Query], wanted: Mapping[Pass, Parts], ask: Ask
 ) -> Iterator[tuple[Pass, Sequence[Features]]]:
     """Every wanted pass once, with one Features a query, as soon as it is there. MethodError when it is not so."""
-    open_still = set(wanted)
-    passes = ask(lambda: iter(network.run(queries, wanted)))
-    while (found := ask(lambda: next(passes, None))) is not None:
+    open_still, begun = set(wanted), list[Iterator[Any]]()
+
+    def following() -> Any:
+        if not begun:  # with the first pass: to begin is no turn of its own
+            begun.append(iter(network.run(queries, wanted)))
+        return next(begun[0], None)
+
+    while (found := ask(following)) is not None:
         request, features = found
         if request not in open_still or len(features) != len(queries):
             raise MethodError(f"its backbone {recipe.use} does not give every pass once with one Features a query")

@@ -1,6 +1,6 @@
 """One batch, as its runs are shown it, flows in; what all who are asked about it share flows out: judges, images.
 
-Images are compared before anybody is shown them who comes after a stranger, and when the batch is done.
+Images are compared before anybody is shown them who comes after a stranger, and before the batch's rows are given out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Sitting:
     """slots: by run, the places of the batch as its protocol has them. judges: by run and place. blank: the query of a
     place that holds no image. later: who counts what was answered, if that is not to be done at once.
 
-    unsure: a stranger had a turn since the images were compared. spoiled: one wrote to an image that others were shown.
+    unsure: a stranger may have written to images since they were compared. spoiled: somebody did.
     """
 
     guard: Guard
@@ -82,18 +82,19 @@ class Sitting:
         return partial(self.guard.call, run.method.use, words, ask, (*images, names, *lent), within=foreign)
 
     def closely(self, images: Sequence[LentImage]) -> Sequence[LentImage]:
-        """The images that are compared after a call: before somebody else is shown them, and when a batch is done, all
-        of them are compared, and only a batch that is done again asks which call writes to them."""
+        """The images that are compared after a call: before somebody else is shown them, and before a batch's rows are
+        given out, all are compared, and only a batch that is done again asks which call writes to them."""
         return images if self.guard.careful else ()
 
-    def turn_is_over(self, whose: Recipe) -> None:
-        """A stranger may have written to images that it was shown, or held."""
+    def begins(self, whose: Recipe, shown: bool) -> None:
+        """The turn of a plug-in begins. shown: it is shown images: it is to see them as they are, and to answer for
+        itself. Who reads features alone needs no look before, which are compared by themselves."""
+        if shown and self.unsure:
+            self.compare()
         self.unsure |= strange(whose) and not self.guard.careful
 
-    def show(self) -> None:
-        """Somebody is about to be shown images: he is to see them as they are, and to answer for himself. Who reads
-        features alone needs no look before, which are compared by themselves."""
-        if self.unsure:
-            lent = {id(one): one for slots in self.slots.values() for slot in slots for one in slot.lent}
-            self.spoiled |= any([one.written() for one in lent.values()])
-            self.unsure = False
+    def compare(self) -> None:
+        """Images that somebody wrote to are put back, and it is noted."""
+        lent = {id(one): one for slots in self.slots.values() for slot in slots for one in slot.lent}
+        self.spoiled |= any([one.written() for one in lent.values()])
+        self.unsure = False

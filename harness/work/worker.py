@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
 from harness.contracts import Asked, Batch, BatchDone, Method, Recipe, Row, Rows, Run, Shard
 from harness.errors import in_words
 from harness.foreign.calls import Guard
-from harness.foreign.elsewhere import Elsewhere
 from harness.protocol.offering import tagged
 from harness.recipes import loading
 from harness.recipes.code_stamp import strange
@@ -26,6 +25,18 @@ from harness.work.reading import Reading
 from harness.work.slots import Place, Rules, Slot
 
 Runs: TypeAlias = Sequence[tuple[Run, Method | Asked]]  # with their methods
+
+
+@dataclass
+class _Course:
+    """A shard on its way. rules: the different ones of its runs. which: by run, the number of its own."""
+
+    shard: Shard
+    guard: Guard
+    methods: Runs
+    rules: tuple[Rules, ...]
+    which: Mapping[str, int]
+    later: Later
 
 
 class ShardWorker:
@@ -42,6 +53,7 @@ class ShardWorker:
         self._threads, self._prepared, self._own = threads, False, own
         self._openings = Openings(folder or ".")
         self._keeper: Guard | None = None
+        self._changed: list[Hashable] = []  # what is open, and was found to be other than it was
 
     def run(self, shard: Shard) -> Iterator[BatchDone]:
         """One BatchDone per batch of the shard, in order. A failure on an image is a failed row, never an exception.
@@ -65,42 +77,52 @@ class ShardWorker:
         next one goes through the networks."""
         reading = self._openings.reading(shard.runs[0], shard.seen)
         later = Later(reading.elsewhere)
-        try:
-            yield from one_behind(self._begun(guard, shard, methods, reading, later))
-        finally:
-            later.close()
-
-    def _begun(
-        self, guard: Guard, shard: Shard, methods: Runs, reading: Reading, later: Later
-    ) -> Iterator[Callable[[], BatchDone]]:
-        """By batch, once its networks and methods have answered, what waits for its counts."""
         rules = {run.run_id: _rules(run, reading) for run in shard.runs}
         different = tuple(dict.fromkeys(rules.values()))
         which = {run_id: different.index(own) for run_id, own in rules.items()}
-        for batch, places in reading.batches(shard.batches, partial(slots.read_place, different)):
-            started, traces = time.perf_counter(), reading.elsewhere.traces
-            guard.settle()
-            work = self._work(guard, shard, methods, places, different, which, None if guard.careful else later)
-            if self._disturbed(guard, places) or (work.spoiled and not guard.careful):
-                guard, methods = self._careful(guard, shard, methods)
-                work = self._work(guard, shard, methods, places, different, which, None)
-            guard.leave()
-            seconds = time.perf_counter() - started
-            done = partial(self._done, shard, batch, places, work, seconds)
-            ready = None if guard.careful else later.submit(partial(done, again=False))
-            later.tidy()
-            yield partial(_taken, ready, done, reading.elsewhere, traces)
+        try:
+            yield from one_behind(self._begun(_Course(shard, guard, methods, different, which, later), reading))
+        finally:
+            later.close()
 
-    def _done(
-        self, shard: Shard, batch: Batch, places: Sequence[Place], work: BatchWork, seconds: float, again: bool
-    ) -> BatchDone:
-        """A batch, counted; again: anew."""
-        rows = Rows.of(work.rows(again))
-        seen = [place[0] for place in places]
-        kept = tuple([picture(slot.sample) for slot in seen if slot.sample and slot.image_id in shard.keep])
-        origins = tuple([slot.origin for slot in seen if slot.origin])
-        spent = (work.encodings, work.passes, seconds)
-        return BatchDone(shard.shard_id, batch.index, rows, *spent, kept, origins, card=arithmetic.kind_of_card())
+    def _begun(self, course: _Course, reading: Reading) -> Iterator[Callable[[], BatchDone]]:
+        """By batch, once its networks and methods have answered, what waits for its counts."""
+        read = partial(slots.read_place, course.rules)
+        for batch, places in reading.batches(course.shard.batches, read):
+            started, traces = time.perf_counter(), reading.elsewhere.traces
+            course.guard.settle()
+            work = self._work(course, places)
+            if not course.guard.careful and (self._disturbed(course.guard) or work.spoiled):
+                work = self._again(course, places, work)
+            course.guard.leave()
+            done = partial(_done, course.shard, batch, places, work, time.perf_counter() - started)
+            ready = None if course.guard.careful else course.later.submit(partial(done, again=False))
+            course.later.tidy()
+            yield partial(self._taken, course, batch, places, work, ready, done, traces)
+
+    def _taken(
+        self, course: _Course, batch: Batch, places: Sequence[Place], work: BatchWork,
+        ready: Future[BatchDone] | None, done: Callable[..., BatchDone], traces: int,
+    ) -> BatchDone:  # fmt: skip
+        """A batch that is counted meanwhile. traces: how many had been left in this process when it began: what is
+        counted beside a plug-in of others that leaves something is counted again. Where somebody wrote to its images
+        all of it is done again."""
+        elsewhere = course.later.elsewhere
+        if ready is not None and not ready.done():
+            elsewhere.go_on()
+            wait((ready,))
+        if ready is None or elsewhere.traces != traces:
+            found = done(again=elsewhere.traces != traces)
+        else:
+            found = ready.result()
+        if not work.spoiled:
+            return found
+        started, self._changed = time.perf_counter(), []
+        course.guard.settle()
+        work = self._again(course, places, work)
+        course.guard.leave()
+        seconds = found.seconds + time.perf_counter() - started
+        return _done(course.shard, batch, places, work, seconds, again=False)
 
     def _opened(self, shard: Shard) -> tuple[Guard, Runs, list[tuple[Run, str]]]:
         """The runs with their methods, all that they need opened; and those that lack something, with the reason."""
@@ -143,39 +165,37 @@ class ShardWorker:
         self._keeper = self._keeper or Guard(reading.elsewhere, own=True)
         return self._keeper
 
-    def _work(
-        self, guard: Guard, shard: Shard, methods: Runs, places: Sequence[Place], rules: Sequence[Rules],
-        which: Mapping[str, int], later: Later | None,
-    ) -> BatchWork:  # fmt: skip
-        """A batch done, but for what is left to `later`. which: by run, the number of its rules."""
+    def _work(self, course: _Course, places: Sequence[Place]) -> BatchWork:
+        """A batch done, but for what is counted later, if nobody looks at every call."""
+        guard = course.guard
         backbone = partial(self._openings.network, guard)
-        offered = self._tagged(guard, places, rules)
-        seen = {run_id: offered[number] for run_id, number in which.items()}
+        offered = self._tagged(guard, places, course.rules)
+        seen = {run_id: offered[number] for run_id, number in course.which.items()}
         return BatchWork(
-            guard, methods, seen, slots.filler(rules[0][0]), backbone, shard.keep, shard.lessons,
-            later=later, boundaries=shard.boundaries,
+            guard, course.methods, seen, slots.filler(course.rules[0][0]), backbone, course.shard.keep,
+            course.shard.lessons, later=None if guard.careful else course.later, boundaries=course.shard.boundaries,
         )  # fmt: skip
 
-    def _disturbed(self, guard: Guard, places: Sequence[Place]) -> bool:
-        """Whether a batch has to be done again: somebody left what is dear to look at, or wrote to an image that was
-        lent, and it is not known who."""
+    def _disturbed(self, guard: Guard) -> bool:
+        """Whether a batch has to be done again: somebody left what is dear to look at, and it is not known who. Images
+        are looked at besides, before its rows are given out."""
         replaced = guard.rare_traces()
-        lent = {id(one): one for slot, *_ in places for one in slot.lent}
-        written = [] if guard.careful else [one for one in lent.values() if one.written()]
-        self._changed = [] if guard.careful or guard.shared is None else guard.shared.changed()
-        return bool(replaced or written or self._changed) and not guard.careful
+        self._changed = [] if guard.shared is None else guard.shared.changed()
+        return bool(replaced or self._changed)
 
-    def _careful(self, guard: Guard, shard: Shard, methods: Runs) -> tuple[Guard, Runs]:
-        """Look at everything after every call from now on, and undo it then. What was changed is opened anew."""
+    def _again(self, course: _Course, places: Sequence[Place], work: BatchWork) -> BatchWork:
+        """A batch anew, and from now on, with a look at everything after every call, which is undone then. What was
+        changed is opened anew, images are put back."""
+        work.look_at_images()
         if self._changed:
-            guard.leave()
+            course.guard.leave()
             self._openings.drop(self._changed)
-            guard, methods, _ = self._opened(shard)
-            guard.settle()
-        guard.careful = True
-        if guard.shared is not None:
-            guard.shared.keep()
-        return guard, methods
+            course.guard, course.methods, _ = self._opened(course.shard)
+            course.guard.settle()
+        course.guard.careful = True
+        if course.guard.shared is not None:
+            course.guard.shared.keep()
+        return self._work(course, places)
 
     def _tagged(self, guard: Guard, places: Sequence[Place], rules: Sequence[Rules]) -> list[list[Slot]]:
         """By rules, the places with what the tagger, if they have one, sees there; it is asked once for the same words.
@@ -215,17 +235,17 @@ class ShardWorker:
             self._prepared = True
 
 
-def _taken(
-    ready: Future[BatchDone] | None, done: Callable[..., BatchDone], elsewhere: Elsewhere, traces: int
+def _done(
+    shard: Shard, batch: Batch, places: Sequence[Place], work: BatchWork, seconds: float, again: bool
 ) -> BatchDone:
-    """A batch that is counted meanwhile. traces: how many had been left in this process when it began: what is counted
-    beside a plug-in of others that leaves something is counted again."""
-    if ready is not None and not ready.done():
-        elsewhere.go_on()
-        wait((ready,))
-    if ready is None or elsewhere.traces != traces:
-        return done(again=elsewhere.traces != traces)
-    return ready.result()
+    """A batch, counted; again: anew."""
+    rows = Rows.of(work.rows(again))
+    work.look_at_images()
+    seen = [place[0] for place in places]
+    kept = tuple([picture(slot.sample) for slot in seen if slot.sample and slot.image_id in shard.keep])
+    origins = tuple([slot.origin for slot in seen if slot.origin])
+    spent = (work.encodings, work.passes, seconds)
+    return BatchDone(shard.shard_id, batch.index, rows, *spent, kept, origins, card=arithmetic.kind_of_card())
 
 
 def _rules(run: Run, reading: Reading) -> Rules:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from toy_cells import DELICATE, Cell, counts, reader, rows_of
+from toy_cells import DELICATE, FEW, Cell, counts, reader, rows_of
 from toy_world import Boxes
 
 from harness.checks.method_answers import Off
 from harness.checks.method_trials import Trial, leaves_no_trace
 from harness.checks.method_world import scene
 from harness.contracts import MethodError, Recipe, Row
+from harness.planning import plan as plans
 from harness.protocol.decision import bare, checked_answer
+from harness.work.worker import ShardWorker
 
 READS = {  # what a reader does -> what its rows say
     **dict.fromkeys(
@@ -108,6 +112,24 @@ def test_images_that_a_reader_turned_over_are_as_they_are_when_the_network_leave
     assert counts(rows["honest"]) == counts(rows_of(honest)["honest"])
     for row in (*rows["turns 1"], *rows["turns 300"]):
         assert row.status == "failed" and "other pixels in the image that it was lent" in (row.error or "")
+
+
+def test_who_writes_to_images_when_all_have_seen_them_is_found_before_the_rows_are_given_out() -> None:
+    honest = Cell(Recipe.of("careless_readers:Sees"), "honest", benchmark=FEW)
+    turns = Cell(Recipe.of("careless_readers:Turns"), "turns", benchmark=FEW)
+    found: dict[tuple[int, str], list[Any]] = {}
+    for cells in ((honest,), (honest, turns)):
+        plan = plans.make("toy", list(cells), 4)  # two batches: the second is at work when the first is looked at
+        names = {one.run.run_id: one.run.method_name for one in plan.runs}
+        shards = [replace(shard, keep=frozenset({"001"})) for shard in plan.shards(99)]
+        done = [one for shard in shards for one in ShardWorker(threads=1).run(shard)]
+        for row in (row for one in done for row in one.rows):
+            found.setdefault((len(cells), names[row.run_id]), []).append(row)
+        found[len(cells), "pictures"] = [(one.image, one.truth) for batch in done for one in batch.pictures]
+    assert counts(found[2, "honest"]) == counts(found[1, "honest"]) and found[2, "pictures"] == found[1, "pictures"]
+    failed = [row.error or "" for row in found[2, "turns"] if row.status == "failed"]
+    assert len(failed) == len(found[2, "turns"]) == 6
+    assert all("other pixels in the image that it was lent" in error for error in failed)
 
 
 @pytest.mark.parametrize("part", ["all", "unlock"])
