@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
-from harness.foreign.words import WORD, Words, as_numbers
+from harness.foreign.words import WORD, Addresses, as_numbers
 
 MADE: Callable[[FunctionType], tuple[Any, ...]] = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
 
@@ -28,12 +28,12 @@ def _places() -> tuple[int, ...]:
 
     functions: tuple[Any, Any] = one, other
     inside = range(0, FunctionType.__basicsize__ - WORD + 1, WORD)
-    words = as_numbers(Words(id(one) + place for place in inside).now())
+    words = as_numbers(Addresses(id(one) + place for place in inside).now())
     if not all(words.count(id(part)) == 1 for part in MADE(functions[0])):
         return ()
     found = tuple([inside[words.index(id(part))] for part in MADE(functions[0])])
     functions[0].__code__, functions[0].__defaults__, functions[0].__kwdefaults__ = MADE(functions[1])
-    now = as_numbers(Words(id(one) + place for place in found).now())
+    now = as_numbers(Addresses(id(one) + place for place in found).now())
     return found if now == [*map(id, MADE(functions[1]))] else ()
 
 
@@ -46,7 +46,7 @@ class Made:
     def __init__(self, functions: Sequence[FunctionType] = (), made: Sequence[tuple[Any, ...]] = ()) -> None:
         self._functions, self._made = [*functions], [*made]
         addresses = (id(function) + place for function in self._functions for place in PLACES)
-        self._words = Words(addresses) if PLACES else None
+        self._words = Addresses(addresses) if PLACES else None
         self._were: Any = None
         self.same()
 
@@ -55,7 +55,7 @@ class Made:
         both, more = Made(), Made(functions, made)
         both._functions, both._made = self._functions + more._functions, self._made + more._made
         addresses = (id(function) + place for function in both._functions for place in PLACES)
-        both._words = Words(addresses) if PLACES else None
+        both._words = Addresses(addresses) if PLACES else None
         both._were = None if self._were is None or more._were is None else self._were + more._were
         return both
 

@@ -9,13 +9,13 @@ import builtins
 import operator
 from functools import partial
 
-from harness.foreign.untouched import KEPT, versions
+from harness.foreign.untouched import KEPT, versions_of
 from harness.foreign.watch import Trace
 
 _HELD = vars(builtins)
 _kept = [dict(_HELD)]
 _all, _map, _is, _get, _set = all, map, operator.is_, _HELD.get, _HELD.__setitem__
-_version = versions([_HELD])
+_version = versions_of([_HELD])
 _was = [b""]  # the version when all was last in order
 
 

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from harness.foreign.words import WORD, Words, as_numbers
+from harness.foreign.words import WORD, Addresses, as_numbers
 
 _PLACE = 3 * WORD  # behind the count of references, the type and the number of entries
 _LAST = (3, 13)  # Python after it keeps no versions
 
 
-def versions(held: Iterable[dict[Any, Any]]) -> Callable[[], bytes]:
+def versions_of(held: Iterable[dict[Any, Any]]) -> Callable[[], bytes]:
     """What tells the versions of dictionaries, where they are kept. Who asks holds the dictionaries."""
-    return Words(id(one) + _PLACE for one in held).now
+    return Addresses(id(one) + _PLACE for one in held).now
 
 
 def _are_kept() -> bool:
@@ -34,7 +34,7 @@ def _are_kept() -> bool:
         lambda: held.pop("2"), held.popitem, lambda: held.update({"3": 1}), lambda: held.setdefault("more", 1),
         held.clear,
     ]  # fmt: skip
-    version, found = versions([held]), set[bytes]()
+    version, found = versions_of([held]), set[bytes]()
     for change in changes:
         before = version()
         _ = dict(held), held.get("0"), [*held.items()]
@@ -53,7 +53,7 @@ class Untouched:
 
     def __init__(self, held: Iterable[Any]) -> None:
         self._held = [_behind(one) for one in held]  # they have to live as long as their versions are read
-        self._now = versions(self._held) if KEPT else bytes
+        self._now = versions_of(self._held) if KEPT else bytes
         self._were: bytes | None = None
 
     def touched(self) -> tuple[Sequence[int], bytes]:

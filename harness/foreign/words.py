@@ -29,7 +29,7 @@ class _Memory:
         self.__array_interface__ = {"version": 3, "typestr": "=u8", "shape": (words,), "data": (first, True)}
 
 
-class Words:
+class Addresses:
     """The words at some addresses, all of them multiples of a word. now: what stands there, one after the other; by
     verbs that nobody can replace, and 8 bytes a word."""
 

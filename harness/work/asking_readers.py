@@ -17,7 +17,7 @@ from harness.foreign.complaints import LeftTrace, left_trace
 from harness.foreign.lending import LentBatch, LentFeatures, LentValue
 from harness.recipes.code_stamp import strange
 from harness.work.batch_reading import answers, in_batches, of_one_place
-from harness.work.later import Together
+from harness.work.later import Bundle
 from harness.work.room import asked_with_room
 from harness.work.rounds import Round
 from harness.work.showing import Source, Sources
@@ -35,7 +35,7 @@ def read_round(sitting: Sitting, who: Waiting, sources: Sources, left: Left, one
 
 
 def _read(
-    sitting: Sitting, who: Waiting, sources: Sources, left: Left, one: Round, later: Together | None
+    sitting: Sitting, who: Waiting, sources: Sources, left: Left, one: Round, later: Bundle | None
 ) -> Sequence[int] | None:
     run, reader, needs = who
     seen, closely = sitting.seen(run, one), strange(run.method)
@@ -68,7 +68,7 @@ def _read(
 
 def _read_together(
     sitting: Sitting, run: Run, reader: BatchReader, asked: LentValue, sources: Sources, left: Left, one: Round,
-    later: Together | None,
+    later: Bundle | None,
 ) -> dict[int, Asked]:
     """Let a reader read all windows that come from the same passes at once. By position of those that it gave no
     answer for, how it is asked about that one alone."""

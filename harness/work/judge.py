@@ -55,7 +55,7 @@ from harness.protocol.planes import Answer
 from harness.protocol.views import Cut, Window, resized_image
 from harness.work import boundaries, lesson_masks, pictures
 from harness.work.boundaries import BoundariesThere
-from harness.work.later import Later, Together
+from harness.work.later import Bundle, Later
 from harness.work.scoring import Overlaps, TruthThere
 from harness.work.slots import Slot
 
@@ -80,7 +80,7 @@ class Judge:
         self._answers: list[Answer] = []
         self._edges: list[Tensor] = []  # of scores that are on a device
         self._count: Callable[[], Row | None] | None = None  # once all windows are answered for
-        self._counting: Future[None] | Together | None = None
+        self._counting: Future[None] | Bundle | None = None
         self.left: list[Tensor] = []
         self._plane_a_word = False
         self._merged: Cut | None = None  # of an image that the method answers for as a whole, or finished
@@ -112,7 +112,7 @@ class Judge:
         """The next answer is for the image as it is, whatever windows the protocol cuts."""
         self._merged = Cut(self._size, (Window(0, 0, *self._size),))
 
-    def hear(self, answer: Callable[[], object], seconds: float, later: Later | Together | None = None) -> None:
+    def hear(self, answer: Callable[[], object], seconds: float, later: Later | Bundle | None = None) -> None:
         """Ask for the answer for the next window; with the last one the row is made, by `later` if it is given. After a
         failure nothing is asked.
 

@@ -43,7 +43,7 @@ class Later:
             return task()
 
 
-class Together:
+class Bundle:
     """Tasks that come one by one while other threads rest: they are given to the one that does them all at once, when
     the last is there or that rest is over. To wake it for each would take Python from who reads."""
 
@@ -52,7 +52,7 @@ class Together:
         self._waiting: list[Callable[[], None]] = []
         self._begun: list[Future[None]] = []
 
-    def submit(self, task: Callable[[], None]) -> Together:
+    def submit(self, task: Callable[[], None]) -> Bundle:
         """Do this after all that was given before; `result` waits for it."""
         self._waiting.append(task)
         if time.monotonic() >= self._until:
@@ -78,7 +78,7 @@ def _one_after_another(tasks: Iterable[Callable[[], None]]) -> None:
 
 
 def _compute_alone() -> None:
-    """This thread is given no others for its sums. Together with those of the thread that feeds a network they would be
+    """This thread is given no others for its sums. Bundle with those of the thread that feeds a network they would be
     more than there are cores, and then OpenMP's threads fall asleep after every operation, the network's too. Where the
     network is on a card nobody else needs them."""
     torch = sys.modules.get("torch")

@@ -16,7 +16,7 @@ from harness.foreign.lending import Lent, LentImage, LentValue
 from harness.recipes.code_stamp import strange
 from harness.work.batch_reading import bare_answer
 from harness.work.judge import Judge
-from harness.work.later import Later, Together
+from harness.work.later import Bundle, Later
 from harness.work.rounds import Round, Sight
 from harness.work.slots import Slot
 
@@ -57,9 +57,9 @@ class Sitting:
                 judge.fail(error)
 
     @contextmanager
-    def counted_together(self) -> Iterator[Together | None]:
+    def counted_together(self) -> Iterator[Bundle | None]:
         """What is answered meanwhile is counted by who counts, if anybody does, who is not told of each by itself."""
-        together = None if self.later is None else Together(self.later)
+        together = None if self.later is None else Bundle(self.later)
         try:
             yield together
         finally:

@@ -23,7 +23,7 @@ from harness.foreign.turns import Turns
 from harness.planning import plan as plans
 from harness.work import reading
 from harness.work.judge import Judge
-from harness.work.later import Later, Together, one_behind
+from harness.work.later import Bundle, Later, one_behind
 from harness.work.scoring import TruthThere
 from harness.work.worker import ShardWorker
 
@@ -296,7 +296,7 @@ def test_what_one_reader_answers_is_counted_at_its_end_or_when_others_rest_no_lo
 ) -> None:
     done, later = list[int](), Later(Elsewhere())
     monkeypatch.setattr("harness.work.later.REST", PATIENCE)
-    answered = Together(later)
+    answered = Bundle(later)
     for number in range(3):
         assert answered.submit(partial(done.append, number)) is answered
     later.submit(int).result(PATIENCE)
@@ -307,7 +307,7 @@ def test_what_one_reader_answers_is_counted_at_its_end_or_when_others_rest_no_lo
     answered.submit(partial(done.append, 3))
     answered.result()  # who waits for one begins it
     monkeypatch.setattr("harness.work.later.REST", 0.0)
-    slow = Together(later)
+    slow = Bundle(later)
     slow.submit(partial(done.append, 4))
     later.submit(int).result(PATIENCE)
     assert done == [0, 1, 2, 3, 4], "it holds what a slow reader answered"
