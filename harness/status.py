@@ -138,7 +138,9 @@ def _head(told: dict[str, Any]) -> Iterator[str]:
     if told["state"] in ("running", "silent"):
         yield f"{clock(left) if left is not None else 'unknown time'} left for images; {spent}"
     else:
-        yield f"{ENDS.get(told['exit'], 'ended') if told['state'] == 'ended' else 'died without a word'}; {spent}"
+        died = told["state"] != "ended"
+        again = "; what is done is kept, the same command goes on from there" if died or told["exit"] == 130 else ""
+        yield f"{'died without a word' if died else ENDS.get(told['exit'], 'ended')}; {spent}{again}"
     share = 100 * told["done"] / told["wanted"] if told["wanted"] else 100.0
     at = f", {rate:.1f} a second" if rate is not None else ""
     done = f"{told['done']} of {told['wanted']} image results ({share:.0f} %)"
