@@ -21,6 +21,7 @@ from benchmarks.faults import DataError
 PIECE = 1 << 20
 DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError,
+    UnicodeDecodeError,
 )  # fmt: skip
 
 
@@ -93,6 +94,10 @@ def _members(archive: Path) -> Iterator[list[Member]]:
             raise BadArchive(f"{archive} is no zip or tar archive; fetch it again.")
     except DAMAGED as error:
         raise BadArchive(f"{archive} is damaged ({error}); fetch it again.") from None
+    except OSError as error:
+        if error.errno is not None:  # bz2 says so of what it cannot read; a disk gives a number
+            raise
+        raise BadArchive(f"{archive} is damaged ({error}); fetch it again.") from None
 
 
 def _read_to_the_end(file: Any) -> None:
@@ -108,6 +113,8 @@ def _of_zip(opened: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path) -> Me
         raise BadArchive(f"{archive} holds a link or a device, {info.filename!r}; it is not unpacked.")
     if info.flag_bits & 1:
         raise BadArchive(f"{archive} has a password; unpack it by hand.")
+    if info.header_offset < 0:  # by a damaged end of the archive, from which places are counted
+        raise zipfile.BadZipFile(f"{info.filename!r} would begin before it")
     return Member(_place(info.filename, archive), info.file_size, lambda: opened.open(info))
 
 

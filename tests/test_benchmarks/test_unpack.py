@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,8 @@ def zipped(path: Path, files: Mapping[str, bytes], kinds: Mapping[str, int] = {}
 
 
 def taped(path: Path, files: Mapping[str, bytes], kinds: Mapping[str, bytes] = {}) -> Path:
-    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
+    mode: Any = f"w:{path.suffix[1:]}" if path.suffix in (".gz", ".bz2", ".xz") else "w"
+    with tarfile.open(path, mode) as archive:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kinds.get(name, tarfile.REGTYPE), "../out"
@@ -85,8 +87,20 @@ def test_links_devices_and_passwords_are_refused(tmp_path: Path) -> None:
     refuse(tmp_path / "page.zip", "is no zip or tar archive")
 
 
+def test_a_file_that_begins_before_its_zip_and_a_name_that_is_no_text_are_damage(tmp_path: Path) -> None:
+    whole = zipped(tmp_path / "x.zip", SOUND).read_bytes()
+    moved, named = bytearray(whole), bytearray(whole)
+    moved[-6:-2] = (int.from_bytes(moved[-6:-2], "little") + 9).to_bytes(4, "little")  # where the list of files begins
+    name = named.index(b"PK\x01\x02")
+    named[name + 9] |= 8  # UTF-8
+    named[name + 46] = 255
+    for data, says in ((moved, "would begin before it"), (named, "codec can't decode")):
+        (tmp_path / "x.zip").write_bytes(data)
+        refuse(tmp_path / "x.zip", f"is damaged .*{says}.*; fetch it again")
+
+
 def test_damaged_archives_end_in_a_sentence_and_leave_no_broken_file(tmp_path: Path, rng: np.random.Generator) -> None:
-    for number, name in enumerate(["x.zip", "x.tar", "x.tar.gz"] * 8):
+    for number, name in enumerate(["x.zip", "x.tar", "x.tar.gz", "x.tar.bz2", "x.tar.xz"] * 6):
         files = {"a.bin": rng.bytes(9_000), "b.bin": rng.bytes(9_000)}
         archive = (zipped if name.endswith("zip") else taped)(tmp_path / name, files)
         whole = archive.read_bytes()
