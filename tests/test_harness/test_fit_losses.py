@@ -50,7 +50,7 @@ def test_a_fit_that_raises_is_tried_once_one_whose_worker_dies_goes_on_and_the_r
         (folder / "grid.yaml").write_text(text.replace("benchmarks:", NEVER + "benchmarks:") + more)
     assert door(here) == 3
     assert door(there, "--address", ray_address, wish="kill at fit 4") == 3
-    assert tables(there) == tables(here)
+    assert tables(there) == tables(here), [(one / "stderr").read_text() for one in (there, here)]
     told, expected = ({name: card["learner_tells"] for name, card in cards(one).items()} for one in (there, here))
     assert told == expected | {"Plus": {**expected["Plus"], "started": 4}} and len(told) == 3
     said = (there / "stderr").read_text()
