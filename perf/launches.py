@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from methods.stableseg import StableSeg
 from perf.heads import clip_heads
 
 IMAGES = 16
+HEADS = 2  # of the pages' UNets: with one, attention is read in two steps fewer a layer
 RULES = ProtocolSettings(vocabulary="all")
 PROMPTS = {20: 1, 60: 3, 140: 7, 150: 7}  # by classes, named as the tests' models name them
 
@@ -66,13 +68,14 @@ def launches_of(
     own: Sequence[int] = (),
     calls: list[int] | None = None,
     images: int = IMAGES,
+    heads: int = 1,
 ) -> Launches:
     """What a card is asked while a batch of 16 images is done, all classes offered, or so many that are each image's
     own, their words known already. kind: `diffusion` or `clip`. rows: of a UNet call. calls: takes the rows of every
-    UNet call. images: how many there are, fillers in all other places."""
+    UNet call. images: how many there are, fillers in all other places. heads: of the UNet's attention."""
     found = Launches()
     with pretend_gpu(found), torch.no_grad():
-        network: Any = thin_models.stable_diffusion("cuda", rows) if kind == "diffusion" else thin_models.clip("cuda")
+        network: Any = network_of(kind, rows, heads)
         for offered in sorted(set(own) or {classes}):
             encode_words(network, readers[0], thin_models.queries(1, [offered])[0])
         if calls is not None:
@@ -80,6 +83,11 @@ def launches_of(
         found.clear()
         rows_of(OpenNetwork(network), readers, classes, own=own, count=images)
     return found
+
+
+def network_of(kind: str, rows: int | None = None, heads: int = 1) -> Any:
+    """On the pretended GPU."""
+    return thin_models.stable_diffusion("cuda", rows, heads) if kind == "diffusion" else thin_models.clip("cuda")
 
 
 def launches_on_a_cpu(readers: Sequence[Any], classes: int) -> Launches:
@@ -112,27 +120,34 @@ def rows_of(
     images: Sequence[Image] | None = None,
     own: Sequence[int] = (),
     count: int = IMAGES,
+    rules: Sequence[ProtocolSettings] = (),
+    apart: int = 0,
 ) -> None:
     """One batch done, from images to rows. own: how many classes are in each image, if those alone are offered. count:
-    of images, where none are given."""
+    of images, where none are given. rules: of every reader, if they have some of their own. apart: how many other
+    classes the next image begins with."""
     names = thin_models.names(classes)
     given = [query.image for query in thin_models.queries(count, [classes] * count)] if images is None else images
     samples = {f"image {number}": image for number, image in enumerate(given)}
     held = dict(zip(samples, own or [classes] * len(given), strict=True))
+    first = {image_id: number * apart for number, image_id in enumerate(samples)}
 
     def load(image_id: str, check: Any) -> tuple[Sample, Origin]:
         image = samples[image_id]
-        truth = np.random.default_rng(0).integers(0, held[image_id] + 1, image.shape[:2]).astype(np.uint8)
-        return check(Sample(image_id, image, truth)), Origin(image_id, image_id, ())
+        truth = np.random.default_rng(0).integers(0, held[image_id] + 1, image.shape[:2])
+        truth[truth > 0] += first[image_id]
+        return check(Sample(image_id, image, truth.astype(np.uint8))), Origin(image_id, image_id, ())
 
     recipe = Recipe.of("methods.stableseg:StableSeg")
-    rules = ProtocolSettings(vocabulary="present") if own else RULES
-    runs = [Run(f"run {number}", "m", "", recipe, "b", recipe, rules, names) for number in range(len(readers))]
+    each = list(rules) or [ProtocolSettings(vocabulary="present") if own else RULES] * len(readers)
+    runs = [Run(f"run {number}", "m", "", recipe, "b", recipe, one, names) for number, one in enumerate(each)]
+    kinds = list(dict.fromkeys(each))
     there = (*samples, *[None] * (IMAGES - len(samples)))
-    places = [place[0] for place in read_places([(names, rules)], load, Batch(0, there))]
+    places = read_places([(names, one) for one in kinds], load, Batch(0, there))
     guard = Guard()
     guard.settle()
-    slots = {run.run_id: places for run in runs}
+    by_kind = {one: [place[number] for place in places] for number, one in enumerate(kinds)}
+    slots = {run.run_id: by_kind[run.protocol] for run in runs}
     done = BatchWork(guard, list(zip(runs, readers, strict=True)), slots, filler(names), lambda _recipe: opened)
     told: Any = done.rows
     rows = told() if callable(told) else told
@@ -161,7 +176,7 @@ def launches_line(what: str, classes: int, found: Launches) -> str:
 
 def mix_line(what: str, own: Sequence[int], readers: Sequence[Any]) -> str:
     calls = list[int]()
-    operations, _, waits = launches_of("diffusion", readers, 150, own=own, calls=calls).numbers
+    operations, _, waits = launches_of("diffusion", readers, 150, own=own, calls=calls, heads=HEADS).numbers
     asked = sum(PROMPTS[classes] for classes in own)
     a_row = f"{operations / asked:.1f}"
     shown = (what, asked, len(calls), sum(calls) - asked, operations, f"{operations / IMAGES:.1f}", a_row, waits)
@@ -169,19 +184,20 @@ def mix_line(what: str, own: Sequence[int], readers: Sequence[Any]) -> str:
 
 
 def main() -> None:
+    of = partial(launches_of, "diffusion", heads=HEADS)
     print("# How often a card is asked\n")
     print("Output of `python -m perf.launches`; what is counted is described there. Batches of 16 images.\n")
     print("| what | classes | operations a batch | an image | copies to the card a batch | waits a batch |")
     print("|---|---|---|---|---|---|")
     for readers in (1, 2, 3):
         names = ", ".join(reader.refine for reader in diffusion_readers(readers))
-        print(launches_line(f"Stable Diffusion: {names}", 20, launches_of("diffusion", diffusion_readers(readers), 20)))
-    print(launches_line("the same three, 7 prompts an image", 150, launches_of("diffusion", diffusion_readers(3), 150)))
-    in_calls = launches_of("diffusion", diffusion_readers(3), 150, IMAGES)
+        print(launches_line(f"Stable Diffusion: {names}", 20, of(diffusion_readers(readers), 20)))
+    print(launches_line("the same three, 7 prompts an image", 150, of(diffusion_readers(3), 150)))
+    in_calls = of(diffusion_readers(3), 150, IMAGES)
     print(launches_line("the same with `rows: 16`, an image's prompts in 7 calls", 150, in_calls))
     default = [StableSeg("shapes")]
     for classes in (20, 150):
-        print(launches_line("StableSeg as it is by default", classes, launches_of("diffusion", default, classes)))
+        print(launches_line("StableSeg as it is by default", classes, of(default, classes)))
     for classes in (20, 150):
         print(launches_line("the same on a CPU", classes, launches_on_a_cpu(default, classes)))
     for classes in (20, 150):

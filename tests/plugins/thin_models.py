@@ -25,7 +25,7 @@ from methods.diffusion.files import Opened
 from methods.diffusion.network import Network
 from methods.diffusion.passes import DiffusionSettings
 
-THIN = {
+THIN: dict[str, Any] = {
     "sample_size": 64,
     "layers_per_block": 2,
     "attention_head_dim": 1,
@@ -75,10 +75,11 @@ class Text(nn.Module):
         return (self.table(filled),)
 
 
-def stable_diffusion(device: str, rows: int | None = None) -> Network:
-    """With a VAE of factor 8 and a text encoder of 77 positions."""
+def stable_diffusion(device: str, rows: int | None = None, heads: int = 1) -> Network:
+    """With a VAE of factor 8 and a text encoder of 77 positions. heads: of every attention."""
     torch.manual_seed(0)
-    unet: Any = UNet2DConditionModel(**THIN)
+    widths = tuple([heads * width for width in THIN["block_out_channels"]])
+    unet: Any = UNet2DConditionModel(**{**THIN, "attention_head_dim": heads, "block_out_channels": widths})
     kinds = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
     vae: Any = AutoencoderKL(block_out_channels=(4, 4, 8, 8), norm_num_groups=2, latent_channels=4, **kinds)
     for name, module in unet.named_modules():
