@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import sysconfig
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from pathlib import PurePath
+from types import FrameType
 
 _MEMORY = re.compile(r"(?<= at )0x[0-9a-fA-F]+\b")
 
@@ -91,18 +94,65 @@ def several(number: int, noun: str) -> str:
 
 LONGEST = 500  # characters of a foreign message that are kept
 _LONGEST_NAME = 200  # of the name of an exception's class
+_LONGEST_PLACE = 100  # of where it was raised
+_TRACE = vars(BaseException)["__traceback__"]  # whatever a class of exceptions calls so
+_HOUSE = ("harness", "methods", "benchmarks", "results", "training")
+_SITES = ("site-packages", "dist-packages")
+_PYTHON = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 
 
 def in_words(error: BaseException) -> str:
-    """An exception in one printable line of bounded length: a sentence of ours as it is, a foreign one with its type.
+    """An exception in one printable line of bounded length: a sentence of ours as it is, a foreign one with its type
+    and, where a stranger's code was at work, its place: `KeyError: 3 (my_method.py, line 7, in helper)`.
 
     Nothing that the exception does when it is asked for its text passes through.
     """
     text = _text_of(error)
     if isinstance(error, HarnessError) and text:
         return bounded(text)
-    name = bounded(type(error).__name__, _LONGEST_NAME)
-    return f"{name}: {bounded(text, LONGEST - len(name) - 2)}".rstrip(": ")
+    name, place = bounded(type(error).__name__, _LONGEST_NAME), _place_of(error)
+    said = f"{name}: {bounded(text, LONGEST - len(name) - 2 - len(place))}".rstrip(": ")
+    return f"{said}{place}"
+
+
+def _place_of(error: BaseException) -> str:
+    """The last line that is neither ours nor a library's, in brackets; empty where there is none. Files are named as
+    modules are, without the folders of a machine: one failure is one text everywhere."""
+    if isinstance(error, SyntaxError):  # its text names a place
+        return ""
+    places = [(frame, line) for frame, line in _frames(error) if _is_strangers(frame)]
+    if not places:
+        return ""
+    frame, line = places[-1]
+    code = frame.f_code
+    inside = "" if code.co_name == "<module>" else f", in {code.co_name}"
+    return f" {bounded(f'({_file_of(frame)}, line {line}{inside})', _LONGEST_PLACE)}"
+
+
+def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
+    """What was at work when it was raised, the innermost last, and at which lines."""
+    step = _TRACE.__get__(error)
+    while step is not None:
+        yield step.tb_frame, step.tb_lineno
+        step = step.tb_next
+
+
+def _is_strangers(frame: FrameType) -> bool:
+    file, top = frame.f_code.co_filename, str(_module_of(frame)).partition(".")[0]
+    in_library = file.startswith(("<frozen", *_PYTHON)) or any(site in PurePath(file).parts for site in _SITES)
+    return not in_library and top not in _HOUSE
+
+
+def _module_of(frame: FrameType) -> str:
+    name = frame.f_globals.get("__name__")
+    return name if type(name) is str else ""
+
+
+def _file_of(frame: FrameType) -> str:
+    """With the packages around it: `my_package/core.py`."""
+    parts = PurePath(frame.f_code.co_filename).parts
+    around = _module_of(frame).count(".") + (parts[-1:] == ("__init__.py",))
+    return "/".join(parts[-1 - around :])
 
 
 def message(error: BaseException) -> str:
