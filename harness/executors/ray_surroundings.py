@@ -54,13 +54,19 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """Ray replaces the handler of SIGTERM when it starts; the one that was there before comes back."""
+    """Ray replaces the handler of SIGTERM when it starts; the one that was there before comes back. What Ray's own one
+    makes of a signal that came in between, an exit with its number, is the interrupt that ours makes of it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit as ended:
+        if ended.code != signal.SIGTERM or not callable(before):
+            raise
+        before(signal.SIGTERM, None)
+        raise KeyboardInterrupt from None
     finally:
         signal.signal(signal.SIGTERM, before)
 

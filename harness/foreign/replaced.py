@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from harness.foreign.foundations import OURS, Foundations, is_function, strangers
-from harness.foreign.made import MADE, Made
+from harness.foreign.made import Made, made_of, remake
 from harness.foreign.untouched import Untouched
 from harness.foreign.variables import Variables
 from harness.foreign.watch import Trace
@@ -54,7 +54,7 @@ class _Known:
         functions = tuple([one for one in bare if isinstance(one, FunctionType)])
         constants = [(name, held[name]) for name in names if whose == "ours" and name.isupper()]
         filled = tuple([(name, one, one.copy()) for name, one in constants if type(one) in _FILLED])
-        return cls(place, whose, names, values, size, functions, tuple([*map(MADE, functions)]), filled)
+        return cls(place, whose, names, values, size, functions, tuple([*map(made_of, functions)]), filled)
 
     @property
     def stays(self) -> bool:
@@ -67,7 +67,7 @@ class _Known:
             return False
         if not all(map(operator.is_, map(now.get, self.names), self.values)):
             return False
-        made = tuple([*map(MADE, self.functions)])
+        made = tuple([*map(made_of, self.functions)])
         return made == self.made and all(_alike(one, was) for _, one, was in self.filled)
 
     def traces(self, name: str) -> Iterator[Trace]:
@@ -79,9 +79,9 @@ class _Known:
             put_back, put_on = partial(_set, self.place, key, was), partial(_set, self.place, key, held)
             yield Trace(f"{name}.{key} replaced", put_back, put_on)
         for function, made in zip(self.functions, self.made, strict=True):
-            if (now := MADE(function)) != made:
+            if (now := made_of(function)) != made:
                 words = f"the code or defaults of {function.__module__}.{function.__qualname__} replaced"
-                yield Trace(words, partial(_make, function, made), partial(_make, function, now))
+                yield Trace(words, partial(remake, function, made), partial(remake, function, now))
         for key, one, was in self.filled:
             if not _alike(one, was):
                 yield Trace(f"{name}.{key} changed", partial(_fill, one, was), partial(_fill, one, one.copy()))
@@ -271,10 +271,6 @@ def _load(name: str, module: Any) -> None:
         sys.modules.pop(name, None)
     else:
         sys.modules[name] = module
-
-
-def _make(function: FunctionType, made: tuple[Any, ...]) -> None:
-    function.__code__, function.__defaults__, function.__kwdefaults__ = made
 
 
 def _nothing_of(_held: object) -> tuple[Any, ...]:

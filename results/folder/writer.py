@@ -63,7 +63,7 @@ class Writer:
     ) -> None:
         try:
             self._closing.set()
-            self._write_out()
+            self._write_last()
             if error is None:
                 self._say_refused()
                 self._join()
@@ -126,6 +126,15 @@ class Writer:
                 self._load = Load(before=self._load)
             self._send()
             self._flushed = time.monotonic()
+
+    def _write_last(self) -> None:
+        """Who interrupts the last writing is told that what is done is kept: it is done once more, and then he is
+        heard. A second time he does not wait for it."""
+        try:
+            self._write_out()
+        except KeyboardInterrupt:
+            self._write_out()
+            raise
 
     def _send(self) -> None:
         """Write what is on its way to the disk."""

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from harness.executors import cluster_reach, ray_errors, suspects
 from harness.executors import ray_surroundings as surroundings
 from harness.executors.cluster import RayExecutor
 from harness.executors.seam import LocalExecutor
+from harness.foreign import interrupts
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLUGINS = str(REPOSITORY / "tests" / "plugins")
@@ -301,3 +303,15 @@ def test_an_actor_that_died_with_its_node_is_no_suspect(preempted: bool, kind: s
     context = told.ActorDiedErrorContext(actor_id=bytes(16), error_message=said, node_death_info=death)
     error = rays.ActorDiedError(context)
     assert ray_errors.classify(error)[0] == kind and kind in suspects.BLAMELESS
+
+
+def test_sigterm_while_ray_starts_is_the_interrupt_that_it_is_at_any_other_time() -> None:
+    with pytest.raises(KeyboardInterrupt), interrupts.listening():
+        ours = signal.getsignal(signal.SIGTERM)
+        try:
+            with surroundings.own_signals():
+                signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as Ray does
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+        finally:
+            assert signal.getsignal(signal.SIGTERM) is ours

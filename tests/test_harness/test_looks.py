@@ -103,8 +103,8 @@ def ours(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = ModuleType("methods.looked_at")
     module.__spec__ = ModuleSpec("methods.looked_at", None)
 
-    def answer(given: int = 1) -> int:
-        return given
+    def answer(given: int = 1, *, named: int = 1) -> int:
+        return given + named
 
     kind = type("Kind", (), {"verb": lambda self: 1, "__module__": module.__name__})
     answer.__module__, answer.__qualname__ = module.__name__, "answer"
@@ -119,6 +119,7 @@ LEFT: dict[str, tuple[Callable[[ModuleType], object], str]] = {
     "method": (lambda one: setattr(one.Kind, "verb", print), "methods.looked_at.Kind.verb replaced"),
     "hidden": (lambda one: setattr(one.Kind, "__repr__", print), "methods.looked_at.Kind.__repr__ replaced"),
     "default": (lambda one: setattr(one.answer, "__defaults__", (2,)), "the code or defaults of methods.looked_at"),
+    "named": (lambda one: one.answer.__kwdefaults__.update(named=2), "the code or defaults of methods.looked_at"),
     "table": (lambda one: one.LIMITS.append(3), "methods.looked_at.LIMITS changed"),
     "module": (lambda one: sys.modules.pop("methods.looked_at"), "sys.modules['methods.looked_at'] replaced"),
 }  # fmt: skip

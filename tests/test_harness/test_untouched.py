@@ -85,6 +85,7 @@ REMADE: dict[str, Callable[[FunctionType, FunctionType], object]] = {
     "defaults": lambda function, other: setattr(function, "__defaults__", other.__defaults__),
     "none": lambda function, other: setattr(function, "__defaults__", None),
     "named defaults": lambda function, other: setattr(function, "__kwdefaults__", other.__kwdefaults__),
+    "a named default": lambda function, other: function.__kwdefaults__.update(named=1),
 }
 
 
@@ -107,22 +108,22 @@ def test_other_code_or_defaults_of_a_function_are_told(
     parts = [functions[:1], functions[1:]]
     known = made.Made()
     for part in parts:
-        known = known.and_also(part, [*map(made.MADE, part)])
+        known = known.and_also(part, [*map(made.made_of, part)])
     functions[0].__doc__, functions[0].anything = "another text", 1  # type: ignore[attr-defined]
     assert known.same()
     functions[-1].__defaults__ = tuple([(number - 1, "x")])
     assert known.same(), "an equal one does the same"
-    was = made.MADE(functions[-1])
+    was = made.made_of(functions[-1])
     REMADE[change](functions[-1], functions[0])
     assert not known.same() and not known.same()
-    functions[-1].__code__, functions[-1].__defaults__, functions[-1].__kwdefaults__ = was
+    made.remake(functions[-1], was)
     assert known.same()
-    assert not made.Made(functions[:1], [made.MADE(functions[1])]).same(), "it was another from the first"
+    assert not made.Made(functions[:1], [made.made_of(functions[1])]).same(), "it was another from the first"
 
 
 def test_defaults_that_lie_where_equal_ones_lay_are_told() -> None:
     (function,) = functions_of(1)
-    known = made.Made([function], [made.MADE(function)])
+    known = made.Made([function], [made.made_of(function)])
     function.__defaults__ = tuple([(0, "x")])
     assert known.same()
     function.__defaults__ = None  # nobody but who looks holds them: what comes next would lie in their place

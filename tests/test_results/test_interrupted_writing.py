@@ -89,7 +89,7 @@ def test_every_row_is_stored_once_wherever_a_sweep_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.fsync", lambda _: None)
-    at, over = 0, False
+    at, over, late = 0, False, 0
     while not over:
         at += 1
         folder, taken = tmp_path / str(at), list[int]()
@@ -102,8 +102,9 @@ def test_every_row_is_stored_once_wherever_a_sweep_is_interrupted(
         assert set(found.values()) <= {1}, f"line {at}: rows are there twice"
         assert len(said) == len(set(said)), f"line {at}: events are there twice"
         assert all(images_of(number) <= kept for number in said), f"line {at}: an event came before its rows"
-        last = {2} if -1 in taken and not over else set()  # to be written while the end itself is interrupted
-        assert all(images_of(number) <= kept for number in {*taken} - {-1} - last), f"line {at}: rows are lost"
+        lost = {number for number in {*taken} - {-1} if not images_of(number) <= kept}
+        late += bool(lost)
+        assert lost <= {2} and (not lost or -1 in taken), f"line {at}: rows are lost"
         (folder / "LOCK").unlink(missing_ok=True)  # a process that is interrupted so late is gone
         sweep(folder, [])
         again = in_parts(folder)
@@ -112,6 +113,7 @@ def test_every_row_is_stored_once_wherever_a_sweep_is_interrupted(
         lines = (folder / "origins" / "key.jsonl").read_text().split("\n")
         assert {json.loads(line)[0] for line in lines if line} == {image for _, image in again}
     assert at > 100, "nearly nothing was traced"
+    assert late <= 4, "only the first lines of the end are before it is tried once more"
 
 
 def test_a_join_that_was_interrupted_anywhere_is_finished_by_who_writes_next(
