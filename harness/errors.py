@@ -87,9 +87,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {words[close[0]]!r}?" if close else ""
 
 
-def several(number: int, noun: str) -> str:
-    """`1 run`, `2 runs`: what is counted, as it is said."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+def several(number: int, noun: str, many: str = "") -> str:
+    """`1 run`, `2 runs`: what is counted, as it is said. many: of them, if that is not the noun with an s."""
+    return f"{number} {noun if number == 1 else many or f'{noun}s'}"
 
 
 LONGEST = 500  # characters of a foreign message that are kept

@@ -200,7 +200,7 @@ def test_what_a_method_may_not_say_of_many_classes(tmp_path: Path) -> None:
     assert door("grid.yaml", cwd=tmp_path).returncode == 3
     errors = set(Store.open(tmp_path / "runs").rows()["error"])
     assert errors == {
-        "the method gave labels from 65535 to 65535; 300 classes were offered (0 to 299, or -1 for no class)"
+        "the method gave labels from 65535 to 65535; it was offered 300 classes (0 to 299, or -1 for no class)"
     }
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import BACKGROUND, NO_CLASS, WIDE_IGNORED, MethodError, ProtocolSettings, Scores, WideTruth
+from harness.errors import several
 from harness.protocol.offering import Offer
 from harness.protocol.planes import Answer, Best, Planes, lowest, tallied
 from harness.protocol.rules import SCALED, scale_of
@@ -276,7 +277,7 @@ def _checked_scores(answer: Any, positions: int, planes: int) -> Tensor:
     if scores.shape[0] != planes or 0 in scores.shape:
         words = f" with {planes} words, and it gives a plane a word" if planes != positions else ""
         shape = tuple(scores.shape)
-        raise MethodError(f"the method gave scores of shape {shape}; {positions} classes were offered{words}")
+        raise MethodError(f"the method gave scores of shape {shape}; it was offered {_classes(positions)}{words}")
     if not torch.is_floating_point(scores):
         raise MethodError(f"the method gave scores of type {scores.dtype}; expected floating point")
     if scores.dtype == torch.float64:
@@ -317,10 +318,14 @@ def _checked_map(answer: Any, positions: int, size: tuple[int, int]) -> NDArray[
     low, high = int(labels.min()), int(labels.max())
     if low < NO_CLASS or high >= positions:
         raise MethodError(
-            f"the method gave labels from {low} to {high}; {positions} classes were offered (0 to {positions - 1}, "
+            f"the method gave labels from {low} to {high}; it was offered {_classes(positions)} (0 to {positions - 1}, "
             f"or {NO_CLASS} for no class)"
         )
     return labels.astype(np.int64)
+
+
+def _classes(number: int) -> str:
+    return several(number, "class", "classes")
 
 
 def _describe(answer: Any) -> str:

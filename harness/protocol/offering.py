@@ -26,6 +26,7 @@ from harness.contracts import (
     WideTruth,
     Words,
 )
+from harness.errors import several
 from harness.protocol.rules import WORDED
 
 
@@ -77,7 +78,8 @@ def tagged(
         raise MethodError(f"the tagger gave {given!r}; expected positions of the vocabulary as whole numbers") from None
     outside = [position for position in positions if not 0 <= position < len(names)]
     if outside:
-        raise MethodError(f"the tagger gave the position {outside[0]}; {len(names)} classes were offered, from 0")
+        offered = several(len(names), "class", "classes")
+        raise MethodError(f"the tagger gave the position {outside[0]}; it was offered {offered}, from 0")
     return tuple(sorted({position + 1 for position in positions}))
 
 
