@@ -59,6 +59,8 @@ class Guard:
         self._clean = 0  # calls elsewhere when the last look found nothing
         self._sure = False  # nobody had a turn since functions were looked at
         self._own, self._theirs, self._early = own, list[Trace](), list[Trace]()
+        self._turns = False  # whether a stranger had one since everything was looked at
+        self._undecided = list[str]()  # what such a look found at another's call
         self.careful = careful or own
         self.shared: Shared | None = None  # what is open, where it is to be looked after
         self.found: list[Trace] = []  # by the last look that found something
@@ -77,6 +79,8 @@ class Guard:
             if self.careful or not alone():
                 _functions.settle(self._sure)
                 self._sure = True
+            self._turns = False
+            self._undecided.clear()
         self._clean = self._elsewhere.calls
 
     def leave(self) -> None:
@@ -191,7 +195,7 @@ class Guard:
         """Look at what is dear to look at, and put it back; what was not as it was, in clauses."""
         found = [*_mend(), *self._found(self._all_of_batch)]
         self._put_back(found)
-        left = [trace.clause for trace in found if not trace.gentle]
+        left = [*self._undecided, *(trace.clause for trace in found if not trace.gentle)]
         self._elsewhere.traces += bool(left)
         return left
 
@@ -205,6 +209,8 @@ class Guard:
     def _look(self, who: str, opening: bool, swapped: Sequence[Trace]) -> list[str]:
         """What the call left, in clauses; put back. swapped: of Python's own names, which are back already."""
         wholly = self.careful or opening
+        unsure = wholly and self._turns
+        self._turns = not wholly and (self._turns or is_strange(who))
 
         def find() -> list[Trace]:
             return [*(self._all() if wholly else self._often()), *_functions.variables.traces(who, wholly)]
@@ -214,6 +220,9 @@ class Guard:
             return []
         with self._elsewhere.lock:  # what a call elsewhere changes for a moment is nobody's trace
             found = [*swapped, *self._found(find)]
+            if unsure:  # one that came before may have left it, and others may have counted on it
+                often = {trace.clause for trace in self._often()}
+                self._undecided += [one.clause for one in found if not one.gentle and one.clause not in often]
             self._put_back(found)
         strays.lay_to(who)
         self._theirs = found if self._own else []

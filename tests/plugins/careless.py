@@ -10,6 +10,7 @@ import ctypes
 import decimal
 import functools
 import gc
+import importlib
 import logging
 import os
 import random
@@ -323,3 +324,13 @@ class CarelessBoxes(Boxes):
     def load(self, image_id: str) -> Sample:
         torch.set_default_dtype(torch.float64)
         return super().load(image_id)
+
+
+@dataclass(frozen=True)
+class Importer:
+    """Imports a module while it answers, as who loads late does."""
+
+    def segment(self, image: Any, vocabulary: Vocabulary) -> Any:
+        sys.modules.pop("colorsys", None)
+        importlib.import_module("colorsys")
+        return np.zeros(image.shape[:2], np.int16)

@@ -223,6 +223,14 @@ MEDDLES = {  # what is done to a module on which another method rests -> what th
 }
 
 
+def test_what_is_found_when_another_imports_makes_the_batch_be_done_again(alone: list[Row]) -> None:
+    careless, late = Recipe.of("careless:Careless", habit="interpolate"), Recipe.of("careless:Importer")
+    rows = rows_of(Cell(careless, "careless"), DELICATE, Cell(late, "late"))
+    assert all(SAYS["interpolate"] in (row.error or "") for row in rows["careless"])
+    assert {row.status for row in rows["late"]} == {"ok"}
+    assert counts(rows["delicate"]) == counts(alone)
+
+
 @pytest.mark.parametrize("habit", [*MEDDLES, "context", "keeps"])
 def test_who_meddles_with_anothers_module_fails_and_changes_nobody(habit: str) -> None:
     """What a module does to its own variables, whoever calls it, and what is filled in there, is no meddling."""
