@@ -223,7 +223,10 @@ MEDDLES = {  # what is done to a module on which another method rests -> what th
 }
 
 
-def test_what_is_found_when_another_imports_makes_the_batch_be_done_again(alone: list[Row]) -> None:
+def test_what_is_found_when_another_imports_makes_the_batch_be_done_again(
+    alone: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)  # what it imports
     careless, late = Recipe.of("careless:Careless", habit="interpolate"), Recipe.of("careless:Importer")
     rows = rows_of(Cell(careless, "careless"), DELICATE, Cell(late, "late"))
     assert all(SAYS["interpolate"] in (row.error or "") for row in rows["careless"])
