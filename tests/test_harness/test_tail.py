@@ -5,12 +5,16 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from toy_workers import shard_of
 
 from harness.contracts import Batch, BatchDone, Shard
 from harness.executors import ahead, scheduler
+from harness.executors.crew import Crew
+from harness.executors.suspects import Suspects
 from perf.fleet import Fleet, Messages
 from perf.virtual_ray import Pace, VirtualRay
 
@@ -124,3 +128,14 @@ def test_a_second_answer_that_is_the_same_is_not_mentioned() -> None:
     done = [*fleet.run(shards), *fleet.run(shards_of(30, 4)[10:])]
     assert not [notice for one in done for notice in one.notices]
     assert len(fleet.world.worked) > sum(len(shard.batches) for shard in (*shards, *shards_of(30, 4)[10:]))
+
+
+@pytest.mark.parametrize(("pieces", "asked"), [(0, []), (1, [(1, ahead.AHEAD)])])
+def test_near_the_end_who_answers_is_asked_for_nothing_ahead(pieces: int, asked: list[tuple[int, int]]) -> None:
+    told, crew = list[tuple[int, int]](), Crew()
+    crew.joins(1, 0.0)
+    pool: Any = SimpleNamespace(ahead=lambda worker, batches: told.append((worker, batches)))
+    ahead_of = ahead.Ahead(pool, crew)
+    ahead_of.look(Suspects(shards_of(pieces, 4), lambda: 0.0))
+    ahead_of.answered(1, crew.members[1], 1.0)
+    assert told == asked
