@@ -153,9 +153,15 @@ def test_a_tagger_is_asked_for_all_classes_and_its_positions_become_numbers_in_o
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"), [([3], "position 3; 3 classes"), ([-1], "position -1"), (["cat"], "whole numbers"), (7, "7"),
-                          ([0.5], "whole numbers")]
-)  # fmt: skip
+    ("answer", "words"),
+    [
+        ([3], "position 3; it was offered 3 classes"),
+        ([-1], "position -1"),
+        (["cat"], "whole numbers"),
+        (7, "7"),
+        ([0.5], "whole numbers"),
+    ],
+)
 def test_a_tagger_that_gives_no_positions_gets_a_sentence(answer: object, words: str) -> None:
     with pytest.raises(MethodError) as caught:
         offering.tagged(Says(answer), np.zeros((2, 3, 3), np.uint8), NAMES, ProtocolSettings("predicted"))
