@@ -144,15 +144,16 @@ def _is_strangers(frame: FrameType) -> bool:
 
 
 def _module_of(frame: FrameType) -> str:
-    name = frame.f_globals.get("__name__")
+    name = dict.get(frame.f_globals, "__name__")  # whatever a stranger's kind of dictionary says
     return name if type(name) is str else ""
 
 
 def _file_of(frame: FrameType) -> str:
-    """With the packages around it: `my_package/core.py`."""
-    parts = PurePath(frame.f_code.co_filename).parts
-    around = _module_of(frame).count(".") + (parts[-1:] == ("__init__.py",))
-    return "/".join(parts[-1 - around :])
+    """With the packages around it, where it lies in folders of their names: `my_package/core.py`."""
+    *folders, file = PurePath(frame.f_code.co_filename).parts or ("",)
+    packages = _module_of(frame).split(".")[: None if file == "__init__.py" else -1]
+    around = packages if packages and folders[-len(packages) :] == packages else []
+    return "/".join([*around, file])
 
 
 def message(error: BaseException) -> str:

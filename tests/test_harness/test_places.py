@@ -26,6 +26,12 @@ def odd():
 
 def ours():
     from harness.grid.pick import no_such_name
+
+class Names(dict):
+    get = None
+
+def elsewhere(name):
+    exec(compile("1 / 0", "/a/machines/folder/made.py", "exec"), Names(__name__=name))
 """
 CORE = """\
 class Odd(Exception):
@@ -63,6 +69,9 @@ def test_the_innermost_line_that_is_no_librarys_is_told_without_a_machines_folde
     assert raised("through") == "KeyError: 3 (my_package/core.py, line 5, in helper)"
     assert raised("x", module="my_broken") == "NameError: name 'unknown' is not defined (my_broken.py, line 3)"
     assert raised("odd") == "Odd: x (my_plugin.py, line 12, in odd)", "whatever it calls its traceback"
+    for name in ("folder.made", "made.up.name", None):
+        around = "folder/" if name == "folder.made" else ""
+        assert raised("elsewhere", name) == f"ZeroDivisionError: division by zero ({around}made.py, line 1)"
     assert all(plugin not in raised(verb) for verb in ("through", "odd", "ours"))
 
 
